@@ -1,0 +1,50 @@
+"""Batches of a data set in memory, with random shifts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+
+class Batches:
+    """(inputs, targets) once an epoch; order and shifts come from torch's global generator.
+
+    Parameters
+    ----------
+    x
+        (N, C, H, W) float32.
+    y
+        (N,) int64.
+    shuffle
+        New order at each pass; without it batches are plain slices.
+    shift
+        Each image is shifted by up to so many pixels in both directions, zeros moving in.
+    """
+
+    def __init__(
+        self, x: torch.Tensor, y: torch.Tensor, batch: int, *, shuffle: bool = False, shift: int = 0
+    ) -> None:
+        self.x, self.y, self.batch, self.shuffle, self.shift = x, y, batch, shuffle, shift
+
+    def __len__(self) -> int:
+        return -(-len(self.x) // self.batch)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = torch.randperm(len(self.x)) if self.shuffle else None
+        for start in range(0, len(self.x), self.batch):
+            chosen = slice(start, start + self.batch) if order is None else order[start : start + self.batch]
+            x = self.x[chosen]
+            yield (shifted(x, self.shift) if self.shift else x), self.y[chosen]
+
+
+def shifted(x: torch.Tensor, reach: int) -> torch.Tensor:
+    """Each image moved by its own random offset of up to `reach` pixels."""
+    n, _, height, width = x.shape
+    padded = torch.nn.functional.pad(x, (reach,) * 4)
+    top, left = torch.randint(0, 2 * reach + 1, (2, n, 1))
+    rows = (top + torch.arange(height))[:, None, :, None]
+    cols = (left + torch.arange(width))[:, None, None, :]
+    images = torch.arange(n)[:, None, None, None]
+    channels = torch.arange(x.shape[1])[None, :, None, None]
+    return padded[images, channels, rows, cols]

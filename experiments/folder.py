@@ -1,0 +1,62 @@
+"""A run's folder: made, checked on resume, and its file of finished chips."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import tomli_w
+
+from experiments.study import Study, study_dict
+from mapping.store import write_atomically
+from xbar.errors import XbarError
+
+
+def open_folder(out: Path, study: Study, resume: bool) -> None:
+    """Make the run folder, or check that a resumed one holds this study.
+
+    Raises
+    ------
+    XbarError
+        Where the folder cannot be made, is not empty (without `resume`), or holds another study (with it).
+    """
+    content = tomli_w.dumps(study_dict(study))
+    file = out / "study.toml"
+    try:
+        if out.exists() and any(out.iterdir()):
+            if not resume:
+                raise XbarError(f"{out}: is not empty; --resume continues the run in it, --out chooses another folder")
+            if not file.exists():
+                raise XbarError(f"{out}: holds no run of xbar; choose another folder with --out")
+            difference = _first_difference(file.read_text(encoding="utf-8"), content)
+            if difference:
+                raise XbarError(f"{out}: holds a run of another study ({difference}); choose another folder with --out")
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, content.encode())
+    except OSError as error:
+        raise XbarError(f"{out}: cannot be used as run folder ({error.strerror})") from None
+
+
+def _first_difference(old: str, new: str) -> str:
+    for line_old, line_new in zip([*old.splitlines(), ""], [*new.splitlines(), ""], strict=False):
+        if line_old != line_new:
+            return f"there {line_old.strip() or 'the end'!r}, here {line_new.strip() or 'the end'!r}"
+    return ""
+
+
+def finished_chips(path: Path) -> dict[int, float]:
+    """Finished chips; a line that a crash cut short is dropped from the file."""
+    if not path.exists():
+        return {}
+    finished, good = {}, b""
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            break
+        if not line.endswith(b"\n"):
+            break
+        finished[int(entry["chip"])] = float(entry["accuracy"])
+        good += line
+    write_atomically(path, good)
+    return finished

@@ -1,0 +1,288 @@
+"""`Study`: what a user asks for, a TOML file; every key is checked before work starts."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from xbar.errors import XbarError, check_range, unknown_name
+from xbar.files import build, hardware_dict, read_toml, resolve_device, to_dict
+from xbar.hardware import Hardware, ProgrammingNoise
+
+_STRICT = {"extra": "forbid"}
+
+
+def _check_training(room: str, epochs: int, lr: float) -> None:
+    check_range(f"{room}epochs", epochs, 0, 100_000)
+    check_range(f"{room}lr", lr, 1e-9, 10)
+
+
+@dataclass(frozen=True)
+class Training:
+    """The baseline: Adam, cosine decay. `shift`: random shifts of up to so many pixels.
+
+    `weights`: a state dict (safetensors) to start from; with ``epochs = 0`` it is the baseline.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    epochs: int
+    lr: float = 2e-3
+    batch: int = 64
+    shift: int = 0
+    weight_decay: float = 0.0
+    weights: str = ""
+
+    def __post_init__(self) -> None:
+        _check_training("train.", self.epochs, self.lr)
+        check_range("train.batch", self.batch, 1, 1 << 20)
+        check_range("train.shift", self.shift, 0, 64)
+        check_range("train.weight_decay", self.weight_decay, 0, 1)
+
+
+@dataclass(frozen=True)
+class LayerRule:
+    """Constraint of the layers that `layer` (a name, or a pattern with * and ?) fits.
+
+    `share`: keep ratio of the layer relative to those of the others; the study's rate fixes the rest.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    layer: str
+    share: float
+    kind: Literal["tile-columns", "tile-rows", "tiles", "rows-and-columns", "irregular"] = "tile-columns"
+
+    def __post_init__(self) -> None:
+        check_range(f"compress.layers: share of {self.layer!r}", self.share, 1e-6, 1e6)
+
+
+@dataclass(frozen=True)
+class Compression:
+    """ADMM to `rate` (of all mapped weights) under the rules, a Z-step each `interval` epochs, then masked retraining."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    rate: float
+    layers: tuple[LayerRule, ...]
+    epochs: int
+    retrain_epochs: int
+    lr: float = 1e-3
+    retrain_lr: float = 1e-3
+    rho: float = 1e-3
+    rho_factor: float = 2.0
+    rho_limit: float = 0.1
+    interval: int = 1
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.rate) and self.rate >= 1):
+            raise XbarError(f"compress.rate = {self.rate}: must be at least 1 (a rate of r keeps 1/r of the weights)")
+        if not self.layers and self.rate > 1:
+            raise XbarError("compress.layers: needs at least one rule to reach a rate above 1")
+        _check_training("compress.", self.epochs, self.lr)
+        _check_training("compress.retrain_", self.retrain_epochs, self.retrain_lr)
+        check_range("compress.rho", self.rho, 1e-9, 1e3)
+        check_range("compress.rho_factor", self.rho_factor, 1, 100)
+        check_range("compress.rho_limit", self.rho_limit, self.rho, 1e6)
+        check_range("compress.interval", self.interval, 1, 1000)
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """ADMM onto the device's levels, then retraining on them.
+
+    ``noise``: programming noise drawn at every step of the retraining. ``converters``: its last
+    `converter_epochs` run through DAC, tiles and ADC.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    epochs: int
+    retrain_epochs: int
+    lr: float = 5e-4
+    retrain_lr: float = 5e-4
+    rho: float = 1e-3
+    rho_factor: float = 2.0
+    rho_limit: float = 0.1
+    interval: int = 1
+    noise: ProgrammingNoise = ProgrammingNoise()
+    converter_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        _check_training("quantise.", self.epochs, self.lr)
+        _check_training("quantise.retrain_", self.retrain_epochs, self.retrain_lr)
+        check_range("quantise.rho", self.rho, 1e-9, 1e3)
+        check_range("quantise.rho_factor", self.rho_factor, 1, 100)
+        check_range("quantise.rho_limit", self.rho_limit, self.rho, 1e6)
+        check_range("quantise.interval", self.interval, 1, 1000)
+        check_range("quantise.converter_epochs", self.converter_epochs, 0, 1000)
+
+
+@dataclass(frozen=True)
+class NoiseCase:
+    """Device noise of one set of chips; what it does not name is the hardware's device."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    name: str
+    programming: ProgrammingNoise
+    p_stuck_g_max: float = 0.0
+    p_stuck_g_min: float = 0.0
+
+
+@dataclass(frozen=True)
+class Chips:
+    """Chips to program. The first case is the one that `accuracy.chips` quotes.
+
+    ``threshold``: the share of chips at or above this accuracy [percent] is reported.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    n: int
+    cases: tuple[NoiseCase, ...]
+    threshold: float = 99.0
+
+    def __post_init__(self) -> None:
+        check_range("chips.n", self.n, 1, 100_000)
+        check_range("chips.threshold", self.threshold, 0, 100)
+        names = [case.name for case in self.cases]
+        if not names or len(set(names)) < len(names):
+            raise XbarError("chips.cases: needs at least one case, each with a name of its own")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The uncompressed network that power and area are held against: same hardware, `slices` cells a plane."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    slices: int = 2
+
+    def __post_init__(self) -> None:
+        check_range("compare.slices", self.slices, 1, 8)
+
+
+@dataclass(frozen=True)
+class Study:
+    """One run from data to report. `network`: a built-in name, or ``path/net.py:function``."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    name: str
+    network: str
+    data: str
+    hardware: Hardware
+    train: Training
+    compress: Compression
+    quantise: Quantisation
+    chips: Chips
+    compare: Comparison = Comparison()
+    description: str = ""
+    seed: int = 0
+    calibration_images: int = 512
+
+    def __post_init__(self) -> None:
+        check_range("seed", self.seed, 0, 2**31 - 1)
+        check_range("calibration_images", self.calibration_images, 1, 1 << 20)
+        if not self.name or any(c in self.name for c in '/\\:*?"<>|\0'):
+            raise XbarError(f"name = {self.name!r}: must be a name that can be a folder's")
+
+
+def study_names() -> list[str]:
+    """Built-in studies."""
+    folder = resources.files("experiments") / "studies"
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_study(name: str, changes: Sequence[str] = (), seed: int | None = None) -> Study:
+    """A built-in study by name or a TOML file by path, with changes ``key=value`` applied.
+
+    Raises
+    ------
+    XbarError
+        For an unknown study, a missing or broken file, an unknown or impossible key.
+    """
+    if name.endswith(".toml"):
+        where, raw = name, read_toml(Path(name))
+    elif name in study_names():
+        where = f"study {name}"
+        raw = tomllib.loads((resources.files("experiments") / "studies" / f"{name}.toml").read_text("utf-8"))
+    else:
+        raise unknown_name("study (or a path that ends in .toml)", name, study_names())
+    for change in changes:
+        raw = _with_change(raw, change)
+    if seed is not None:
+        raw["seed"] = seed
+    return resolve_study(raw, where)
+
+
+def resolve_study(raw: Mapping[str, Any], where: str) -> Study:
+    """Study from plain data, its hardware preset (key `base`) merged with the changes beside it."""
+    hardware = raw.get("hardware")
+    if isinstance(hardware, str):
+        hardware = {"base": hardware}
+    if not isinstance(hardware, Mapping):
+        raise XbarError(f"{where}: hardware: missing; a table with `base = \"PRESET\"`, or a preset's name")
+    changes = {key: value for key, value in hardware.items() if key != "base"}
+    if "base" in hardware:
+        changes = _merged(hardware_dict(str(hardware["base"])), changes)
+    return build(Study, {**raw, "hardware": resolve_device(changes, where)}, where)
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        both_tables = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both_tables and "base" not in value else value
+    return merged
+
+
+def _with_change(raw: Mapping[str, Any], change: str) -> dict[str, Any]:
+    """`raw` with ``a.b.0.c=value`` applied; the value is TOML, or else plain text."""
+    key, equals, text = change.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path):
+        raise XbarError(f"--set {change}: must be key=value, for example compress.rate=20")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    changed = copy.deepcopy(dict(raw))
+    node: Any = changed
+    for depth, part in enumerate(path):
+        last = depth == len(path) - 1
+        at = ".".join(path[: depth + 1])
+        if isinstance(node, list):
+            if not (part.isdigit() and int(part) < len(node)):
+                raise XbarError(f"--set {change}: {at}: must be a number from 0 to {len(node) - 1}")
+            index: Any = int(part)
+        elif isinstance(node, dict):
+            index = part
+            if not last:
+                node.setdefault(part, {})
+                if isinstance(node[part], str) and part in ("hardware", "device"):
+                    node[part] = {"base": node[part]}
+        else:
+            raise XbarError(f"--set {change}: {'.'.join(path[:depth])} is a value, not a table")
+        if last:
+            node[index] = value
+        else:
+            node = node[index]
+    return changed
+
+
+def study_dict(study: Study) -> dict[str, Any]:
+    """Plain data of the resolved study; as TOML it can be run again."""
+    data: dict[str, Any] = to_dict(study)
+    return data
+
+
+def with_noise(hardware: Hardware, case: NoiseCase) -> Hardware:
+    """The hardware with the device noise of a case."""
+    device = dataclasses.replace(
+        hardware.device,
+        programming=case.programming,
+        p_stuck_g_max=case.p_stuck_g_max,
+        p_stuck_g_min=case.p_stuck_g_min,
+    )
+    return dataclasses.replace(hardware, device=device)

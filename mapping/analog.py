@@ -1,0 +1,90 @@
+"""Torch modules that run a layer on its tiles, and the network that holds them."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import nn
+
+from mapping.calibration import largest_code, quantise_inputs
+from mapping.chip import ProgrammedNetwork, blocks, converter
+from mapping.gemm import input_vectors, output_size
+from mapping.network import MappedLayer
+from xbar.errors import XbarError
+from xbar.hardware import Hardware
+from xbar.mvm import Block, Converter, mvm
+
+
+class AnalogLayer(nn.Module):
+    """A linear or convolution layer on programmed tiles; bias, scale and accumulation are digital.
+
+    Inference only: its output carries no gradient.
+
+    Parameters
+    ----------
+    layer
+        Calibrated.
+    columns
+        What the converters see: `mapping.chip.blocks`.
+    """
+
+    def __init__(
+        self, layer: MappedLayer, hardware: Hardware, columns: tuple[Block, ...], adc: Converter
+    ) -> None:
+        super().__init__()
+        assert layer.calibration is not None
+        assert layer.scale is not None
+        self.layer = layer
+        self.dac = hardware.dac
+        self.columns = columns
+        self.adc = adc
+        self.calibration = layer.calibration
+        signed = layer.calibration.signed
+        self.gain = np.float32(layer.scale * layer.calibration.x_max / largest_code(hardware.dac, signed))
+
+    @torch.no_grad()
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Inputs (images, ..., K) or (images, channels, height, width), as the float layer takes them."""
+        layer = self.layer
+        codes = quantise_inputs(x.detach().contiguous().numpy(), self.calibration, self.dac)
+        vectors = input_vectors(codes, layer.geometry)
+        bits = None if self.dac.bits == "ideal" else self.dac.bits
+        y = mvm(
+            vectors, self.columns, layer.n, bits=bits, signed=self.calibration.signed, converter=self.adc
+        )
+        y *= self.gain
+        if layer.bias is not None:
+            y += layer.bias
+        out = torch.from_numpy(y)
+        if layer.geometry is None:
+            return out.reshape(*x.shape[:-1], layer.n)
+        oh, ow = output_size(layer.geometry, x.shape[2], x.shape[3])
+        return out.reshape(len(x), oh, ow, layer.n).permute(0, 3, 1, 2)
+
+    def extra_repr(self) -> str:
+        """Shape and tiles."""
+        return f"{self.layer.kind} {self.layer.k} x {self.layer.n} on {len(self.layer.tiles)} tiles a plane"
+
+
+def analog_network(model: nn.Module, chip: ProgrammedNetwork) -> nn.Module:
+    """Copy of `model` whose mapped layers run on the chip; everything else stays digital.
+
+    Raises
+    ------
+    XbarError
+        Where the mapping is not calibrated, or names a layer that the model has not.
+    """
+    network = copy.deepcopy(model).eval()
+    hardware = chip.mapped.hardware
+    for name, layer in chip.mapped.layers.items():
+        adc = converter(layer, hardware)
+        parent_name, _, leaf = name.rpartition(".")
+        try:
+            parent = network.get_submodule(parent_name)
+            getattr(parent, leaf)
+        except AttributeError:
+            raise XbarError(f"{name}: mapped, but {type(model).__name__} has no such layer") from None
+        setattr(parent, leaf, AnalogLayer(layer, hardware, blocks(chip, name), adc))
+    return network

@@ -1,0 +1,122 @@
+"""Retraining through the chip: the forward pass runs on programmed tiles, gradients pass straight through."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from mapping.admm import weight_of
+from mapping.analog import AnalogLayer
+from mapping.calibration import calibrate
+from mapping.chip import blocks, converter, decoded_weights, program_network
+from mapping.constraints import Levels
+from mapping.gemm import from_gemm, to_gemm
+from mapping.mapper import map_network
+from mapping.network import MappedNetwork
+from mapping.training import Batches
+from xbar.encoding import encode
+from xbar.hardware import Hardware
+
+
+class ThroughChip:
+    """A `mapping.training.Method`: every forward pass programs a chip and runs on it.
+
+    Weights go to their levels, cells get the device's noise, inputs and currents pass DAC and ADC. The
+    gradient is that of the layer with the weights that the cells hold. Scales and converter ranges are fitted
+    at the start of every epoch; draws are keyed by (seed, epoch, step).
+
+    Parameters
+    ----------
+    constraints
+        `Levels`, with the layer's mask, for every layer of the network.
+    calibration
+        (inputs, targets) for `mapping.calibrate`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        constraints: Mapping[str, Levels],
+        hardware: Hardware,
+        calibration: Batches,
+        seed: int = 0,
+    ) -> None:
+        self.constraints = dict(constraints)
+        self.hardware = hardware
+        self.calibration = calibration
+        self.seed = seed
+        self._draw = 0
+        self._mapped: MappedNetwork | None = None
+        self._latent: dict[str, torch.Tensor] = {}
+        self._handles: list[RemovableHandle] = []
+
+    @torch.no_grad()
+    def begin_epoch(self, model: nn.Module, epoch: int) -> None:
+        """Fit scales and converter ranges to the present weights."""
+        self._draw = epoch << 20
+        masks = {name: c.mask for name, c in self.constraints.items() if c.mask is not None}
+        scales = {name: c.fit(to_gemm(weight_of(model, name))) for name, c in self.constraints.items()}
+        example, _ = next(iter(self.calibration))
+        mapped = map_network(model, self.hardware, example[:1], masks=masks, scales=scales)
+        self._mapped, _ = calibrate(mapped, model, self.calibration)
+        model.train()
+
+    @torch.no_grad()
+    def before_forward(self, model: nn.Module) -> None:
+        """Program a chip from the present weights, and put it in the layers' place."""
+        assert self._mapped is not None
+        layers = {}
+        for name, layer in self._mapped.layers.items():
+            weight = weight_of(model, name)
+            self._latent[name] = weight.clone()
+            mask = self.constraints[name].mask
+            kept = torch.ones_like(to_gemm(weight), dtype=torch.bool) if mask is None else mask
+            assert layer.scale is not None
+            state = encode(
+                to_gemm(weight).numpy(), layer.scale, kept.numpy(), self.hardware.encoding, self.hardware.device
+            )
+            bias = model.get_submodule(name).bias
+            current = None if bias is None else bias.detach().numpy()  # type: ignore[operator]
+            layers[name] = dataclasses.replace(layer, state=state, bias=current)
+        chip = program_network(dataclasses.replace(self._mapped, layers=layers), seed=self.seed, chip=self._draw)
+        self._draw += 1
+        for name, layer in layers.items():
+            weight = weight_of(model, name)
+            weight.copy_(from_gemm(torch.from_numpy(decoded_weights(chip, name)).float(), weight))
+            analog = AnalogLayer(layer, self.hardware, blocks(chip, name), converter(layer, self.hardware))
+            self._handles.append(model.get_submodule(name).register_forward_hook(_straight_through(analog)))
+
+    @torch.no_grad()
+    def after_backward(self, model: nn.Module) -> None:
+        """Take the layers and their latent weights back."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        for name, latent in self._latent.items():
+            weight_of(model, name).copy_(latent)
+
+    def after_step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Nothing."""
+
+    def end_epoch(self, model: nn.Module, epoch: int) -> list[dict[str, Any]]:
+        """No rows."""
+        return []
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything is fitted anew at the start of an epoch."""
+        return {}
+
+    def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Nothing."""
+
+
+def _straight_through(analog: AnalogLayer) -> Callable[..., torch.Tensor]:
+    def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        return output + (analog(inputs[0]) - output).detach()
+
+    return hook

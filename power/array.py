@@ -1,0 +1,62 @@
+"""Energy of the arrays: t V^2 G over the cells that are there and driven.
+
+Ohmic cells without wires: in general a read takes t sum_i V_i I_source,i, which wires make smaller.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapping.network import MappedLayer, Tile
+from xbar.encoding import target_conductances
+from xbar.hardware import Hardware
+
+
+def read_energy_j(
+    activity: NDArray[np.floating], row_conductance: NDArray[np.floating], v_read: float, t_read: float
+) -> float:
+    """Energy of the reads of one input vector, t_read v_read^2 sum_k activity_k G_k [J].
+
+    Parameters
+    ----------
+    activity
+        Sum over the phases of the mean of (V / v_read)^2 of each word line, shape (k,).
+    row_conductance
+        Sum of the conductances on each word line [S], shape (k,).
+    v_read
+        Voltage of a set bit [V].
+    t_read
+        Length of a phase [s].
+    """
+    return float(t_read * v_read**2 * np.dot(activity, row_conductance))
+
+
+def row_conductance(layer: MappedLayer, hardware: Hardware) -> NDArray[np.float64]:
+    """Sum of the target conductances that each word line of a layer drives [S], shape (k,).
+
+    Both planes, all slices, every tile; with the spare bit lines of a built tile at g_min, unless
+    `periphery.gated_columns` or `encoding.unformed`. A layer without weights takes the worst: every kept
+    weight at its largest level.
+    """
+    encoding, device = hardware.encoding, hardware.device
+    largest = device.n_states**encoding.slices - 1
+    numbers = np.arange(largest + 1, dtype=np.int16)
+    of_weight = target_conductances(numbers, encoding, device).sum(axis=(0, 1))
+    idle = 0.0 if encoding.unformed or hardware.periphery.gated_columns else 2 * device.g_min
+
+    total = np.zeros(layer.k)
+    for tile in layer.tiles:
+        spare = hardware.crossbar.cols - len(tile.cols) * encoding.slices
+        total[tile.rows] += of_weight[_magnitudes(layer, tile, largest)].sum(axis=1) + spare * idle
+    return total
+
+
+def _magnitudes(layer: MappedLayer, tile: Tile, largest: int) -> NDArray[np.int64]:
+    """Absolute state numbers of a tile's weights, shape (len(rows), len(cols))."""
+    cells = np.ix_(tile.rows, tile.cols)
+    if layer.state is not None:
+        return np.abs(layer.state[cells].astype(np.int64))
+    if layer.mask is not None:
+        return np.where(layer.mask[cells], largest, 0)
+    return np.full((len(tile.rows), len(tile.cols)), largest)

@@ -1,0 +1,128 @@
+"""What happens in the periphery for one image, and how many units of it an array needs: counts only.
+
+Arrays come in pairs, one for each plane of a weight. A phase is one application of an input bit; a converted
+line is a bit line (or, subtracted in analog, a pair of them) that an ADC reads.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mapping.network import MappedLayer, Tile
+from power.library import Components
+from xbar.hardware import Hardware
+
+PLANES = 2
+VALUE_BYTES = 2
+"""Bytes of a sum in an output register (ISAAC: 16 bits, doi:10.1109/ISCA.2016.12)."""
+
+
+def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
+    """Events an image, by the component that they are charged to.
+
+    Parameters
+    ----------
+    layer
+        A mapped layer.
+    hardware
+        With `dac.bits` a number.
+    """
+    vectors, phases = layer.positions, hardware.dac.phases
+    input_bytes = phases / 8
+    sums = vectors * sum(len(tile.cols) for tile in layer.tiles)
+    outputs = vectors * layer.n
+    crossing = sums - vectors * _outputs_on_tiles(layer)
+    drives = vectors * phases * PLANES * sum(len(tile.rows) for tile in layer.tiles)
+    conversions = sums * phases * hardware.encoding.slices * _converted_planes(hardware)
+    fetched = vectors * sum(len(band.rows) for band in layer.bands) * input_bytes
+    return {
+        "dac": drives,
+        "adc": conversions,
+        "sample_hold": conversions,
+        "shift_add": conversions,
+        "input_register": drives,
+        "output_register": VALUE_BYTES * sums,
+        "tile_output_register": VALUE_BYTES * sums,
+        "edram": fetched + outputs * input_bytes,
+        "bus": fetched + outputs * input_bytes + VALUE_BYTES * crossing,
+        "sigmoid": outputs,
+        "tile_shift_add": crossing,
+        "router": outputs * input_bytes,
+        "index": vectors * index_bytes(layer, hardware),
+        "array": vectors * phases * PLANES * len(layer.tiles),
+    }
+
+
+def units_per_array(hardware: Hardware, components: Components) -> dict[str, float]:
+    """Units of each component that one array brings, its share of a tile's and a router's included."""
+    crossbar, periphery, encoding = hardware.crossbar, hardware.periphery, hardware.encoding
+    converted = _converted_planes(hardware) / PLANES
+    converters = math.ceil(crossbar.cols / hardware.adc.columns) * converted
+    sum_bytes = VALUE_BYTES * (crossbar.cols // encoding.slices) * converted
+    tile_share = 1 / (periphery.arrays_per_group * periphery.groups_per_tile)
+    return {
+        "array": 1,
+        "dac": crossbar.rows,
+        "adc": converters,
+        "sample_hold": crossbar.cols * converted,
+        "shift_add": converters,
+        "input_register": crossbar.rows * hardware.dac.phases / 8,
+        "output_register": sum_bytes,
+        "tile_output_register": sum_bytes,
+        "edram": components.edram.count * tile_share,
+        "bus": components.bus.count * tile_share,
+        "sigmoid": components.sigmoid.count * tile_share,
+        "max_pool": components.max_pool.count * tile_share,
+        "tile_shift_add": components.tile_shift_add.count * tile_share,
+        "router": components.router.count * tile_share / periphery.tiles_per_router,
+    }
+
+
+def index_bytes(layer: MappedLayer, hardware: Hardware) -> float:
+    """Bytes that say where a packed layer's columns and rows belong; 0 for an unpacked one.
+
+    A tile whose columns are not the run that an unpacked band would put there names each of them with
+    ceil(log2 n) bits; a tile with dropped rows has one bit for every word line that it could have.
+    """
+    width = hardware.weights_per_tile_row
+    bits = 0
+    for band in layer.bands:
+        height = min(hardware.crossbar.rows, layer.k - band.first_row)
+        bits += sum(_column_bits(tile, layer.n, width) + _row_bits(tile, height) for tile in band.tiles)
+    return bits / 8
+
+
+def layer_time_s(layer: MappedLayer, hardware: Hardware) -> float:
+    """Time of a layer for one image [s]: a phase takes max(t_read, columns of the busiest ADC / its rate)."""
+    if not layer.tiles:
+        return 0.0
+    lines = max(len(tile.cols) for tile in layer.tiles) * hardware.encoding.slices
+    busiest = min(lines, hardware.adc.columns)
+    phase = max(hardware.periphery.t_read, busiest / hardware.adc.rate)
+    return layer.positions * hardware.dac.phases * phase
+
+
+def _converted_planes(hardware: Hardware) -> int:
+    return PLANES if hardware.encoding.subtract == "digital" else 1
+
+
+def _outputs_on_tiles(layer: MappedLayer) -> int:
+    """How many of the layer's outputs lie on some tile."""
+    found = np.zeros(layer.n, bool)
+    for tile in layer.tiles:
+        found[tile.cols] = True
+    return int(found.sum())
+
+
+def _column_bits(tile: Tile, n: int, width: int) -> int:
+    first = int(tile.cols[0])
+    unpacked = np.arange(first, min(first + width, n))
+    if first % width == 0 and np.array_equal(tile.cols, unpacked):
+        return 0
+    return len(tile.cols) * math.ceil(math.log2(n))
+
+
+def _row_bits(tile: Tile, height: int) -> int:
+    return height if len(tile.rows) < height else 0

@@ -1,0 +1,178 @@
+"""Projections against brute force on small cases, and their laws on any case."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mapping.constraints import BlockSparse, Levels, TileRowsAndColumns, by_pattern, shares_to_keep
+from mapping.scale import EXACT_LIMIT, fit_scale
+from xbar import XbarError
+
+seeds = st.integers(0, 2**31 - 1)
+
+
+def matrix(seed: int, k: int, n: int) -> torch.Tensor:
+    return torch.randn(k, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def groups(k: int, n: int, rows: int, cols: int) -> list[torch.Tensor]:
+    masks = []
+    for i in range(0, k, rows):
+        for j in range(0, n, cols):
+            mask = torch.zeros(k, n, dtype=torch.bool)
+            mask[i : i + rows, j : j + cols] = True
+            masks.append(mask)
+    return masks
+
+
+@given(seeds, st.integers(1, 5), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.floats(0.05, 1))
+def test_block_sparse_is_the_nearest_point(seed: int, k: int, n: int, rows: int, cols: int, keep: float) -> None:
+    v = matrix(seed, k, n)
+    blocks = groups(k, n, rows, cols)
+    if len(blocks) > 12:
+        return
+    sizes = sorted((int(block.sum()) for block in blocks), reverse=True)
+    count = max(1, sum(sum(sizes[: a + 1]) <= keep * k * n + 1e-6 for a in range(len(blocks))))
+    best = min(
+        float(v[~torch.stack(chosen).any(0)].square().sum()) for chosen in itertools.combinations(blocks, count)
+    )
+    before = v.clone()
+    z, mask = BlockSparse(rows, cols, keep).project(v)
+    assert torch.equal(v, before)
+    assert float((v - z).square().sum()) == pytest.approx(best, abs=1e-12)
+    assert torch.equal(z, torch.where(mask, v, 0.0))
+    assert sum(bool(mask[block].any()) for block in blocks) == count
+    assert int(mask.sum()) <= max(keep * k * n + 1e-6, sizes[0])
+
+
+def test_ties_keep_the_cardinality() -> None:
+    _, mask = BlockSparse(1, 1, 0.5).project(torch.ones(4, 5))
+    assert int(mask.sum()) == 10
+
+
+@given(seeds)
+def test_both_directions_lie_in_the_set_and_near_the_best(seed: int) -> None:
+    """2 x 2 tiles on 4 x 4: at most half of the tile rows and half of the tile columns."""
+    v = matrix(seed, 4, 4)
+    z, mask = TileRowsAndColumns(2, 2, 0.5, 0.5).project(v)
+    columns, rows = groups(4, 4, 2, 1), groups(4, 4, 1, 2)
+    assert sum(bool(mask[g].any()) for g in columns) <= 4
+    assert sum(bool(mask[g].any()) for g in rows) <= 4
+    in_columns = [torch.stack(c).any(0) for c in itertools.combinations(columns, 4)]
+    in_rows = [torch.stack(r).any(0) for r in itertools.combinations(rows, 4)]
+    best = max(float(v[c & r].square().sum()) for c in in_columns for r in in_rows)
+    assert float(z.square().sum()) >= 0.6 * best
+    assert not TileRowsAndColumns(2, 2, 0.5, 0.5).exact
+
+
+def test_both_directions_excess_error_is_small_on_average() -> None:
+    """Mean excess of the error over the best pair of choices, on 60 cases, stays below 6 %."""
+    columns, rows = groups(4, 4, 2, 1), groups(4, 4, 1, 2)
+    in_columns = torch.stack([torch.stack(c).any(0) for c in itertools.combinations(columns, 4)])
+    in_rows = torch.stack([torch.stack(r).any(0) for r in itertools.combinations(rows, 4)])
+    pairs = (in_columns[:, None] & in_rows[None]).reshape(-1, 16).double()
+    excess = []
+    for seed in range(60):
+        v = matrix(seed, 4, 4)
+        z, _ = TileRowsAndColumns(2, 2, 0.5, 0.5).project(v)
+        total = float(v.square().sum())
+        best = total - float((pairs @ v.square().reshape(-1)).max())
+        excess.append((total - float(z.square().sum())) / best - 1)
+    assert min(excess) >= -1e-9
+    assert np.mean(excess) < 0.06
+
+
+@given(seeds, st.integers(1, 40), st.integers(1, 15))
+def test_scale_is_the_best_of_all(seed: int, n: int, count: int) -> None:
+    w = np.abs(np.random.default_rng(seed).normal(size=n))
+    levels = np.arange(1, count + 1, dtype=float)
+
+    def error(q: float) -> float:
+        return float(np.min((w[:, None] - q * levels) ** 2, axis=1).sum())
+
+    q = fit_scale(w, levels)
+    assert error(q) <= min(error(x) for x in np.linspace(1e-3, 2 * w.max(), 4000)) + 1e-12
+
+
+def test_scale_takes_levels_that_are_not_equidistant() -> None:
+    levels = np.array([1.0, 1.7, 4.0])
+    w = 0.3 * levels[np.random.default_rng(0).integers(0, 3, 50)]
+    assert fit_scale(w, levels) == pytest.approx(0.3, rel=1e-12)
+
+
+def test_grid_beyond_the_exact_limit_is_near_the_scan() -> None:
+    levels = np.arange(1, 256, dtype=float)
+    rng = np.random.default_rng(0)
+    w = np.abs(rng.normal(size=EXACT_LIMIT // len(levels) + 1000))
+    part = w[:20_000]
+
+    def error(q: float) -> float:
+        value = np.clip(np.rint(w / q), 1, 255)
+        return float(np.square(w - q * value).mean())
+
+    assert error(fit_scale(w, levels)) <= 1.02 * error(fit_scale(part, levels))
+
+
+@given(seeds)
+def test_levels_project_to_the_nearest(seed: int) -> None:
+    v = matrix(seed, 5, 4)
+    mask = matrix(seed + 1, 5, 4) > -0.5
+    if not mask.any():
+        return
+    values = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    constraint = Levels(values, mask)
+    z, kept = constraint.project(v)
+    q = constraint.fit(v)
+    grid = torch.cat([values, -values]) * q
+    nearest = grid[(v[..., None] - grid).abs().argmin(-1)]
+    assert torch.equal(kept, mask)
+    assert torch.allclose((v - z)[mask].abs(), (v - nearest)[mask].abs())
+    assert (z[~mask] == 0).all()
+    assert (z[mask] != 0).all()
+
+
+def test_projection_is_idempotent() -> None:
+    v = matrix(3, 12, 8)
+    for constraint in (
+        BlockSparse(4, 1, 0.3),
+        BlockSparse(4, 4, 0.5),
+        TileRowsAndColumns(4, 4, 0.5, 0.5),
+        Levels(torch.arange(1.0, 8.0)),
+    ):
+        z, _ = constraint.project(v)
+        again, _ = constraint.project(z)
+        assert torch.allclose(z, again, atol=1e-12)
+
+
+def test_shares_reach_the_rate() -> None:
+    sizes = {"a": 500, "b": 25_000, "c": 400_000, "d": 5_000}
+    keep = shares_to_keep(17.69, sizes, {"a": 40, "b": 7, "c": 1, "d": 14})
+    assert keep["a"] == 1
+    assert sum(keep[name] * sizes[name] for name in sizes) == pytest.approx(430_500 / 17.69)
+
+
+@pytest.mark.parametrize(
+    ("rate", "shares"), [(0.5, {"a": 1}), (float("nan"), {"a": 1}), (2, {"a": -1}), (100, {"b": 1}), (2, {})]
+)
+def test_impossible_rates_are_refused(rate: float, shares: dict[str, float]) -> None:
+    with pytest.raises(XbarError):
+        shares_to_keep(rate, {"a": 100, "b": 100}, shares)
+
+
+def test_patterns() -> None:
+    names = ["conv1", "conv2", "fc1"]
+    assert by_pattern({"conv*": 1, "conv2": 2}, names, "x") == {"conv1": 1, "conv2": 2}
+    with pytest.raises(XbarError, match=r"did you mean 'fc1'"):
+        by_pattern({"fc": 1}, names, "x")
+
+
+@pytest.mark.parametrize("keep", [0, 1.5, -1, float("nan")])
+def test_keep_is_checked(keep: float) -> None:
+    with pytest.raises(XbarError, match="keep"):
+        BlockSparse(4, 1, keep)

@@ -1,0 +1,248 @@
+"""The training loop and its methods: gradients, masks, levels, and resuming to the same bits."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mapping import Admm, BlockSparse, Levels, Masked, OnLevels, Recipe, RhoSchedule, accuracy, train
+from mapping.gemm import from_gemm, to_gemm
+from mapping.store import load_checkpoint
+from mapping.through_chip import ThroughChip
+from xbar import ProgrammingNoise, XbarError, load_hardware
+
+
+def network() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5))
+
+
+def batches(count: int = 4) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(2)
+    return [
+        (torch.rand(16, 1, 6, 6, generator=generator), torch.randint(0, 5, (16,), generator=generator))
+        for _ in range(count)
+    ]
+
+
+class Shuffled:
+    """A loader that draws from torch's global generator."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __iter__(self):
+        data = batches()
+        return (data[i] for i in torch.randperm(4))
+
+
+CONSTRAINTS = {"0": BlockSparse(4, 1, 0.6), "3": BlockSparse(16, 1, 0.4)}
+
+
+def test_penalty_gradient_is_rho_times_w_minus_z_plus_u() -> None:
+    """Against autograd on rho/2 |W - Z + U|^2."""
+    model = network()
+    admm = Admm(model, CONSTRAINTS, RhoSchedule(0.3, 2.0, 10))
+    admm.u = {name: torch.randn_like(u) for name, u in admm.u.items()}
+    admm.begin_epoch(model, 0)
+    for name in CONSTRAINTS:
+        weight = model.get_submodule(name).weight
+        weight.grad = torch.zeros_like(weight)
+    admm.after_backward(model)
+    for name in CONSTRAINTS:
+        weight = model.get_submodule(name).weight
+        z, u = from_gemm(admm.z[name], weight), from_gemm(admm.u[name], weight)
+        twin = weight.detach().clone().requires_grad_()
+        (0.15 * (twin - z + u).square().sum()).backward()
+        torch.testing.assert_close(weight.grad, twin.grad)
+
+
+def test_u_is_rescaled_with_rho() -> None:
+    model = network()
+    admm = Admm(model, CONSTRAINTS, RhoSchedule(0.1, 2.0, 10))
+    u = {name: torch.randn_like(t) for name, t in admm.u.items()}
+    admm.u = {name: t.clone() for name, t in u.items()}
+    admm.begin_epoch(model, 1)
+    assert admm.current_rho == pytest.approx(0.2)
+    for name in u:
+        torch.testing.assert_close(admm.u[name], u[name] / 2)
+
+
+def test_z_and_u_steps() -> None:
+    model = network()
+    admm = Admm(model, CONSTRAINTS)
+    admm.begin_epoch(model, 0)
+    w = {name: to_gemm(model.get_submodule(name).weight).clone() for name in CONSTRAINTS}
+    u = {name: t.normal_() .clone() for name, t in admm.u.items()}
+    rows = admm.end_epoch(model, 0)
+    for row in rows:
+        name = row["layer"]
+        z, _ = CONSTRAINTS[name].project(w[name] + u[name])
+        torch.testing.assert_close(admm.z[name], z)
+        torch.testing.assert_close(admm.u[name], u[name] + w[name] - z)
+        assert row["primal"] == pytest.approx(float((w[name] - z).norm() / w[name].norm()), rel=1e-5)
+
+
+def test_admm_draws_weights_to_their_set() -> None:
+    model = network()
+    admm = Admm(model, CONSTRAINTS, RhoSchedule(0.1, 1.5, 10))
+    log = train(model, batches() * 20, Recipe(12, 3e-3), methods=[admm])
+    residuals = [row["primal"] for row in log if row.get("layer") == "3"]
+    assert residuals[-1] < 0.05 < residuals[0]
+
+
+@pytest.mark.parametrize("recipe", [Recipe(2, 1e-2), Recipe(2, 1e-1, "sgd", weight_decay=1e-2)])
+def test_masked_weights_are_exactly_zero_after_every_step(recipe: Recipe) -> None:
+    """Moments from before the masks are what revives zeros: the optimiser starts with some."""
+    model = network()
+    masks = {name: c.project(to_gemm(model.get_submodule(name).weight))[1] for name, c in CONSTRAINTS.items()}
+    masked = Masked(model, masks)
+    steps = []
+
+    class Watch(Masked):
+        def before_forward(self, model: nn.Module) -> None:
+            for name, mask in masks.items():
+                weight = to_gemm(model.get_submodule(name).weight)
+                assert (weight[~mask] == 0).all()
+                assert (weight[mask] != 0).any()
+            steps.append(1)
+
+        def after_step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+            masked.after_step(model, optimizer)
+            for slots in optimizer.state.values():
+                for moment in slots.values():
+                    if isinstance(moment, torch.Tensor) and moment.dim():
+                        moment.add_(0.1)
+
+    train(model, batches(), recipe, methods=[Watch(model, masks)])
+    assert len(steps) == 8
+    for name, mask in masks.items():
+        assert (to_gemm(model.get_submodule(name).weight)[~mask] == 0).all()
+
+
+def test_levels_hold_in_the_forward_pass_and_at_the_end() -> None:
+    model = network()
+    mask = torch.rand(64, 5) > 0.5
+    levels = {"3": Levels(torch.arange(1.0, 4.0), mask)}
+    method = OnLevels(model, levels)
+    seen = []
+    model[3].register_forward_pre_hook(lambda module, args: seen.append(to_gemm(module.weight).clone()))
+    train(model, batches(), Recipe(1, 1e-2), methods=[method, Masked(model, {"3": mask})])
+    scales = method.finish(model)
+    for w in (*seen, to_gemm(model[3].weight)):
+        q = w.abs()[mask].min()
+        ratio = w[mask].abs() / q
+        torch.testing.assert_close(ratio, ratio.round(), atol=1e-4, rtol=0)
+        assert ratio.max() < 3.5
+        assert (w[~mask] == 0).all()
+    assert set(scales) == {"3"}
+
+
+def test_noise_in_the_forward_pass_has_the_device_s_sigma() -> None:
+    """5 % of ln g at both cells: mean of squares over 64 x 5 x 60 draws within 7 standard errors."""
+    device = load_hardware("admm-32x32").device
+    noisy = load_hardware("admm-32x32").replace(device__programming=ProgrammingNoise("lognormal", 0.05)).device
+    encoding = load_hardware("admm-32x32").encoding
+    model = network()
+    values = torch.arange(1.0, 16.0)
+    clean, dirty = OnLevels(model, {"3": Levels(values)}), OnLevels(model, {"3": Levels(values)}, noisy, encoding)
+    clean.begin_epoch(model, 0)
+    dirty.begin_epoch(model, 0)
+    clean.before_forward(model)
+    w = to_gemm(model[3].weight).clone()
+    clean.after_backward(model)
+    step = clean.scales["3"] / device.unit
+    g = torch.stack([device.g_min + w.clamp_min(0) / step, device.g_min + (-w).clamp_min(0) / step])
+    expected = (g * 0.05).square().sum(0) * step**2
+    ratios = []
+    for _ in range(60):
+        dirty.before_forward(model)
+        ratios.append((to_gemm(model[3].weight) - w).square() / expected)
+        dirty.after_backward(model)
+    mean = float(torch.stack(ratios).mean())
+    assert abs(mean - 1) < 7 * (2 / (60 * 320)) ** 0.5 + 0.005
+
+
+def _methods(model: nn.Module) -> list:
+    return [Admm(model, CONSTRAINTS), Masked(model, {"3": torch.rand(64, 5, generator=torch.Generator().manual_seed(0)) > 0.3})]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, optimizer: str) -> None:
+    recipe = Recipe(4, 1e-2, optimizer, warmup=1)
+    whole = network()
+    log = train(whole, Shuffled(), recipe, methods=_methods(whole), checkpoint=tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def kill(model: nn.Module) -> float:
+        if len(calls) == 2:
+            raise Killed
+        calls.append(1)
+        return 0.0
+
+    calls: list[int] = []
+    broken = network()
+    with pytest.raises(Killed):
+        train(broken, Shuffled(), recipe, methods=_methods(broken), checkpoint=tmp_path / "broken", validate=kill)
+    fresh = network()
+    with torch.no_grad():
+        for p in fresh.parameters():
+            p.normal_()
+    resumed = train(fresh, Shuffled(), recipe, methods=_methods(fresh), checkpoint=tmp_path / "broken")
+    for a, b in zip(whole.parameters(), fresh.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert [row["loss"] for row in log if "loss" in row] == [row["loss"] for row in resumed if "loss" in row]
+
+
+def test_training_through_the_chip_learns_and_returns_latent_weights() -> None:
+    """With converters and noise in the forward pass the loss falls, and masked weights stay zero."""
+    hardware = load_hardware("admm-32x32").replace(device__programming=ProgrammingNoise("lognormal", 0.05))
+    model = network()
+    mask = torch.rand(64, 5) > 0.5
+    values = torch.arange(1.0, 16.0)
+    method = ThroughChip(model, {"0": Levels(values), "3": Levels(values, mask)}, hardware, batches(1))
+    log = train(model, batches(), Recipe(8, 1e-2), methods=[method, Masked(model, {"3": mask})])
+    assert log[-1]["loss"] < 0.98 * log[0]["loss"]
+    assert (to_gemm(model[3].weight)[~mask] == 0).all()
+    assert not model[0]._forward_hooks
+
+
+def test_a_loss_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(XbarError, match="loss is nan in epoch 0"):
+        train(network(), [(torch.full((2, 1, 6, 6), torch.nan), torch.zeros(2, dtype=torch.long))], Recipe(1))
+
+
+def test_empty_loaders_are_refused() -> None:
+    with pytest.raises(XbarError, match="gave no batch"):
+        train(network(), [], Recipe(1))
+    with pytest.raises(XbarError, match="gave no batch"):
+        accuracy(network(), [])
+
+
+def test_unknown_layers_are_refused() -> None:
+    with pytest.raises(XbarError, match="'fc9'"):
+        Admm(network(), {"fc9": BlockSparse(4, 1, 0.5)})
+
+
+def test_a_broken_checkpoint_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(XbarError, match="not a checkpoint") as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_gemm_round_trip_keeps_layout() -> None:
+    weight = torch.randn(6, 3, 2, 2).to(memory_format=torch.channels_last)
+    back = from_gemm(to_gemm(weight), weight)
+    assert torch.equal(back, weight)
+    assert back.stride() == weight.stride()
+    assert to_gemm(weight).shape == (12, 6)
+    assert to_gemm(weight)[5, 2] == weight[2, 1, 0, 1]
+    assert copy.deepcopy(weight).equal(weight)

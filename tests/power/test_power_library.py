@@ -1,0 +1,170 @@
+"""Component libraries reproduce the tables that they were read from, and refuse what is not in them."""
+
+import re
+import shutil
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from power.library import Area, Lump, load_adc, load_periphery
+from xbar.errors import XbarError
+
+GROUPS, TILES, TILES_A_ROUTER = 12, 168, 4
+
+
+@pytest.fixture(scope="module")
+def isaac():
+    return load_periphery("isaac").components.by_name()
+
+
+def total_power_mw(parts, per):
+    """Energy an event times nameplate events a second, over the counts that stand in one `per`."""
+    lumps = [p for p in parts.values() if p.per == per and isinstance(p, Lump)]
+    return sum(p.energy_j * p.rate_per_s * p.count for p in lumps) * 1e3
+
+
+def total_area_mm2(parts, per):
+    return sum(p.unit_area_mm2 * p.count for p in parts.values() if p.per == per and isinstance(p, Area))
+
+
+def chip(parts, total):
+    """Totals of an IMA, a tile, 168 tiles and the chip."""
+    ima = total(parts, "group")
+    tile = GROUPS * ima + total(parts, "tile") + total(parts, "router") / TILES_A_ROUTER
+    return ima, tile, TILES * tile, TILES * tile + total(parts, "chip")
+
+
+def test_isaac_power_totals(isaac):
+    assert chip(isaac, total_power_mw) == pytest.approx([24.08, 329.81, 55408, 65808], rel=1e-3)
+
+
+def test_isaac_area_totals(isaac):
+    assert chip(isaac, total_area_mm2) == pytest.approx([0.01312, 0.37229, 62.545, 85.425], rel=1e-3)
+
+
+def test_isaac_peak_efficiency_and_adc_shares(isaac):
+    *_, power = chip(isaac, total_power_mw)
+    *_, area = chip(isaac, total_area_mm2)
+    gops = TILES * GROUPS * isaac["array_read"].count * 4096 / 1.6e-6 / 1e9
+    assert gops / (power * 1e-3) == pytest.approx(627.5, rel=1e-3)
+    adc, imas = isaac["adc"], TILES * GROUPS
+    tiles_power, tiles_area = chip(isaac, total_power_mw)[2], chip(isaac, total_area_mm2)[2]
+    assert imas * adc.power_mw / tiles_power == pytest.approx(0.582, abs=5e-4)
+    assert imas * adc.area_mm2 / tiles_area == pytest.approx(0.309, abs=5e-4)
+    assert area == pytest.approx(85.4, rel=1e-3)
+
+
+def test_isaac_energy_of_an_event(isaac):
+    published_pj = {
+        "adc": 1.5625,
+        "dac": 0.3906,
+        "sample_hold": 0.977e-3,
+        "array_read": 30,
+        "edram": 2.02,
+        "bus": 0.684,
+    }
+    for name, energy in published_pj.items():
+        assert isaac[name].energy_j * 1e12 == pytest.approx(energy, rel=1e-3), name
+
+
+def test_isaac_converter_line_from_one_conversion_a_mac(isaac):
+    """16 b x 16 b, 8 slices, 16 phases, 128 rows: one conversion a MAC, so 20.644 T-MAC/s are 32.256 W."""
+    macs_per_s = TILES * GROUPS * 8 * 4096 / 2 / 1.6e-6
+    assert macs_per_s == pytest.approx(20.644e12, rel=1e-4)
+    assert macs_per_s * isaac["adc"].energy_j == pytest.approx(32.256, rel=1e-4)
+
+
+def test_every_component_has_source_unit_node_and_event(isaac):
+    for name, part in isaac.items():
+        assert "doi:" in part.source, name
+        assert part.unit, name
+        assert part.node_nm == 32, name
+        assert not isinstance(part, Lump) or part.event, name
+
+
+def test_scaled_converters():
+    library = load_adc("isaac-scaled-adc")
+    assert [c.bits for c in library.converter] == [4, 5, 6, 7, 8, 9]
+    assert library.of_bits(8).energy_pj == pytest.approx(2 / 1.2, abs=5e-3)
+    nameplate = load_periphery("isaac").components.adc
+    assert library.of_bits(8).area_um2 == pytest.approx(nameplate.unit_area_mm2 * 1e6)
+    for converter in library.converter:
+        bits = converter.bits
+        assert converter.energy_pj == pytest.approx(0.1956 * bits + 0.00041 * 2**bits, abs=2e-3)
+        assert converter.area_um2 == pytest.approx(81.72 * bits + 2.134 * 2**bits, abs=0.3)
+
+
+@pytest.mark.parametrize("bits", [3, 10, "ideal"])
+def test_converter_outside_the_library_is_refused(bits):
+    with pytest.raises(XbarError, match=r"^adc\.bits = .*allowed: 4, 5, 6, 7, 8, 9$"):
+        load_adc("isaac-scaled-adc").of_bits(bits)
+
+
+def test_unknown_names_are_refused_with_those_of_the_kind():
+    with pytest.raises(
+        XbarError, match=r"^periphery\.library.*'isac'; did you mean 'isaac'\? allowed: isaac$"
+    ):
+        load_periphery("isac")
+    with pytest.raises(XbarError, match=r"^adc\.library.*'isaac'.*allowed: isaac-scaled-adc$"):
+        load_adc("isaac")
+
+
+def own_library(folder: Path, old: str, new: str) -> str:
+    """Path of a copy of ISAAC's library with one change."""
+    path = folder / "own.toml"
+    shutil.copy(str(resources.files("power") / "components" / "isaac.toml"), path)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    return str(path)
+
+
+def test_own_library_is_read_from_its_path(tmp_path):
+    path = own_library(tmp_path, "power_mw = 4.0", "power_mw = 8.0")
+    own, isaac = load_periphery(path).components.dac, load_periphery("isaac").components.dac
+    assert own.energy_j == 2 * isaac.energy_j
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "power_mw = 4.0",
+            "power_mw = -4.0",
+            r"components\.dac\.power_mw = -4\.0: must be a positive number",
+        ),
+        ("power_mw = 4.0", "power_mv = 4.0", r"components\.dac\.power_m[vw]: "),
+        ("[components.bus]", "[components.buss]", r"components\.bus"),
+        ('per = "group"', 'per = "ima"', r"components\.adc\.per = 'ima'.*'group'"),
+    ],
+)
+def test_a_mistake_in_a_library_is_one_line_with_file_and_key(tmp_path, old, new, message):
+    with pytest.raises(XbarError, match=rf"^own\.toml: {message}") as caught:
+        load_periphery(own_library(tmp_path, old, new))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_library_file_is_refused():
+    with pytest.raises(XbarError, match=r"^nowhere\.toml: no such file$"):
+        load_adc("nowhere.toml")
+
+
+def test_two_converters_of_the_same_bits_are_refused(tmp_path):
+    source = resources.files("power") / "components" / "isaac-scaled-adc.toml"
+    path = tmp_path / "own.toml"
+    path.write_text(source.read_text().replace("bits = 5", "bits = 4"))
+    with pytest.raises(XbarError, match=r"own\.toml: converter\.bits .* once"):
+        load_adc(str(path))
+
+
+def test_the_documented_prices_are_those_of_the_library(isaac):
+    text = (Path(__file__).parents[2] / "docs" / "estimate.md").read_text()
+    for name, part in isaac.items():
+        row = re.search(rf"^\| `{name}` \| \d+ a \w+ \|.*$", text, re.M)[0]
+        cells = [cell.strip() for cell in row.split("|")[1:-1]]
+        area = f"{part.unit_area_mm2 * 1e6:.4g}" if isinstance(part, Area) else "-"
+        energy = f"{part.energy_j * 1e12:.4g}" if isinstance(part, Lump) else "-"
+        assert (cells[1], cells[3], cells[6]) == (f"{part.count} a {part.per}", area, energy), name
+    for converter in load_adc("isaac-scaled-adc").converter:
+        assert f"| {converter.bits} | {converter.energy_pj:g} | {converter.area_um2:g} |" in text

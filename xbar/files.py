@@ -1,0 +1,153 @@
+"""Frozen dataclasses from TOML, with errors that name the key, and back to plain dicts."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+
+from xbar.errors import XbarError, unknown_name
+from xbar.hardware import Device, Hardware
+
+T = TypeVar("T")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Contents of a TOML file.
+
+    Raises
+    ------
+    XbarError
+        Where the file is missing, unreadable, or not TOML (with line and column).
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise XbarError(f"{path}: no such file") from None
+    except OSError as error:
+        raise XbarError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise XbarError(f"{path}: not a TOML file: {error}") from None
+
+
+def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
+    """Dataclass `cls` from nested plain data; `where` (a file's name, say) begins every message.
+
+    Raises
+    ------
+    XbarError
+        One line for the first mistake: its key path, its value, and the nearest valid name or allowed range.
+    """
+    try:
+        return pydantic.TypeAdapter(cls).validate_python(dict(data))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        path = [p for p in first["loc"] if not (isinstance(p, str) and "[" in p)]
+        key = ".".join(str(p) for p in path)
+        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            raise XbarError(f"{where}: {_unknown_key(cls, path)}") from None
+        if first["type"] in ("missing", "missing_argument"):
+            raise XbarError(f"{where}: {key}: missing") from None
+        if first["type"] in ("value_error", "assertion_error"):
+            raise XbarError(f"{where}: {first['ctx']['error']}") from None
+        raise XbarError(f"{where}: {key} = {first['input']!r}: {first['msg']}") from None
+
+
+def _unknown_key(cls: type, path: list[int | str]) -> str:
+    """Sentence for an unknown key: the fields of the dataclass that the path leads to are what is allowed."""
+    owner: Any = cls
+    for part in path[:-1]:
+        hints = {f.name: f.type for f in dataclasses.fields(owner)} if dataclasses.is_dataclass(owner) else {}
+        if isinstance(part, str) and part in hints:
+            owner = _resolve(owner, part)
+    names = sorted(f.name for f in dataclasses.fields(owner)) if dataclasses.is_dataclass(owner) else []
+    near = difflib.get_close_matches(str(path[-1]), names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{'.'.join(map(str, path))}: unknown key; {hint}allowed: {', '.join(names)}"
+
+
+def _resolve(owner: type, name: str) -> Any:
+    """The dataclass behind a field's annotation, through Optional and containers."""
+    import typing
+
+    hint = typing.get_type_hints(owner)[name]
+    stack = [hint]
+    while stack:
+        candidate = stack.pop()
+        if dataclasses.is_dataclass(candidate):
+            return candidate
+        stack.extend(typing.get_args(candidate))
+    return hint
+
+
+def to_dict(value: Any) -> Any:
+    """Nested plain data of a frozen dataclass, as TOML and JSON take it; None is left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {name: to_dict(part) for name, part in pairs if part is not None}
+    if isinstance(value, tuple | list):
+        return [to_dict(part) for part in value]
+    if isinstance(value, Mapping):
+        return {str(name): to_dict(part) for name, part in value.items()}
+    return value
+
+
+def preset_names(kind: str) -> list[str]:
+    """Names of the presets that ship: kind is ``devices`` or ``designs``."""
+    folder = resources.files("xbar") / kind
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def _find(kind: str, name: str) -> Path:
+    """Path of a preset by name, or of a user's TOML file."""
+    if name.endswith(".toml"):
+        return Path(name)
+    if name not in preset_names(kind):
+        raise unknown_name(f"{kind[:-1]} preset (or a path that ends in .toml)", name, preset_names(kind))
+    return Path(str(resources.files("xbar") / kind / f"{name}.toml"))
+
+
+def load_device(name: str) -> Device:
+    """A device by preset name or path of a TOML file."""
+    path = _find("devices", name)
+    return build(Device, read_toml(path), str(path.name))
+
+
+def hardware_dict(name: str) -> dict[str, Any]:
+    """Plain data of a whole-hardware preset (or file), its device preset resolved in place."""
+    path = _find("designs", name)
+    data = read_toml(path)
+    return resolve_device(data, path.name)
+
+
+def resolve_device(data: dict[str, Any], where: str) -> dict[str, Any]:
+    """`data` with a device given by name replaced by the contents of its preset.
+
+    A device table may name a preset to start from in the key `base` and change some of its values.
+    """
+    device = data.get("device")
+    if isinstance(device, str):
+        return {**data, "device": to_dict(load_device(device))}
+    if isinstance(device, dict) and "base" in device:
+        changes = {key: value for key, value in device.items() if key != "base"}
+        return {**data, "device": {**to_dict(load_device(str(device["base"]))), **changes}}
+    if device is None:
+        raise XbarError(f"{where}: device: missing; a preset's name or a table")
+    return data
+
+
+def load_hardware(name: str) -> Hardware:
+    """A whole-hardware preset by name, or a user's TOML file by path.
+
+    Raises
+    ------
+    XbarError
+        For an unknown preset, a missing file, an unknown or impossible key.
+    """
+    return build(Hardware, hardware_dict(name), name)
