@@ -25,12 +25,16 @@ def open_folder(out: Path, study: Study, resume: bool) -> None:
     try:
         if out.exists() and any(out.iterdir()):
             if not resume:
-                raise XbarError(f"{out}: is not empty; --resume continues the run in it, --out chooses another folder")
+                raise XbarError(
+                    f"{out}: is not empty; --resume continues the run in it, --out chooses another folder"
+                )
             if not file.exists():
                 raise XbarError(f"{out}: holds no run of xbar; choose another folder with --out")
             difference = _first_difference(file.read_text(encoding="utf-8"), content)
             if difference:
-                raise XbarError(f"{out}: holds a run of another study ({difference}); choose another folder with --out")
+                raise XbarError(
+                    f"{out}: holds a run of another study ({difference}); choose another folder with --out"
+                )
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(file, content.encode())
     except OSError as error:

@@ -1,5 +1,7 @@
-"""Networks by name or by file. Built-in ones are loaded by location, so that a user's own package `models` keeps
-its name."""
+"""Networks by name or by file.
+
+Built-in ones are loaded by location, so that a user's own package `models` keeps its name.
+"""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ CAPTIONS = {
 }
 
 COSTS = (
-    ("Area, allocated", "mm²", "area_mm2", "area"),
-    ("Area, occupied", "mm²", "area_occupied_mm2", None),
+    ("Area (whole arrays, share of tiles)", "mm²", "area_mm2", "area"),
+    ("Area in whole periphery tiles", "mm²", "area_whole_tiles_mm2", None),
     ("Energy an image", "nJ", "energy_nj_per_image", "energy"),
     ("Image rate", "1/s", "image_rate_per_s", None),
     ("Power at this image rate", "mW", "power_mw", "power"),
@@ -55,7 +55,7 @@ PEAKS = (
     ("Peak image rate", "1/s", "peak_image_rate_per_s"),
     ("Power at this rate", "mW", "peak_power_mw"),
 )
-REDUCIBLE = {"area_occupied_mm2", "latency_us_per_image", "arrays", "groups", "tiles"}
+REDUCIBLE = {"area_whole_tiles_mm2", "latency_us_per_image", "arrays", "groups", "tiles"}
 
 UNITS = {
     "device.g_min": (1e6, "µS"),

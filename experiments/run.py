@@ -30,7 +30,8 @@ from experiments.plots import (
     save,
 )
 from experiments.report import write_report
-from experiments.stages import StageResult, run_stage, stage_id
+from experiments.stages import Compute, StageResult, run_stage, stage_id
+from experiments.study import LayerRule, NoiseCase, Study, study_dict, with_noise
 from experiments.summary import (
     chip_statistics,
     compression_summary,
@@ -38,7 +39,6 @@ from experiments.summary import (
     test_set_interval,
     versions,
 )
-from experiments.study import LayerRule, NoiseCase, Study, study_dict, with_noise
 from mapping import (
     Admm,
     BlockSparse,
@@ -71,6 +71,7 @@ from xbar.files import to_dict
 from xbar.hardware import Hardware
 
 EVALUATION_BATCH = 500
+WARMUP_EPOCHS = 0.3
 
 
 def bar(iterable: Iterable[Any], description: str, total: int) -> Iterable[Any]:
@@ -100,23 +101,32 @@ class Run:
         self.model = build_network(self.study.network)
         self.layers = mappable_layers(self.model)
         names = list(self.layers)
-        rules = by_pattern({rule.layer: rule for rule in self.study.compress.layers}, names, "compress.layers")
+        rules = by_pattern(
+            {rule.layer: rule for rule in self.study.compress.layers}, names, "compress.layers"
+        )
         sizes = {name: layer.weight.numel() for name, layer in self.layers.items()}
-        keep = shares_to_keep(self.study.compress.rate, sizes, {name: rule.share for name, rule in rules.items()})
+        keep = shares_to_keep(
+            self.study.compress.rate, sizes, {name: rule.share for name, rule in rules.items()}
+        )
         self.constraints = {
             name: constraint_of(rule, keep[name], self.hardware) for name, rule in rules.items()
         }
         self.train_batches = Batches(
-            self.data.train_x, self.data.train_y, self.study.train.batch, shuffle=True, shift=self.study.train.shift
+            self.data.train_x,
+            self.data.train_y,
+            self.study.train.batch,
+            shuffle=True,
+            shift=self.study.train.shift,
         )
         self.example = self.data.train_x[:1]
 
-    def stage(self, name: str, inputs: dict[str, Any], compute: Any) -> StageResult:
+    def stage(self, name: str, inputs: dict[str, Any], compute: Compute, remark: str = "") -> StageResult:
         """A stage of this run; says what it does and how long it took."""
         identity = stage_id(name, {"seed": self.study.seed, **inputs})
         result = run_stage(self.out / "stages", name, identity, compute)
-        summary = "".join(f", {key} {value:.2f} %" for key, value in result.record.get("validation", {}).items())
-        print(f"{name:<9} {result.seconds:6.1f} s{summary}", flush=True)
+        validation = result.record.get("validation", {}).items()
+        remark += "".join(f", {key} {value:.2f} % on the validation part" for key, value in validation)
+        print(f"{name:<9} {result.seconds:6.1f} s{remark}", flush=True)
         return dataclasses.replace(result, record={**result.record, "id": identity})
 
     def validate(self, model: nn.Module) -> float:
@@ -145,7 +155,11 @@ class Run:
     def train_baseline(self) -> StageResult:
         """Step 1: the float network."""
         study = self.study
-        inputs: dict[str, Any] = {"data": self.data.checksum, "network": study.network, "train": to_dict(study.train)}
+        inputs: dict[str, Any] = {
+            "data": self.data.checksum,
+            "network": study.network,
+            "train": to_dict(study.train),
+        }
         for file in (study.network.rpartition(":")[0], study.train.weights):
             if file:
                 inputs[file] = _checksum(Path(file))
@@ -157,10 +171,13 @@ class Run:
                     module.reset_parameters()
             if study.train.weights:
                 _load_weights(self.model, Path(study.train.weights))
-            recipe = Recipe(study.train.epochs, study.train.lr, weight_decay=study.train.weight_decay, warmup=0.3)
-            recipe = dataclasses.replace(recipe, warmup=min(0.3, study.train.epochs))
+            t = study.train
+            recipe = Recipe(t.epochs, t.lr, weight_decay=t.weight_decay, warmup=min(WARMUP_EPOCHS, t.epochs))
             log = self.fit(prefix, "train", recipe, [])
-            return dict(self.model.state_dict()), {"log": log, "validation": {"float": self.validate(self.model)}}
+            return dict(self.model.state_dict()), {
+                "log": log,
+                "validation": {"float": self.validate(self.model)},
+            }
 
         return self.stage("train", inputs, compute)
 
@@ -172,7 +189,9 @@ class Run:
 
         def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             self.model.load_state_dict(baseline.tensors)
-            admm = Admm(self.model, self.constraints, RhoSchedule(c.rho, c.rho_factor, c.rho_limit), c.interval)
+            admm = Admm(
+                self.model, self.constraints, RhoSchedule(c.rho, c.rho_factor, c.rho_limit), c.interval
+            )
             log = self.fit(prefix, "prune", Recipe(c.epochs, c.lr, final=0.1), [admm])
             masks = admm.finish(self.model)
             masked = Masked(self.model, masks)
@@ -199,11 +218,15 @@ class Run:
             log = self.fit(prefix, "levels", Recipe(q.epochs, q.lr, final=0.1), [admm, masked])
             noisy = dataclasses.replace(device, programming=q.noise)
             on_levels = OnLevels(self.model, constraints, noisy if q.noise.kind != "none" else None, encoding)
-            log += self.fit(prefix, "levels-retrain", Recipe(q.retrain_epochs, q.retrain_lr), [on_levels, masked])
+            log += self.fit(
+                prefix, "levels-retrain", Recipe(q.retrain_epochs, q.retrain_lr), [on_levels, masked]
+            )
             if q.converter_epochs:
                 hardware = dataclasses.replace(self.hardware, device=noisy)
                 calibration = self.calibration_batches()
-                through = ThroughChip(self.model, constraints, hardware, calibration, derive_seed(self.study.seed, "draws"))
+                through = ThroughChip(
+                    self.model, constraints, hardware, calibration, derive_seed(self.study.seed, "draws")
+                )
                 recipe = Recipe(q.converter_epochs, q.retrain_lr / 4)
                 log += self.fit(prefix, "converters", recipe, [through, masked])
             scales = on_levels.finish(self.model)
@@ -242,7 +265,7 @@ class Run:
                     file.flush()
             return {}, {"accuracies": [finished[chip] for chip in range(self.study.chips.n)]}
 
-        return self.stage("chips", inputs, compute)
+        return self.stage("chips", inputs, compute, f", {case.name}")
 
 
 def prepare(study: Study, data_folder: Path | None, out: Path) -> Run:
@@ -348,7 +371,10 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
         "seed": study.seed,
         "versions": versions(),
         "data": {"name": data.name, "checksum": data.checksum},
-        "stages": {s: r.record["id"] for s, r in zip(("train", "compress", "quantise"), (baseline, compressed, quantised), strict=True)},
+        "stages": {
+            s: r.record["id"]
+            for s, r in zip(("train", "compress", "quantise"), (baseline, compressed, quantised), strict=True)
+        },
         "study": study_dict(study),
         "hardware": to_dict(study.hardware),
     }
@@ -375,7 +401,9 @@ def draw(
             targets.append(target[on])
             programmed.append(g[on])
     rows = [
-        {"phase": {"prune": "prune", "levels": "levels"}[entry["stage"]], **entry} for entry in log if "primal" in entry
+        {"phase": {"prune": "prune", "levels": "levels"}[entry["stage"]], **entry}
+        for entry in log
+        if "primal" in entry
     ]
     cases = [{"name": c["name"], "accuracies": c["per_chip"]} for c in result["accuracy"]["chips_cases"]]
     both = [result["estimate"][side]["by_component"] for side in ("before", "after")]

@@ -46,9 +46,13 @@ def run_stage(folder: Path, stage: str, identity: str, compute: Compute) -> Stag
     Seconds count all work on the stage, that of interrupted runs included.
     """
     done = folder / f"{stage}-{identity}.safetensors"
-    if done.exists():
-        tensors, meta = load_checkpoint(done)
-        return StageResult(tensors, meta["record"], meta["seconds"])
+    if not done.exists():
+        _compute(folder, stage, identity, compute, done)
+    tensors, meta = load_checkpoint(done)
+    return StageResult(tensors, meta["record"], meta["seconds"])
+
+
+def _compute(folder: Path, stage: str, identity: str, compute: Compute, done: Path) -> None:
     prefix = folder / f"{stage}-{identity}"
     folder.mkdir(parents=True, exist_ok=True)
     clock = folder / f"{stage}-{identity}.seconds"
@@ -64,4 +68,3 @@ def run_stage(folder: Path, stage: str, identity: str, compute: Compute) -> Stag
     for leftover in folder.glob(f"{stage}-{identity}.*"):
         if leftover != done:
             leftover.unlink()
-    return StageResult(tensors, record, seconds)

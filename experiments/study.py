@@ -7,7 +7,7 @@ import dataclasses
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -64,7 +64,10 @@ class LayerRule:
 
 @dataclass(frozen=True)
 class Compression:
-    """ADMM to `rate` (of all mapped weights) under the rules, a Z-step each `interval` epochs, then masked retraining."""
+    """ADMM to `rate` (of all mapped weights) under the rules, then masked retraining.
+
+    `interval`: epochs between two Z-steps.
+    """
 
     __pydantic_config__: ClassVar = _STRICT
     rate: float
@@ -80,7 +83,9 @@ class Compression:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.rate) and self.rate >= 1):
-            raise XbarError(f"compress.rate = {self.rate}: must be at least 1 (a rate of r keeps 1/r of the weights)")
+            raise XbarError(
+                f"compress.rate = {self.rate}: must be at least 1 (a rate of r keeps 1/r of the weights)"
+            )
         if not self.layers and self.rate > 1:
             raise XbarError("compress.layers: needs at least one rule to reach a rate above 1")
         _check_training("compress.", self.epochs, self.lr)
@@ -108,7 +113,7 @@ class Quantisation:
     rho_factor: float = 2.0
     rho_limit: float = 0.1
     interval: int = 1
-    noise: ProgrammingNoise = ProgrammingNoise()
+    noise: ProgrammingNoise = field(default_factory=ProgrammingNoise)
     converter_epochs: int = 0
 
     def __post_init__(self) -> None:
@@ -222,7 +227,7 @@ def resolve_study(raw: Mapping[str, Any], where: str) -> Study:
     if isinstance(hardware, str):
         hardware = {"base": hardware}
     if not isinstance(hardware, Mapping):
-        raise XbarError(f"{where}: hardware: missing; a table with `base = \"PRESET\"`, or a preset's name")
+        raise XbarError(f'{where}: hardware: missing; a table with `base = "PRESET"`, or a preset\'s name')
     changes = {key: value for key, value in hardware.items() if key != "base"}
     if "base" in hardware:
         changes = _merged(hardware_dict(str(hardware["base"])), changes)

@@ -16,7 +16,7 @@ from mapping import MappedNetwork
 
 
 def chip_statistics(name: str, accuracies: list[float], threshold: float) -> dict[str, Any]:
-    """Mean, spread and 95 % interval of the mean over chips (Student's t), quantiles, share at a threshold."""
+    """Mean, spread, 95 % interval of the mean over chips (Student's t), quantiles, share at a threshold."""
     values = np.asarray(accuracies)
     n = len(values)
     std = float(values.std(ddof=1)) if n > 1 else 0.0
@@ -38,7 +38,7 @@ def chip_statistics(name: str, accuracies: list[float], threshold: float) -> dic
 
 
 def test_set_interval(percent: float, images: int) -> float:
-    """Half width of the 95 % Wilson interval of an accuracy measured on so many images [percentage points]."""
+    """Half width of the 95 % Wilson interval of an accuracy on so many images [percentage points]."""
     interval = stats.binomtest(round(percent / 100 * images), images).proportion_ci(method="wilson")
     return 50 * float(interval.high - interval.low)
 
@@ -62,7 +62,7 @@ def compression_summary(mapped: MappedNetwork) -> dict[str, Any]:
 
 
 def mapping_summary(whole: MappedNetwork, unpacked: MappedNetwork, mapped: MappedNetwork) -> dict[str, Any]:
-    """Tiles before pruning, after it without packing, and packed; in each plane, one layer after the other."""
+    """Tiles a plane before pruning, after it without packing, and packed; whole network and by layer."""
     crossbar = mapped.hardware.crossbar
     cells = crossbar.rows * crossbar.cols
     slices = mapped.hardware.encoding.slices
@@ -81,7 +81,9 @@ def mapping_summary(whole: MappedNetwork, unpacked: MappedNetwork, mapped: Mappe
                 "tiles_before": len(whole.layers[name].tiles),
                 "tiles_unpacked": len(unpacked.layers[name].tiles),
                 "tiles_after": len(layer.tiles),
-                "utilisation": layer.weights_kept * slices / (len(layer.tiles) * cells) if layer.tiles else 0.0,
+                "utilisation": layer.weights_kept * slices / (len(layer.tiles) * cells)
+                if layer.tiles
+                else 0.0,
             }
             for name, layer in mapped.layers.items()
         },
@@ -110,12 +112,15 @@ def text_summary(result: Mapping[str, Any]) -> str:
         f"(test set of {a['test_images']}: +-{a['test_set_ci95']:.2f})",
     ]
     for case in a["chips_cases"]:
-        spread = "" if case["n"] == 1 else f", 95 % interval {case['ci95_low']:.2f} to {case['ci95_high']:.2f}"
+        spread = (
+            "" if case["n"] == 1 else f", 95 % interval {case['ci95_low']:.2f} to {case['ci95_high']:.2f}"
+        )
         lines.append(f"  {case['name']:<18} {case['mean']:.2f} % over {case['n']} chips{spread}")
     lines += [
         f"compression  {c['rate']:.2f}x ({c['weights_kept']} of {c['weights_total']} weights)",
-        f"tiles        {m['tiles_per_plane_before']} a plane before pruning, {m['tiles_per_plane_unpacked']} after, "
-        f"{m['tiles_per_plane_after']} packed ({m['tile_rows']} x {m['tile_cols']}, {m['utilisation']:.0%} used)",
+        f"tiles        {m['tiles_per_plane_before']} a plane before pruning, "
+        f"{m['tiles_per_plane_unpacked']} after, {m['tiles_per_plane_after']} packed "
+        f"({m['tile_rows']} x {m['tile_cols']}, {m['utilisation']:.0%} used)",
     ]
     for label, key, unit, cut in (
         ("area", "area_mm2", "mm2", "area"),

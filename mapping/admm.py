@@ -106,7 +106,7 @@ class Admm:
 
     @torch.no_grad()
     def end_epoch(self, model: nn.Module, epoch: int) -> list[dict[str, Any]]:
-        """Z- and U-step; relative primal residual |W - Z|/|W| and dual residual rho |Z_new - Z_old|, by layer."""
+        """Z- and U-step; by layer the primal residual |W - Z|/|W| and the dual one, rho |Z_new - Z_old|."""
         if (epoch + 1) % self.interval:
             return []
         rows = []
@@ -118,7 +118,13 @@ class Admm:
             self.u[name] = self.u[name] + w - z
             primal = float((w - z).norm() / w.norm().clamp_min(1e-30))
             rows.append(
-                {"layer": name, "primal": primal, "dual": dual, "rho": self.current_rho, "kept": int(mask.sum())}
+                {
+                    "layer": name,
+                    "primal": primal,
+                    "dual": dual,
+                    "rho": self.current_rho,
+                    "kept": int(mask.sum()),
+                }
             )
         return rows
 

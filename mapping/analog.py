@@ -51,9 +51,7 @@ class AnalogLayer(nn.Module):
         codes = quantise_inputs(x.detach().contiguous().numpy(), self.calibration, self.dac)
         vectors = input_vectors(codes, layer.geometry)
         bits = None if self.dac.bits == "ideal" else self.dac.bits
-        y = mvm(
-            vectors, self.columns, layer.n, bits=bits, signed=self.calibration.signed, converter=self.adc
-        )
+        y = mvm(vectors, self.columns, layer.n, bits=bits, signed=self.calibration.signed, converter=self.adc)
         y *= self.gain
         if layer.bias is not None:
             y += layer.bias

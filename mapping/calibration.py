@@ -30,8 +30,9 @@ def quantise_inputs(x: NDArray[np.float32], calibration: Calibration, dac: Dac) 
         return relative.astype(np.float32)
     top = largest_code(dac, calibration.signed)
     low = -top - 1 if calibration.signed else 0
-    codes = np.clip(np.rint(relative * np.float32(top)), low, top)
-    return codes.astype(np.uint8 if not calibration.signed and dac.bits <= 8 else np.int16)
+    dtype: type[np.generic] = np.uint8 if not calibration.signed and dac.bits <= 8 else np.int16
+    codes: NDArray[np.generic] = np.clip(np.rint(relative * np.float32(top)), low, top).astype(dtype)
+    return codes
 
 
 def largest_code(dac: Dac, signed: bool) -> int:
@@ -84,7 +85,9 @@ def calibrate(
     return dataclasses.replace(mapped, layers=layers), activity
 
 
-def _layer_inputs(mapped: MappedNetwork, model: nn.Module, batches: Batches) -> dict[str, NDArray[np.float32]]:
+def _layer_inputs(
+    mapped: MappedNetwork, model: nn.Module, batches: Batches
+) -> dict[str, NDArray[np.float32]]:
     seen: dict[str, list[torch.Tensor]] = {name: [] for name in mapped.layers}
 
     def record(name: str) -> Callable[..., None]:
@@ -154,7 +157,11 @@ def _adc_step(
     importance = np.square(weights)[:, None, None]
     errors = [
         sum(
-            float((importance * np.square(np.clip(np.rint(i / step), low, high) * step - i)).sum(dtype=np.float64))
+            float(
+                (importance * np.square(np.clip(np.rint(i / step), low, high) * step - i)).sum(
+                    dtype=np.float64
+                )
+            )
             for i in currents
         )
         for step in candidates

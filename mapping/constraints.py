@@ -49,7 +49,7 @@ def _top(energy: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _blocks(v: torch.Tensor, rows: int, cols: int) -> torch.Tensor:
-    """Energy of every block of rows x cols, shape (ceil(K/rows), ceil(N/cols)); edges are padded with zeros."""
+    """Energy of each block of rows x cols, shape (ceil(K/rows), ceil(N/cols)); edges are zero-padded."""
     k, n = v.shape
     padded = pad(v.double().square(), (0, -n % cols, 0, -k % rows))
     return padded.reshape(padded.shape[0] // rows, rows, -1, cols).sum((1, 3))

@@ -31,7 +31,9 @@ def mappable_layers(model: nn.Module) -> dict[str, Layer]:
             raise XbarError(f"{name}: shares its weight with {first}; shared weights are not supported")
         if isinstance(module, nn.Conv2d):
             if module.groups != 1:
-                raise XbarError(f"{name}: groups = {module.groups}: only convolutions with groups = 1 are supported")
+                raise XbarError(
+                    f"{name}: groups = {module.groups}: only convolutions with groups = 1 are supported"
+                )
             if module.padding_mode != "zeros" or isinstance(module.padding, str):
                 raise XbarError(
                     f"{name}: padding = {module.padding!r}, padding_mode = {module.padding_mode!r}: "
@@ -57,11 +59,11 @@ def geometry_of(module: Layer) -> Geometry | None:
     if isinstance(module, nn.Linear):
         return None
     kh, kw = module.kernel_size
-    ph, pw = module.padding  # numeric: checked by `mappable_layers`
+    ph, pw = (int(pad) for pad in module.padding)  # a string is refused by `mappable_layers`
     return Geometry(
         (kh, kw),
         (module.stride[0], module.stride[1]),
-        (int(ph), int(pw)),
+        (ph, pw),
         (module.dilation[0], module.dilation[1]),
     )
 
@@ -71,7 +73,12 @@ def output_size(geometry: Geometry, height: int, width: int) -> tuple[int, int]:
     size = [
         (extent + 2 * pad - dil * (ker - 1) - 1) // stride + 1
         for extent, ker, stride, pad, dil in zip(
-            (height, width), geometry.kernel, geometry.stride, geometry.padding, geometry.dilation, strict=True
+            (height, width),
+            geometry.kernel,
+            geometry.stride,
+            geometry.padding,
+            geometry.dilation,
+            strict=True,
         )
     ]
     return size[0], size[1]
@@ -88,8 +95,15 @@ def input_vectors(x: NDArray[np.generic], geometry: Geometry | None) -> NDArray[
     """
     if geometry is None:
         return np.ascontiguousarray(x.reshape(-1, x.shape[-1]))
-    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = geometry.kernel, geometry.stride, geometry.padding, geometry.dilation
+    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = (
+        geometry.kernel,
+        geometry.stride,
+        geometry.padding,
+        geometry.dilation,
+    )
     padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw))) if ph or pw else x
     reach = ((kh - 1) * dh + 1, (kw - 1) * dw + 1)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=(2, 3))[:, :, ::sh, ::sw, ::dh, ::dw]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=(2, 3))[
+        :, :, ::sh, ::sw, ::dh, ::dw
+    ]
     return windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, x.shape[1] * kh * kw)

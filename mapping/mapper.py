@@ -102,11 +102,11 @@ def _map_layer(
     )
 
 
-class _Operators(TorchDispatchMode):
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the input elements of every operator that runs."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.elements: Counter[str] = Counter()
 
     def __torch_dispatch__(
@@ -117,7 +117,18 @@ class _Operators(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-_MAPPED = {"convolution", "addmm", "mm", "linear", "t", "view", "detach", "_unsafe_view", "transpose", "permute"}
+_MAPPED = {
+    "convolution",
+    "addmm",
+    "mm",
+    "linear",
+    "t",
+    "view",
+    "detach",
+    "_unsafe_view",
+    "transpose",
+    "permute",
+}
 
 
 @torch.no_grad()
@@ -153,7 +164,9 @@ def _trace(
         raise
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise XbarError(f"example_input of shape {tuple(example.shape)}: the network refuses it: {reason}") from None
+        raise XbarError(
+            f"example_input of shape {tuple(example.shape)}: the network refuses it: {reason}"
+        ) from None
     finally:
         for handle in handles:
             handle.remove()

@@ -52,7 +52,7 @@ class Band:
         return np.concatenate([t.cols for t in self.tiles]) if self.tiles else np.empty(0, np.int64)
 
     def built(self) -> NDArray[np.bool_]:
-        """Which cells of (rows x cols) are on a driven word line of their tile, shape (len(rows), len(cols))."""
+        """Which cells of (rows x cols) are on a driven word line of their tile, shape (R, C)."""
         on = np.zeros((len(self.rows), len(self.cols)), bool)
         first = 0
         for tile in self.tiles:

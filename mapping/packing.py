@@ -13,7 +13,7 @@ from mapping.network import Band, Tile
 
 
 def grid(k: int, n: int, rows: int, cols: int, mask: NDArray[np.bool_] | None = None) -> tuple[Band, ...]:
-    """Tiles of rows x cols weights where the matrix has them; a tile whose weights are all masked is left out.
+    """Tiles of rows x cols weights as the matrix lies; one whose weights are all masked is left out.
 
     Parameters
     ----------

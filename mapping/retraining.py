@@ -1,4 +1,4 @@
-"""Retraining of a constrained network: masks that hold after every step, weights on levels in the forward pass."""
+"""Retraining of a constrained network: masks that hold, weights on levels in the forward pass."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ class Masked:
     """
 
     def __init__(self, model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
-        self.masks = {
-            name: from_gemm(mask.float(), weight_of(model, name)) for name, mask in masks.items()
-        }
+        self.masks = {name: from_gemm(mask.float(), weight_of(model, name)) for name, mask in masks.items()}
         for name, mask in self.masks.items():
             weight_of(model, name).data.mul_(mask)
 

@@ -78,12 +78,18 @@ class ThroughChip:
             kept = torch.ones_like(to_gemm(weight), dtype=torch.bool) if mask is None else mask
             assert layer.scale is not None
             state = encode(
-                to_gemm(weight).numpy(), layer.scale, kept.numpy(), self.hardware.encoding, self.hardware.device
+                to_gemm(weight).numpy(),
+                layer.scale,
+                kept.numpy(),
+                self.hardware.encoding,
+                self.hardware.device,
             )
             bias = model.get_submodule(name).bias
             current = None if bias is None else bias.detach().numpy()  # type: ignore[operator]
             layers[name] = dataclasses.replace(layer, state=state, bias=current)
-        chip = program_network(dataclasses.replace(self._mapped, layers=layers), seed=self.seed, chip=self._draw)
+        chip = program_network(
+            dataclasses.replace(self._mapped, layers=layers), seed=self.seed, chip=self._draw
+        )
         self._draw += 1
         for name, layer in layers.items():
             weight = weight_of(model, name)
@@ -117,6 +123,7 @@ class ThroughChip:
 
 def _straight_through(analog: AnalogLayer) -> Callable[..., torch.Tensor]:
     def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        return output + (analog(inputs[0]) - output).detach()
+        y: torch.Tensor = analog(inputs[0])
+        return output + (y - output).detach()
 
     return hook

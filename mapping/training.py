@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -22,7 +22,7 @@ Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: epochs, optimiser, peak learning rate, cosine decay to `final` of it after `warmup` epochs."""
+    """How to train: optimiser, peak learning rate, cosine decay to `final` of it after `warmup` epochs."""
 
     epochs: int
     lr: float = 1e-3
@@ -51,7 +51,9 @@ class Recipe:
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser."""
         if self.optimizer == "sgd":
-            return torch.optim.SGD(parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+            return torch.optim.SGD(
+                parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay
+            )
         return torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay, fused=True)
 
 
@@ -161,7 +163,7 @@ def _epoch(
     progress: Progress | None,
 ) -> float:
     """One pass over the batches; the mean loss."""
-    total = len(batches) if hasattr(batches, "__len__") else 0
+    total = len(batches) if isinstance(batches, Sized) else 0
     steps: Iterable[Any] = batches
     if progress is not None:
         steps = progress(batches, f"{stage} {epoch + 1}/{recipe.epochs}", total)
@@ -201,7 +203,9 @@ def _save(
 ) -> None:
     tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{slot}": torch.as_tensor(t) for slot, t in slots.items() if t is not None}
+        tensors |= {
+            f"optimizer.{index}.{slot}": torch.as_tensor(t) for slot, t in slots.items() if t is not None
+        }
     for i, method in enumerate(methods):
         tensors |= {f"method.{i}.{name}": t for name, t in method.state().items()}
     save_checkpoint(path, tensors, {"epoch": epoch, "log": log})

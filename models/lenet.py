@@ -1,4 +1,4 @@
-"""LeNet-5 in the Caffe form that the compression papers use (20-50-500-10), and a small one for 8 x 8 digits."""
+"""LeNet-5 in the form that the compression papers use (20-50-500-10), and a small one for 8 x 8 digits."""
 
 from __future__ import annotations
 

@@ -18,7 +18,6 @@ from power.library import AdcLibrary, Area, Components, Lump, PeripheryLibrary, 
 from xbar.errors import XbarError, unknown_name
 from xbar.hardware import Hardware
 
-UNUSED = "(unused arrays)"
 DIGITAL = "(digital)"
 
 ACTIVATIONS = frozenset({"relu", "leaky_relu", "hardtanh", "elu", "gelu", "silu", "sigmoid", "tanh"})
@@ -41,8 +40,7 @@ class Row:
     Parameters
     ----------
     layer
-        Module name, ``(digital)`` for pooling between layers, or ``(unused arrays)`` for what was bought
-        because groups and tiles are whole.
+        Module name, or ``(digital)`` for pooling between layers.
     component
         Name in the component library, ``array`` for the cells, or ``index``.
     units
@@ -72,7 +70,9 @@ class Estimate:
     latency_us_per_image
         Sum of the layers' times [us].
     arrays, groups, tiles
-        Physical arrays that hold weights, and the groups and tiles of the periphery bought for them.
+        Physical arrays that hold weights, and the whole groups and tiles of the periphery that hold them.
+    area_whole_tiles_mm2
+        Area where groups and tiles of the periphery can only be bought whole [mm^2].
     conductances
         ``target`` (from the weights) or ``worst`` (every kept weight at its largest level).
     inputs
@@ -88,6 +88,7 @@ class Estimate:
     arrays: int
     groups: int
     tiles: int
+    area_whole_tiles_mm2: float
     weight_bits: float
     slices: int
     conductances: Literal["target", "worst"]
@@ -98,13 +99,8 @@ class Estimate:
 
     @property
     def area_mm2(self) -> float:
-        """Allocated area: whole groups and tiles [mm^2]."""
+        """Allocated area: whole arrays with their converters, and their share of groups and tiles [mm^2]."""
         return sum(row.area_mm2 for row in self.table)
-
-    @property
-    def area_occupied_mm2(self) -> float:
-        """Area of the arrays that hold weights, with their share of groups and tiles [mm^2]."""
-        return sum(row.area_mm2 for row in self.table if row.layer != UNUSED)
 
     @property
     def energy_nj_per_image(self) -> float:
@@ -128,14 +124,13 @@ class Estimate:
 
     @property
     def by_layer(self) -> dict[str, dict[str, float]]:
-        """`area_mm2` and `energy_nj` of each layer; unused arrays and pooling are layers of their own."""
+        """`area_mm2` and `energy_nj` of each layer; pooling is a layer of its own."""
         return _sums((row.layer, row) for row in self.table)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: totals, what they were made from, and the sums by component and layer."""
         totals = {
             "area_mm2": self.area_mm2,
-            "area_occupied_mm2": self.area_occupied_mm2,
             "energy_nj_per_image": self.energy_nj_per_image,
             "power_mw": self.power_mw,
             "peak_power_mw": self.peak_power_mw,
@@ -194,8 +189,7 @@ def estimate(
     groups = math.ceil(arrays / hardware.periphery.arrays_per_group)
     tiles = math.ceil(groups / hardware.periphery.groups_per_tile)
     unused = tiles * hardware.periphery.groups_per_tile * hardware.periphery.arrays_per_group - arrays
-    for part, units in per_array.items():
-        table.append(Row(UNUSED, part, unused * units, 0.0, 0.0, unused * units * prices.area_mm2[part]))
+    white_space = unused * sum(units * prices.area_mm2[part] for part, units in per_array.items())
     pooled = sum(count for name, count in mapped.digital_elements.items() if "pool" in name)
     table.append(Row(DIGITAL, "max_pool", 0.0, pooled, pooled * prices.energy_j["max_pool"] * 1e9, 0.0))
 
@@ -208,6 +202,7 @@ def estimate(
     )
     return Estimate(
         table=tuple(table),
+        area_whole_tiles_mm2=sum(row.area_mm2 for row in table) + white_space,
         image_rate_per_s=rate,
         peak_image_rate_per_s=1 / max(times),
         latency_us_per_image=sum(times) * 1e6,

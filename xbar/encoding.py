@@ -18,7 +18,8 @@ from xbar.hardware import Device, Encoding
 
 def slice_weights(encoding: Encoding, device: Device) -> NDArray[np.float64]:
     """Place value of each slice's current, shape (slices,): L^(S-1), ..., L, 1."""
-    return float(device.n_states) ** np.arange(encoding.slices - 1, -1, -1)
+    place: NDArray[np.float64] = np.power(float(device.n_states), np.arange(encoding.slices - 1.0, -1, -1))
+    return place
 
 
 def levels(encoding: Encoding, device: Device) -> NDArray[np.float64]:
@@ -65,12 +66,11 @@ def decode_states(
 ) -> NDArray[np.float64]:
     """Weights that the state numbers stand for on cells without error; same shape as `state`."""
     values = np.concatenate([[0.0], levels(encoding, device)])
-    return np.sign(state) * values[np.abs(state.astype(np.int64))] * scale
+    w: NDArray[np.float64] = np.sign(state) * values[np.abs(state.astype(np.int64))] * scale
+    return w
 
 
-def target_conductances(
-    state: NDArray[np.int16], encoding: Encoding, device: Device
-) -> NDArray[np.float64]:
+def target_conductances(state: NDArray[np.int16], encoding: Encoding, device: Device) -> NDArray[np.float64]:
     """Target conductance of every cell [S], shape (2, slices, *state.shape): planes (+, -).
 
     A masked weight (state 0) is the pair (g_min, g_min), or g = 0 (no devices) where `encoding.unformed`.
@@ -80,7 +80,7 @@ def target_conductances(
     digits = magnitude // places.reshape(-1, *[1] * state.ndim) % device.n_states
     g = device.conductances()
     planes = np.stack([np.where(state > 0, digits, 0), np.where(state < 0, digits, 0)])
-    target = g[planes]
+    target: NDArray[np.float64] = g[planes]
     if encoding.unformed:
         target[:, :, state == 0] = 0.0
     return target
@@ -89,4 +89,5 @@ def target_conductances(
 def decode(g: NDArray[np.floating], encoding: Encoding, device: Device) -> NDArray[np.float64]:
     """Weights in units of `device.unit` that conductances `g` [S] of shape (2, slices, ...) hold."""
     pair = (np.asarray(g[0], np.float64) - g[1]) / device.unit
-    return np.tensordot(slice_weights(encoding, device), pair, axes=1)
+    w: NDArray[np.float64] = np.tensordot(slice_weights(encoding, device), pair, axes=1)
+    return w

@@ -30,8 +30,6 @@ from xbar.errors import XbarError, check_range
 
 CHUNK_ROWS = 256
 """Rows (samples x phases) of one product: its operands stay in the second-level cache."""
-PANEL_COLS = 512
-"""Most columns of one product."""
 
 
 @dataclass(frozen=True)
@@ -153,31 +151,25 @@ def mvm(
     phases = phase_weights(bits, signed) if bits is not None and serial else np.ones(1, np.float32)
     limits = (np.float32(converter.step), np.float32(converter.low), np.float32(converter.high))
     out = np.zeros((len(codes), n_out), np.float32)
-    most_rows = max((len(block.rows) for block in blocks), default=0)
     samples = CHUNK_ROWS // len(phases)
-    starts = range(0, len(codes), samples)
-    workers = max(1, min(threads or os.cpu_count() or 1, len(starts)))
+    chunks = -(-len(codes) // samples)
+    workers = max(1, min(threads or os.cpu_count() or 1, chunks))
+    bounds = [len(codes) if w == workers else chunks * w // workers * samples for w in range(workers + 1)]
 
-    def work(first: int) -> None:
-        voltage_memory = np.zeros(CHUNK_ROWS * most_rows, np.float32)
-        current_memory = np.empty(CHUNK_ROWS * PANEL_COLS, np.float32)
-        for start in starts[first::workers]:
-            part = slice(start, start + samples)
-            for block in blocks:
-                voltages = _matrix(voltage_memory, len(block.rows))
-                if serial:
-                    _spread_bits(codes[part], block.rows, len(phases), voltages)
-                else:
-                    _gather(codes[part], block.rows, voltages)
-                for low in range(0, len(block.out), PANEL_COLS):
-                    panel = slice(low, low + PANEL_COLS)
-                    index, gain = block.out[panel], block.coefficient[panel]
-                    currents = _matrix(current_memory, len(index))
-                    np.matmul(voltages, block.weights[:, panel], out=currents)
-                    if converter.step:
-                        _convert(currents, phases, *limits, gain, index, out[part])
-                    else:
-                        _add(currents, gain, index, out[part])
+    def work(worker: int) -> None:
+        part = slice(bounds[worker], bounds[worker + 1])
+        for block in blocks:
+            _block(
+                codes[part],
+                block.rows,
+                block.weights,
+                block.coefficient,
+                block.out,
+                phases,
+                serial,
+                *limits,
+                out[part],
+            )
 
     with _blas().limit(limits=1):
         if workers == 1:
@@ -186,6 +178,37 @@ def mvm(
             with ThreadPoolExecutor(workers) as pool:
                 list(pool.map(work, range(workers)))
     return out
+
+
+@njit(cache=True, nogil=True)
+def _block(
+    codes: NDArray[Any],
+    rows: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    gain: NDArray[np.float32],
+    index: NDArray[np.int64],
+    phases: NDArray[np.float32],
+    serial: bool,
+    step: np.float32,
+    low: np.float32,
+    high: np.float32,
+    out: NDArray[np.float32],
+) -> None:
+    """Add one block's columns to the outputs of all samples, chunk by chunk: spread, multiply, convert."""
+    voltages = np.zeros((CHUNK_ROWS, len(rows)), np.float32)
+    currents = np.empty((CHUNK_ROWS, len(index)), np.float32)
+    samples = CHUNK_ROWS // len(phases)
+    for first in range(0, len(codes), samples):
+        part = codes[first : first + samples]
+        if serial:
+            _spread_bits(part, rows, len(phases), voltages)
+        else:
+            _gather(part, rows, voltages)
+        np.dot(voltages, weights, currents)
+        if step > 0:
+            _convert(currents, phases, step, low, high, gain, index, out[first : first + samples])
+        else:
+            _add(currents, gain, index, out[first : first + samples])
 
 
 @njit(cache=True, nogil=True)
@@ -250,11 +273,6 @@ def _add(
     for m in range(len(out)):
         for c in range(len(index)):
             out[m, index[c]] += gain[c] * currents[m, c]
-
-
-def _matrix(memory: NDArray[np.float32], cols: int) -> NDArray[np.float32]:
-    """The first CHUNK_ROWS x cols values of `memory` as a matrix."""
-    return memory[: CHUNK_ROWS * cols].reshape(CHUNK_ROWS, cols)
 
 
 @functools.cache

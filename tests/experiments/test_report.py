@@ -34,7 +34,7 @@ def side(factor: float) -> dict:
     layers = {"conv1": 1.5, "fc1": 5.1625}
     return {
         "area_mm2": 6.6625 * factor,
-        "area_occupied_mm2": 5.5 * factor,
+        "area_whole_tiles_mm2": 5.5 * factor,
         "power_mw": 1234.5 * factor,
         "energy_nj_per_image": 987.6 * factor,
         "latency_us_per_image": 57.6,
@@ -46,7 +46,7 @@ def side(factor: float) -> dict:
         "arrays": round(900 * factor),
         "groups": 12,
         "tiles": 3,
-        "adc_model": "isaac-scaled-adc, 9 bit",
+        "adc": "isaac-scaled-adc, 9 bit",
         "conductances": "target",
         "inputs": "measured",
         "not_modelled": ["leakage of the blocks", "chip I/O"],
@@ -203,7 +203,7 @@ def page(tmp_path_factory):
         "7,023 of 430,500 weights are kept: a rate of 61.3. Counted: all mapped weights, no biases.",
         "449 before, 426 after pruning without packing, 68 after packing. 10.1 % of the cells",
         "fc1 800 × 500 1 400,000 6,251 64.0 400 377 35 20.0 %",
-        "Area, allocated mm² 6.66 0.416 93.8 %",
+        "Area (whole arrays, share of tiles) mm² 6.66 0.416 93.8 %",
         "Energy an image nJ 988 61.7 -2.5 %",
         "Power at this image rate mW 1,234 77.2 93.8 %",
         "Latency of an image µs 57.6 57.6 0.0 %",

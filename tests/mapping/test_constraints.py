@@ -32,7 +32,9 @@ def groups(k: int, n: int, rows: int, cols: int) -> list[torch.Tensor]:
 
 
 @given(seeds, st.integers(1, 5), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.floats(0.05, 1))
-def test_block_sparse_is_the_nearest_point(seed: int, k: int, n: int, rows: int, cols: int, keep: float) -> None:
+def test_block_sparse_is_the_nearest_point(
+    seed: int, k: int, n: int, rows: int, cols: int, keep: float
+) -> None:
     v = matrix(seed, k, n)
     blocks = groups(k, n, rows, cols)
     if len(blocks) > 12:
@@ -40,7 +42,8 @@ def test_block_sparse_is_the_nearest_point(seed: int, k: int, n: int, rows: int,
     sizes = sorted((int(block.sum()) for block in blocks), reverse=True)
     count = max(1, sum(sum(sizes[: a + 1]) <= keep * k * n + 1e-6 for a in range(len(blocks))))
     best = min(
-        float(v[~torch.stack(chosen).any(0)].square().sum()) for chosen in itertools.combinations(blocks, count)
+        float(v[~torch.stack(chosen).any(0)].square().sum())
+        for chosen in itertools.combinations(blocks, count)
     )
     before = v.clone()
     z, mask = BlockSparse(rows, cols, keep).project(v)

@@ -77,7 +77,7 @@ def test_z_and_u_steps() -> None:
     admm = Admm(model, CONSTRAINTS)
     admm.begin_epoch(model, 0)
     w = {name: to_gemm(model.get_submodule(name).weight).clone() for name in CONSTRAINTS}
-    u = {name: t.normal_() .clone() for name, t in admm.u.items()}
+    u = {name: t.normal_().clone() for name, t in admm.u.items()}
     rows = admm.end_epoch(model, 0)
     for row in rows:
         name = row["layer"]
@@ -145,11 +145,16 @@ def test_levels_hold_in_the_forward_pass_and_at_the_end() -> None:
 def test_noise_in_the_forward_pass_has_the_device_s_sigma() -> None:
     """5 % of ln g at both cells: mean of squares over 64 x 5 x 60 draws within 7 standard errors."""
     device = load_hardware("admm-32x32").device
-    noisy = load_hardware("admm-32x32").replace(device__programming=ProgrammingNoise("lognormal", 0.05)).device
+    noisy = (
+        load_hardware("admm-32x32").replace(device__programming=ProgrammingNoise("lognormal", 0.05)).device
+    )
     encoding = load_hardware("admm-32x32").encoding
     model = network()
     values = torch.arange(1.0, 16.0)
-    clean, dirty = OnLevels(model, {"3": Levels(values)}), OnLevels(model, {"3": Levels(values)}, noisy, encoding)
+    clean, dirty = (
+        OnLevels(model, {"3": Levels(values)}),
+        OnLevels(model, {"3": Levels(values)}, noisy, encoding),
+    )
     clean.begin_epoch(model, 0)
     dirty.begin_epoch(model, 0)
     clean.before_forward(model)
@@ -168,7 +173,10 @@ def test_noise_in_the_forward_pass_has_the_device_s_sigma() -> None:
 
 
 def _methods(model: nn.Module) -> list:
-    return [Admm(model, CONSTRAINTS), Masked(model, {"3": torch.rand(64, 5, generator=torch.Generator().manual_seed(0)) > 0.3})]
+    return [
+        Admm(model, CONSTRAINTS),
+        Masked(model, {"3": torch.rand(64, 5, generator=torch.Generator().manual_seed(0)) > 0.3}),
+    ]
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -189,7 +197,14 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, optimizer: s
     calls: list[int] = []
     broken = network()
     with pytest.raises(Killed):
-        train(broken, Shuffled(), recipe, methods=_methods(broken), checkpoint=tmp_path / "broken", validate=kill)
+        train(
+            broken,
+            Shuffled(),
+            recipe,
+            methods=_methods(broken),
+            checkpoint=tmp_path / "broken",
+            validate=kill,
+        )
     fresh = network()
     with torch.no_grad():
         for p in fresh.parameters():

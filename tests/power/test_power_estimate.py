@@ -12,7 +12,7 @@ from power_cases import hardware, network, packed_layers, unpacked
 
 from mapping.network import Band, MappedLayer, Tile
 from power.array import read_energy_j, row_conductance
-from power.estimate import UNUSED, estimate, reduction_percent
+from power.estimate import estimate, reduction_percent
 from power.events import layer_events, layer_time_s
 from power.library import load_periphery
 from xbar.encoding import target_conductances
@@ -128,7 +128,7 @@ def test_area_of_a_full_isaac_tile():
     assert (result.arrays, result.groups, result.tiles) == (96, 12, 1)
     one_phase_less = 12 * 0.0021 / 16
     assert result.area_mm2 == pytest.approx(0.37229 - one_phase_less, rel=1e-3)
-    assert result.area_occupied_mm2 == pytest.approx(result.area_mm2)
+    assert result.area_whole_tiles_mm2 == pytest.approx(result.area_mm2)
     printed = load_periphery("isaac").components.by_name()
     per_tile = {"group": 12, "tile": 1, "router": 1 / 4}
     for name, part in printed.items():
@@ -183,16 +183,16 @@ def test_event_counts_by_hand():
     }
 
 
-def test_allocated_counts_whole_tiles():
+def test_area_is_that_of_whole_arrays_and_their_share_of_tiles():
     design = hardware()
     layer = unpacked(design, 4, 4)
     one = estimate(network(design, layer))
     assert (one.arrays, one.groups, one.tiles) == (2, 1, 1)
-    assert one.area_occupied_mm2 == pytest.approx(one.area_mm2 * 2 / 8)
+    assert one.area_whole_tiles_mm2 == pytest.approx(one.area_mm2 * 8 / 2)
     five_pairs = estimate(network(design, unpacked(design, 20, 4)))
     assert (five_pairs.arrays, five_pairs.groups, five_pairs.tiles) == (10, 3, 2)
-    assert five_pairs.area_mm2 == pytest.approx(2 * one.area_mm2)
-    assert five_pairs.by_layer[UNUSED]["area_mm2"] == pytest.approx(2 * one.area_mm2 * 6 / 16)
+    assert five_pairs.area_mm2 == pytest.approx(5 * one.area_mm2)
+    assert five_pairs.area_whole_tiles_mm2 == pytest.approx(2 * one.area_whole_tiles_mm2)
 
 
 def test_time_is_that_of_the_slower_of_array_and_converter():
@@ -271,7 +271,7 @@ def test_removing_never_costs_more_but_for_the_index(data, design):
                 limit = before.by_component[component][key]
                 assert value <= limit * (1 + 1e-12), (component, key)
     assert after.latency_us_per_image <= before.latency_us_per_image
-    assert after.area_occupied_mm2 - after.by_component["index"]["area_mm2"] <= before.area_occupied_mm2
+    assert after.area_mm2 - after.by_component["index"]["area_mm2"] <= before.area_mm2 * (1 + 1e-12)
     conversions = events_of(before, "adc") - events_of(after, "adc")
     assert (conversions > 0) == (what != "row" or len(tile.rows) == 1)
     assert events_of(after, "dac") < events_of(before, "dac") or (what == "column" and len(tile.cols) > 1)
