@@ -59,7 +59,7 @@ class ListCommand:
     """List what is built in: studies, networks, data sets, hardware designs and devices."""
 
     def __call__(self) -> None:
-        from experiments.data import DATASETS
+        from experiments.data import READERS
         from experiments.networks import built_in_networks
         from experiments.study import load_study, study_names
         from xbar.files import preset_names
@@ -69,7 +69,7 @@ class ListCommand:
             print(f"  {name:<18} {load_study(name).description}")
         for title, names in (
             ("networks", sorted(built_in_networks())),
-            ("data sets", sorted(DATASETS)),
+            ("data sets", sorted(READERS)),
             ("designs", preset_names("designs")),
             ("devices", preset_names("devices")),
         ):

@@ -109,11 +109,11 @@ def load(name: str, folder: Path | None, seed: int = 0) -> Dataset:
     XbarError
         For an unknown name, a missing folder, and files that are missing, broken, or of another data set.
     """
-    if name not in _READERS:
-        raise unknown_name("data", name, _READERS)
+    if name not in READERS:
+        raise unknown_name("data", name, READERS)
     if folder is not None and not folder.is_dir():
         raise XbarError(f"data {name!r}: {folder} is not a folder; --data takes the folder of the files")
-    raw = _READERS[name](folder)
+    raw = READERS[name](folder)
     images, labels = raw.train
     held = min(VALIDATION_MOST, len(images) // 10)
     order = _permutation(len(images), seed)
@@ -273,7 +273,7 @@ def _cifar_batch(path: Path, content: bytes) -> tuple[Bytes, Bytes]:
     return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
 
 
-_READERS: dict[str, Callable[[Path | None], _Raw]] = {
+READERS: dict[str, Callable[[Path | None], _Raw]] = {
     "digits": _digits,
     "mnist": _idx_reader("mnist", DIGITS),
     "fashion-mnist": _idx_reader("fashion-mnist", FASHION),

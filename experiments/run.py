@@ -60,7 +60,7 @@ from mapping import (
     without_device_effects,
 )
 from mapping.constraints import by_pattern
-from mapping.gemm import mappable_layers
+from mapping.gemm import mappable_layers, to_gemm
 from mapping.store import write_atomically
 from mapping.through_chip import ThroughChip
 from mapping.training import Method, derive_seed
@@ -98,7 +98,9 @@ class Run:
 
     def __post_init__(self) -> None:
         self.hardware = self.study.hardware
-        self.model = build_network(self.study.network)
+        self.model = build_network(self.study.network).to(memory_format=torch.channels_last)
+        named_files = (self.study.network.rpartition(":")[0], self.study.train.weights)
+        self.files = {file: _checksum(Path(file)) for file in named_files if file}
         self.layers = mappable_layers(self.model)
         names = list(self.layers)
         rules = by_pattern(
@@ -111,6 +113,7 @@ class Run:
         self.constraints = {
             name: constraint_of(rule, keep[name], self.hardware) for name, rule in rules.items()
         }
+        self._check_rate()
         self.train_batches = Batches(
             self.data.train_x,
             self.data.train_y,
@@ -119,6 +122,21 @@ class Run:
             shift=self.study.train.shift,
         )
         self.example = self.data.train_x[:1]
+
+    def _check_rate(self) -> None:
+        """Refuse a rate that even the fewest groups of each layer exceed."""
+        kept = sum(
+            int(self.constraints[name].project(to_gemm(layer.weight))[1].sum())
+            if name in self.constraints and self.constraints[name].exact
+            else 0
+            for name, layer in self.layers.items()
+        )
+        total = sum(layer.weight.numel() for layer in self.layers.values())
+        if kept * self.study.compress.rate > total * (1 + 1e-9):
+            raise XbarError(
+                f"compress.rate = {self.study.compress.rate}: out of reach; at least one group of weights "
+                f"stays in each layer, which gives {total / kept:.2f}"
+            )
 
     def stage(self, name: str, inputs: dict[str, Any], compute: Compute, remark: str = "") -> StageResult:
         """A stage of this run; says what it does and how long it took."""
@@ -160,9 +178,7 @@ class Run:
             "network": study.network,
             "train": to_dict(study.train),
         }
-        for file in (study.network.rpartition(":")[0], study.train.weights):
-            if file:
-                inputs[file] = _checksum(Path(file))
+        inputs |= self.files
 
         def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             torch.manual_seed(derive_seed(study.seed, "initial weights"))

@@ -159,7 +159,7 @@ class Chips:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The uncompressed network that power and area are held against: same hardware, `slices` cells a plane."""
+    """The uncompressed network that area and power are held against: `slices` cells a weight and plane."""
 
     __pydantic_config__: ClassVar = _STRICT
     slices: int = 2

@@ -6,6 +6,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+torch.set_num_threads(1)
+
 settings.register_profile("xbar", deadline=None, print_blob=True)
 settings.load_profile("xbar")
 

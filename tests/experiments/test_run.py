@@ -1,0 +1,218 @@
+"""A run from data to report: the contract of result.json, and going on after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_study import SMALL, comparable
+
+from experiments.folder import finished_chips
+from experiments.run import run_study
+from experiments.stages import run_stage
+from experiments.study import load_study
+from experiments.summary import chip_statistics
+from experiments.summary import test_set_interval as half_width
+from mapping.store import load_checkpoint
+from xbar import XbarError
+
+CONTRACT = """
+accuracy.float accuracy.compressed accuracy.quantised accuracy.ideal_chip
+accuracy.chips.mean accuracy.chips.std accuracy.chips.ci95_low accuracy.chips.ci95_high accuracy.chips.n
+compression.rate compression.weights_total compression.weights_kept compression.counted
+mapping.tile_rows mapping.tile_cols mapping.tiles_per_plane_before mapping.tiles_per_plane_after
+mapping.utilisation
+estimate.before.area_mm2 estimate.before.power_mw estimate.before.energy_nj_per_image
+estimate.before.latency_us_per_image estimate.after.area_mm2 estimate.after.power_mw
+estimate.after.energy_nj_per_image estimate.after.latency_us_per_image
+estimate.reduction_percent.area estimate.reduction_percent.power estimate.reduction_percent.energy
+seconds.total seconds.train seconds.compress seconds.map seconds.infer seed versions study
+""".split()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    out = tmp_path_factory.mktemp("run") / "small"
+    return out, run_study(load_study("digits", SMALL), None, out)
+
+
+@pytest.mark.parametrize("key", CONTRACT)
+def test_contract_of_the_result(finished: tuple[Path, dict], key: str) -> None:
+    value = json.loads((finished[0] / "result.json").read_text())
+    for part in key.split("."):
+        value = value[part]
+    assert value is not None
+    assert not isinstance(value, float) or math.isfinite(value)
+
+
+def test_the_figures_agree_with_each_other(finished: tuple[Path, dict]) -> None:
+    result = finished[1]
+    c, e = result["compression"], result["estimate"]
+    assert c["rate"] == c["weights_total"] / c["weights_kept"] >= result["study"]["compress"]["rate"]
+    assert c["weights_total"] == 22416
+    for cut, key in (("area", "area_mm2"), ("energy", "energy_nj_per_image"), ("power", "power_mw")):
+        expected = 100 * (1 - e["after"][key] / e["before"][key])
+        assert e["reduction_percent"][cut] == pytest.approx(expected)
+    assert e["before"]["slices"] == 2
+    assert e["before"]["weight_bits"] == 9
+    assert e["after"]["weight_bits"] == 5
+    assert e["before"]["image_rate_per_s"] == e["after"]["image_rate_per_s"]
+    assert result["mapping"]["tiles_per_plane_before"] == 26
+    seconds = result["seconds"]
+    parts = sum(seconds[key] for key in ("train", "compress", "map", "infer"))
+    assert seconds["total"] == pytest.approx(parts)
+
+
+def test_stages_do_not_overwrite_each_other(finished: tuple[Path, dict]) -> None:
+    """Each stage's checkpoint holds its own weights, not those of a later stage."""
+    stages = {p.name.split("-")[0]: p for p in (finished[0] / "stages").glob("*.safetensors")}
+    weights = {
+        name: load_checkpoint(stages[name])[0]["fc1.weight"] for name in ("train", "compress", "quantise")
+    }
+    assert int((weights["train"] != 0).sum()) == 128 * 128
+    kept = weights["compress"] != 0
+    assert int(kept.sum()) < 128 * 128 / 2
+    assert torch.equal(weights["quantise"] != 0, kept)
+    levels = weights["quantise"].abs()[kept]
+    assert len(torch.unique((levels / levels.min()).round())) <= 15
+    assert len(torch.unique(weights["compress"][kept])) > 100
+
+
+def test_a_stage_s_result_is_not_the_live_tensor(tmp_path: Path) -> None:
+    live = {"w": torch.zeros(3)}
+    result = run_stage(tmp_path, "train", "id", lambda prefix: (live, {}))
+    live["w"].add_(1)
+    assert (result.tensors["w"] == 0).all()
+
+
+def test_the_folder_holds_what_it_should(finished: tuple[Path, dict]) -> None:
+    out, result = finished
+    assert load_study(str(out / "study.toml")) == load_study("digits", SMALL)
+    for figure in ("masks", "conductances", "accuracy", "area", "energy", "residuals"):
+        for ending in ("svg", "png"):
+            assert (out / "figures" / f"{figure}.{ending}").stat().st_size > 1000
+    report = (out / "report.html").read_text()
+    assert f"{result['accuracy']['quantised']:.2f}" in report
+    assert not [p for p in out.rglob("*") if p.suffix in (".pkl", ".pt", ".pickle", ".partial")]
+
+
+def test_a_second_run_is_refused_or_goes_on(finished: tuple[Path, dict]) -> None:
+    out, result = finished
+    with pytest.raises(XbarError, match="is not empty"):
+        run_study(load_study("digits", SMALL), None, out)
+    again = run_study(load_study("digits", SMALL), None, out, resume=True)
+    assert comparable(again) == comparable(result)
+    with pytest.raises(XbarError, match=r"another study \(there 'seed = 0', here 'seed = 1'\)"):
+        run_study(load_study("digits", SMALL, seed=1), None, out, resume=True)
+
+
+@pytest.mark.parametrize("delay", [0.2, 1.5])
+def test_a_killed_run_goes_on_to_the_same_result(
+    finished: tuple[Path, dict], tmp_path: Path, delay: float
+) -> None:
+    out = tmp_path / "killed"
+    changes = [argument for change in SMALL for argument in ("--set", change)]
+    command = [sys.executable, "-c", "from experiments.cli import main; main()", "run", *changes]
+    process = subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL)
+    while not list(out.glob("stages/*train*")) and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "result.json").exists()
+    result = run_study(load_study("digits", SMALL), None, out, resume=True)
+    assert comparable(result) == comparable(finished[1])
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", "from experiments.cli import main; main()", "run", "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ)
+    while not list(out.glob("stages/*train*")) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"--resume" in message
+    assert b"Traceback" not in message
+
+
+def test_a_line_cut_short_loses_that_chip_only(tmp_path: Path) -> None:
+    lines = tmp_path / "chips.jsonl"
+    lines.write_text('{"chip": 0, "accuracy": 90.0}\n{"chip": 1, "acc')
+    assert finished_chips(lines) == {0: 90.0}
+    assert lines.read_text() == '{"chip": 0, "accuracy": 90.0}\n'
+    assert finished_chips(tmp_path / "none") == {}
+
+
+def test_retraining_with_noise_and_converters_runs(tmp_path: Path) -> None:
+    changes = ["quantise.noise={kind = 'lognormal', sigma = 0.1}", "quantise.converter_epochs=1", "chips.n=1"]
+    result = run_study(load_study("digits", [*SMALL, *changes]), None, tmp_path / "run")
+    stages = {row["stage"] for row in json.loads((tmp_path / "run" / "log.json").read_text())}
+    assert "converters" in stages
+    assert result["accuracy"]["chips"]["ci95_low"] is None
+
+
+def test_an_own_network_and_its_weights(tmp_path: Path, finished: tuple[Path, dict]) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def build():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 40), nn.ReLU(), nn.Linear(40, 10))\n"
+    )
+    changes = [
+        *SMALL,
+        f"network={tmp_path / 'net.py'}:build",
+        "compress.rate=2",
+        "compress.layers=[{layer = '*', share = 1.0, kind = 'rows-and-columns'}]",
+    ]
+    study = load_study("digits", changes)
+    result = run_study(study, None, tmp_path / "run")
+    assert set(result["mapping"]["layers"]) == {"1", "3"}
+    with pytest.raises(XbarError, match="has no 'biuld'"):
+        run_study(dataclasses.replace(study, network=f"{tmp_path / 'net.py'}:biuld"), None, tmp_path / "x")
+    with pytest.raises(XbarError, match="no such file"):
+        run_study(dataclasses.replace(study, network="none.py:build"), None, tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("network=lenet6", "did you mean 'lenet5'"),
+        ("network=lenet5", "does not take images of digits"),
+        ("data=digitz", "did you mean 'digits'"),
+        ("compress.layers.0.layer=conv9", "did you mean 'conv"),
+        ("compress.rate=1e6", "rate"),
+        ("train.weights=none.safetensors", "none.safetensors"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_written(tmp_path: Path, change: str, words: str) -> None:
+    with pytest.raises(XbarError) as caught:
+        run_study(load_study("digits", [*SMALL, change]), None, tmp_path / "run")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_statistics_over_chips() -> None:
+    values = [98.0, 99.0, 99.5, 97.5, 99.0]
+    s = chip_statistics("x", values, 99.0)
+    assert s["mean"] == pytest.approx(98.6)
+    assert s["std"] == pytest.approx(np.std(values, ddof=1))
+    assert s["ci95_high"] - s["mean"] == pytest.approx(2.776445 * s["std"] / math.sqrt(5), rel=1e-6)
+    assert s["share_above"] == pytest.approx(0.6)
+    assert s["median"] == 99.0
+
+
+def test_the_interval_of_a_finite_test_set() -> None:
+    """Wilson, p = .99, n = 10,000: z^2 = 3.8415, half width .1958 points."""
+    assert half_width(99.0, 10_000) == pytest.approx(0.1958, abs=2e-3)

@@ -1,0 +1,103 @@
+"""Studies: every mistake is one line that names the key; what is resolved can be run again."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from experiments.study import load_study, resolve_study, study_dict, study_names
+from xbar import XbarError
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_built_in_studies_resolve_and_resolve_again(name: str) -> None:
+    study = load_study(name)
+    again = resolve_study(tomllib.loads(tomli_w.dumps(study_dict(study))), "again")
+    assert again == study
+    assert study.name == name
+
+
+def test_the_study_the_papers_are_held_against() -> None:
+    h = load_study("lenet5-mnist").hardware
+    assert (h.crossbar.rows, h.crossbar.cols, h.device.n_states, h.encoding.slices) == (32, 32, 16, 1)
+    assert (h.device.g_min, h.device.g_max) == (1e-7, 1e-6)
+    assert (h.encoding.subtract, h.dac.v_read, h.dac.bits, h.dac.phases) == ("analog", 0.2, 8, 8)
+    assert (h.adc.bits, h.adc.columns, h.adc.library, h.periphery.node_nm) == (9, 32, "isaac-scaled-adc", 32)
+
+
+def test_changes() -> None:
+    study = load_study(
+        "digits",
+        [
+            "hardware.crossbar.rows=64",
+            "hardware.device.programming={kind = 'gaussian', sigma = 0.1}",
+            "compress.layers.1.share=3",
+            "description=some plain words",
+        ],
+        seed=7,
+    )
+    assert study.hardware.crossbar.rows == 64
+    assert study.hardware.crossbar.cols == 32
+    assert study.hardware.device.programming.sigma == 0.1
+    assert study.compress.layers[1].share == 3
+    assert study.description == "some plain words"
+    assert study.seed == 7
+
+
+def test_a_preset_s_device_can_be_replaced() -> None:
+    study = load_study("digits", ["hardware.device=ideal"])
+    assert study.hardware.device.n_states == 256
+    study = load_study("digits", ["hardware.device={base = 'ideal', states = 64}"])
+    assert study.hardware.device.n_states == 64
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("compress.rat=3", "compress.rat: unknown key; did you mean 'rate'"),
+        ("compress.rate=0.5", "compress.rate = 0.5: must be at least 1"),
+        ("compress.rate=nan", "compress.rate = nan"),
+        ("compress.rate=many", "compress.rate = 'many'"),
+        ("hardware.crossbar.rows=-4", "crossbar.rows = -4: must lie between"),
+        ("hardware.crossbar.rows=32.5", "hardware.crossbar.rows = 32.5"),
+        ("hardware.crosbar.rows=4", "hardware.crosbar: unknown key; did you mean 'crossbar'"),
+        ("hardware.base=admm", "did you mean 'admm-32x32'"),
+        ("hardware=admm", "did you mean 'admm-32x32'"),
+        ("hardware.device.base=idea", "did you mean 'ideal'"),
+        ("chips.cases.0.programming.kind=cauchy", "'none', 'gaussian', 'lognormal' or 'polynomial'"),
+        ("chips.cases.7.name=x", "a number from 0 to 2"),
+        ("chips.n=0", "chips.n = 0"),
+        ("chips.cases=[]", "at least one case"),
+        ("train.epochs=-1", "train.epochs = -1"),
+        ("name=a/b", "name = 'a/b'"),
+        ("seed.x=1", "seed is a value, not a table"),
+        ("rate", "must be key=value"),
+        ("=3", "must be key=value"),
+        ("a..b=3", "must be key=value"),
+    ],
+)
+def test_mistakes_are_one_line_that_names_the_key(change: str, words: str) -> None:
+    with pytest.raises(XbarError) as caught:
+        load_study("digits", [change])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_studies_and_broken_files(tmp_path: Path) -> None:
+    with pytest.raises(XbarError, match="did you mean 'digits'"):
+        load_study("digit")
+    with pytest.raises(XbarError, match="no such file"):
+        load_study(str(tmp_path / "none.toml"))
+    broken = tmp_path / "broken.toml"
+    broken.write_text("a = [1,\n")
+    with pytest.raises(XbarError, match="not a TOML file"):
+        load_study(str(broken))
+    broken.write_bytes(b"\xff\xfe")
+    with pytest.raises(XbarError, match="not a TOML file"):
+        load_study(str(broken))
+    broken.write_text("name = 'x'\n")
+    with pytest.raises(XbarError, match="hardware: missing"):
+        load_study(str(broken))

@@ -1,0 +1,19 @@
+"""A study that takes seconds: the digits study with one epoch a step and two chips."""
+
+from __future__ import annotations
+
+SMALL = [
+    "train.epochs=3",
+    "compress.epochs=2",
+    "compress.interval=1",
+    "compress.retrain_epochs=1",
+    "quantise.epochs=1",
+    "quantise.retrain_epochs=1",
+    "chips.n=2",
+    "calibration_images=64",
+]
+
+
+def comparable(result: dict) -> dict:
+    """A result without what the clock says."""
+    return {key: value for key, value in result.items() if key != "seconds"}
