@@ -37,7 +37,7 @@ def chip_statistics(name: str, accuracies: list[float], threshold: float) -> dic
     }
 
 
-def test_set_interval(percent: float, images: int) -> float:
+def finite_test_set_ci95(percent: float, images: int) -> float:
     """Half width of the 95 % Wilson interval of an accuracy on so many images [percentage points]."""
     interval = stats.binomtest(round(percent / 100 * images), images).proportion_ci(method="wilson")
     return 50 * float(interval.high - interval.low)

@@ -28,6 +28,11 @@ class AnalogLayer(nn.Module):
         Calibrated.
     columns
         What the converters see: `mapping.chip.blocks`.
+
+    Attributes
+    ----------
+    threads
+        Worker threads of the multiply; None: one a processor. Results do not depend on it.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class AnalogLayer(nn.Module):
         self.layer = layer
         self.dac = hardware.dac
         self.columns = columns
+        self.threads: int | None = None
         self.adc = adc
         self.calibration = layer.calibration
         signed = layer.calibration.signed
@@ -51,7 +57,15 @@ class AnalogLayer(nn.Module):
         codes = quantise_inputs(x.detach().contiguous().numpy(), self.calibration, self.dac)
         vectors = input_vectors(codes, layer.geometry)
         bits = None if self.dac.bits == "ideal" else self.dac.bits
-        y = mvm(vectors, self.columns, layer.n, bits=bits, signed=self.calibration.signed, converter=self.adc)
+        y = mvm(
+            vectors,
+            self.columns,
+            layer.n,
+            bits=bits,
+            signed=self.calibration.signed,
+            converter=self.adc,
+            threads=self.threads,
+        )
         y *= self.gain
         if layer.bias is not None:
             y += layer.bias

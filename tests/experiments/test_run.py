@@ -22,7 +22,7 @@ from experiments.run import run_study
 from experiments.stages import run_stage
 from experiments.study import load_study
 from experiments.summary import chip_statistics
-from experiments.summary import test_set_interval as half_width
+
 from mapping.store import load_checkpoint
 from xbar import XbarError
 
@@ -215,4 +215,4 @@ def test_statistics_over_chips() -> None:
 
 def test_the_interval_of_a_finite_test_set() -> None:
     """Wilson, p = .99, n = 10,000: z^2 = 3.8415, half width .1958 points."""
-    assert half_width(99.0, 10_000) == pytest.approx(0.1958, abs=2e-3)
+    assert finite_test_set_ci95(99.0, 10_000) == pytest.approx(0.1958, abs=2e-3)

@@ -1,0 +1,61 @@
+"""The rows of the README's table from the kept runs: `python results/table.py`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+def kept_runs(pattern: str) -> list[dict[str, Any]]:
+    """Results of all seeds of one study."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(HERE.glob(pattern))]
+
+
+def figures(runs: list[dict[str, Any]], *keys: str) -> str:
+    """The figure at a path of keys: its mean over the seeds, and the seeds' own where there are several."""
+    values = []
+    for run in runs:
+        value: Any = run
+        for key in keys:
+            value = value[int(key)] if key.isdigit() else value[key]
+        values.append(float(value))
+    each = f" ({', '.join(f'{v:.2f}' for v in values)})" if len(values) > 1 else ""
+    return f"{mean(values):.2f}{each}"
+
+
+def rows() -> list[str]:
+    """Markdown rows: what, published, ours, command."""
+    table = []
+    for pattern, command, accuracy, rate in (
+        ("lenet5-mnist-seed*.json", "xbar run lenet5-mnist", "99.15 %", "17.69"),
+        ("lenet5-mnist-37x-seed*.json", "xbar run lenet5-mnist --set compress.rate=37.06", "", "37.06"),
+        ("lenet5-fashion-seed*.json", "xbar run lenet5-fashion", "", ""),
+    ):
+        runs = kept_runs(pattern)
+        if not runs:
+            continue
+        name = f"{runs[0]['name']} at {runs[0]['compression']['rate']:.2f}x"
+        table += [
+            f"| {name}: baseline | | {figures(runs, 'accuracy', 'float')} % | `{command}` |",
+            f"| rate over all weights | {rate + 'x' if rate else ''} | {figures(runs, 'compression', 'rate')}x | |",
+            f"| accuracy, quantised | {accuracy} | {figures(runs, 'accuracy', 'quantised')} % | |",
+            f"| accuracy, ideal chip | {accuracy} | {figures(runs, 'accuracy', 'ideal_chip')} % | |",
+        ]
+        for index, case in enumerate(runs[0]["accuracy"]["chips_cases"]):
+            ours = figures(runs, "accuracy", "chips_cases", str(index), "mean")
+            table.append(f"| mean of {case['n']} chips, {case['name']} | | {ours} % | |")
+        published = {"power": "96.96 %", "area": "93.97 %"} if rate == "17.69" else {}
+        for cut in ("power", "area"):
+            ours = figures(runs, "estimate", "reduction_percent", cut)
+            table.append(f"| {cut} reduction | {published.get(cut, '')} | {ours} % | |")
+        minutes = mean(run["seconds"]["total"] for run in runs) / 60
+        table.append(f"| time of one seed on 2 cores | | {minutes:.1f} min | |")
+    return table
+
+
+if __name__ == "__main__":
+    print("\n".join(rows()))
