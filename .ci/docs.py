@@ -2,13 +2,12 @@
 
 All files share one new, empty folder. Of each file, in this order:
 
-- a block whose info string names a file (```toml my-study.toml) is written there;
-- a ```bash block is run line by line (a backslash joins lines) with this Python's folder on PATH; one that is
-  marked `no-run` is not, nor are other languages (`console`, `text`);
-- its unnamed ```python blocks run, in order, as one program.
+- a block whose info string names a file (```toml my-study.toml) is written there, and a ```bash block is run
+  line by line (a backslash joins lines) with this Python's folder on PATH, unless it is marked `no-run`;
+- the unnamed ```python blocks run as one program.
 
-Rules for lines: `make`, `git clone` and `cd` are skipped; so is a line whose `--data` folder (relative to the
-checkout) is absent. `xbar run` gets `--plan`, but for the first run of the digits study without a `--set`.
+Lines that begin with `make`, `git clone` or `cd` are skipped; so is one whose `--data` folder (relative to
+the checkout) is absent. `xbar run` gets `--plan`, but for the first `xbar run digits` without options.
 """
 
 from __future__ import annotations
@@ -19,16 +18,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-SKIPPED = ("make", "git clone", "cd")
 PROGRAM = "import sys; exec(compile(sys.stdin.read(), sys.argv[1], 'exec'), {'__name__': '__main__'})"
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """A fenced block: the words of its info string, the number of its first line, and its text."""
 
     info: tuple[str, ...]
@@ -36,20 +33,15 @@ class Block:
     text: str
 
 
-def blocks(markdown: str) -> Iterator[Block]:
+def blocks(path: Path) -> Iterator[Block]:
     """Fenced blocks of a file; one that is not closed is refused."""
-    info: tuple[str, ...] | None = None
-    body: list[str] = []
-    for number, line in enumerate(markdown.splitlines(), 1):
-        if not line.startswith("```"):
-            body.append(line)
-        elif info is None:
-            info, first, body = tuple(line[3:].split()), number + 1, []
-        else:
-            yield Block(info, first, "\n".join(body) + "\n")
-            info = None
-    if info is not None:
-        raise ValueError(f"line {first - 1}: this block is not closed")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    fences = [i for i, line in enumerate(lines) if line.startswith("```")]
+    if len(fences) % 2:
+        raise ValueError(f"{path.name}:{fences[-1] + 1}: this block, or one before it, is not closed")
+    for start, end in zip(fences[::2], fences[1::2], strict=True):
+        text = "".join(f"{line}\n" for line in lines[start + 1 : end])
+        yield Block(tuple(lines[start][3:].split()), start + 2, text)
 
 
 def commands(block: Block) -> Iterator[tuple[int, str]]:
@@ -67,26 +59,22 @@ def commands(block: Block) -> Iterator[tuple[int, str]]:
 def program(file_blocks: Sequence[Block]) -> str:
     """The unnamed python blocks as one program in which every line keeps its number."""
     source = ""
-    for block in file_blocks:
-        if block.info == ("python",):
-            source += "\n" * (block.line - 1 - source.count("\n")) + block.text
+    for _, line, text in (block for block in file_blocks if block.info == ("python",)):
+        source += "\n" * (line - 1 - source.count("\n")) + text
     return source
 
 
 def resolved(command: str, folder: Path) -> tuple[str, str]:
     """The command as it is run in `folder`, or "" with the reason why it is not."""
-    if any(re.match(rf"{word}\b", command) for word in SKIPPED):
+    if re.match(r"(make|git clone|cd)\b", command):
         return "", "set-up"
-    data = re.search(r"--data[ =](\S+)", command)
-    if data:
-        path = (ROOT / data[1]).resolve()
-        if not path.is_dir():
+    if data := re.search(r"--data[ =](\S+)", command):
+        if not (ROOT / data[1]).is_dir():
             return "", f"{data[1]} is not there"
-        command = command.replace(data[0], f"--data {path}")
-    if re.match(r"xbar run\b", command) and "--plan" not in command:
-        digits = re.match(r"xbar run(?: digits)?(?: --|$)", command) and "--set" not in command
-        if not digits or (folder / "runs").exists():
-            command += " --plan"
+        command = command.replace(data[0], f"--data {(ROOT / data[1]).resolve()}")
+    whole = re.fullmatch(r"xbar run( digits)?\s*(#.*)?", command) and not (folder / "runs/digits").exists()
+    if not whole and "--plan" not in command:
+        command = re.sub(r"^xbar run\b", "xbar run --plan", command)
     return command, ""
 
 
@@ -102,30 +90,28 @@ def run_file(path: Path, folder: Path) -> tuple[int, int]:
         if not results[-1]:
             print(f"exit status {done.returncode}\n{done.stdout}{done.stderr}", flush=True)
 
-    file_blocks = list(blocks(path.read_text(encoding="utf-8")))
-    for block in file_blocks:
+    for block in (page := list(blocks(path))):
         if len(block.info) == 2 and block.info[1] != "no-run":
             (folder / block.info[1]).write_text(block.text, encoding="utf-8")
         elif block.info == ("bash",):
             for line, command in commands(block):
                 shown, reason = resolved(command, folder)
-                if shown:
-                    run(line, shown, ["bash", "-c", shown])
-                else:
+                if reason:
                     print(f"skip {path.name}:{line}: {command} ({reason})")
-    source = program(file_blocks)
-    if source:
+                else:
+                    run(line, shown, ["bash", "-c", shown])
+    if source := program(page):
         run(1, "python program", [sys.executable, "-c", PROGRAM, str(path)], source)
     return results.count(True), results.count(False)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the files that are named, or README.md and docs/*.md; exit status 1 where anything failed."""
-    everything = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    paths = [Path(name).resolve() for name in arguments] or [path for path in everything if path.exists()]
+    named = [Path(name).resolve() for name in arguments]
     with tempfile.TemporaryDirectory() as folder:
-        counts = [run_file(path, Path(folder)) for path in paths]
-    passed, failed = (sum(column) for column in zip(*counts, strict=True))
+        pages = named or [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/*.md"))]
+        counts = [run_file(page, Path(folder)) for page in pages]
+    passed, failed = map(sum, zip(*counts, strict=True))
     print(f"{passed} passed, {failed} failed")
     return int(failed > 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -88,6 +89,8 @@ class VersionCommand:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: exit status 0, 2 for a user's mistake, 130 after Ctrl-C."""
+    # Torch's idle threads must not spin on processors that another program needs.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command = tyro.extras.subcommand_cli_from_dict(
         {"run": RunCommand, "list": ListCommand, "version": VersionCommand},
         prog="xbar",

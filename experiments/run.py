@@ -55,6 +55,8 @@ def prepare(study: Study, data_folder: Path | None, out: Path) -> Run:
     XbarError
         For every mistake that can be found before work starts.
     """
+    if study.threads:
+        torch.set_num_threads(study.threads)
     run = Run(study, datasets.load(study.data, data_folder), out)
     _check_fits(run)
     return run

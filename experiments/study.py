@@ -170,7 +170,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Study:
-    """One run from data to report. `network`: a built-in name, or ``path/net.py:function``."""
+    """One run from data to report.
+
+    ``network``: a built-in name, or ``path/net.py:function``. ``threads``: of torch; 0: as many as there are
+    processors. One is fastest for the smallest networks, and the last bits of a result depend on it.
+    """
 
     __pydantic_config__: ClassVar = _STRICT
     name: str
@@ -184,10 +188,12 @@ class Study:
     compare: Comparison = Comparison()
     description: str = ""
     seed: int = 0
+    threads: int = 0
     calibration_images: int = 512
 
     def __post_init__(self) -> None:
         check_range("seed", self.seed, 0, 2**31 - 1)
+        check_range("threads", self.threads, 0, 1024)
         check_range("calibration_images", self.calibration_images, 1, 1 << 20)
         if not self.name or any(c in self.name for c in '/\\:*?"<>|\0'):
             raise XbarError(f"name = {self.name!r}: must be a name that can be a folder's")

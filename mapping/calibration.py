@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -143,28 +144,44 @@ def _adc_step(
     chosen = np.random.default_rng(0).permutation(len(vectors))[:SAMPLES]
     sample = vectors[np.sort(chosen)]
     if hardware.dac.bits == "ideal":
-        phases, weights = sample[None].astype(np.float32), np.ones(1, np.float32)
+        phases, places = sample[None].astype(np.float32), np.ones(1, np.float32)
     else:
         phases = _bits(sample, hardware.dac.bits).astype(np.float32)
-        weights = phase_weights(hardware.dac.bits, signed)
-    currents = [phases[..., block.rows] @ block.weights for block in columns]
-    largest = max(float(np.abs(i).max()) for i in currents)
+        places = phase_weights(hardware.dac.bits, signed)
+    currents, importance = _current_histogram(phases, places, columns)
+    largest = float(np.abs(currents).max())
     if largest == 0:
         return amperes
     lossless = largest / high
     candidates = np.concatenate([lossless * np.geomspace(0.05, 1, 40), np.exp2(np.arange(-4, 12))])
     candidates = np.sort(candidates[candidates <= max(2 * lossless, 1.0)])[::-1]
-    importance = np.square(weights)[:, None, None]
-    errors = [
-        sum(
-            float(
-                (importance * np.square(np.clip(np.rint(i / step), low, high) * step - i)).sum(
-                    dtype=np.float64
-                )
-            )
-            for i in currents
-        )
-        for step in candidates
-    ]
-    good_enough = np.asarray(errors) <= min(errors) * (1 + 1e-6) + 1e-12
+    errors = np.array(
+        [
+            importance @ np.square(np.clip(np.rint(currents / step), low, high) * step - currents)
+            for step in candidates
+        ]
+    )
+    good_enough = errors <= errors.min() * (1 + 1e-6) + 1e-12
     return float(candidates[np.flatnonzero(good_enough)[0]]) * amperes
+
+
+def _current_histogram(
+    phases: NDArray[np.float32], places: NDArray[np.float32], columns: tuple[Block, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Currents that occur [v_read unit], and how much each counts: occurrences times place value squared.
+
+    Currents are binned to a power of two near 2^-15 of the largest, so that whole numbers stay exact.
+    """
+    strongest = float(np.abs(phases).max())
+    bound = strongest * max(float(np.abs(block.weights).sum(0).max()) for block in columns)
+    if bound == 0:
+        return np.zeros(1), np.ones(1)
+    width = 2.0 ** (math.floor(math.log2(bound)) - 14)
+    half = math.ceil(bound / width) + 1
+    counts: NDArray[np.float64] = np.zeros(2 * half + 1)
+    for block in columns:
+        for volts, place in zip(phases, places, strict=True):
+            bins = np.rint((volts[:, block.rows] @ block.weights) / np.float32(width)).astype(np.int64) + half
+            counts += float(place) ** 2 * np.bincount(bins.ravel(), minlength=len(counts))
+    present = np.flatnonzero(counts)
+    return np.asarray((present - half) * width, np.float64), counts[present]

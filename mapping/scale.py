@@ -15,8 +15,8 @@ def fit_scale(magnitudes: NDArray[np.float64], levels: NDArray[np.float64]) -> f
 
     For a fixed assignment of weights to levels the best q is <w, l>/<l, l> and the error is
     |w|^2 - <w, l>^2/<l, l>; assignments change only where q crosses |w_i| / midpoint. All of them are scanned
-    (exact) while there are at most 8 million; beyond that, a grid of 512 scales, each polished to a fixed
-    point (near the optimum, not proved).
+    (exact) while there are at most 8 million; beyond that, a grid of 512 scales, the best one
+    polished by refitting (near the optimum, not proved).
 
     Parameters
     ----------
@@ -69,11 +69,10 @@ def _grid(
     top = w.max() / levels[-1]
     candidates = [refit(q, centres, counts) for q in top * np.geomspace(0.02, 1.5, _GRID)]
     q = max(candidates, key=lambda pair: pair[1])[0]
-    for _ in range(100):
-        new, _ = refit(q, w, np.ones(1))
-        if new == q:
+    for _ in range(20):
+        before, (q, _) = q, refit(q, w, np.ones(1))
+        if q == before:
             break
-        q = new
     return q
 
 

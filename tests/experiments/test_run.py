@@ -21,8 +21,7 @@ from experiments.folder import finished_chips
 from experiments.run import run_study
 from experiments.stages import run_stage
 from experiments.study import load_study
-from experiments.summary import chip_statistics
-
+from experiments.summary import chip_statistics, finite_test_set_ci95
 from mapping.store import load_checkpoint
 from xbar import XbarError
 
