@@ -27,8 +27,8 @@ from experiments.study import Study, study_dict, with_noise
 from experiments.summary import (
     chip_statistics,
     compression_summary,
-    mapping_summary,
     finite_test_set_ci95,
+    mapping_summary,
     versions,
 )
 from mapping import (
@@ -57,8 +57,13 @@ def prepare(study: Study, data_folder: Path | None, out: Path) -> Run:
     """
     if study.threads:
         torch.set_num_threads(study.threads)
+    for case in study.chips.cases:
+        with_noise(study.hardware, case)
     run = Run(study, datasets.load(study.data, data_folder), out)
     _check_fits(run)
+    any_scale = dict.fromkeys(run.layers, 1.0)
+    for hardware in (study.hardware, run.uncompressed_hardware):
+        estimate(map_network(run.model, hardware, run.example, scales=any_scale))
     return run
 
 
@@ -85,8 +90,7 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
     mark = time.perf_counter()
     state, masks = split_masks(baseline.tensors)
     run.model.load_state_dict(state)
-    plain_hardware = study.hardware.replace(encoding__slices=study.compare.slices)
-    plain = map_network(run.model, plain_hardware, run.example)
+    plain = map_network(run.model, run.uncompressed_hardware, run.example)
     plain, plain_activity = calibrate(plain, run.model, run.calibration_batches())
     float_accuracy = run.test(run.model, "float")
 
@@ -148,7 +152,15 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
             "total": baseline.seconds + compressed.seconds + quantised.seconds + map_seconds + infer_seconds,
             "this_session": time.perf_counter() - start,
         },
-        "units": {"accuracy": "percent", "seconds": "s"},
+        "units": {
+            "accuracy": "percent",
+            "share_above": "share of chips",
+            "compression.rate": "weights in all / weights kept",
+            "mapping.utilisation": "share of built cells",
+            "reduction_percent": "percent",
+            "seconds": "s",
+            "hardware": "S, V, A, s, 1/s",
+        },
         "seed": study.seed,
         "versions": versions(),
         "data": {"name": data.name, "checksum": data.checksum},

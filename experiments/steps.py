@@ -79,6 +79,11 @@ class Run:
         named_files = (self.study.network.rpartition(":")[0], self.study.train.weights)
         self.files = {file: _checksum(Path(file)) for file in named_files if file}
         self.layers = mappable_layers(self.model)
+        slices = self.study.compare.slices
+        try:
+            self.uncompressed_hardware = self.hardware.replace(encoding__slices=slices)
+        except XbarError as error:
+            raise XbarError(f"compare.slices = {slices}: {error}") from None
         names = list(self.layers)
         rules = by_pattern(
             {rule.layer: rule for rule in self.study.compress.layers}, names, "compress.layers"
@@ -200,7 +205,7 @@ class Run:
         values = torch.from_numpy(levels(encoding, device))
         inputs = {"compressed": compressed.record["id"], "quantise": to_dict(q), "levels": values.tolist()}
         if q.noise.kind != "none" or q.converter_epochs:
-            inputs["hardware"] = to_dict(self.hardware)
+            inputs |= {"hardware": to_dict(self.hardware), "calibration": self.study.calibration_images}
 
         def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             state, masks = split_masks(compressed.tensors)

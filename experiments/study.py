@@ -128,13 +128,13 @@ class Quantisation:
 
 @dataclass(frozen=True)
 class NoiseCase:
-    """Device noise of one set of chips; what it does not name is the hardware's device."""
+    """Device noise of one set of chips; what it does not name is that of the hardware's device."""
 
     __pydantic_config__: ClassVar = _STRICT
     name: str
-    programming: ProgrammingNoise
-    p_stuck_g_max: float = 0.0
-    p_stuck_g_min: float = 0.0
+    programming: ProgrammingNoise | None = None
+    p_stuck_g_max: float | None = None
+    p_stuck_g_min: float | None = None
 
 
 @dataclass(frozen=True)
@@ -290,10 +290,9 @@ def study_dict(study: Study) -> dict[str, Any]:
 
 def with_noise(hardware: Hardware, case: NoiseCase) -> Hardware:
     """The hardware with the device noise of a case."""
-    device = dataclasses.replace(
-        hardware.device,
-        programming=case.programming,
-        p_stuck_g_max=case.p_stuck_g_max,
-        p_stuck_g_min=case.p_stuck_g_min,
-    )
-    return dataclasses.replace(hardware, device=device)
+    named = ("programming", "p_stuck_g_max", "p_stuck_g_min")
+    changes = {key: getattr(case, key) for key in named if getattr(case, key) is not None}
+    try:
+        return dataclasses.replace(hardware, device=dataclasses.replace(hardware.device, **changes))
+    except XbarError as error:
+        raise XbarError(f"chips.cases: {case.name!r}: {error}") from None

@@ -54,6 +54,21 @@ class ProgrammingNoise:
                 f"programming.sigma = {self.sigma}: has no effect with programming.kind = 'none'; "
                 "choose 'gaussian' or 'lognormal'"
             )
+        if self.kind == "polynomial" and self.sigma != 0:
+            raise XbarError(
+                f"programming.sigma = {self.sigma}: has no effect with programming.kind = 'polynomial', "
+                "whose sigma is given by the coefficients"
+            )
+        if self.kind in ("none", "polynomial") and self.relative_to != "target":
+            raise XbarError(
+                f"programming.relative_to = {self.relative_to!r}: has no effect with "
+                f"programming.kind = {self.kind!r}; only with 'gaussian'"
+            )
+        if self.kind != "lognormal" and not self.keep_mean:
+            raise XbarError(
+                f"programming.keep_mean = false: has no effect with programming.kind = {self.kind!r}; "
+                "only with 'lognormal'"
+            )
         if self.kind == "lognormal" and self.relative_to != "target":
             raise XbarError(
                 f"programming.relative_to = {self.relative_to!r}: a log-normal sigma is that of ln g; "

@@ -182,8 +182,8 @@ def flat(value: dict[str, Any], prefix: str = "") -> set[str]:
         key = f"{prefix}{name}"
         if key in ("accuracy.chips", "study", "hardware", "estimate.before", "estimate.after"):
             found.add(key)
-        elif key == "versions":
-            found.add("versions.*")
+        elif key in ("versions", "units"):
+            found.add(f"{key}.*")
         elif prefix.endswith("layers."):
             found |= flat(part, f"{prefix}*.")
         else:

@@ -192,6 +192,17 @@ def test_an_own_network_and_its_weights(tmp_path: Path, finished: tuple[Path, di
         ("compress.layers.0.layer=conv9", "did you mean 'conv"),
         ("compress.rate=1e6", "rate"),
         ("train.weights=none.safetensors", "none.safetensors"),
+        ("hardware.adc.bits=12", "bits"),
+        ("hardware.dac.bits=ideal", "dac.bits"),
+        ("hardware=ideal", "compare.slices = 2"),
+        ("hardware.periphery.node_nm=22", "periphery.node_nm"),
+        ("hardware.periphery.library=isac", "isaac"),
+        ("hardware.device.states=[1e-7, 3e-7, 1e-6]", "encoding.slices > 1"),
+        ("chips.cases.0.p_stuck_g_max=2", "p_stuck_g_max = 2"),
+        (
+            "hardware.device.programming={kind='polynomial', coefficients=[1e-7], sigma=0.1}",
+            "programming.sigma",
+        ),
     ],
 )
 def test_mistakes_are_found_before_anything_is_written(tmp_path: Path, change: str, words: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from experiments.study import load_study, resolve_study, study_dict, study_names
+from experiments.study import load_study, resolve_study, study_dict, study_names, with_noise
 from xbar import XbarError
 
 
@@ -101,3 +101,17 @@ def test_unknown_studies_and_broken_files(tmp_path: Path) -> None:
     broken.write_text("name = 'x'\n")
     with pytest.raises(XbarError, match="hardware: missing"):
         load_study(str(broken))
+
+
+def test_a_noise_case_takes_what_it_does_not_name_from_the_device() -> None:
+    study = load_study(
+        "digits",
+        [
+            "hardware.device.p_stuck_g_max=0.02",
+            "chips.cases=[{name = 'a'}, {name = 'b', p_stuck_g_max = 0.1}]",
+            "chips.cases.1.programming={kind = 'lognormal', sigma = 0.3}",
+        ],
+    )
+    a, b = (with_noise(study.hardware, case).device for case in study.chips.cases)
+    assert a == study.hardware.device
+    assert (b.p_stuck_g_max, b.programming.sigma) == (0.1, 0.3)

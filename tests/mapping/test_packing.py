@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from networks import design
 from numpy.typing import NDArray
@@ -102,6 +102,7 @@ def test_a_full_matrix_packs_into_the_grid(problem: tuple[Mask, int, int]) -> No
             assert np.array_equal(s.cols, t.cols)
 
 
+@example((np.eye(2, dtype=bool), 2, 1))
 @given(problems())
 def test_a_band_says_which_of_its_cells_are_driven(problem: tuple[Mask, int, int]) -> None:
     mask, rows, cols = problem
