@@ -43,7 +43,7 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
         "sample_hold": conversions,
         "shift_add": conversions,
         "input_register": drives,
-        "output_register": VALUE_BYTES * sums,
+        "output_register": VALUE_BYTES * sums * phases,
         "tile_output_register": VALUE_BYTES * sums,
         "edram": fetched + outputs * input_bytes,
         "bus": fetched + outputs * input_bytes + VALUE_BYTES * crossing,

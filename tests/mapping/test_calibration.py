@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Case, cases, design, designs, seeds
 from numpy.typing import NDArray
@@ -103,6 +103,7 @@ def squared_error(mapped: MappedNetwork, x: torch.Tensor, bits: int, at: float) 
     return total
 
 
+@settings(max_examples=40)
 @given(seeds, st.integers(2, 6), st.integers(1, 6), st.integers(1, 12))
 def test_the_step_is_no_worse_than_a_lossless_one_and_near_the_best(
     seed: int, adc_bits: int, dac_bits: int, rows: int

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Case, cases, decoded, design, designs, holding
 from torch import Tensor, nn
 
 from experiments.networks import build_network
 from mapping import analog_network, calibrate, map_network, program_network
+from mapping.gemm import mappable_layers
 from xbar import XbarError
 from xbar.hardware import Hardware
 
@@ -41,8 +42,10 @@ def test_lenet5_on_32_x_32(slices: int, subtract: str, tiles: int) -> None:
     model = build_network("lenet5").eval()
     x = torch.rand(3, 1, 28, 28)
     hardware = design(32, 32, 16, encoding__slices=slices, encoding__subtract=subtract)
-    case = Case(model, x, {})
-    mapped, held = case.on(hardware)
+    scales = {name: float(m.weight.abs().max()) / 16**slices for name, m in mappable_layers(model).items()}
+    mapped = map_network(model, hardware, x, scales=scales)
+    held = holding(model, mapped)
+    mapped, _ = calibrate(mapped, held, [(x, x)])
     assert mapped.tiles_per_plane == tiles
     assert mapped.weights_total == mapped.weights_kept == 430_500
     assert {name: layer.positions for name, layer in mapped.layers.items()} == {
@@ -71,6 +74,7 @@ def test_phases_on_an_ideal_adc_are_the_quantised_inputs(
     assert_close(analog_network(case.model, program_network(mapped))(seen), expected)
 
 
+@settings(max_examples=30)
 @given(cases(), designs())
 def test_mapping_leaves_its_arguments_alone(case: Case, hardware: Hardware) -> None:
     weights = {name: t.clone() for name, t in case.model.state_dict().items()}
@@ -82,6 +86,7 @@ def test_mapping_leaves_its_arguments_alone(case: Case, hardware: Hardware) -> N
     assert torch.equal(case.x, x)
 
 
+@settings(max_examples=30)
 @given(cases(), designs())
 def test_decoded_weights_are_masked_and_never_zero_elsewhere(case: Case, hardware: Hardware) -> None:
     mapped, _ = case.on(hardware)

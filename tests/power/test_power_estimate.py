@@ -171,7 +171,7 @@ def test_event_counts_by_hand():
         "adc": 8 * sums,
         "sample_hold": 8 * sums,
         "shift_add": 8 * sums,
-        "output_register": 2 * sums,
+        "output_register": 2 * sums * 8,
         "tile_output_register": 2 * sums,
         "edram": 3 * 6 + 3 * 5,
         "bus": 3 * 6 + 3 * 5 + 2 * 3 * 5,
