@@ -75,7 +75,9 @@ class Run:
 
     def __post_init__(self) -> None:
         self.hardware = self.study.hardware
-        self.model = build_network(self.study.network).to(memory_format=torch.channels_last)
+        self.model = build_network(self.study.network)
+        if ":" not in self.study.network:  # a user's network may `view` what a convolution gives
+            self.model.to(memory_format=torch.channels_last)
         named_files = (self.study.network.rpartition(":")[0], self.study.train.weights)
         self.files = {file: _checksum(Path(file)) for file in named_files if file}
         self.layers = mappable_layers(self.model)

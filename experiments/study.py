@@ -12,9 +12,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from xbar.errors import XbarError, check_range, unknown_name
+from xbar.errors import XbarError, unknown_name
 from xbar.files import build, hardware_dict, read_toml, resolve_device, to_dict
 from xbar.hardware import Hardware, ProgrammingNoise
+from xbar.validation import check_range
 
 _STRICT = {"extra": "forbid"}
 

@@ -21,7 +21,8 @@ from torch import nn
 
 from mapping.constraints import Constraint
 from mapping.gemm import from_gemm, to_gemm
-from xbar.errors import XbarError, check_range
+from xbar.errors import XbarError
+from xbar.validation import check_range
 
 
 @dataclass(frozen=True)

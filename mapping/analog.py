@@ -52,8 +52,18 @@ class AnalogLayer(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Inputs (images, ..., K) or (images, channels, height, width), as the float layer takes them."""
+        """Inputs (images, ..., K) or (images, channels, height, width), as the float layer takes them.
+
+        Inputs beyond the calibrated range, and negative ones of a layer that had none, are clipped.
+
+        Raises
+        ------
+        XbarError
+            For inputs that are not finite.
+        """
         layer = self.layer
+        if not torch.isfinite(x).all():
+            raise XbarError(f"{layer.name}: its inputs are not all finite numbers")
         codes = quantise_inputs(x.detach().contiguous().numpy(), self.calibration, self.dac)
         vectors = input_vectors(codes, layer.geometry)
         bits = None if self.dac.bits == "ideal" else self.dac.bits
@@ -73,7 +83,7 @@ class AnalogLayer(nn.Module):
         if layer.geometry is None:
             return out.reshape(*x.shape[:-1], layer.n)
         oh, ow = output_size(layer.geometry, x.shape[2], x.shape[3])
-        return out.reshape(len(x), oh, ow, layer.n).permute(0, 3, 1, 2)
+        return out.reshape(len(x), oh, ow, layer.n).permute(0, 3, 1, 2).contiguous()
 
     def extra_repr(self) -> str:
         """Shape and tiles."""
@@ -83,6 +93,9 @@ class AnalogLayer(nn.Module):
 def analog_network(model: nn.Module, chip: ProgrammedNetwork) -> nn.Module:
     """Copy of `model` whose mapped layers run on the chip; everything else stays digital.
 
+    A layer stays the module that it was, wherever the model holds it, with its hooks and parameters; only its
+    forward is that of an `AnalogLayer`, its submodule `analog`.
+
     Raises
     ------
     XbarError
@@ -90,13 +103,11 @@ def analog_network(model: nn.Module, chip: ProgrammedNetwork) -> nn.Module:
     """
     network = copy.deepcopy(model).eval()
     hardware = chip.mapped.hardware
+    modules = dict(network.named_modules())
     for name, layer in chip.mapped.layers.items():
-        adc = converter(layer, hardware)
-        parent_name, _, leaf = name.rpartition(".")
-        try:
-            parent = network.get_submodule(parent_name)
-            getattr(parent, leaf)
-        except AttributeError:
-            raise XbarError(f"{name}: mapped, but {type(model).__name__} has no such layer") from None
-        setattr(parent, leaf, AnalogLayer(layer, hardware, blocks(chip, name), adc))
+        if name not in modules:
+            raise XbarError(f"{name}: mapped, but {type(model).__name__} has no such layer")
+        analog = AnalogLayer(layer, hardware, blocks(chip, name), converter(layer, hardware))
+        modules[name].add_module("analog", analog)
+        modules[name].forward = analog.forward
     return network

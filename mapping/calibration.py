@@ -50,7 +50,8 @@ def calibrate(
     """Fit input and ADC ranges on a few batches, and measure how often word lines are driven.
 
     The largest input seen becomes `x_max`. The ADC step (`adc.range = "calibrated"`) is the one of least
-    squared error over phases, weighted by their place value, on cells at their targets; the larger step wins
+    squared error over phases, weighted by their place value, on cells at their targets, among powers of two
+    and 40 steps up to the one that clips nothing; the larger step wins
     a tie. ``full`` takes the largest current that a bit line can give.
 
     Parameters
@@ -78,6 +79,8 @@ def calibrate(
         x_max = float(np.abs(x).max())
         if not (np.isfinite(x_max) and x_max > 0):
             raise XbarError(f"{name}: the largest calibration input is {x_max}; it must be a positive number")
+        if mapped.hardware.dac.bits == 1 and (x < 0).any():
+            raise XbarError(f"{name}: has negative inputs; they need dac.bits of at least 2")
         ranges = Calibration(x_max, bool((x < 0).any()), 0.0)
         vectors = input_vectors(quantise_inputs(x, ranges, mapped.hardware.dac), layer.geometry)
         activity[name] = _activity(vectors, mapped.hardware.dac)
@@ -95,7 +98,11 @@ def _layer_inputs(
         return lambda module, args: seen[name].append(args[0].detach().float())
 
     modules: Mapping[str, nn.Module] = mappable_layers(model)
+    for name in mapped.layers:
+        if name not in modules:
+            raise XbarError(f"{name}: mapped, but {type(model).__name__} has no such layer")
     handles = [modules[name].register_forward_pre_hook(record(name)) for name in mapped.layers]
+    training = {module: module.training for module in model.modules()}
     try:
         model.eval()
         for x, _ in batches:
@@ -103,6 +110,8 @@ def _layer_inputs(
     finally:
         for handle in handles:
             handle.remove()
+        for module, mode in training.items():
+            module.training = mode
     if not next(iter(seen.values())):
         raise XbarError("calibrate: the data loader gave no batch")
     return {name: torch.cat(parts).contiguous().numpy() for name, parts in seen.items()}

@@ -16,7 +16,8 @@ import torch
 from torch.nn.functional import pad
 
 from mapping.scale import EXACT_LIMIT, fit_scale, nearest_levels
-from xbar.errors import XbarError, check_range, unknown_name
+from xbar.errors import XbarError, unknown_name
+from xbar.validation import check_range
 
 T = TypeVar("T")
 

@@ -26,6 +26,8 @@ def mappable_layers(model: nn.Module) -> dict[str, Layer]:
         raise XbarError(f"{type(model).__name__}: no nn.Linear or nn.Conv2d layer to map")
     seen: dict[int, str] = {}
     for name, module in layers.items():
+        if not isinstance(module._parameters.get("weight"), nn.Parameter):
+            raise XbarError(f"{name}: its weight is computed (a parametrisation); remove it before mapping")
         first = seen.setdefault(id(module.weight), name)
         if first != name:
             raise XbarError(f"{name}: shares its weight with {first}; shared weights are not supported")

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mapping.gemm import Layer, geometry_of, mappable_layers, output_size, to_gemm
+from mapping.gemm import Layer, geometry_of, mappable_layers, to_gemm
 from mapping.network import MappedLayer, MappedNetwork
 from mapping.packing import grid, pack
 from mapping.scale import fit_scale
@@ -77,14 +77,20 @@ def _map_layer(
 ) -> MappedLayer:
     w = to_gemm(module.weight).double().numpy()
     k, n = w.shape
+    if not np.isfinite(w).all():
+        raise XbarError(f"{name}: has weights that are not finite numbers")
     kept = None
     if mask is not None:
         if tuple(mask.shape) != (k, n):
             raise XbarError(f"mask of {name}: shape {tuple(mask.shape)}, the GEMM matrix is {(k, n)}")
-        kept = mask.bool().numpy()
+        if mask.dtype != torch.bool:
+            raise XbarError(f"mask of {name}: {mask.dtype}; must be torch.bool, true where a weight stays")
+        kept = mask.numpy().copy()
     rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
     bands = grid(k, n, rows, cols, kept) if kept is None or not packing else pack(kept, rows, cols)
     everywhere = np.ones((k, n), bool) if kept is None else kept
+    if scale is not None and not (np.isfinite(scale) and scale > 0):
+        raise XbarError(f"scale of {name} = {scale}: must be a positive number")
     if scale is None:
         scale = fit_scale(np.abs(w[everywhere]), levels(hardware.encoding, hardware.device))
     return MappedLayer(
@@ -103,32 +109,22 @@ def _map_layer(
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the input elements of every operator that runs."""
+    """Counts the input elements of every operator that runs outside the mapped layers."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.elements: Counter[str] = Counter()
+        self.in_layer = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if args and isinstance(args[0], torch.Tensor):
+        if not self.in_layer and args and isinstance(args[0], torch.Tensor):
             self.elements[func.overloadpacket.__name__] += args[0].numel()
         return func(*args, **(kwargs or {}))
 
 
-_MAPPED = {
-    "convolution",
-    "addmm",
-    "mm",
-    "linear",
-    "t",
-    "view",
-    "detach",
-    "_unsafe_view",
-    "transpose",
-    "permute",
-}
+_LAYOUT = {"t", "view", "detach", "_unsafe_view", "transpose", "permute", "unsqueeze", "squeeze", "clone"}
 
 
 @torch.no_grad()
@@ -139,30 +135,36 @@ def _trace(
     if example.dim() < 2 or not len(example):
         raise XbarError(f"example_input: shape {tuple(example.shape)}; needs a batch of at least one input")
     positions: dict[str, int] = {}
+    operators = _Operators()
 
-    def record(name: str) -> Callable[..., None]:
+    def enter(module: Layer, inputs: tuple[torch.Tensor, ...]) -> None:
+        operators.in_layer = True
+
+    def leave(name: str) -> Callable[..., None]:
         def hook(module: Layer, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            operators.in_layer = False
             if name in positions:
                 raise XbarError(f"{name}: runs more than once in a forward pass; that is not supported")
-            geometry = geometry_of(module)
-            if geometry is None:
-                vectors = inputs[0].numel() // module.weight.shape[1]
-            else:
-                oh, ow = output_size(geometry, inputs[0].shape[2], inputs[0].shape[3])
-                vectors = len(inputs[0]) * oh * ow
+            vectors = output.numel() // len(module.weight)
+            if vectors % len(example):
+                raise XbarError(
+                    f"{name}: runs on {vectors} vectors for a batch of {len(example)}; "
+                    "a layer that mixes the inputs of a batch is not supported"
+                )
             positions[name] = vectors // len(example)
 
         return hook
 
-    handles = [module.register_forward_hook(record(name)) for name, module in layers.items()]
-    training = model.training
+    handles = [module.register_forward_pre_hook(enter) for module in layers.values()]
+    handles += [module.register_forward_hook(leave(name)) for name, module in layers.items()]
+    training = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with _Operators() as operators:
+        with operators:
             model(example)
     except XbarError:
         raise
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0]
         raise XbarError(
             f"example_input of shape {tuple(example.shape)}: the network refuses it: {reason}"
@@ -170,11 +172,15 @@ def _trace(
     finally:
         for handle in handles:
             handle.remove()
-        model.train(training)
+        for module, mode in training.items():
+            module.training = mode
     missing = [name for name in layers if name not in positions]
     if missing:
-        raise XbarError(f"{missing[0]}: is not reached by the forward pass of the example input")
-    digital = {op: count // len(example) for op, count in operators.elements.items() if op not in _MAPPED}
+        raise XbarError(
+            f"{missing[0]}: is not reached by the forward pass of the example input, or only its weight is "
+            "(as in nn.MultiheadAttention); that is not supported"
+        )
+    digital = {op: count // len(example) for op, count in operators.elements.items() if op not in _LAYOUT}
     return positions, digital
 
 

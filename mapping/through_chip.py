@@ -15,11 +15,12 @@ from mapping.analog import AnalogLayer
 from mapping.calibration import calibrate
 from mapping.chip import blocks, converter, decoded_weights, program_network
 from mapping.constraints import Levels
-from mapping.gemm import from_gemm, to_gemm
+from mapping.gemm import from_gemm, mappable_layers, to_gemm
 from mapping.mapper import map_network
 from mapping.network import MappedNetwork
 from mapping.training import Batches
 from xbar.encoding import encode
+from xbar.errors import XbarError
 from xbar.hardware import Hardware
 
 
@@ -47,6 +48,9 @@ class ThroughChip:
         seed: int = 0,
     ) -> None:
         self.constraints = dict(constraints)
+        free = [name for name in mappable_layers(model) if name not in self.constraints]
+        if free:
+            raise XbarError(f"{free[0]}: has no levels; training through the chip needs them for every layer")
         self.hardware = hardware
         self.calibration = calibration
         self.seed = seed
@@ -64,7 +68,6 @@ class ThroughChip:
         example, _ = next(iter(self.calibration))
         mapped = map_network(model, self.hardware, example[:1], masks=masks, scales=scales)
         self._mapped, _ = calibrate(mapped, model, self.calibration)
-        model.train()
 
     @torch.no_grad()
     def before_forward(self, model: nn.Module) -> None:

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from mapping.store import load_checkpoint, save_checkpoint
-from xbar.errors import XbarError, check_range
+from xbar.errors import XbarError
+from xbar.validation import check_range
 
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -126,8 +127,6 @@ def train(
     XbarError
         Where `batches` is empty, or the loss is not a finite number (with epoch and step).
     """
-    if any(p.dim() == 4 for p in model.parameters()):
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = recipe.build([p for p in model.parameters() if p.requires_grad])
     log: list[dict[str, Any]] = []
     first = 0
@@ -167,12 +166,12 @@ def _epoch(
     steps: Iterable[Any] = batches
     if progress is not None:
         steps = progress(batches, f"{stage} {epoch + 1}/{recipe.epochs}", total)
+    layout = memory_format(model)
     summed, count = torch.zeros(()), 0
     for step, (x, y) in enumerate(steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr_at(epoch + step / max(total, 1))
-        if x.dim() == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=layout) if x.dim() == 4 else x
         for method in methods:
             method.before_forward(model)
         value = loss(model(x), y)
@@ -235,14 +234,22 @@ def _restore(
     return meta["epoch"], meta["log"]
 
 
+def memory_format(model: nn.Module) -> torch.memory_format:
+    """``channels_last`` where the model's convolution weights are (it is the faster one), else contiguous."""
+    for p in model.parameters():
+        if p.dim() == 4 and not p.is_contiguous():
+            return torch.channels_last
+    return torch.contiguous_format
+
+
 @torch.no_grad()
 def accuracy(model: nn.Module, batches: Batches, progress: Progress | None = None) -> float:
     """Share of inputs whose largest output is the target's [percent]; model left in eval mode."""
     model.eval()
+    layout = memory_format(model)
     right = count = 0
     for x, y in progress(batches, "accuracy", 0) if progress else batches:
-        if x.dim() == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=layout) if x.dim() == 4 else x
         right += int((model(x).argmax(1) == y).sum())
         count += len(y)
     if not count:

@@ -16,15 +16,3 @@ def unknown_name(what: str, name: str, allowed: Iterable[str]) -> XbarError:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return XbarError(f"{what}: unknown name {name!r}; {hint}allowed: {', '.join(names)}")
-
-
-def check_range(key: str, value: float, low: float, high: float, unit: str = "") -> None:
-    """Refuse a number outside [low, high] (NaN included).
-
-    Raises
-    ------
-    XbarError
-        With the key, the value and the allowed range.
-    """
-    if not low <= value <= high:
-        raise XbarError(f"{key} = {value}: must lie between {low:g} and {high:g}{' ' + unit if unit else ''}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import tomllib
+import typing
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -45,18 +47,40 @@ def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
         One line for the first mistake: its key path, its value, and the nearest valid name or allowed range.
     """
     try:
-        return pydantic.TypeAdapter(cls).validate_python(dict(data))
+        content = json.dumps(dict(data), default=str)
+        return pydantic.TypeAdapter(cls).validate_json(content, strict=True)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        path = [p for p in first["loc"] if not (isinstance(p, str) and "[" in p)]
-        key = ".".join(str(p) for p in path)
-        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        errors = error.errors()
+        path = _field_path(cls, errors[0]["loc"])
+        key, kind = ".".join(map(str, path)), errors[0]["type"]
+        if kind in ("unexpected_keyword_argument", "extra_forbidden"):
             raise XbarError(f"{where}: {_unknown_key(cls, path)}") from None
-        if first["type"] in ("missing", "missing_argument"):
+        if kind in ("missing", "missing_argument"):
             raise XbarError(f"{where}: {key}: missing") from None
-        if first["type"] in ("value_error", "assertion_error"):
-            raise XbarError(f"{where}: {first['ctx']['error']}") from None
-        raise XbarError(f"{where}: {key} = {first['input']!r}: {first['msg']}") from None
+        if kind in ("value_error", "assertion_error"):
+            raise XbarError(f"{where}: {errors[0]['ctx']['error']}") from None
+        reasons = [
+            e["msg"].replace("an object", "a table") for e in errors if _field_path(cls, e["loc"]) == path
+        ]
+        raise XbarError(
+            f"{where}: {key} = {errors[0]['input']!r}: {', or '.join(dict.fromkeys(reasons))}"
+        ) from None
+
+
+def _field_path(cls: type, location: tuple[int | str, ...]) -> list[int | str]:
+    """The part of pydantic's location that names keys; branches of a union are left out."""
+    path: list[int | str] = []
+    owner: Any = cls
+    for part in location:
+        is_key = dataclasses.is_dataclass(owner) and part in {f.name for f in dataclasses.fields(owner)}
+        if isinstance(part, str) and not is_key and part is not location[-1]:
+            continue
+        if isinstance(part, str) and not is_key and path and not dataclasses.is_dataclass(owner):
+            continue
+        path.append(part)
+        if is_key:
+            owner = _resolve(owner, str(part))
+    return path
 
 
 def _unknown_key(cls: type, path: list[int | str]) -> str:
@@ -74,8 +98,6 @@ def _unknown_key(cls: type, path: list[int | str]) -> str:
 
 def _resolve(owner: type, name: str) -> Any:
     """The dataclass behind a field's annotation, through Optional and containers."""
-    import typing
-
     hint = typing.get_type_hints(owner)[name]
     stack = [hint]
     while stack:
@@ -122,21 +144,27 @@ def load_device(name: str) -> Device:
 def hardware_dict(name: str) -> dict[str, Any]:
     """Plain data of a whole-hardware preset (or file), its device preset resolved in place."""
     path = _find("designs", name)
-    data = read_toml(path)
-    return resolve_device(data, path.name)
+    return resolve_device(read_toml(path), path.name, path.parent)
 
 
-def resolve_device(data: dict[str, Any], where: str) -> dict[str, Any]:
+def resolve_device(data: dict[str, Any], where: str, folder: Path | None = None) -> dict[str, Any]:
     """`data` with a device given by name replaced by the contents of its preset.
 
-    A device table may name a preset to start from in the key `base` and change some of its values.
+    A device table may name a preset to start from in the key `base` and change some of its values. The path
+    of a device file is looked up in `folder` first, that of the file which names it.
     """
     device = data.get("device")
+
+    def load(name: str) -> dict[str, Any]:
+        beside = folder is not None and name.endswith(".toml") and (folder / name).is_file()
+        loaded: dict[str, Any] = to_dict(load_device(str(folder / name) if folder and beside else name))
+        return loaded
+
     if isinstance(device, str):
-        return {**data, "device": to_dict(load_device(device))}
+        return {**data, "device": load(device)}
     if isinstance(device, dict) and "base" in device:
         changes = {key: value for key, value in device.items() if key != "base"}
-        return {**data, "device": {**to_dict(load_device(str(device["base"]))), **changes}}
+        return {**data, "device": {**load(str(device["base"])), **changes}}
     if device is None:
         raise XbarError(f"{where}: device: missing; a preset's name or a table")
     return data

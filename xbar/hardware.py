@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xbar.errors import XbarError, check_range
+from xbar.errors import XbarError, unknown_name
+from xbar.validation import check_range, check_types
 
 _STRICT = {"extra": "forbid"}
 
@@ -46,9 +47,12 @@ class ProgrammingNoise:
     coefficients: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        check_types(self, "programming.")
         check_range("programming.sigma", self.sigma, 0, 2)
         if (self.kind == "polynomial") != bool(self.coefficients):
             raise XbarError("programming.coefficients: given exactly when programming.kind = 'polynomial'")
+        if not all(math.isfinite(c) for c in self.coefficients):
+            raise XbarError(f"programming.coefficients = {list(self.coefficients)}: must be finite, in S")
         if self.kind == "none" and self.sigma != 0:
             raise XbarError(
                 f"programming.sigma = {self.sigma}: has no effect with programming.kind = 'none'; "
@@ -107,6 +111,7 @@ class Device:
     does_not_claim: str = ""
 
     def __post_init__(self) -> None:
+        check_types(self, "device.")
         if not (math.isfinite(self.g_max) and 0 <= self.g_min < self.g_max):
             raise XbarError(
                 f"device.g_min = {self.g_min}, device.g_max = {self.g_max}: needs 0 <= g_min < g_max, in S"
@@ -149,6 +154,7 @@ class Crossbar:
     cols: int = 128
 
     def __post_init__(self) -> None:
+        check_types(self, "crossbar.")
         check_range("crossbar.rows", self.rows, 1, 4096)
         check_range("crossbar.cols", self.cols, 1, 4096)
 
@@ -169,6 +175,7 @@ class Encoding:
     unformed: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self, "encoding.")
         check_range("encoding.slices", self.slices, 1, 8)
 
 
@@ -184,6 +191,7 @@ class Dac:
     v_read: float = 0.2
 
     def __post_init__(self) -> None:
+        check_types(self, "dac.")
         if self.bits != "ideal":
             check_range("dac.bits", self.bits, 1, 15)
         check_range("dac.v_read", self.v_read, 1e-6, 10, "V")
@@ -211,6 +219,7 @@ class Adc:
     library: str = "isaac-scaled-adc"
 
     def __post_init__(self) -> None:
+        check_types(self, "adc.")
         if self.bits != "ideal":
             check_range("adc.bits", self.bits, 2, 24)
         check_range("adc.columns", self.columns, 1, 4096)
@@ -231,6 +240,7 @@ class Periphery:
     gated_columns: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self, "periphery.")
         check_range("periphery.node_nm", self.node_nm, 1, 1000, "nm")
         check_range("periphery.t_read", self.t_read, 1e-12, 1, "s")
         for key in ("arrays_per_group", "groups_per_tile", "tiles_per_router"):
@@ -256,6 +266,7 @@ class Hardware:
     assumed: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
+        check_types(self, "")
         if self.encoding.slices > self.crossbar.cols:
             raise XbarError(
                 f"encoding.slices = {self.encoding.slices}: a weight needs as many bit lines, "
@@ -283,13 +294,26 @@ class Hardware:
         return 1 + self.encoding.slices * math.log2(self.device.n_states)
 
     def replace(self, **changes: object) -> Hardware:
-        """Copy with changes given as dotted keys with ``__`` for the dot: ``replace(crossbar__rows=64)``."""
+        """Copy with changes given as keys with ``__`` for the dot: ``replace(crossbar__rows=64)``.
+
+        Raises
+        ------
+        XbarError
+            For an unknown key, or a value that is not allowed.
+        """
         new = self
         for key, value in changes.items():
-            room, _, leaf = key.partition("__")
-            part = dataclasses.replace(getattr(new, room), **{leaf: value}) if leaf else value
-            new = dataclasses.replace(new, **{room: part})  # type: ignore[arg-type]
+            new = _replaced(new, key.split("__"), value, key.replace("__", "."))
         return new
+
+
+def _replaced(owner: Any, path: list[str], value: object, key: str) -> Any:
+    names = [f.name for f in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
+    if path[0] not in names:
+        raise unknown_name(f"hardware key {key}", path[0], names)
+    if len(path) > 1:
+        value = _replaced(getattr(owner, path[0]), path[1:], value, key)
+    return dataclasses.replace(owner, **{path[0]: value})
 
 
 __all__ = ["Adc", "Crossbar", "Dac", "Device", "Encoding", "Hardware", "Periphery", "ProgrammingNoise"]

@@ -26,7 +26,8 @@ from numba import njit
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from xbar.errors import XbarError, check_range
+from xbar.errors import XbarError
+from xbar.validation import check_range
 
 CHUNK_ROWS = 256
 """Rows (samples x phases) of one product: its operands stay in the second-level cache."""

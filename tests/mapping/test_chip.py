@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mapping import (
+    AnalogLayer,
     MappedLayer,
     MappedNetwork,
     analog_network,
@@ -136,17 +137,17 @@ def image_case() -> Case:
 
 @pytest.mark.parametrize("subtract", ["analog", "digital"])
 @pytest.mark.parametrize("bits", [6, "ideal"])
-def test_batch_split_and_threads_change_no_bit(
-    subtract: str, bits: int | str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batch_split_and_threads_change_no_bit(subtract: str, bits: int | str) -> None:
     case = image_case()
     mapped, _ = case.on(converting(encoding__subtract=subtract, encoding__slices=2, dac__bits=bits))
     network = analog_network(case.model, program_network(mapped, seed=1, chip=2))
     whole = network(case.x)
     for sizes in [(1,) * 11, (4, 4, 3), (10, 1)]:
         assert torch.equal(torch.cat([network(part) for part in case.x.split(sizes)]), whole)
-    for processors in (1, 2, 5):
-        monkeypatch.setattr("os.cpu_count", lambda n=processors: n)
+    for threads in (1, 2, 5):
+        for layer in network.modules():
+            if isinstance(layer, AnalogLayer):
+                layer.threads = threads
         assert torch.equal(network(case.x), whole)
 
 

@@ -42,7 +42,9 @@ def test_lenet5_on_32_x_32(slices: int, subtract: str, tiles: int) -> None:
     model = build_network("lenet5").eval()
     x = torch.rand(3, 1, 28, 28)
     hardware = design(32, 32, 16, encoding__slices=slices, encoding__subtract=subtract)
-    scales = {name: float(m.weight.abs().max()) / 16**slices for name, m in mappable_layers(model).items()}
+    scales = {
+        name: float(m.weight.detach().abs().max()) / 16**slices for name, m in mappable_layers(model).items()
+    }
     mapped = map_network(model, hardware, x, scales=scales)
     held = holding(model, mapped)
     mapped, _ = calibrate(mapped, held, [(x, x)])
@@ -194,8 +196,8 @@ def test_networks_that_cannot_be_mapped_are_refused(model: nn.Module, x: Tensor,
         ({"masks": {"O": torch.ones(3, 2)}}, "unknown name 'O'; .*allowed: 0"),
         ({"masks": {"0": torch.ones(2, 3)}}, r"mask of 0: shape \(2, 3\), the GEMM matrix is \(3, 2\)"),
         ({"scales": {"1": 1.0}}, "unknown name '1'"),
-        ({"scales": {"0": 0.0}}, "scale = 0.0: must be a positive number"),
-        ({"scales": {"0": float("nan")}}, "scale = nan"),
+        ({"scales": {"0": 0.0}}, "= 0.0: must be a positive number"),
+        ({"scales": {"0": float("nan")}}, "= nan: must be a positive number"),
     ],
 )
 def test_masks_and_scales_that_do_not_fit_are_refused(arguments: dict, message: str) -> None:

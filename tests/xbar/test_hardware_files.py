@@ -94,7 +94,7 @@ NAN = float("nan")
         ("device.gmin", 0.0, "device.gmin: unknown key; did you mean 'g_min'? allowed: claims"),
         ("device.programming.sgima", 0.1, "device.programming.sgima: unknown key; did you mean 'sigma'?"),
         ("adc.zzzz", 1, "adc.zzzz: unknown key; allowed: bits, columns, library, range, rate"),
-        ("crossbar", 5, "crossbar = 5: Input should be a dictionary"),
+        ("crossbar", 5, "crossbar = 5: Input should be a table"),
         ("crossbar.rows", "many", "crossbar.rows = 'many': Input should be a valid integer"),
         ("crossbar.rows", 32.5, "crossbar.rows = 32.5: Input should be a valid integer"),
         ("crossbar.rows", -4, "crossbar.rows = -4: must lie between 1 and 4096"),
