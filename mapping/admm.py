@@ -21,6 +21,7 @@ from torch import nn
 
 from mapping.constraints import Constraint
 from mapping.gemm import from_gemm, to_gemm
+from mapping.training import Method
 from xbar.errors import XbarError
 from xbar.validation import check_range
 
@@ -43,7 +44,7 @@ class RhoSchedule:
         return min(self.limit, self.start * self.factor**step)
 
 
-class Admm:
+class Admm(Method):
     """A `mapping.training.Method`: the penalty in each step, the Z- and U-step after each epoch.
 
     Parameters
@@ -91,9 +92,6 @@ class Admm:
             self._pull[name] = from_gemm(self.z[name] - u, weight_of(model, name))
         self.current_rho = rho
 
-    def before_forward(self, model: nn.Module) -> None:
-        """Nothing."""
-
     @torch.no_grad()
     def after_backward(self, model: nn.Module) -> None:
         """Add rho (W - Z + U), the gradient of the penalty."""
@@ -101,9 +99,6 @@ class Admm:
             weight = weight_of(model, name)
             assert weight.grad is not None
             weight.grad.add_(weight, alpha=self.current_rho).sub_(pull, alpha=self.current_rho)
-
-    def after_step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing."""
 
     @torch.no_grad()
     def end_epoch(self, model: nn.Module, epoch: int) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -11,11 +10,12 @@ from torch import nn
 from mapping.admm import weight_of
 from mapping.constraints import Levels
 from mapping.gemm import from_gemm, to_gemm
+from mapping.training import Method
 from xbar.hardware import Device, Encoding
 from xbar.weight_noise import noisy_weights
 
 
-class Masked:
+class Masked(Method):
     """A `mapping.training.Method`: masked weights stay exactly zero under any optimiser.
 
     Gradients are masked before the step; weights and the optimiser's moments after it, because stale moments
@@ -31,12 +31,6 @@ class Masked:
         self.masks = {name: from_gemm(mask.float(), weight_of(model, name)) for name, mask in masks.items()}
         for name, mask in self.masks.items():
             weight_of(model, name).data.mul_(mask)
-
-    def begin_epoch(self, model: nn.Module, epoch: int) -> None:
-        """Nothing."""
-
-    def before_forward(self, model: nn.Module) -> None:
-        """Nothing."""
 
     def after_backward(self, model: nn.Module) -> None:
         """Mask the gradients."""
@@ -55,19 +49,8 @@ class Masked:
                 if isinstance(moment, torch.Tensor) and moment.shape == mask.shape:
                     moment.mul_(mask)
 
-    def end_epoch(self, model: nn.Module, epoch: int) -> list[dict[str, Any]]:
-        """No rows."""
-        return []
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """Masks are given anew by the caller."""
-        return {}
-
-    def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Nothing."""
-
-
-class OnLevels:
+class OnLevels(Method):
     """A `mapping.training.Method`: the forward pass sees weights on their levels, the step moves latent ones.
 
     Gradients pass straight through. With a device, each forward pass also draws programming noise on the
@@ -122,13 +105,6 @@ class OnLevels:
         for name, latent in self._latent.items():
             weight_of(model, name)[self._kept[name]] = latent
 
-    def after_step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing."""
-
-    def end_epoch(self, model: nn.Module, epoch: int) -> list[dict[str, Any]]:
-        """No rows."""
-        return []
-
     @torch.no_grad()
     def finish(self, model: nn.Module) -> dict[str, float]:
         """Put the weights on their levels, in place; the scale by layer."""
@@ -137,10 +113,3 @@ class OnLevels:
             weight = weight_of(model, name)
             weight.copy_(from_gemm(constraint.project_with(to_gemm(weight), self.scales[name]), weight))
         return dict(self.scales)
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """Scales are fitted at the start of every epoch: nothing to keep."""
-        return {}
-
-    def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Nothing."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -18,13 +17,13 @@ from mapping.constraints import Levels
 from mapping.gemm import from_gemm, mappable_layers, to_gemm
 from mapping.mapper import map_network
 from mapping.network import MappedNetwork
-from mapping.training import Batches
+from mapping.training import Batches, Method
 from xbar.encoding import encode
 from xbar.errors import XbarError
 from xbar.hardware import Hardware
 
 
-class ThroughChip:
+class ThroughChip(Method):
     """A `mapping.training.Method`: every forward pass programs a chip and runs on it.
 
     Weights go to their levels, cells get the device's noise, inputs and currents pass DAC and ADC. The
@@ -108,20 +107,6 @@ class ThroughChip:
         self._handles.clear()
         for name, latent in self._latent.items():
             weight_of(model, name).copy_(latent)
-
-    def after_step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing."""
-
-    def end_epoch(self, model: nn.Module, epoch: int) -> list[dict[str, Any]]:
-        """No rows."""
-        return []
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """Everything is fitted anew at the start of an epoch."""
-        return {}
-
-    def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Nothing."""
 
 
 def _straight_through(analog: AnalogLayer) -> Callable[..., torch.Tensor]:

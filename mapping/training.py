@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -58,8 +58,8 @@ class Recipe:
         return torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay, fused=True)
 
 
-class Method(Protocol):
-    """What hooks into the training loop. Every hook may do nothing."""
+class Method:
+    """What hooks into the training loop; every hook does nothing until a method overrides it."""
 
     def begin_epoch(self, model: nn.Module, epoch: int) -> None:
         """Before the first step of an epoch."""
