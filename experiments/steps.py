@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from tqdm import tqdm
@@ -286,5 +287,5 @@ def _load_weights(model: nn.Module, path: Path) -> None:
         model.load_state_dict(load_file(path))
     except FileNotFoundError:
         raise XbarError(f"train.weights = {path}: no such file") from None
-    except Exception as error:
+    except (SafetensorError, RuntimeError, OSError) as error:
         raise XbarError(f"train.weights = {path}: {str(error).splitlines()[0]}") from None

@@ -30,3 +30,53 @@ def test_kept_runs_are_of_studies_that_still_resolve(path: Path) -> None:
     assert result["compression"]["rate"] >= study.compress.rate
     assert result["accuracy"]["chips"]["n"] == study.chips.n
     assert path.stat().st_size < 1 << 20
+
+
+def test_the_page_on_reductions_quotes_the_kept_run() -> None:
+    """Every row of its three tables, from the run that it names."""
+    page = (ROOT / "docs" / "reductions.md").read_text(encoding="utf-8")
+    rows = {
+        cells[0]: cells[1:]
+        for line in page.splitlines()
+        if line.startswith("| ") and (cells := [cell.strip() for cell in line.strip("|").split("|")])
+    }
+    result = json.loads((ROOT / "results" / "lenet5-mnist-seed0.json").read_text(encoding="utf-8"))
+    before, after = result["estimate"]["before"], result["estimate"]["after"]
+
+    def quoted(start: str) -> list[float]:
+        (row,) = [cells for name, cells in rows.items() if name.startswith(start)]
+        return [float(cell.replace(",", "").rstrip(" %")) for cell in row]
+
+    c = result["compression"]
+    pairs = {
+        "cells that hold": (2 * c["weights_total"], c["weights_kept"], 0.5),
+        "arrays, both": (before["arrays"], after["arrays"], 0.5),
+        "area: arrays": (before["area_mm2"], after["area_mm2"], 6e-4),
+        "area in whole": (before["area_whole_tiles_mm2"], after["area_whole_tiles_mm2"], 6e-4),
+        "energy an image": (before["energy_nj_per_image"], after["energy_nj_per_image"], 0.6),
+    }
+    for start, (old, new, tolerance) in pairs.items():
+        assert quoted(start)[:2] == pytest.approx([old, new], abs=tolerance), start
+        assert quoted(start)[2] == pytest.approx(100 * (1 - new / old), abs=0.006), start
+    for layer in ("conv1", "conv2", "fc1", "fc2"):
+        sides = [side["by_layer"][layer]["energy_nj"] for side in (before, after)]
+        assert quoted(layer)[1:3] == pytest.approx(sides, abs=0.06), layer
+        assert quoted(layer)[3] == pytest.approx(100 * (1 - sides[1] / sides[0]), abs=0.06), layer
+    for start, parts in {
+        "ADC": ["adc"],
+        "DAC": ["dac"],
+        "input register": ["input_register"],
+        "output registers": ["output_register", "tile_output_register"],
+        "eDRAM": ["edram"],
+        "bus": ["bus"],
+        "router": ["router"],
+        "array (cells)": ["array"],
+        "index": ["index"],
+    }.items():
+        expected = [
+            sum(side["by_component"][part][key] for part in parts)
+            for key in ("area_mm2", "energy_nj")
+            for side in (before, after)
+        ]
+        assert quoted(start)[:2] == pytest.approx(expected[:2], abs=6e-5), start
+        assert quoted(start)[2:] == pytest.approx(expected[2:], abs=0.06), start
