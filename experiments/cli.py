@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -78,6 +79,40 @@ class ListCommand:
 
 
 @dataclass(frozen=True)
+class DevicesCommand:
+    """List the device presets; with a NAME, print one device in full, and plot it."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[NAME]")] = ""
+    """A preset, or a TOML file."""
+    plot: bool = False
+    """Draw states, deviations and change with time into NAME.png."""
+    out: Path | None = None
+    """Draw into this file, .png or .svg."""
+
+    def __call__(self) -> None:
+        from experiments.device_text import describe, table
+        from xbar.files import load_device
+
+        width = shutil.get_terminal_size((120, 24)).columns
+        draws = self.plot or self.out is not None
+        if not self.name:
+            if draws:
+                raise XbarError("--plot: needs the NAME of a device; `xbar devices` lists them")
+            print(table(width))
+            return
+        device = load_device(self.name)
+        out = self.out or Path(f"{Path(self.name).name.removesuffix('.toml')}.png")
+        if draws and out.suffix not in (".png", ".svg"):
+            raise XbarError(f"--out {out}: the file's name must end in .png or .svg")
+        print(describe(device, width))
+        if draws:
+            from experiments.device_plots import device_figure, save
+
+            save(device_figure(device), out)
+            print(f"\nfigure: {out}")
+
+
+@dataclass(frozen=True)
 class VersionCommand:
     """Print the version."""
 
@@ -92,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Torch's idle threads must not spin on processors that another program needs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command = tyro.extras.subcommand_cli_from_dict(
-        {"run": RunCommand, "list": ListCommand, "version": VersionCommand},
+        {"run": RunCommand, "list": ListCommand, "devices": DevicesCommand, "version": VersionCommand},
         prog="xbar",
         description="Memristor-crossbar co-design: compress, map, simulate and cost a PyTorch network.",
         args=arguments,

@@ -251,6 +251,7 @@ class Run:
             "hardware": to_dict(noisy.hardware),
             "calibration": self.study.calibration_images,
             "n": self.study.chips.n,
+            "time": case.time,
         }
 
         def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -260,7 +261,9 @@ class Run:
                 for chip in bar(range(self.study.chips.n), f"chips, {case.name}", self.study.chips.n):
                     if chip in finished:
                         continue
-                    network = analog_network(self.model, program_network(noisy, seed=seed, chip=chip))
+                    network = analog_network(
+                        self.model, program_network(noisy, seed=seed, chip=chip, time=case.time)
+                    )
                     finished[chip] = self.test(network, f"chip {chip}")
                     file.write(json.dumps({"chip": chip, "accuracy": finished[chip]}) + "\n")
                     file.flush()

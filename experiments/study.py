@@ -12,9 +12,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from xbar.device import ProgrammingNoise
 from xbar.errors import XbarError, unknown_name
 from xbar.files import build, hardware_dict, read_toml, resolve_device, to_dict
-from xbar.hardware import Hardware, ProgrammingNoise
+from xbar.hardware import Hardware
 from xbar.validation import check_range
 
 _STRICT = {"extra": "forbid"}
@@ -129,13 +130,17 @@ class Quantisation:
 
 @dataclass(frozen=True)
 class NoiseCase:
-    """Device noise of one set of chips; what it does not name is that of the hardware's device."""
+    """Device noise of one set of chips; what it does not name is that of the hardware's device.
+
+    ``time``: seconds after the write [s].
+    """
 
     __pydantic_config__: ClassVar = _STRICT
     name: str
     programming: ProgrammingNoise | None = None
     p_stuck_g_max: float | None = None
     p_stuck_g_min: float | None = None
+    time: float | None = None
 
 
 @dataclass(frozen=True)
@@ -294,6 +299,9 @@ def with_noise(hardware: Hardware, case: NoiseCase) -> Hardware:
     named = ("programming", "p_stuck_g_max", "p_stuck_g_min")
     changes = {key: getattr(case, key) for key in named if getattr(case, key) is not None}
     try:
-        return dataclasses.replace(hardware, device=dataclasses.replace(hardware.device, **changes))
+        device = dataclasses.replace(hardware.device, **changes)
+        if case.time is not None:
+            device.check_time(case.time)
+        return dataclasses.replace(hardware, device=device)
     except XbarError as error:
         raise XbarError(f"chips.cases: {case.name!r}: {error}") from None

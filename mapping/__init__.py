@@ -1,7 +1,7 @@
 """From a float network to tiles: constraints, the methods that reach them, masks, packing, analog modules."""
 
 from mapping.admm import Admm, RhoSchedule
-from mapping.analog import AnalogLayer, analog_network
+from mapping.analog import AnalogLayer, analog_network, reset_noise
 from mapping.calibration import calibrate
 from mapping.chip import ProgrammedNetwork, program_network, with_device, without_device_effects
 from mapping.constraints import BlockSparse, Constraint, Levels, TileRowsAndColumns, shares_to_keep
@@ -33,6 +33,7 @@ __all__ = [
     "calibrate",
     "map_network",
     "program_network",
+    "reset_noise",
     "shares_to_keep",
     "train",
     "with_device",

@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from mapping.calibration import largest_code, quantise_inputs
-from mapping.chip import ProgrammedNetwork, blocks, converter
+from mapping.calibration import largest_code, quantise_inputs, response
+from mapping.chip import ProgrammedNetwork
+from mapping.columns import blocks
 from mapping.gemm import input_vectors, output_size
 from mapping.network import MappedLayer
+from xbar.converters import applied, drive
 from xbar.errors import XbarError
 from xbar.hardware import Hardware
-from xbar.mvm import Block, Converter, mvm
+from xbar.mvm import Block, mvm
 
 
 class AnalogLayer(nn.Module):
@@ -27,28 +29,32 @@ class AnalogLayer(nn.Module):
     layer
         Calibrated.
     columns
-        What the converters see: `mapping.chip.blocks`.
+        What the converters see: `mapping.columns.blocks`.
 
     Attributes
     ----------
     threads
         Worker threads of the multiply; None: one a processor. Results do not depend on it.
+    vectors
+        Vectors that the layer has multiplied: read noise belongs to a vector's number. `reset_noise` sets it
+        to 0.
     """
 
-    def __init__(
-        self, layer: MappedLayer, hardware: Hardware, columns: tuple[Block, ...], adc: Converter
-    ) -> None:
+    def __init__(self, layer: MappedLayer, hardware: Hardware, columns: tuple[Block, ...]) -> None:
         super().__init__()
         assert layer.calibration is not None
         assert layer.scale is not None
         self.layer = layer
-        self.dac = hardware.dac
+        self.hardware = hardware
         self.columns = columns
         self.threads: int | None = None
-        self.adc = adc
+        self.vectors = 0
         self.calibration = layer.calibration
         signed = layer.calibration.signed
-        self.gain = np.float32(layer.scale * layer.calibration.x_max / largest_code(hardware.dac, signed))
+        self.drive = drive(hardware, signed)
+        self.gain = np.float32(
+            layer.scale * layer.calibration.x_max / largest_code(hardware.dac, signed) / response(hardware)
+        )
 
     @torch.no_grad()
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -64,18 +70,14 @@ class AnalogLayer(nn.Module):
         layer = self.layer
         if not torch.isfinite(x).all():
             raise XbarError(f"{layer.name}: its inputs are not all finite numbers")
-        codes = quantise_inputs(x.detach().contiguous().numpy(), self.calibration, self.dac)
+        codes = quantise_inputs(x.detach().contiguous().numpy(), self.calibration, self.hardware.dac)
         vectors = input_vectors(codes, layer.geometry)
-        bits = None if self.dac.bits == "ideal" else self.dac.bits
+        if not self.drive.bits:
+            vectors = applied(vectors.astype(np.float32, copy=False), self.hardware)
         y = mvm(
-            vectors,
-            self.columns,
-            layer.n,
-            bits=bits,
-            signed=self.calibration.signed,
-            converter=self.adc,
-            threads=self.threads,
-        )
+            vectors, self.columns, layer.n, drive=self.drive, first=self.vectors, threads=self.threads
+        ).astype(np.float32, copy=False)
+        self.vectors += len(vectors)
         y *= self.gain
         if layer.bias is not None:
             y += layer.bias
@@ -90,11 +92,16 @@ class AnalogLayer(nn.Module):
         return f"{self.layer.kind} {self.layer.k} x {self.layer.n} on {len(self.layer.tiles)} tiles a plane"
 
 
-def analog_network(model: nn.Module, chip: ProgrammedNetwork) -> nn.Module:
+def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type = np.float32) -> nn.Module:
     """Copy of `model` whose mapped layers run on the chip; everything else stays digital.
 
     A layer stays the module that it was, wherever the model holds it, with its hooks and parameters; only its
     forward is that of an `AnalogLayer`, its submodule `analog`.
+
+    Parameters
+    ----------
+    dtype
+        Of the products of the multiply: ``np.float32`` or ``np.float64``.
 
     Raises
     ------
@@ -107,7 +114,14 @@ def analog_network(model: nn.Module, chip: ProgrammedNetwork) -> nn.Module:
     for name, layer in chip.mapped.layers.items():
         if name not in modules:
             raise XbarError(f"{name}: mapped, but {type(model).__name__} has no such layer")
-        analog = AnalogLayer(layer, hardware, blocks(chip, name), converter(layer, hardware))
+        analog = AnalogLayer(layer, hardware, blocks(chip, name, dtype=dtype))
         modules[name].add_module("analog", analog)
         modules[name].forward = analog.forward
     return network
+
+
+def reset_noise(network: nn.Module) -> None:
+    """Count the vectors of all analog layers from 0 again: the same inputs then meet the same read noise."""
+    for module in network.modules():
+        if isinstance(module, AnalogLayer):
+            module.vectors = 0

@@ -1,45 +1,85 @@
-"""`ProgrammedNetwork`: one chip, a `MappedNetwork` with one draw of device noise."""
+"""`ProgrammedNetwork`: one chip, a `MappedNetwork` with one draw of noise, at one time after programming."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.network import Band, MappedLayer, MappedNetwork
-from xbar.encoding import decode, slice_weights, target_conductances
+from mapping.network import Band, MappedLayer, MappedNetwork, Tile
+from xbar.device import Device, ProgrammingNoise, WhiteNoise
+from xbar.encoding import cell_states, codebook, decode
 from xbar.errors import XbarError
-from xbar.hardware import Device, Hardware, ProgrammingNoise
-from xbar.mvm import Block, Converter
-from xbar.programming import program
+from xbar.hardware import Hardware
+from xbar.iv import IV
+from xbar.programming import program_states
+from xbar.rng import stream_key, uniforms
+from xbar.transfer import transfer_matrices
+
+Cells = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class ProgrammedNetwork:
-    """One chip.
+    """One chip at one time after programming.
 
     Parameters
     ----------
+    seed, chip
+        Keys of the noise.
+    time
+        Seconds after the write [s].
     conductances
-        By layer name, for each band in order: [S], float32, shape (2 planes, slices, rows, packed columns);
-        0 where there is no driven cell.
+        By layer name, for each band in order: [S], float32, shape (planes, slices, rows, columns), 0 where
+        there is no driven cell. Columns are the packed ones and, for an encoding that has them, the
+        reference columns of the tiles in order.
+    transfer
+        Where wires have resistance, what each output sees of each driver instead, I = V @ W: float64 [S],
+        the same shapes.
     """
 
     mapped: MappedNetwork
     seed: int
     chip: int
-    conductances: Mapping[str, tuple[NDArray[np.float32], ...]]
+    time: float
+    conductances: Mapping[str, tuple[Cells, ...]]
+    transfer: Mapping[str, tuple[NDArray[np.float64], ...]] = field(default_factory=dict)
+
+
+def without_random_effects(mapped: MappedNetwork) -> MappedNetwork:
+    """The same mapping on cells that take exactly their targets, with converters that are all alike.
+
+    What is the same for every chip stays: wires, the cells' I-V, quantisation, tables of non-linearity.
+    """
+    hardware = mapped.hardware
+    device = dataclasses.replace(
+        hardware.device,
+        programming=ProgrammingNoise(),
+        relaxation=None,
+        drift=None,
+        low_frequency=None,
+        read_noise=WhiteNoise(),
+        p_stuck_g_max=0.0,
+        p_stuck_g_min=0.0,
+    )
+    crossbar = dataclasses.replace(hardware.crossbar, p_open_wl=0.0, p_open_bl=0.0)
+    adc = dataclasses.replace(
+        hardware.adc, gain_sigma=0.0, offset_sigma=0.0, noise_lsb=0.0, noise_current=0.0, bandwidth=0.0
+    )
+    changed = dataclasses.replace(hardware, device=device, crossbar=crossbar, adc=adc)
+    return dataclasses.replace(mapped, hardware=changed)
 
 
 def without_device_effects(mapped: MappedNetwork) -> MappedNetwork:
-    """The same mapping on cells that take exactly their targets."""
-    device = dataclasses.replace(
-        mapped.hardware.device, programming=ProgrammingNoise(), p_stuck_g_max=0.0, p_stuck_g_min=0.0
-    )
-    return with_device(mapped, device)
+    """The same mapping on ohmic cells that take exactly their targets, on wires without resistance."""
+    exact = without_random_effects(mapped)
+    device = dataclasses.replace(exact.hardware.device, iv=IV())
+    crossbar = dataclasses.replace(exact.hardware.crossbar, r_wl=0.0, r_bl=0.0, r_driver=0.0, r_sense=0.0)
+    changed = dataclasses.replace(exact.hardware, device=device, crossbar=crossbar)
+    return dataclasses.replace(exact, hardware=changed)
 
 
 def with_device(mapped: MappedNetwork, device: Device) -> MappedNetwork:
@@ -58,52 +98,135 @@ def with_device(mapped: MappedNetwork, device: Device) -> MappedNetwork:
     return dataclasses.replace(mapped, hardware=dataclasses.replace(mapped.hardware, device=device))
 
 
-def program_network(mapped: MappedNetwork, *, seed: int = 0, chip: int = 0) -> ProgrammedNetwork:
-    """Program one chip: every driven cell gets its target with the device's programming noise and faults.
+def program_network(
+    mapped: MappedNetwork, *, seed: int = 0, chip: int = 0, time: float | None = None
+) -> ProgrammedNetwork:
+    """Program one chip: every driven cell gets its target with all effects of device and wires.
 
     Parameters
     ----------
     seed, chip
-        Keys of the noise; the same keys give the same chip for any packing and order of layers.
+        Keys of the noise; the same keys give the same cells for any packing and order of layers. Broken
+        lines, converters and reference columns belong to places on tiles, and so to the packing.
+    time
+        Seconds after the write [s]; None: the earliest that the device's data describe.
 
     Raises
     ------
     XbarError
-        For a mapping without weights.
+        For a mapping without weights, or a time for which the device has no data.
     """
-    conductances = {}
+    hardware = mapped.hardware
+    at = hardware.device.first_time if time is None else hardware.device.check_time(time)
+    conductances, transfer = {}, {}
     for name, layer in mapped.layers.items():
         if layer.state is None:
             raise XbarError(f"{name}: this mapping has no weights; map a network with weights to program it")
         conductances[name] = tuple(
-            _program_band(layer, band, layer.state, mapped.hardware, seed, chip) for band in layer.bands
+            _program_band(layer, band, layer.state, hardware, seed, chip, at) for band in layer.bands
         )
-    return ProgrammedNetwork(mapped, seed, chip, conductances)
+        if hardware.crossbar.wired:
+            transfer[name] = tuple(
+                _through_wires(band, g, hardware)
+                for band, g in zip(layer.bands, conductances[name], strict=True)
+            )
+    return ProgrammedNetwork(mapped, seed, chip, at, conductances, transfer)
 
 
 def _program_band(
-    layer: MappedLayer, band: Band, state: NDArray[np.int16], hardware: Hardware, seed: int, chip: int
-) -> NDArray[np.float32]:
+    layer: MappedLayer,
+    band: Band,
+    state: NDArray[np.int16],
+    hardware: Hardware,
+    seed: int,
+    chip: int,
+    time: float,
+) -> Cells:
     encoding, device = hardware.encoding, hardware.device
-    held = state[np.ix_(band.rows, band.cols)]
-    target = target_conductances(held, encoding, device)
-    built = band.built() & (held != 0) if encoding.unformed else band.built()
-    g = np.zeros(target.shape, np.float32)
-    for plane in range(2):
-        for piece in range(encoding.slices):
-            g[plane, piece] = program(
-                target[plane, piece],
-                device,
-                band.rows,
-                band.cols,
-                seed=seed,
-                chip=chip,
-                layer=layer.name,
-                plane=plane,
-                slice_=piece,
-                built=built,
-            )
+    cells = cell_states(state[np.ix_(band.rows, band.cols)], encoding, device)
+    driven, places = band.built(), band.cols
+    if encoding.reference_columns:
+        zero = codebook(encoding, device).reference[None, :, None, None]
+        references = np.broadcast_to(zero, (1, encoding.slices, len(band.rows), len(band.tiles)))
+        cells = np.concatenate([cells, references], axis=3)
+        driven = np.concatenate([driven, driven[:, band.tile_starts]], axis=1)
+        places = np.concatenate([places, layer.n + np.arange(len(band.tiles))])
+    cells = np.where(driven, cells, -1)
+    g = np.empty(cells.shape, np.float32)
+    for plane, slice_ in np.ndindex(cells.shape[:2]):
+        names = (seed, chip, layer.name, plane, slice_)
+        values = device.conductances()
+        g[plane, slice_] = program_states(
+            cells[plane, slice_], values, device, band.rows, places, names, time
+        ).g
+    return _broken_lines(g, layer.name, band, places, hardware, seed, chip)
+
+
+def _broken_lines(
+    g: Cells, name: str, band: Band, places: NDArray[np.int64], hardware: Hardware, seed: int, chip: int
+) -> Cells:
+    """The cells without those on open lines: a word line of one tile and plane, a bit line of one band."""
+    crossbar = hardware.crossbar
+    if crossbar.p_open_wl + crossbar.p_open_bl == 0 or not band.tiles:
+        return g
+    tile = band.tile_of_column(hardware.encoding.reference_columns > 0)
+    for plane in range(len(g)):
+        key = stream_key("open word line", seed, chip, name, plane)
+        open_wl = uniforms(key, band.rows, np.arange(len(band.tiles))) < crossbar.p_open_wl
+        for slice_ in range(g.shape[1]):
+            key = stream_key("open bit line", seed, chip, name, plane, slice_)
+            open_bl = uniforms(key, [band.first_row], places) < crossbar.p_open_bl
+            g[plane, slice_][open_wl[:, tile] | open_bl] = 0.0
     return g
+
+
+def bit_lines(tile: Tile, hardware: Hardware) -> NDArray[np.int64]:
+    """Physical bit lines of a tile's columns and, last, of its reference, shape (slices, columns [+ 1])."""
+    slices = hardware.encoding.slices
+    at = np.arange(len(tile.cols)) * slices + np.arange(slices)[:, None]
+    if not hardware.encoding.reference_columns:
+        return at
+    last = hardware.crossbar.cols - slices + np.arange(slices)
+    return np.concatenate([at, last[:, None]], axis=1)
+
+
+def _through_wires(band: Band, g: Cells, hardware: Hardware) -> NDArray[np.float64]:
+    """What each output sees of each driver, through the wires of its whole tile; the shape of `g`.
+
+    Band rows keep their place among a tile's word lines; columns fill its bit lines from the first on.
+
+    Cells that no weight uses are at g_min, without noise, unless their bit lines are gated; their word lines
+    are held at 0 V.
+    """
+    crossbar, planes = hardware.crossbar, len(g)
+    spare = 0.0 if hardware.encoding.unformed else hardware.device.g_min
+    whole = np.full((len(band.tiles), planes, crossbar.rows, crossbar.cols), spare)
+    places = []
+    tile_of_column = band.tile_of_column(hardware.encoding.reference_columns > 0)
+    for index, tile in enumerate(band.tiles):
+        lines = bit_lines(tile, hardware)
+        if hardware.periphery.gated_columns:
+            whole[index][..., np.setdiff1d(np.arange(crossbar.cols), lines)] = 0.0
+        in_band = np.ix_(
+            np.arange(planes),
+            np.arange(g.shape[1]),
+            np.searchsorted(band.rows, tile.rows),
+            np.flatnonzero(tile_of_column == index),
+        )
+        in_tile = (slice(None), (tile.rows - band.first_row)[:, None, None], lines.T[None])
+        whole[index][in_tile] = g[in_band].transpose(0, 2, 3, 1)
+        places.append((in_band, in_tile))
+    w = transfer_matrices(
+        whole.reshape(-1, crossbar.rows, crossbar.cols),
+        crossbar.r_wl,
+        crossbar.r_bl,
+        r_driver=crossbar.r_driver,
+        r_sense=crossbar.r_sense,
+    ).reshape(whole.shape)
+    seen = np.zeros(g.shape)
+    for index, (in_band, in_tile) in enumerate(places):
+        seen[in_band] = w[index][in_tile].transpose(0, 3, 1, 2)
+    return seen
 
 
 def decoded_weights(chip: ProgrammedNetwork, name: str) -> NDArray[np.float64]:
@@ -112,53 +235,9 @@ def decoded_weights(chip: ProgrammedNetwork, name: str) -> NDArray[np.float64]:
     assert layer.scale is not None
     w = np.zeros((layer.k, layer.n))
     for band, g in zip(layer.bands, chip.conductances[name], strict=True):
-        w[np.ix_(band.rows, band.cols)] = layer.scale * decode(g, hardware.encoding, hardware.device)
-    return w
-
-
-def blocks(chip: ProgrammedNetwork, name: str) -> tuple[Block, ...]:
-    """What a layer's converters see, band by band, in units of `device.unit`."""
-    layer, hardware = chip.mapped.layers[name], chip.mapped.hardware
-    encoding, unit = hardware.encoding, hardware.device.unit
-    place = slice_weights(encoding, hardware.device)
-    made = []
-    for band, g in zip(layer.bands, chip.conductances[name], strict=True):
-        if not band.tiles:
-            continue
-        if encoding.subtract == "analog":
-            columns, sign = (g[0] - g[1]) / np.float32(unit), place
-        else:
-            columns, sign = np.concatenate(list(g)) / np.float32(unit), np.concatenate([place, -place])
-        made.append(
-            Block(
-                band.rows,
-                np.ascontiguousarray(columns.transpose(1, 0, 2).reshape(len(band.rows), -1), np.float32),
-                np.tile(band.cols, len(columns)),
-                np.repeat(sign, len(band.cols)).astype(np.float32),
-            )
+        cells, references = g[..., : len(band.cols)], g[0, ..., len(band.cols) :]
+        reference = references[..., band.tile_of_column(False)] if references.shape[-1] else None
+        w[np.ix_(band.rows, band.cols)] = layer.scale * decode(
+            cells, hardware.encoding, hardware.device, reference
         )
-    return tuple(made)
-
-
-def code_range(hardware: Hardware) -> tuple[int, int]:
-    """Smallest and largest ADC code: two's complement where the current has a sign, else from 0."""
-    if hardware.adc.bits == "ideal":
-        return 0, 0
-    if hardware.encoding.subtract == "analog" or hardware.dac.bits == "ideal":
-        half = 1 << (hardware.adc.bits - 1)
-        return -half, half - 1
-    return 0, (1 << hardware.adc.bits) - 1
-
-
-def converter(layer: MappedLayer, hardware: Hardware) -> Converter:
-    """The layer's ADC, its step in units of v_read `device.unit`.
-
-    Raises
-    ------
-    XbarError
-        For a layer that is not calibrated.
-    """
-    if layer.calibration is None:
-        raise XbarError(f"{layer.name}: not calibrated; call mapping.calibrate(mapped, model, batches) first")
-    low, high = code_range(hardware)
-    return Converter(layer.calibration.adc_step / (hardware.dac.v_read * hardware.device.unit), low, high)
+    return w

@@ -51,6 +51,16 @@ class Band:
         """The tiles' columns, one tile after the other."""
         return np.concatenate([t.cols for t in self.tiles]) if self.tiles else np.empty(0, np.int64)
 
+    @property
+    def tile_starts(self) -> NDArray[np.int64]:
+        """Place of each tile's first column in `cols`."""
+        return np.cumsum([0, *(len(t.cols) for t in self.tiles[:-1])])[: len(self.tiles)]
+
+    def tile_of_column(self, references: bool) -> NDArray[np.int64]:
+        """Number of the tile that each column lies on; with the tiles' reference columns, these come last."""
+        own = np.repeat(np.arange(len(self.tiles)), [len(t.cols) for t in self.tiles])
+        return np.concatenate([own, np.arange(len(self.tiles))]) if references else own
+
     def built(self) -> NDArray[np.bool_]:
         """Which cells of (rows x cols) are on a driven word line of their tile, shape (R, C)."""
         on = np.zeros((len(self.rows), len(self.cols)), bool)
@@ -81,13 +91,14 @@ class Calibration:
         Input that the largest code (or `v_read`, for an ideal DAC) stands for.
     signed
         Whether inputs go as two's complement.
-    adc_step
-        Current of one ADC code [A]; 0 for an ideal ADC.
+    adc_steps
+        Current of one ADC code [A], for each band in order: one number for each column of its block
+        (`mapping.chip.blocks`), float64. None for an ideal ADC.
     """
 
     x_max: float
     signed: bool
-    adc_step: float
+    adc_steps: tuple[NDArray[np.float64], ...] | None = None
 
 
 @dataclass(frozen=True)

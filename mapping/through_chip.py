@@ -12,7 +12,8 @@ from torch.utils.hooks import RemovableHandle
 from mapping.admm import weight_of
 from mapping.analog import AnalogLayer
 from mapping.calibration import calibrate
-from mapping.chip import blocks, converter, decoded_weights, program_network
+from mapping.chip import decoded_weights, program_network
+from mapping.columns import blocks
 from mapping.constraints import Levels
 from mapping.gemm import from_gemm, mappable_layers, to_gemm
 from mapping.mapper import map_network
@@ -96,7 +97,7 @@ class ThroughChip(Method):
         for name, layer in layers.items():
             weight = weight_of(model, name)
             weight.copy_(from_gemm(torch.from_numpy(decoded_weights(chip, name)).float(), weight))
-            analog = AnalogLayer(layer, self.hardware, blocks(chip, name), converter(layer, self.hardware))
+            analog = AnalogLayer(layer, self.hardware, blocks(chip, name))
             self._handles.append(model.get_submodule(name).register_forward_hook(_straight_through(analog)))
 
     @torch.no_grad()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapping.network import MappedLayer, Tile
-from xbar.encoding import target_conductances
+from xbar.encoding import levels, reference_conductances, target_conductances
 from xbar.hardware import Hardware
 
 
@@ -35,28 +35,31 @@ def read_energy_j(
 def row_conductance(layer: MappedLayer, hardware: Hardware) -> NDArray[np.float64]:
     """Sum of the target conductances that each word line of a layer drives [S], shape (k,).
 
-    Both planes, all slices, every tile; with the spare bit lines of a built tile at g_min, unless
-    `periphery.gated_columns` or `encoding.unformed`. A layer without weights takes the worst: every kept
-    weight at its largest level.
+    All planes and slices, every tile; with its reference column, and with the spare bit lines of a built
+    tile at g_min, unless `periphery.gated_columns` or `encoding.unformed`. A layer without weights takes the
+    worst: every kept weight at the number whose cells conduct most.
     """
     encoding, device = hardware.encoding, hardware.device
-    largest = device.n_states**encoding.slices - 1
-    numbers = np.arange(largest + 1, dtype=np.int16)
+    largest = len(levels(encoding, device))
+    numbers = np.arange(-largest, largest + 1, dtype=np.int16)
     of_weight = target_conductances(numbers, encoding, device).sum(axis=(0, 1))
-    idle = 0.0 if encoding.unformed or hardware.periphery.gated_columns else 2 * device.g_min
+    unused = encoding.unformed or hardware.periphery.gated_columns
+    idle = 0.0 if unused else encoding.planes * device.g_min
+    reference = reference_conductances(encoding, device).sum() if encoding.reference_columns else 0.0
 
     total = np.zeros(layer.k)
     for tile in layer.tiles:
-        spare = hardware.crossbar.cols - len(tile.cols) * encoding.slices
-        total[tile.rows] += of_weight[_magnitudes(layer, tile, largest)].sum(axis=1) + spare * idle
+        spare = hardware.crossbar.cols - len(tile.cols) * encoding.slices - encoding.reference_columns
+        held = of_weight[_numbers(layer, tile, int(np.argmax(of_weight)) - largest) + largest]
+        total[tile.rows] += held.sum(axis=1) + reference + spare * idle
     return total
 
 
-def _magnitudes(layer: MappedLayer, tile: Tile, largest: int) -> NDArray[np.int64]:
-    """Absolute state numbers of a tile's weights, shape (len(rows), len(cols))."""
+def _numbers(layer: MappedLayer, tile: Tile, worst: int) -> NDArray[np.int64]:
+    """State numbers of a tile's weights, shape (len(rows), len(cols)); without weights, the worst one."""
     cells = np.ix_(tile.rows, tile.cols)
     if layer.state is not None:
-        return np.abs(layer.state[cells].astype(np.int64))
+        return layer.state[cells].astype(np.int64)
     if layer.mask is not None:
-        return np.where(layer.mask[cells], largest, 0)
-    return np.full((len(tile.rows), len(tile.cols)), largest)
+        return np.where(layer.mask[cells], worst, 0)
+    return np.full((len(tile.rows), len(tile.cols)), worst)

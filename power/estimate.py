@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mapping.network import MappedLayer, MappedNetwork
 from power.array import read_energy_j, row_conductance
-from power.events import PLANES, index_bytes, layer_events, layer_time_s, units_per_array
+from power.events import index_bytes, layer_events, layer_time_s, units_per_array
 from power.library import AdcLibrary, Area, Components, Lump, PeripheryLibrary, load_adc, load_periphery
 from xbar.errors import XbarError, unknown_name
 from xbar.hardware import Hardware
@@ -27,7 +27,9 @@ NOT_MODELLED = (
     "leakage: no source gives it for any of these blocks",
     "chip I/O (HyperTransport): it belongs to the link, not to the network",
     "programming: time and energy of writing the cells",
-    "wires of the arrays: read energy is t V^2 G, an upper bound",
+    "wires of the arrays: read energy is t V^2 G, an upper bound for ohmic cells",
+    "cells that are not ohmic: read energy is t V^2 G with G at V = 0 or at v_read, as the device says",
+    "analog accumulation of phases: the capacitors that hold the sum",
     "control, instruction fetch and clock distribution",
     "buffers between layers beyond one eDRAM write and read of each value",
 )
@@ -176,6 +178,11 @@ def estimate(
     _check_node(hardware, periphery, converters)
     if hardware.dac.bits == "ideal":
         raise XbarError("dac.bits = 'ideal': has no cost entry; allowed: a number of one-bit phases")
+    if hardware.dac.phase_bits != 1:
+        raise XbarError(
+            f"dac.phase_bits = {hardware.dac.phase_bits}: has no cost entry; the libraries price drivers of "
+            "one bit; allowed: 1"
+        )
     if not mapped.tiles_per_plane:
         raise XbarError("mapped network: no layer has a tile; an estimate needs at least one")
     prices = _prices(hardware, periphery.components, converters)
@@ -185,7 +192,7 @@ def estimate(
     for name, layer in mapped.layers.items():
         table += _layer_rows(name, layer, hardware, active[name], prices, per_array)
 
-    arrays = PLANES * mapped.tiles_per_plane
+    arrays = hardware.encoding.planes * mapped.tiles_per_plane
     groups = math.ceil(arrays / hardware.periphery.arrays_per_group)
     tiles = math.ceil(groups / hardware.periphery.groups_per_tile)
     unused = tiles * hardware.periphery.groups_per_tile * hardware.periphery.arrays_per_group - arrays
@@ -268,7 +275,7 @@ def _layer_rows(
     per_array: Mapping[str, float],
 ) -> list[Row]:
     """Rows of one layer."""
-    arrays = PLANES * len(layer.tiles)
+    arrays = hardware.encoding.planes * len(layer.tiles)
     read = read_energy_j(
         activity, row_conductance(layer, hardware), hardware.dac.v_read, hardware.periphery.t_read
     )

@@ -1,7 +1,8 @@
 """What happens in the periphery for one image, and how many units of it an array needs: counts only.
 
-Arrays come in pairs, one for each plane of a weight. A phase is one application of an input bit; a converted
-line is a bit line (or, subtracted in analog, a pair of them) that an ADC reads.
+There is an array for each plane of a weight. A phase is one application of an input bit; a converted line is
+a bit line that an ADC reads, or what is left of it where another plane or a reference is subtracted in
+analog.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from mapping.network import MappedLayer, Tile
 from power.library import Components
 from xbar.hardware import Hardware
 
-PLANES = 2
 VALUE_BYTES = 2
 """Bytes of a sum in an output register (ISAAC: 16 bits, doi:10.1109/ISCA.2016.12)."""
 
@@ -29,13 +29,14 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
     hardware
         With `dac.bits` a number.
     """
-    vectors, phases = layer.positions, hardware.dac.phases
+    vectors, phases, planes = layer.positions, hardware.dac.phases, hardware.encoding.planes
     input_bytes = phases / 8
     sums = vectors * sum(len(tile.cols) for tile in layer.tiles)
     outputs = vectors * layer.n
     crossing = sums - vectors * _outputs_on_tiles(layer)
-    drives = vectors * phases * PLANES * sum(len(tile.rows) for tile in layer.tiles)
-    conversions = sums * phases * hardware.encoding.slices * _converted_planes(hardware)
+    drives = vectors * phases * planes * sum(len(tile.rows) for tile in layer.tiles)
+    lines = sum(converted_lines(len(tile.cols), hardware) for tile in layer.tiles)
+    conversions = vectors * hardware.conversions * lines
     fetched = vectors * sum(len(band.rows) for band in layer.bands) * input_bytes
     return {
         "dac": drives,
@@ -43,7 +44,7 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
         "sample_hold": conversions,
         "shift_add": conversions,
         "input_register": drives,
-        "output_register": VALUE_BYTES * sums * phases,
+        "output_register": VALUE_BYTES * sums * hardware.conversions,
         "tile_output_register": VALUE_BYTES * sums,
         "edram": fetched + outputs * input_bytes,
         "bus": fetched + outputs * input_bytes + VALUE_BYTES * crossing,
@@ -51,16 +52,16 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
         "tile_shift_add": crossing,
         "router": outputs * input_bytes,
         "index": vectors * index_bytes(layer, hardware),
-        "array": vectors * phases * PLANES * len(layer.tiles),
+        "array": vectors * phases * planes * len(layer.tiles),
     }
 
 
 def units_per_array(hardware: Hardware, components: Components) -> dict[str, float]:
     """Units of each component that one array brings, its share of a tile's and a router's included."""
     crossbar, periphery, encoding = hardware.crossbar, hardware.periphery, hardware.encoding
-    converted = _converted_planes(hardware) / PLANES
+    converted = encoding.converted_planes / encoding.planes
     converters = math.ceil(crossbar.cols / hardware.adc.columns) * converted
-    sum_bytes = VALUE_BYTES * (crossbar.cols // encoding.slices) * converted
+    sum_bytes = VALUE_BYTES * hardware.weights_per_tile_row * converted
     tile_share = 1 / (periphery.arrays_per_group * periphery.groups_per_tile)
     return {
         "array": 1,
@@ -95,17 +96,29 @@ def index_bytes(layer: MappedLayer, hardware: Hardware) -> float:
 
 
 def layer_time_s(layer: MappedLayer, hardware: Hardware) -> float:
-    """Time of a layer for one image [s]: a phase takes max(t_read, columns of the busiest ADC / its rate)."""
+    """Time of a layer for one image [s]: a phase takes max(t_read, columns of the busiest ADC / its rate).
+
+    Where phases are accumulated, the one conversion goes on while the next vector is read.
+    """
     if not layer.tiles:
         return 0.0
-    lines = max(len(tile.cols) for tile in layer.tiles) * hardware.encoding.slices
-    busiest = min(lines, hardware.adc.columns)
-    phase = max(hardware.periphery.t_read, busiest / hardware.adc.rate)
-    return layer.positions * hardware.dac.phases * phase
+    encoding = hardware.encoding
+    lines = (
+        max(converted_lines(len(tile.cols), hardware) for tile in layer.tiles) // encoding.converted_planes
+    )
+    conversion = min(lines, hardware.adc.columns) / hardware.adc.rate
+    if hardware.adc.after == "accumulation":
+        vector = max(hardware.dac.phases * hardware.periphery.t_read, conversion)
+    else:
+        vector = hardware.dac.phases * max(hardware.periphery.t_read, conversion)
+    return layer.positions * vector
 
 
-def _converted_planes(hardware: Hardware) -> int:
-    return PLANES if hardware.encoding.subtract == "digital" else 1
+def converted_lines(columns: int, hardware: Hardware) -> int:
+    """Lines that the ADCs of a tile (in all planes) read for so many columns of weights."""
+    encoding = hardware.encoding
+    references = encoding.reference_columns if encoding.subtract == "digital" else 0
+    return (columns * encoding.slices + references) * encoding.converted_planes
 
 
 def _outputs_on_tiles(layer: MappedLayer) -> int:

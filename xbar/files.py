@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 import pydantic
 
+from xbar.device import Device
 from xbar.errors import XbarError, unknown_name
-from xbar.hardware import Device, Hardware
+from xbar.hardware import Hardware
 
 T = TypeVar("T")
 

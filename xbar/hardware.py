@@ -1,4 +1,4 @@
-"""One design point: frozen dataclasses of a device, its crossbar, encoding, converters and periphery.
+"""One design point: frozen dataclasses of a crossbar, its device, encoding, converters and periphery.
 
 All quantities are SI (S, V, A, s) unless the name carries a unit.
 """
@@ -10,166 +10,74 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from xbar.device import Device
 from xbar.errors import XbarError, unknown_name
-from xbar.validation import check_range, check_types
+from xbar.validation import check_finite, check_range, check_types, refuse_idle
 
 _STRICT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
-class ProgrammingNoise:
-    """Error of one write, drawn once a chip for every built cell.
-
-    Parameters
-    ----------
-    kind
-        ``none``; ``gaussian``: g + sigma xi; ``lognormal``: g exp(sigma xi - sigma^2/2), or without the
-        second term where ``keep_mean`` is false; ``polynomial``: g + sigma(g) xi with
-        sigma(g) = sum_i coefficients[i] (g/g_max)^i [S].
-    sigma
-        Relative to what ``relative_to`` says (gaussian), or the standard deviation of ln g (lognormal).
-    relative_to
-        ``target``: sigma times the target conductance; ``g_max``; ``range``: g_max - g_min.
-    keep_mean
-        Log-normal only: the -sigma^2/2 term that keeps the mean at the target.
-    coefficients
-        Polynomial only [S].
-    """
-
-    __pydantic_config__: ClassVar = _STRICT
-    kind: Literal["none", "gaussian", "lognormal", "polynomial"] = "none"
-    sigma: float = 0.0
-    relative_to: Literal["target", "g_max", "range"] = "target"
-    keep_mean: bool = True
-    coefficients: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_types(self, "programming.")
-        check_range("programming.sigma", self.sigma, 0, 2)
-        if (self.kind == "polynomial") != bool(self.coefficients):
-            raise XbarError("programming.coefficients: given exactly when programming.kind = 'polynomial'")
-        if not all(math.isfinite(c) for c in self.coefficients):
-            raise XbarError(f"programming.coefficients = {list(self.coefficients)}: must be finite, in S")
-        if self.kind == "none" and self.sigma != 0:
-            raise XbarError(
-                f"programming.sigma = {self.sigma}: has no effect with programming.kind = 'none'; "
-                "choose 'gaussian' or 'lognormal'"
-            )
-        if self.kind == "polynomial" and self.sigma != 0:
-            raise XbarError(
-                f"programming.sigma = {self.sigma}: has no effect with programming.kind = 'polynomial', "
-                "whose sigma is given by the coefficients"
-            )
-        if self.kind in ("none", "polynomial") and self.relative_to != "target":
-            raise XbarError(
-                f"programming.relative_to = {self.relative_to!r}: has no effect with "
-                f"programming.kind = {self.kind!r}; only with 'gaussian'"
-            )
-        if self.kind != "lognormal" and not self.keep_mean:
-            raise XbarError(
-                f"programming.keep_mean = false: has no effect with programming.kind = {self.kind!r}; "
-                "only with 'lognormal'"
-            )
-        if self.kind == "lognormal" and self.relative_to != "target":
-            raise XbarError(
-                f"programming.relative_to = {self.relative_to!r}: a log-normal sigma is that of ln g; "
-                "only 'target' is allowed"
-            )
-
-
-@dataclass(frozen=True)
-class Device:
-    """A memristive cell.
-
-    Parameters
-    ----------
-    name, source
-        What it is and where the numbers come from (a DOI or arXiv number).
-    g_min, g_max
-        Conductance window [S].
-    states
-        Number of equidistant states from g_min to g_max, or the mean of each state [S], ascending.
-    programming
-        Error of a write.
-    p_stuck_g_max, p_stuck_g_min
-        Probability that a cell is stuck at g_max, g_min.
-    """
-
-    __pydantic_config__: ClassVar = _STRICT
-    name: str
-    source: str
-    g_min: float
-    g_max: float
-    states: int | tuple[float, ...]
-    programming: ProgrammingNoise = ProgrammingNoise()
-    p_stuck_g_max: float = 0.0
-    p_stuck_g_min: float = 0.0
-    claims: str = ""
-    does_not_claim: str = ""
-
-    def __post_init__(self) -> None:
-        check_types(self, "device.")
-        if not (math.isfinite(self.g_max) and 0 <= self.g_min < self.g_max):
-            raise XbarError(
-                f"device.g_min = {self.g_min}, device.g_max = {self.g_max}: needs 0 <= g_min < g_max, in S"
-            )
-        if isinstance(self.states, int):
-            check_range("device.states", self.states, 2, 32768)
-        else:
-            means = np.asarray(self.states, float)
-            if len(means) < 2 or not (np.diff(means) > 0).all():
-                raise XbarError("device.states: a list of state means needs at least two, ascending, in S")
-            if not (math.isclose(means[0], self.g_min) and math.isclose(means[-1], self.g_max)):
-                raise XbarError("device.states: the first and last mean must be g_min and g_max")
-        check_range("device.p_stuck_g_max", self.p_stuck_g_max, 0, 1)
-        check_range("device.p_stuck_g_min", self.p_stuck_g_min, 0, 1)
-        check_range("device.p_stuck_g_max + p_stuck_g_min", self.p_stuck_g_max + self.p_stuck_g_min, 0, 1)
-
-    @property
-    def n_states(self) -> int:
-        """Number of states L."""
-        return self.states if isinstance(self.states, int) else len(self.states)
-
-    @property
-    def unit(self) -> float:
-        """Mean distance of two neighbouring states [S]: the conductance that weight 1 stands for."""
-        return (self.g_max - self.g_min) / (self.n_states - 1)
-
-    def conductances(self) -> NDArray[np.float64]:
-        """State conductances g_0 = g_min ... g_(L-1) = g_max [S], shape (L,)."""
-        if isinstance(self.states, int):
-            return self.g_min + self.unit * np.arange(self.states, dtype=float)
-        return np.asarray(self.states, float)
-
-
-@dataclass(frozen=True)
 class Crossbar:
-    """One physical array: word lines x bit lines."""
+    """One physical array: word lines x bit lines.
+
+    Parameters
+    ----------
+    r_wl, r_bl
+        Resistance of a word line, a bit line, from one cell to the next [ohm].
+    r_driver, r_sense
+        Resistance between a driver and its word line, a bit line and its virtual ground [ohm].
+    p_open_wl, p_open_bl
+        Probability that a word line, a bit line is broken at its driver, its converter: its cells carry no
+        current.
+    """
 
     __pydantic_config__: ClassVar = _STRICT
     rows: int = 128
     cols: int = 128
+    r_wl: float = 0.0
+    r_bl: float = 0.0
+    r_driver: float = 0.0
+    r_sense: float = 0.0
+    p_open_wl: float = 0.0
+    p_open_bl: float = 0.0
 
     def __post_init__(self) -> None:
         check_types(self, "crossbar.")
         check_range("crossbar.rows", self.rows, 1, 4096)
         check_range("crossbar.cols", self.cols, 1, 4096)
+        for key in ("r_wl", "r_bl", "r_driver", "r_sense"):
+            check_range(f"crossbar.{key}", getattr(self, key), 0, 1e9, "ohm")
+        for key in ("p_open_wl", "p_open_bl"):
+            check_range(f"crossbar.{key}", getattr(self, key), 0, 1)
+
+    @property
+    def wired(self) -> bool:
+        """Whether wires, drivers or sense amplifiers have any resistance."""
+        return self.r_wl + self.r_bl + self.r_driver + self.r_sense > 0
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """Signed weights as differential pairs of `slices` cells a plane, most significant slice first.
+    """Signed weights as `slices` cells, most significant first; `xbar.encoding` has the equations.
 
-    ``subtract``: the pair's currents are subtracted before one ADC (``analog``), or the codes of two ADCs
-    after it (``digital``). ``unformed``: a masked weight has no devices; otherwise it is the pair
-    (g_min, g_min).
+    Parameters
+    ----------
+    kind
+        ``differential``: a plane of cells for each sign. ``offset``: one plane; each tile has a reference
+        column that holds zero's state. ``twos-complement``: one plane, the first slice holds the sign bit;
+        the reference column holds g_min.
+    slices
+        Cells of a weight in one plane.
+    subtract
+        The planes of a pair, or the reference column, are subtracted before one ADC (``analog``), or the
+        codes of two ADCs after it (``digital``).
+    unformed
+        Differential only: a masked weight has no devices; otherwise it is the pair (g_min, g_min).
     """
 
     __pydantic_config__: ClassVar = _STRICT
-    kind: Literal["differential"] = "differential"
+    kind: Literal["differential", "offset", "twos-complement"] = "differential"
     slices: int = 1
     subtract: Literal["analog", "digital"] = "analog"
     unformed: bool = False
@@ -177,45 +85,171 @@ class Encoding:
     def __post_init__(self) -> None:
         check_types(self, "encoding.")
         check_range("encoding.slices", self.slices, 1, 8)
+        if self.unformed and self.kind != "differential":
+            raise XbarError(
+                f"encoding.unformed = true: has no effect with encoding.kind = {self.kind!r}, where a masked "
+                "weight needs its cells; only with 'differential'"
+            )
+        if self.kind == "twos-complement" and self.slices < 2:
+            raise XbarError(
+                "encoding.slices = 1: 'twos-complement' needs a slice for the sign and at least one more"
+            )
+
+    @property
+    def planes(self) -> int:
+        """Arrays that hold the cells of one weight."""
+        return 2 if self.kind == "differential" else 1
+
+    @property
+    def reference_columns(self) -> int:
+        """Bit lines of a tile that hold its reference."""
+        return 0 if self.kind == "differential" else self.slices
+
+    @property
+    def converted_planes(self) -> int:
+        """Planes whose bit lines have a converter of their own."""
+        return 2 if self.kind == "differential" and self.subtract == "digital" else 1
+
+
+def check_encoding(encoding: Encoding, device: Device) -> None:
+    """Refuse a device that cannot hold the numbers of an encoding.
+
+    Raises
+    ------
+    XbarError
+        Where the encoding needs equidistant states, has no number but zero, or more than int16 takes.
+    """
+    if encoding.kind != "differential" and not isinstance(device.states, int):
+        raise XbarError(
+            f"encoding.kind = {encoding.kind!r}: needs equidistant states (device.states as a count), "
+            f"{device.name!r} lists state means"
+        )
+    if largest_state(encoding, device.n_states) < 1:
+        raise XbarError(
+            f"encoding.kind = {encoding.kind!r}: {device.n_states} states in {encoding.slices} slices hold "
+            "no number but zero; needs 3 states or 2 slices"
+        )
+    if largest_state(encoding, device.n_states) > 32767:
+        raise XbarError(
+            f"encoding.slices = {encoding.slices}: the numbers of {device.n_states} states exceed 16 bits; "
+            "use fewer slices"
+        )
+
+
+def largest_state(encoding: Encoding, n_states: int) -> int:
+    """Largest state number; where states are not equidistant, an upper bound."""
+    if encoding.kind == "twos-complement":
+        return int(n_states ** (encoding.slices - 1)) - 1
+    numbers = int(n_states**encoding.slices)
+    return numbers - 1 - (numbers // 2 if encoding.kind == "offset" else 0)
 
 
 @dataclass(frozen=True)
 class Dac:
-    """Word-line drivers: inputs of `bits` bits in one-bit phases; a set bit is `v_read` [V], a clear one 0 V.
+    """Word-line drivers. All drivers of a chip are alike.
 
-    ``bits = "ideal"``: one phase with the voltage x/x_max v_read of either sign, not quantised.
+    Parameters
+    ----------
+    bits
+        Of an input code; ``ideal``: one phase with the voltage x/x_max v_read of either sign, not quantised.
+    v_read
+        Voltage of the largest digit of a phase [V].
+    phase_bits
+        Bits that one phase applies, least significant first. The last phase of a signed input carries its
+        sign.
+    range
+        What the largest code stands for: ``max``: the largest calibration input; ``percentile``: that of
+        their absolute values; ``mse``: the value of least squared error; ``fixed``: `x_max`.
+    gain_error, offset
+        The voltage is (1 + gain_error) times its nominal value plus `offset` [V].
+    inl
+        Integral non-linearity at equally spaced digits from 0 to the largest [steps of a digit], linear
+        between them; of negative digits with the sign turned.
     """
 
     __pydantic_config__: ClassVar = _STRICT
     bits: int | Literal["ideal"] = 8
     v_read: float = 0.2
+    phase_bits: int = 1
+    range: Literal["max", "percentile", "mse", "fixed"] = "max"
+    percentile: float = 99.9
+    x_max: float = 0.0
+    gain_error: float = 0.0
+    offset: float = 0.0
+    inl: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_types(self, "dac.")
         if self.bits != "ideal":
-            check_range("dac.bits", self.bits, 1, 15)
+            check_range("dac.bits", self.bits, 1, 16)
+            check_range("dac.phase_bits", self.phase_bits, 1, self.bits)
+        elif self.phase_bits != 1 or self.inl:
+            key = "inl" if self.inl else "phase_bits"
+            raise XbarError(f"dac.{key}: has no effect with dac.bits = 'ideal'; needs a number of bits")
         check_range("dac.v_read", self.v_read, 1e-6, 10, "V")
+        refuse_idle(self, "dac", {"percentile": ("percentile",), "fixed": ("x_max",)}, "range")
+        check_range("dac.percentile", self.percentile, 50, 100, "percent")
+        check_range("dac.x_max", self.x_max, 0, 1e30)
+        if self.range == "fixed" and self.x_max == 0:
+            raise XbarError("dac.x_max: missing; dac.range = 'fixed' needs a positive number")
+        check_range("dac.gain_error", self.gain_error, -0.9, 10)
+        check_range("dac.offset", self.offset, -10, 10, "V")
+        check_finite("dac.inl", self.inl, "steps of a digit")
+        if len(self.inl) == 1:
+            raise XbarError("dac.inl: a table needs at least two entries, the first for digit 0")
 
     @property
     def phases(self) -> int:
         """Applications of the array for one input vector."""
-        return 1 if self.bits == "ideal" else self.bits
+        return 1 if self.bits == "ideal" else -(-self.bits // self.phase_bits)
 
 
 @dataclass(frozen=True)
 class Adc:
     """Bit-line converters.
 
-    ``range``: ``calibrated`` (least error on calibration inputs, a layer) or ``full`` (the largest current
-    that the array can give, so that nothing is clipped). ``columns``: bit lines that share one converter.
-    ``rate``: conversions a second of one converter [1/s]. ``library``: component library that prices it.
+    Parameters
+    ----------
+    range
+        ``calibrated``: least squared error on calibration inputs; ``percentile``: that of the absolute
+        currents; ``full``: the largest current that the array can give; ``fixed``: `full_scale` [A].
+    per
+        What shares one range: a ``layer``, a ``tile`` or a ``column``.
+    after
+        A conversion after each ``phase``, or one after analog ``accumulation`` of all phases.
+    columns
+        Bit lines that share one converter.
+    rate
+        Conversions a second of one converter [1/s].
+    gain_sigma, offset_sigma
+        Standard deviation of the converters' gain (relative) and offset [steps], drawn once a chip.
+    inl
+        Integral non-linearity at equally spaced codes from the lowest to the highest [steps], linear between
+        them; the same for all converters.
+    noise_lsb, noise_current
+        Input-referred noise of converter and amplifier [steps], [A], drawn at every conversion.
+    bandwidth, temperature
+        Of the thermal noise 4 k T G B of the cells on a bit line [Hz], [K]; 0: none.
+    library
+        Component library that prices it.
     """
 
     __pydantic_config__: ClassVar = _STRICT
     bits: int | Literal["ideal"] = 8
-    range: Literal["calibrated", "full"] = "calibrated"
+    range: Literal["calibrated", "percentile", "full", "fixed"] = "calibrated"
+    percentile: float = 99.99
+    full_scale: float = 0.0
+    per: Literal["layer", "tile", "column"] = "layer"
+    after: Literal["phase", "accumulation"] = "phase"
     columns: int = 128
     rate: float = 1.28e9
+    gain_sigma: float = 0.0
+    offset_sigma: float = 0.0
+    inl: tuple[float, ...] = ()
+    noise_lsb: float = 0.0
+    noise_current: float = 0.0
+    bandwidth: float = 0.0
+    temperature: float = 300.0
     library: str = "isaac-scaled-adc"
 
     def __post_init__(self) -> None:
@@ -224,6 +258,26 @@ class Adc:
             check_range("adc.bits", self.bits, 2, 24)
         check_range("adc.columns", self.columns, 1, 4096)
         check_range("adc.rate", self.rate, 1, 1e12, "conversions/s")
+        refuse_idle(self, "adc", {"percentile": ("percentile",), "fixed": ("full_scale",)}, "range")
+        check_range("adc.percentile", self.percentile, 50, 100, "percent")
+        check_range("adc.full_scale", self.full_scale, 0, 1e3, "A")
+        if self.range == "fixed" and self.full_scale == 0:
+            raise XbarError("adc.full_scale: missing; adc.range = 'fixed' needs a positive current [A]")
+        check_range("adc.gain_sigma", self.gain_sigma, 0, 0.3)
+        check_range("adc.offset_sigma", self.offset_sigma, 0, 1e6, "steps")
+        check_finite("adc.inl", self.inl, "steps")
+        if len(self.inl) == 1:
+            raise XbarError("adc.inl: a table needs at least two entries, the first for the lowest code")
+        check_range("adc.noise_lsb", self.noise_lsb, 0, 1e6, "steps")
+        check_range("adc.noise_current", self.noise_current, 0, 1, "A")
+        check_range("adc.bandwidth", self.bandwidth, 0, 1e15, "Hz")
+        check_range("adc.temperature", self.temperature, 0, 2000, "K")
+        if self.bits == "ideal":
+            for key in ("gain_sigma", "offset_sigma", "inl", "noise_lsb"):
+                if getattr(self, key):
+                    raise XbarError(
+                        f"adc.{key}: has no effect with adc.bits = 'ideal'; needs a number of bits"
+                    )
 
 
 @dataclass(frozen=True)
@@ -267,31 +321,35 @@ class Hardware:
 
     def __post_init__(self) -> None:
         check_types(self, "")
-        if self.encoding.slices > self.crossbar.cols:
+        needed = self.encoding.slices + self.encoding.reference_columns
+        if needed > self.crossbar.cols:
             raise XbarError(
-                f"encoding.slices = {self.encoding.slices}: a weight needs as many bit lines, "
+                f"encoding.slices = {self.encoding.slices}: a tile needs at least {needed} bit lines, "
                 f"crossbar.cols = {self.crossbar.cols}"
             )
-        if self.encoding.slices > 1 and not isinstance(self.device.states, int):
+        check_encoding(self.encoding, self.device)
+        if self.dac.bits == "ideal" and self.adc.after == "accumulation":
             raise XbarError(
-                "encoding.slices > 1: needs equidistant states (device.states as a count), "
-                f"{self.device.name!r} lists state means"
-            )
-        if self.device.n_states**self.encoding.slices > 32768:
-            raise XbarError(
-                f"encoding.slices = {self.encoding.slices}: {self.device.n_states} states to that power "
-                "exceed 15 bits; use fewer slices"
+                "adc.after = 'accumulation': has no effect with dac.bits = 'ideal', which has one phase"
             )
 
     @property
     def weights_per_tile_row(self) -> int:
-        """Tile columns in weights: cols // cells of one weight in one plane."""
-        return self.crossbar.cols // self.encoding.slices
+        """Tile columns in weights: bit lines without references // cells of one weight in one plane."""
+        return (self.crossbar.cols - self.encoding.reference_columns) // self.encoding.slices
 
     @property
     def weight_bits(self) -> float:
-        """Sign and magnitude bits of a stored weight: 1 + slices log2(states)."""
-        return 1 + self.encoding.slices * math.log2(self.device.n_states)
+        """Bits of a stored weight: log2 of the numbers that its cells tell apart, signs included."""
+        cells = self.encoding.slices * math.log2(self.device.n_states)
+        if self.encoding.kind == "twos-complement":
+            return 1 + cells - math.log2(self.device.n_states)
+        return cells + (1 if self.encoding.kind == "differential" else 0)
+
+    @property
+    def conversions(self) -> int:
+        """Conversions of a bit line for one input vector."""
+        return 1 if self.adc.after == "accumulation" else self.dac.phases
 
     def replace(self, **changes: object) -> Hardware:
         """Copy with changes given as keys with ``__`` for the dot: ``replace(crossbar__rows=64)``.
@@ -316,4 +374,4 @@ def _replaced(owner: Any, path: list[str], value: object, key: str) -> Any:
     return dataclasses.replace(owner, **{path[0]: value})
 
 
-__all__ = ["Adc", "Crossbar", "Dac", "Device", "Encoding", "Hardware", "Periphery", "ProgrammingNoise"]
+__all__ = ["Adc", "Crossbar", "Dac", "Device", "Encoding", "Hardware", "Periphery"]

@@ -1,15 +1,21 @@
-"""The analog matrix-vector multiply: bit-serial inputs, column currents, converters, shift and add.
+"""The analog matrix-vector multiply: inputs in phases, column currents, noise, converters, shift and add.
 
-For each block of columns that share driven word lines, and each input phase p, the converter of column c
-gives
+For each block of columns that share driven word lines, each vector m and each input phase p, column c carries
 
-    code[p, m, c] = clip(round_half_even(I[p, m, c] / step), low, high),    I = sum_r V[p, m, r] w[r, c]
+    I[m, p, c] = sum_r V[m, p, r] w[r, c] + sqrt(sum_r P[m, p, r] v[r, c] + f[c]) xi[m, p, c]
 
-and ``out[m, out[c]] += coefficient[c] sum_p phase_weight[p] step code[p, m, c]``. Currents are in units of
-`v_read` times `device.unit`.
+with the voltages V and their squares P of `xbar.converters.Drive`, the variance v of a cell's white noise,
+that of the column's own noise f, and one standard normal draw xi: a sum of independent normal errors is
+normal, so that this has the same distribution as an error drawn for each cell at each read. Then
 
-Samples go in chunks of a fixed number of matrix rows, padded at the end: every product has the same shape, so
-a sample's result does not depend on its neighbours, the batch size or the number of threads.
+    out[m, out[c]] += coefficient[c] sum_p weight[p] value[m, p, c]
+
+with the value that the column's converter gives, or the current itself. A reference column is subtracted from
+the columns that have one, before the converter or after it. Currents are in units of `v_read` times
+`device.unit`.
+
+Vectors go in chunks of a fixed number of matrix rows, padded at the end: every product has the same shape, so
+a vector's result does not depend on its neighbours, the batch size or the number of threads.
 """
 
 from __future__ import annotations
@@ -19,18 +25,47 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from xbar.converters import Converter, Drive
 from xbar.errors import XbarError
-from xbar.validation import check_range
+from xbar.rng import normal_row, normals, row_key
+from xbar.validation import check_array
 
 CHUNK_ROWS = 256
-"""Rows (samples x phases) of one product: its operands stay in the second-level cache."""
+"""Rows (vectors x phases) of one product: its operands stay in the second-level cache."""
+
+
+@dataclass(frozen=True)
+class ReadNoise:
+    """White noise of a block's columns.
+
+    Parameters
+    ----------
+    variance
+        Of each cell, shape of the block's weights and their type [unit^2]; shape (0, C): none.
+    floor
+        Variance of each column's own noise [(v_read unit)^2], float32, shape (C,).
+    key
+        Stream of the draws, from `xbar.rng.stream_key`: row m P + p, place `places[c]`.
+    places
+        uint32, shape (C,).
+    """
+
+    variance: NDArray[Any]
+    floor: NDArray[np.float32]
+    key: np.uint64
+    places: NDArray[np.uint32]
+
+    def draws(self, first: int, vectors: int, phases: int) -> NDArray[np.float32]:
+        """The draws xi of vectors first ... first + vectors - 1, shape (vectors, phases, C)."""
+        rows = np.arange(first * phases, (first + vectors) * phases)
+        return normals(self.key, rows, self.places).reshape(vectors, phases, len(self.places))
 
 
 @dataclass(frozen=True)
@@ -42,73 +77,54 @@ class Block:
     rows
         GEMM rows k that drive the columns, int64, shape (R,).
     weights
-        Column conductances (g+ - g-)/unit, or g/unit of one plane, float32, shape (R, C), C-contiguous.
+        Column conductances (g+ - g-)/unit, or g/unit of one plane, float32 or float64, shape (R, C),
+        C-contiguous.
     out
         Output n that a column's value is added to, int64, shape (C,); may repeat.
     coefficient
-        Signed place value of a column, +-L^(S-1-s), float32, shape (C,).
+        Signed place value of a column, float32, shape (C,); 0 for a reference column.
+    converter
+        None: ideal, which passes currents through.
+    noise
+        None: no read noise.
+    reference
+        The column that is subtracted from each column, or -1, int64, shape (C,); None: none is.
+    subtract_before
+        Whether references are subtracted before the converter.
 
     Raises
     ------
     XbarError
-        For an array of another dtype, shape or memory order.
+        For an array of another dtype, shape or memory order, or a reference that is not a column.
     """
 
     rows: NDArray[np.int64]
-    weights: NDArray[np.float32]
+    weights: NDArray[Any]
     out: NDArray[np.int64]
     coefficient: NDArray[np.float32]
+    converter: Converter | None = None
+    noise: ReadNoise | None = None
+    reference: NDArray[np.int64] | None = None
+    subtract_before: bool = False
 
     def __post_init__(self) -> None:
         rows, cols = len(self.rows), len(self.out)
-        _check("block.rows", self.rows, np.int64, (rows,))
-        _check("block.weights", self.weights, np.float32, (rows, cols))
-        _check("block.out", self.out, np.int64, (cols,))
-        _check("block.coefficient", self.coefficient, np.float32, (cols,))
-
-
-@dataclass(frozen=True)
-class Converter:
-    """An ADC: code = clip(round_half_even(I / step), low, high), value = step code.
-
-    Parameters
-    ----------
-    step
-        Current of one code [v_read unit]; 0 for an ideal converter, which passes currents through.
-    low, high
-        Smallest and largest code.
-
-    Raises
-    ------
-    XbarError
-        For a step outside 0 and 1e-30 ... 1e30, or limits that are not integers within 2^24, low <= high.
-    """
-
-    step: float
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if self.step == 0:
-            return
-        check_range("converter.step", self.step, 1e-30, 1e30, "v_read unit, or be 0 for an ideal converter")
-        whole = self.low == round(self.low) and self.high == round(self.high)
-        if not (whole and -(2**24) <= self.low <= self.high <= 2**24):
-            raise XbarError(
-                f"converter.low = {self.low}, converter.high = {self.high}: "
-                "must be integers, -2^24 <= low <= high <= 2^24"
-            )
-
-
-def phase_weights(bits: int, signed: bool) -> NDArray[np.float32]:
-    """Place value of each one-bit phase, least significant first, shape (bits,).
-
-    1, 2, 4, ...; the last one is -2^(bits-1) for two's complement.
-    """
-    weights = np.exp2(np.arange(bits, dtype=np.float32))
-    if signed:
-        weights[-1] *= -1
-    return weights
+        dtype = np.float64 if self.weights.dtype == np.float64 else np.float32
+        check_array("block.rows", self.rows, np.int64, (rows,))
+        check_array("block.weights", self.weights, dtype, (rows, cols))
+        check_array("block.out", self.out, np.int64, (cols,))
+        check_array("block.coefficient", self.coefficient, np.float32, (cols,))
+        if self.reference is not None:
+            check_array("block.reference", self.reference, np.int64, (cols,))
+            if cols and not (self.reference.min() >= -1 and self.reference.max() < cols):
+                raise XbarError(f"block.reference: must lie between -1 and {cols - 1}")
+        if self.converter is not None:
+            check_array("block.converter.step", self.converter.step, np.float32, (cols,))
+        if self.noise is not None:
+            cells = rows if len(self.noise.variance) else 0
+            check_array("block.noise.variance", self.noise.variance, dtype, (cells, cols))
+            check_array("block.noise.floor", self.noise.floor, np.float32, (cols,))
+            check_array("block.noise.places", self.noise.places, np.uint32, (cols,))
 
 
 def mvm(
@@ -116,164 +132,256 @@ def mvm(
     blocks: Sequence[Block],
     n_out: int,
     *,
-    bits: int | None,
-    signed: bool,
-    converter: Converter,
+    drive: Drive,
+    first: int = 0,
     threads: int | None = None,
-) -> NDArray[np.float32]:
-    """Outputs of all blocks for a batch of inputs, float32, shape (M, n_out) [v_read unit].
+) -> NDArray[Any]:
+    """Outputs of all blocks for a batch of inputs, shape (M, n_out) [v_read unit], of the weights' type.
 
     Parameters
     ----------
     codes
-        Inputs, shape (M, K): uint8 or int16 integers of `bits` bits, or, where `bits` is None, float32
-        voltages [v_read], applied in one phase.
+        Inputs, shape (M, K): uint8, int16 or int32 integers of `drive.bits` bits, or, where that is 0,
+        float32 voltages [v_read].
     blocks
         What the columns hold; an output to which no column adds stays 0.
-    bits, signed
-        Phases of one bit; signed integers go as two's complement.
-    converter
-        The ADC of every column. Behind an ideal one phases add up to the integer itself, which is
-        multiplied at once.
+    drive
+        How codes become voltages.
+    first
+        Number of the first vector, which its read noise belongs to.
     threads
         Worker threads; None: one a processor. The result does not depend on it.
 
     Raises
     ------
     XbarError
-        For inputs of another dtype or outside `bits` bits, and for rows or outputs outside K or `n_out`,
-        and for threads below 1.
+        For inputs of another dtype or outside the bits, for rows or outputs outside K or `n_out`, for blocks
+        of different types, and for threads below 1.
     """
-    _check_inputs(codes, bits, signed)
+    _check_inputs(codes, drive)
     _check_blocks(blocks, codes.shape[1], n_out)
     if threads is not None and threads < 1:
         raise XbarError(f"threads = {threads}: must be at least 1, or None for one a processor")
-    serial = bits is not None and converter.step > 0
-    phases = phase_weights(bits, signed) if bits is not None and serial else np.ones(1, np.float32)
-    limits = (np.float32(converter.step), np.float32(converter.low), np.float32(converter.high))
-    out = np.zeros((len(codes), n_out), np.float32)
-    samples = CHUNK_ROWS // len(phases)
-    chunks = -(-len(codes) // samples)
+    kernels = [_columns(block) for block in blocks if len(block.out)]
+    out = np.zeros((len(codes), n_out), blocks[0].weights.dtype if blocks else np.float32)
+    vectors = max(1, CHUNK_ROWS // drive.phases)
+    chunks = -(-len(codes) // vectors)
     workers = max(1, min(threads or os.cpu_count() or 1, chunks))
-    bounds = [len(codes) if w == workers else chunks * w // workers * samples for w in range(workers + 1)]
+    bounds = [len(codes) if w == workers else chunks * w // workers * vectors for w in range(workers + 1)]
+    phases = _Phases(drive.weights, drive.volts, drive.power, drive.bits, drive.digit_bits)
 
     def work(worker: int) -> None:
-        part = slice(bounds[worker], bounds[worker + 1])
-        for block in blocks:
-            _block(
-                codes[part],
-                block.rows,
-                block.weights,
-                block.coefficient,
-                block.out,
-                phases,
-                serial,
-                *limits,
-                out[part],
-            )
+        start, stop = bounds[worker], bounds[worker + 1]
+        for block in kernels:
+            _block(codes[start:stop], block, phases, np.uint64(first + start), out[start:stop])
 
-    with _blas().limit(limits=1):
+    with single_threaded_blas():
         if workers == 1:
             work(0)
         else:
-            with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(work, range(workers)))
+            list(_pool(workers).map(work, range(workers)))
     return out
+
+
+class _Phases(NamedTuple):
+    weights: NDArray[np.float32]
+    volts: NDArray[np.float32]
+    power: NDArray[np.float32]
+    bits: int
+    digit_bits: int
+
+
+class _Columns(NamedTuple):
+    """A block as the kernel takes it: empty arrays where it has no such part."""
+
+    rows: NDArray[np.int64]
+    weights: NDArray[Any]
+    out: NDArray[np.int64]
+    coefficient: NDArray[np.float32]
+    reference: NDArray[np.int64]
+    subtract_before: bool
+    variance: NDArray[Any]
+    floor: NDArray[np.float32]
+    key: np.uint64
+    places: NDArray[np.uint32]
+    step: NDArray[np.float32]
+    codes_a_unit: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    inl: NDArray[np.float32]
+    low: np.float32
+    high: np.float32
+
+
+_NONE = np.empty(0, np.float32)
+
+
+def _columns(block: Block) -> _Columns:
+    noise, adc = block.noise, block.converter
+    none = np.empty((0, len(block.out)), block.weights.dtype)
+    return _Columns(
+        block.rows,
+        block.weights,
+        block.out,
+        block.coefficient,
+        np.empty(0, np.int64) if block.reference is None else block.reference,
+        block.subtract_before,
+        noise.variance if noise else none,
+        noise.floor if noise else _NONE,
+        np.uint64(noise.key if noise else 0),
+        noise.places if noise else np.empty(0, np.uint32),
+        adc.step if adc else _NONE,
+        adc.gain / adc.step if adc else _NONE,
+        adc.offset if adc else _NONE,
+        adc.inl if adc else _NONE,
+        np.float32(adc.low if adc else 0),
+        np.float32(adc.high if adc else 0),
+    )
 
 
 @njit(cache=True, nogil=True)
 def _block(
+    codes: NDArray[Any], block: _Columns, phases: _Phases, first: np.uint64, out: NDArray[Any]
+) -> None:
+    """Add one block's columns to the outputs of all vectors, chunk by chunk."""
+    volts = np.zeros((CHUNK_ROWS, len(block.rows)), block.weights.dtype)
+    current = np.empty((CHUNK_ROWS, len(block.out)), block.weights.dtype)
+    squares = np.zeros_like(volts if len(block.variance) else volts[:0])
+    variance = np.zeros_like(current if len(block.floor) else current[:0])
+    vectors = CHUNK_ROWS // len(phases.weights)
+    for start in range(0, len(codes), vectors):
+        part = codes[start : start + vectors]
+        if phases.bits:
+            _spread(part, block.rows, phases, volts, squares)
+        else:
+            _gather(part, block.rows, volts, squares)
+        np.dot(volts, block.weights, current)
+        if len(block.variance):
+            np.dot(squares, block.variance, variance)
+        number = first + np.uint64(start)
+        _finish(current, variance, block, phases.weights, number, out[start : start + vectors])
+
+
+@njit(cache=True, nogil=True)
+def _spread(
     codes: NDArray[Any],
     rows: NDArray[np.int64],
-    weights: NDArray[np.float32],
-    gain: NDArray[np.float32],
-    index: NDArray[np.int64],
-    phases: NDArray[np.float32],
-    serial: bool,
-    step: np.float32,
-    low: np.float32,
-    high: np.float32,
-    out: NDArray[np.float32],
+    phases: _Phases,
+    volts: NDArray[Any],
+    squares: NDArray[Any],
 ) -> None:
-    """Add one block's columns to the outputs of all samples, chunk by chunk: spread, multiply, convert."""
-    voltages = np.zeros((CHUNK_ROWS, len(rows)), np.float32)
-    currents = np.empty((CHUNK_ROWS, len(index)), np.float32)
-    samples = CHUNK_ROWS // len(phases)
-    for first in range(0, len(codes), samples):
-        part = codes[first : first + samples]
-        if serial:
-            _spread_bits(part, rows, len(phases), voltages)
-        else:
-            _gather(part, rows, voltages)
-        np.dot(voltages, weights, currents)
-        if step > 0:
-            _convert(currents, phases, step, low, high, gain, index, out[first : first + samples])
-        else:
-            _add(currents, gain, index, out[first : first + samples])
-
-
-@njit(cache=True, nogil=True)
-def _spread_bits(
-    codes: NDArray[Any], rows: NDArray[np.int64], phases: int, voltages: NDArray[np.float32]
-) -> None:
-    """Bit p of ``codes[m, rows]`` as 0 or 1 in row m phases + p of `voltages`."""
+    """Volts and power of digit p of ``codes[m, rows]`` in row m P + p; no power where `squares` is empty."""
     line = np.empty(len(rows), np.int32)
+    pattern, mask = np.int32((1 << phases.bits) - 1), np.int32((1 << phases.digit_bits) - 1)
     for m in range(len(codes)):
         for r in range(len(rows)):
-            line[r] = codes[m, rows[r]]
-        for p in range(phases):
-            bit = np.int32(1 << p)
+            line[r] = np.int32(codes[m, rows[r]]) & pattern
+        for p in range(len(phases.weights)):
+            shift, at = np.int32(p * phases.digit_bits), m * len(phases.weights) + p
+            _look_up(line, shift, mask, phases.volts[p], volts[at])
+            if len(squares):
+                _look_up(line, shift, mask, phases.power[p], squares[at])
+
+
+@njit(cache=True, nogil=True)
+def _look_up(
+    line: NDArray[np.int32], shift: np.int32, mask: np.int32, table: NDArray[np.float32], row: NDArray[Any]
+) -> None:
+    """The table's entry for each digit; a table of two is a choice, which vectorises."""
+    if len(table) == 2:
+        clear, set_ = table[0], table[1]
+        for r in range(len(line)):
+            row[r] = set_ if line[r] >> shift & 1 else clear
+    else:
+        for r in range(len(line)):
+            row[r] = table[line[r] >> shift & mask]
+
+
+@njit(cache=True, nogil=True)
+def _gather(
+    voltages: NDArray[Any], rows: NDArray[np.int64], volts: NDArray[Any], squares: NDArray[Any]
+) -> None:
+    """Voltages that are given, and their squares."""
+    for m in range(len(voltages)):
+        for r in range(len(rows)):
+            volts[m, r] = voltages[m, rows[r]]
+        if len(squares):
             for r in range(len(rows)):
-                voltages[m * phases + p, r] = np.float32(1) if line[r] & bit else np.float32(0)
+                squares[m, r] = volts[m, r] * volts[m, r]
 
 
 @njit(cache=True, nogil=True)
-def _gather(codes: NDArray[Any], rows: NDArray[np.int64], voltages: NDArray[np.float32]) -> None:
-    """``codes[m, rows]`` in row m of `voltages`."""
-    for m in range(len(codes)):
-        for r in range(len(rows)):
-            voltages[m, r] = codes[m, rows[r]]
-
-
-@njit(cache=True, nogil=True)
-def _convert(
-    currents: NDArray[np.float32],
-    phases: NDArray[np.float32],
-    step: np.float32,
-    low: np.float32,
-    high: np.float32,
-    gain: NDArray[np.float32],
-    index: NDArray[np.int64],
-    out: NDArray[np.float32],
+def _finish(
+    current: NDArray[Any],
+    variance: NDArray[Any],
+    block: _Columns,
+    weights: NDArray[np.float32],
+    first: np.uint64,
+    out: NDArray[Any],
 ) -> None:
-    """Quantise the currents, sum the phases of a sample, and add each column to its output."""
-    total = np.empty(len(index), np.float32)
+    """Noise, converters and the sum over phases of a chunk's currents; each column goes to its output."""
+    phases, cols = len(weights), len(block.out)
+    xi = np.empty(cols, np.float32)
     for m in range(len(out)):
-        total[:] = 0
-        for p in range(len(phases)):
-            row = currents[m * len(phases) + p]
-            for c in range(len(index)):
-                code = row[c] / step
-                code = code if code > low else low
-                code = code if code < high else high
-                total[c] += phases[p] * np.rint(code)
-        for c in range(len(index)):
-            total[c] *= gain[c] * step
-        for c in range(len(index)):
-            out[m, index[c]] += total[c]
+        total = current[m * phases]
+        for p in range(phases):
+            row = current[m * phases + p]
+            if len(block.floor):
+                normal_row(
+                    row_key(block.key, (first + np.uint64(m)) * np.uint64(phases) + np.uint64(p)),
+                    block.places,
+                    xi,
+                )
+                deviation = variance[m * phases + p]
+                for c in range(cols):
+                    row[c] += np.sqrt(deviation[c] + block.floor[c]) * xi[c]
+            if len(block.reference) and block.subtract_before:
+                _subtract(row, block.reference)
+            if len(block.step):
+                _convert(row, block)
+            if p == 0:
+                for c in range(cols):
+                    total[c] *= weights[0]
+            else:
+                for c in range(cols):
+                    total[c] += weights[p] * row[c]
+        if len(block.reference) and not block.subtract_before:
+            _subtract(total, block.reference)
+        for c in range(cols):
+            out[m, block.out[c]] += block.coefficient[c] * total[c]
 
 
 @njit(cache=True, nogil=True)
-def _add(
-    currents: NDArray[np.float32],
-    gain: NDArray[np.float32],
-    index: NDArray[np.int64],
-    out: NDArray[np.float32],
-) -> None:
-    """Add each column's current, times its place value, to its output."""
-    for m in range(len(out)):
-        for c in range(len(index)):
-            out[m, index[c]] += gain[c] * currents[m, c]
+def _subtract(row: NDArray[Any], reference: NDArray[np.int64]) -> None:
+    """Subtract from each column its reference; reference columns have none themselves."""
+    for c in range(len(row)):
+        if reference[c] >= 0:
+            row[c] -= row[reference[c]]
+
+
+@njit(cache=True, nogil=True)
+def _convert(row: NDArray[Any], block: _Columns) -> None:
+    """The value of each column's code in place of its current."""
+    low, high = block.low, block.high
+    for c in range(len(row)):
+        row[c] = row[c] * block.codes_a_unit[c] + block.offset[c]
+    if len(block.inl):
+        last = len(block.inl) - 1
+        for c in range(len(row)):
+            at = (row[c] - low) / (high - low) * np.float32(last)
+            at = at if at > 0 else np.float32(0)
+            left: Any = min(np.int64(at), last - 1)
+            part: Any = min(at - np.float32(left), np.float32(1))
+            row[c] += block.inl[left] + part * (block.inl[left + 1] - block.inl[left])
+    for c in range(len(row)):
+        code = row[c] if row[c] > low else low
+        code = code if code < high else high
+        row[c] = np.rint(code) * block.step[c]
+
+
+@functools.cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    """Threads that stay, as starting them costs as much as a small product."""
+    return ThreadPoolExecutor(workers, thread_name_prefix="xbar")
 
 
 @functools.cache
@@ -282,35 +390,30 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
-def _check(name: str, array: NDArray[Any], dtype: type, shape: tuple[int, ...]) -> None:
-    if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
-        raise XbarError(
-            f"{name}: {array.dtype} of shape {array.shape}; "
-            f"must be C-contiguous {np.dtype(dtype)} of shape {shape}"
-        )
+def single_threaded_blas() -> Any:
+    """Context in which every linear algebra library of the process has one thread."""
+    return _blas().limit(limits=1)
 
 
-def _check_inputs(codes: NDArray[Any], bits: int | None, signed: bool) -> None:
-    allowed = ["float32"] if bits is None else ["uint8", "int16"]
+def _check_inputs(codes: NDArray[Any], drive: Drive) -> None:
+    allowed = ["uint8", "int16", "int32"] if drive.bits else ["float32"]
     if codes.ndim != 2 or codes.dtype.name not in allowed:
         raise XbarError(
-            f"codes: {codes.dtype} of shape {codes.shape} with bits = {bits}; "
+            f"codes: {codes.dtype} of shape {codes.shape} with bits = {drive.bits}; "
             f"must be {' or '.join(allowed)} of shape (M, K)"
         )
-    if bits is None:
-        high = float(np.finfo(np.float32).max)
-        low = -high
-    else:
-        check_range("bits", bits, 1, 15)
-        low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    high = float(np.finfo(np.float32).max)
+    low, high = drive.code_range if drive.bits else (-high, high)
     if codes.size and not (low <= codes.min() and codes.max() <= high):
         raise XbarError(
-            f"codes from {codes.min()} to {codes.max()}: {'signed' if signed else 'unsigned'} inputs "
-            f"with bits = {bits} must lie between {low:g} and {high:g}"
+            f"codes from {codes.min()} to {codes.max()}: {'signed' if drive.signed else 'unsigned'} inputs "
+            f"with bits = {drive.bits} must lie between {low:g} and {high:g}"
         )
 
 
 def _check_blocks(blocks: Sequence[Block], n_in: int, n_out: int) -> None:
+    if len({block.weights.dtype for block in blocks}) > 1:
+        raise XbarError("blocks: some have float32 weights and some float64; must be one type")
     for i, block in enumerate(blocks):
         for name, index, count in (("rows", block.rows, n_in), ("out", block.out, n_out)):
             if index.size and not (index.min() >= 0 and index.max() < count):

@@ -1,6 +1,7 @@
 """The analog matrix-vector multiply in plain torch, one phase and one block after the other.
 
-It is slow, and it is the truth that the kernels are tested against.
+It is slow, and it is the truth that the kernels are tested against. It also runs where tensors live on
+another device.
 """
 
 from __future__ import annotations
@@ -12,15 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xbar.mvm import Block, Converter
+from xbar.converters import Converter, Drive
+from xbar.mvm import Block
 
 
 def convert(current: Tensor, converter: Converter) -> Tensor:
-    """Value of the code of each current; an ideal converter passes currents through. Any shape."""
-    if converter.step == 0:
-        return current
-    code = torch.round(current / converter.step).clamp(converter.low, converter.high)
-    return converter.step * code
+    """Value of each current's code, shape (..., C)."""
+    parts = (converter.step, converter.gain, converter.offset, converter.inl)
+    step, gain, offset, inl = (torch.from_numpy(part).to(current) for part in parts)
+    x = current * (gain / step) + offset
+    if len(inl):
+        last = len(inl) - 1
+        at = ((x - converter.low) / (converter.high - converter.low) * last).clamp(0, last)
+        left = at.long().clamp(max=last - 1)
+        x = x + (inl[left] + (at - left) * (inl[left + 1] - inl[left]))
+    return step * torch.round(x.clamp(converter.low, converter.high))
 
 
 def mvm_reference(
@@ -28,25 +35,37 @@ def mvm_reference(
     blocks: Sequence[Block],
     n_out: int,
     *,
-    bits: int | None,
-    signed: bool,
-    converter: Converter,
+    drive: Drive,
+    first: int = 0,
+    dtype: torch.dtype = torch.float64,
+    device: str | torch.device = "cpu",
 ) -> Tensor:
-    """As `xbar.mvm.mvm`, in double precision: shape (M, n_out)."""
-    inputs = torch.from_numpy(codes)
-    if bits is None:
-        phases = [(1.0, inputs.double())]
-    else:
-        pattern = inputs.long() % 2**bits
-        place = [2.0**p for p in range(bits)]
-        if signed:
-            place[-1] = -place[-1]
-        phases = [(place[p], (pattern >> p & 1).double()) for p in range(bits)]
-    out = torch.zeros(len(codes), n_out, dtype=torch.float64)
+    """As `xbar.mvm.mvm`, with the kernel's draws of read noise as arrays: shape (M, n_out)."""
+    out = torch.zeros(len(codes), n_out, dtype=dtype, device=device)
+    volts, power = (torch.from_numpy(part).to(out) for part in drive.voltages(codes))
     for block in blocks:
-        weights = torch.from_numpy(block.weights).double()
-        gain = torch.from_numpy(block.coefficient).double()
-        for weight, voltage in phases:
-            value = convert(voltage[:, torch.from_numpy(block.rows)] @ weights, converter)
-            out.index_add_(1, torch.from_numpy(block.out), weight * gain * value)
+        rows, index = (torch.from_numpy(part).to(device) for part in (block.rows, block.out))
+        weights, place = (torch.from_numpy(part).to(out) for part in (block.weights, block.coefficient))
+        own = torch.arange(len(index), device=device)
+        reference = own if block.reference is None else torch.from_numpy(block.reference).to(device)
+        subtracted = ((reference >= 0) & (reference != own)).to(out)
+        if block.noise is not None:
+            variance, floor = (
+                torch.from_numpy(part).to(out) for part in (block.noise.variance, block.noise.floor)
+            )
+            draws = torch.from_numpy(block.noise.draws(first, len(codes), drive.phases)).to(out)
+        total = torch.zeros(len(codes), len(index), dtype=dtype, device=device)
+        for p in range(drive.phases):
+            current = volts[p][:, rows] @ weights
+            if block.noise is not None:
+                cells = power[p][:, rows] @ variance if len(variance) else 0.0
+                deviation = torch.sqrt((cells + floor).double()).to(out)  # torch's root of float32 is inexact
+                current = current + deviation * draws[:, p]
+            if block.subtract_before:
+                current = current - subtracted * current[:, reference]
+            value = current if block.converter is None else convert(current, block.converter)
+            total = total + float(drive.weights[p]) * value
+        if not block.subtract_before:
+            total = total - subtracted * total[:, reference]
+        out.index_add_(1, index, place * total)
     return out

@@ -1,20 +1,32 @@
-"""Counter-based noise: every draw belongs to a key and a cell, not to a place in a sequence.
+"""Counter-based noise: every draw belongs to a key and a place, not to a position in a sequence.
 
-Cell (k, n) of a key has the counter ``k << 32 | n``; its 64 random bits are
+A stream has a 64-bit key. Row i of a stream has the 64-bit key
 
-    bits = mix(mix(counter + 0x9E3779B97F4A7C15) + key)
+    row = mix64(mix64(i + 0x9E3779B97F4A7C15) + key)
 
-with the finaliser of SplitMix64 as `mix` (doi 10.1145/2660193.2660195, section 3). Repacking, batching and
-threads therefore keep every draw, and the bits are the same on every machine.
+with the finaliser of SplitMix64 as `mix64` (doi 10.1145/2660193.2660195, section 3); its place n has the two
+32-bit words ``a = mix32(n ^ high half of row)`` and ``b = mix32(n ^ low half of row)``, where mix32 is a
+finaliser of the form of MurmurHash3's with the constants of https://github.com/skeeto/hash-prospector
+("lowbias32"). A normal draw is
+
+    sqrt(-2 ln((2 (a >> 9) + 1) / 2^24)) sin(pi b / 2^32),    b as a signed integer,
+
+Box-Muller (doi 10.1214/aoms/1177706645, equation 3) on the half circle, where sine has the distribution that
+it has on the whole one; no draw lies beyond 5.77. A uniform draw is a / 2^32. Logarithm and sine are
+polynomials in float32 without fused operations: repacking, batching and threads keep every draw, and the
+bits are the same on every machine.
 """
 
 from __future__ import annotations
 
 import json
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 from numpy.typing import ArrayLike, NDArray
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -22,73 +34,153 @@ _FACTOR_1 = np.uint64(0xBF58476D1CE4E5B9)
 _FACTOR_2 = np.uint64(0x94D049BB133111EB)
 _LOW_32 = np.uint64(0xFFFFFFFF)
 
+_u32, _i32, _f32 = np.uint32, np.int32, np.float32
 
-def stream_key(*parts: int | str) -> np.uint64:
+
+def stream_key(*parts: int | float | str) -> np.uint64:
     """Key of the stream that the parts name: the first 8 bytes of BLAKE2b over them as a JSON list.
 
-    Order and type matter: ``("a", 1)``, ``(1, "a")`` and ``("a", "1")`` are three streams.
+    Order and type matter: ``("a", 1)``, ``(1, "a")``, ``("a", "1")`` and ``("a", 1.0)`` are four streams.
     """
-    plain = [part if isinstance(part, str) else int(part) for part in parts]
+    plain = [part if isinstance(part, str | float) else int(part) for part in parts]
     return np.uint64(int.from_bytes(blake2b(json.dumps(plain).encode(), digest_size=8).digest(), "little"))
 
 
 def normals(key: np.uint64, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.float32]:
-    """Standard normal draws of the cells rows x cols, shape (len(rows), len(cols)).
-
-    Box-Muller (doi 10.1214/aoms/1177706645, equation 3) from the two 32-bit halves of a cell's bits, so that
-    no draw lies beyond 6.77 standard deviations.
-
-    Parameters
-    ----------
-    key
-        From `stream_key`.
-    rows, cols
-        Indices k and n of the cells, from 0 to 2^32 - 1, in any order.
-    """
-    return _normals(np.uint64(key), np.asarray(rows, np.uint64), np.asarray(cols, np.uint64))
-
-
-def uniforms(key: np.uint64, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.float32]:
-    """Draws in [0, 1), multiples of 2^-24, of the cells rows x cols, shape (len(rows), len(cols)).
+    """Standard normal draws of the places rows x cols, shape (len(rows), len(cols)).
 
     Parameters
     ----------
     key
         From `stream_key`; a stream is to be read either as normals or as uniforms.
-    rows, cols
-        Indices k and n of the cells, from 0 to 2^32 - 1, in any order.
+    rows
+        Indices i, from 0 to 2^64 - 1, in any order.
+    cols
+        Indices n, from 0 to 2^32 - 1, in any order.
     """
-    return _uniforms(np.uint64(key), np.asarray(rows, np.uint64), np.asarray(cols, np.uint64))
+    return _normals(np.uint64(key), np.asarray(rows, np.uint64), np.asarray(cols, np.uint32))
+
+
+def uniforms(key: np.uint64, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.float64]:
+    """Draws in [0, 1), multiples of 2^-32, of the places rows x cols, shape (len(rows), len(cols)).
+
+    Parameters are those of `normals`.
+    """
+    return _uniforms(np.uint64(key), np.asarray(rows, np.uint64), np.asarray(cols, np.uint32))
+
+
+def _cast(source: Any, target: Any, width: Any) -> Any:
+    """A function of numba that reads the 32 bits of one type as those of another."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], width)
+
+    return intrinsic(lambda context, value: (target(source), generate))
+
+
+_bits_of = _cast(types.float32, types.int32, ir.IntType(32))
+_float_of = _cast(types.int32, types.float32, ir.FloatType())
 
 
 @njit(cache=True, nogil=True)
-def _mix(z: np.uint64) -> np.uint64:
+def _mix64(z: np.uint64) -> np.uint64:
     z = (z ^ (z >> np.uint64(30))) * _FACTOR_1
     z = (z ^ (z >> np.uint64(27))) * _FACTOR_2
     return z ^ (z >> np.uint64(31))
 
 
 @njit(cache=True, nogil=True)
-def bits(key: np.uint64, k: np.uint64, n: np.uint64) -> np.uint64:
-    """64 random bits of cell (k, n), for use inside other kernels."""
-    return _mix(_mix((k << np.uint64(32) | n) + _GOLDEN) + key)
+def row_key(key: np.uint64, i: np.uint64) -> np.uint64:
+    """Key of row i of a stream."""
+    return _mix64(_mix64(i + _GOLDEN) + key)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def mix32(x: np.uint32) -> np.uint32:
+    """Finaliser of 32 bits, a bijection."""
+    x = _u32(x ^ (x >> _u32(16)))
+    x = _u32(x * _u32(0x7FEB352D))
+    x = _u32(x ^ (x >> _u32(15)))
+    x = _u32(x * _u32(0x846CA68B))
+    return _u32(x ^ (x >> _u32(16)))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def log32(x: np.float32) -> Any:
+    """ln x of a normal positive number, to 1e-7 relative: x = m 2^e with m from sqrt(1/2) to sqrt(2), and
+    ln m = f - f^2/2 + f^3 P(f), f = m - 1, with P from the Cephes library (logf)."""
+    exponent = _i32((_bits_of(x) - _i32(0x3F3504F3)) >> _i32(23))
+    f = _float_of(_i32(_bits_of(x) - _i32(exponent << _i32(23)))) - _f32(1)
+    y = _f32(7.0376836292e-2)
+    y = y * f + _f32(-1.1514610310e-1)
+    y = y * f + _f32(1.1676998740e-1)
+    y = y * f + _f32(-1.2420140846e-1)
+    y = y * f + _f32(1.4249322787e-1)
+    y = y * f + _f32(-1.6668057665e-1)
+    y = y * f + _f32(2.0000714765e-1)
+    y = y * f + _f32(-2.4999993993e-1)
+    y = y * f + _f32(3.3333331174e-1)
+    square = f * f
+    return (y * f * square - _f32(0.5) * square) + f + _f32(exponent) * _f32(0.6931471805599453)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _normal(a: np.uint32, b: np.uint32) -> Any:
+    log = log32(_f32(_i32((a >> _u32(8)) | _u32(1))) * _f32(2.0**-24))
+    # sin(pi s) = s P(s^2), minimax on |s| <= 1/2
+    s = _f32(_i32(b)) * _f32(2.0**-32)
+    q = s * s
+    p = _f32(-0.007022164296358824)
+    p = p * q + _f32(0.08204647898674011)
+    p = p * q + _f32(-0.5992513298988342)
+    p = p * q + _f32(2.5501632690429688)
+    p = p * q + _f32(-5.167712688446045)
+    p = p * q + _f32(3.1415927410125732)
+    return np.sqrt(_f32(-2) * log) * (s * p)
 
 
 @njit(cache=True, nogil=True)
-def _normals(key: np.uint64, rows: NDArray[np.uint64], cols: NDArray[np.uint64]) -> NDArray[np.float32]:
+def normal_row(row: np.uint64, places: NDArray[np.uint32], out: NDArray[np.float32]) -> None:
+    """Standard normal draws of the places of one row (from `row_key`) into `out`, for use inside kernels."""
+    high, low = _u32(row >> np.uint64(32)), _u32(row & _LOW_32)
+    for c in range(len(places)):
+        out[c] = _normal(mix32(_u32(places[c] ^ high)), mix32(_u32(places[c] ^ low)))
+
+
+@njit(cache=True, nogil=True)
+def uniform_row(row: np.uint64, places: NDArray[np.uint32], out: NDArray[np.float64]) -> None:
+    """Draws in [0, 1) of the places of one row into `out`, for use inside kernels."""
+    high = _u32(row >> np.uint64(32))
+    for c in range(len(places)):
+        out[c] = np.float64(mix32(_u32(places[c] ^ high))) * 2.0**-32
+
+
+@njit(cache=True, nogil=True)
+def _normals(key: np.uint64, rows: NDArray[np.uint64], cols: NDArray[np.uint32]) -> NDArray[np.float32]:
     draw = np.empty((len(rows), len(cols)), np.float32)
     for i in range(len(rows)):
-        for j in range(len(cols)):
-            word = bits(key, rows[i], cols[j])
-            radius = np.sqrt(-2 * np.log((np.float64(word >> np.uint64(32)) + 0.5) * 2.0**-32))
-            draw[i, j] = radius * np.cos(2 * np.pi * 2.0**-32 * np.float64(word & _LOW_32))
+        normal_row(row_key(key, rows[i]), cols, draw[i])
     return draw
 
 
 @njit(cache=True, nogil=True)
-def _uniforms(key: np.uint64, rows: NDArray[np.uint64], cols: NDArray[np.uint64]) -> NDArray[np.float32]:
-    draw = np.empty((len(rows), len(cols)), np.float32)
+def _uniforms(key: np.uint64, rows: NDArray[np.uint64], cols: NDArray[np.uint32]) -> NDArray[np.float64]:
+    draw = np.empty((len(rows), len(cols)))
     for i in range(len(rows)):
-        for j in range(len(cols)):
-            draw[i, j] = np.float64(bits(key, rows[i], cols[j]) >> np.uint64(40)) * 2.0**-24
+        uniform_row(row_key(key, rows[i]), cols, draw[i])
     return draw
+
+
+@njit(cache=True, nogil=True, inline="always")
+def exp32(x: np.float32) -> Any:
+    """e^x for |x| <= 80 to 2e-7 relative, in operations that vectorise and round alike everywhere."""
+    n = np.rint(x * _f32(1.4426950408889634))
+    r = (x - n * _f32(0.693145751953125)) - n * _f32(1.4286067653e-06)
+    p = _f32(0.0013836845755577087)
+    p = p * r + _f32(0.008374815806746483)
+    p = p * r + _f32(0.04166822507977486)
+    p = p * r + _f32(0.16666419804096222)
+    p = p * r + _f32(0.49999991059303284)
+    p = p * r + _f32(1.0)
+    p = p * r + _f32(1.0)
+    return p * _float_of(_i32((_i32(n) + _i32(127)) << _i32(23)))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import numbers
 import types
 import typing
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+
+import numpy as np
 
 from xbar.errors import XbarError
 
@@ -69,3 +73,66 @@ def _describe(hint: Any) -> str:
         return f"a list, each {_describe(inner[0])}"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     return names.get(hint, f"a {getattr(hint, '__name__', hint)}")
+
+
+def check_finite(key: str, values: tuple[float, ...], unit: str, low: float = -math.inf) -> None:
+    """Refuse a list with a number that is not finite, or below `low`.
+
+    Raises
+    ------
+    XbarError
+        With the key, the list and what is allowed.
+    """
+    if not all(math.isfinite(value) and value >= low for value in values):
+        least = "" if low == -math.inf else f" and at least {low:g}"
+        raise XbarError(f"{key} = {list(values)}: must be finite{least}, in {unit}")
+
+
+def refuse_idle(
+    instance: Any, room: str, effective: Mapping[str, Sequence[str]], switch: str = "kind"
+) -> None:
+    """Refuse a field that differs from its default but has no effect with the instance's `switch`.
+
+    Parameters
+    ----------
+    effective
+        Names of the fields that have an effect, by value of the switch; a field that stands nowhere in it
+        always has one.
+
+    Raises
+    ------
+    XbarError
+        With the key, its value, and the values of the switch that it belongs to.
+    """
+    chosen = getattr(instance, switch)
+    guarded = {name for names in effective.values() for name in names} - set(effective.get(chosen, ()))
+    for field in dataclasses.fields(instance):
+        value = getattr(instance, field.name)
+        if field.name not in guarded or value == field.default:
+            continue
+        values = " or ".join(repr(kind) for kind, names in effective.items() if field.name in names)
+        raise XbarError(
+            f"{room}.{field.name} = {_plain(value)}: has no effect with {room}.{switch} = {chosen!r}; "
+            f"only with {values}"
+        )
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(list(value)) if isinstance(value, tuple) else repr(value)
+
+
+def check_array(name: str, array: Any, dtype: type, shape: tuple[int, ...]) -> None:
+    """Refuse an array of another dtype, shape or memory order.
+
+    Raises
+    ------
+    XbarError
+        With what it is and what it must be.
+    """
+    if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
+        raise XbarError(
+            f"{name}: {array.dtype} of shape {array.shape}; "
+            f"must be C-contiguous {np.dtype(dtype)} of shape {shape}"
+        )

@@ -7,9 +7,11 @@ import math
 import torch
 from torch import Tensor
 
+from xbar.device import Device
 from xbar.encoding import levels, slice_weights
 from xbar.errors import XbarError
-from xbar.hardware import Device, Encoding
+from xbar.hardware import Encoding
+from xbar.noise import sigma
 
 
 def noisy_weights(
@@ -41,8 +43,15 @@ def noisy_weights(
     Raises
     ------
     XbarError
-        For a scale that is not positive, or weights beyond the largest level.
+        For a scale that is not positive, weights beyond the largest level, an encoding that is not
+        differential, or a device with write-verify.
     """
+    if encoding.kind != "differential":
+        raise XbarError(
+            f"encoding.kind = {encoding.kind!r}: noise in a forward pass is there for 'differential' only"
+        )
+    if device.programming.verify is not None:
+        raise XbarError("programming.verify: noise in a forward pass is that of a single write; leave it out")
     if not (math.isfinite(scale) and scale > 0):
         raise XbarError(f"encoding scale = {scale}: must be a positive number")
     level = w.detach() / scale
@@ -76,15 +85,9 @@ def _digits(level: Tensor, encoding: Encoding, device: Device) -> Tensor:
 
 
 def _noisy(g: Tensor, xi: Tensor, device: Device) -> Tensor:
-    """`xbar.programming.noisy` for tensors."""
+    """`xbar.noise.written` for tensors."""
     noise = device.programming
     if noise.kind == "lognormal":
         return g * torch.exp(noise.sigma * xi - (noise.sigma**2 / 2 if noise.keep_mean else 0.0))
-    if noise.kind == "polynomial":
-        sigma = torch.zeros_like(g)
-        for coefficient in reversed(noise.coefficients):
-            sigma = sigma * (g / device.g_max) + coefficient
-        return (g + sigma.clamp(min=0) * xi).clamp(min=0)
-    constant = {"g_max": device.g_max, "range": device.g_max - device.g_min}
-    reference = g if noise.relative_to == "target" else torch.full_like(g, constant[noise.relative_to])
-    return (g + noise.sigma * reference * xi).clamp(min=0)
+    spread = torch.from_numpy(sigma(g.detach().cpu().numpy(), device)).to(g)
+    return (g + spread * xi).clamp(min=0)

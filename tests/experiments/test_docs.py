@@ -157,7 +157,7 @@ def keys(cls: Any, prefix: str = "") -> dict[str, Any]:
     for field in dataclasses.fields(cls):
         key, hint = f"{prefix}{field.name}", hints[field.name]
         inner = next((t for t in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(t)), None)
-        whole = inner is None or key in ("hardware", "quantise.noise", "chips.cases.programming")
+        whole = inner is None or key in ("hardware", "device", "quantise.noise", "chips.cases.programming")
         found |= {key: field.default} if whole else keys(inner, f"{key}.")
     return found
 

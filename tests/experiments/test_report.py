@@ -214,7 +214,7 @@ def page(tmp_path_factory):
         "device.g_max 1 µS",
         "dac.v_read assumed 0.2 V",
         "periphery.t_read assumed 100 ns",
-        "adc.rate 1.28 × 10⁹ 1/s adc.library isaac-scaled-adc",
+        "adc.rate 1.28 × 10⁹ 1/s adc.gain_sigma 0",
         "adc.bits = 9, adc.columns = 32: the papers publish neither",
         "leakage of the blocks",
         "doi:10.1109/ISCA.2016.12",

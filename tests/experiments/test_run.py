@@ -197,7 +197,7 @@ def test_an_own_network_and_its_weights(tmp_path: Path, finished: tuple[Path, di
         ("hardware=ideal", "compare.slices = 2"),
         ("hardware.periphery.node_nm=22", "periphery.node_nm"),
         ("hardware.periphery.library=isac", "isaac"),
-        ("hardware.device.states=[1e-7, 3e-7, 1e-6]", "encoding.slices > 1"),
+        ("compare.slices=5", "the numbers of 16 states exceed 16 bits"),
         ("chips.cases.0.p_stuck_g_max=2", "p_stuck_g_max = 2"),
         (
             "hardware.device.programming={kind='polynomial', coefficients=[1e-7], sigma=0.1}",

@@ -67,7 +67,10 @@ def test_a_preset_s_device_can_be_replaced() -> None:
         ("hardware.base=admm", "did you mean 'admm-32x32'"),
         ("hardware=admm", "did you mean 'admm-32x32'"),
         ("hardware.device.base=idea", "did you mean 'ideal'"),
-        ("chips.cases.0.programming.kind=cauchy", "'none', 'gaussian', 'lognormal' or 'polynomial'"),
+        (
+            "chips.cases.0.programming.kind=cauchy",
+            "'none', 'gaussian', 'lognormal', 'polynomial' or 'states'",
+        ),
         ("chips.cases.7.name=x", "a number from 0 to 2"),
         ("chips.n=0", "chips.n = 0"),
         ("chips.cases=[]", "at least one case"),

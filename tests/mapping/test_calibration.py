@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mapping import MappedNetwork, calibrate, map_network, program_network
-from mapping.chip import blocks, code_range, converter
+from mapping.columns import blocks
 from mapping.gemm import input_vectors
 from xbar import XbarError
+from xbar.converters import code_range
 from xbar.hardware import Hardware
 
 
@@ -30,7 +31,12 @@ def linear(state: list[list[int]], hardware: Hardware) -> tuple[MappedNetwork, n
 
 def step(mapped: MappedNetwork) -> float:
     """ADC step of the layer in units of v_read `device.unit`."""
-    return converter(mapped.layers["0"], mapped.hardware).step
+    calibration = mapped.layers["0"].calibration
+    assert calibration is not None
+    assert calibration.adc_steps is not None
+    steps = np.unique(np.concatenate(calibration.adc_steps))
+    assert len(steps) == 1
+    return float(steps[0]) / (mapped.hardware.dac.v_read * mapped.hardware.device.unit)
 
 
 def bits_of(codes: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
@@ -51,7 +57,7 @@ def test_the_range_and_the_sign_are_those_of_all_batches(seed: int, negative: bo
     ranges = calibrated.layers["0"].calibration
     assert ranges.x_max == pytest.approx(float(torch.cat(data).abs().max()), rel=1e-7)
     assert ranges.signed is negative
-    assert ranges.adc_step == 0
+    assert ranges.adc_steps is None
     assert mapped.layers["0"].calibration is None
 
 
@@ -93,7 +99,7 @@ def test_integer_currents_get_the_largest_step_without_error(
 def squared_error(mapped: MappedNetwork, x: torch.Tensor, bits: int, at: float) -> float:
     """Error of all phases of a layer on unsigned inputs, weighted by their place, from a dense product."""
     codes = (x / x.max() * (2**bits - 1)).round().long().numpy()
-    low, high = code_range(mapped.hardware)
+    low, high = code_range(mapped.hardware, False)
     phases = bits_of(codes, bits)
     rows, total = mapped.hardware.crossbar.rows, 0.0
     for top in range(0, mapped.layers["0"].k, rows):
@@ -150,10 +156,13 @@ def test_a_full_range_clips_no_current_of_any_input(
     model[0].weight.data = torch.from_numpy(rng.choice([-1e3, 1e-3, 1e3], (3, k))).float()
     x = torch.from_numpy(rng.random((4, k))).float() + 0.1
     mapped, _ = calibrate(map_network(model, hardware, x), model, [(x, x)])
-    low, high = code_range(hardware)
+    low, high = code_range(hardware, False)
     at = step(mapped)
     for block in blocks(program_network(mapped), "0"):
-        positive, negative = np.maximum(block.weights, 0).sum(0), np.minimum(block.weights, 0).sum(0)
+        w = block.weights
+        if block.reference is not None and block.subtract_before:
+            w = (w - w[:, block.reference])[:, block.reference >= 0]
+        positive, negative = np.maximum(w, 0).sum(0), np.minimum(w, 0).sum(0)
         assert np.rint(positive / at).max() <= high
         assert np.rint(negative / at).min() >= low
 
@@ -173,7 +182,7 @@ def test_a_layer_without_weights_is_calibrated() -> None:
     mapped = map_network(model, design(dac__bits=4, adc__bits=4), x, masks=nothing)
     calibrated, _ = calibrate(mapped, model, [(x, x)])
     assert mapped.tiles_per_plane == 0
-    assert step(calibrated) > 0
+    assert calibrated.layers["0"].calibration.x_max > 0
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])

@@ -26,8 +26,10 @@ from mapping import (
 from mapping.chip import decoded_weights
 from mapping.mapper import without_weights
 from xbar import XbarError
-from xbar.hardware import Device, Hardware, ProgrammingNoise
-from xbar.mvm import Block, Converter
+from xbar.converters import Converter, drive
+from xbar.device import Device, ProgrammingNoise
+from xbar.hardware import Hardware
+from xbar.mvm import Block
 from xbar.reference import mvm_reference
 
 NOISY = device(
@@ -36,7 +38,12 @@ NOISY = device(
 
 
 def dense_blocks(
-    layer: MappedLayer, hardware: Hardware, kept: NDArray[np.bool_], packing: bool
+    layer: MappedLayer,
+    hardware: Hardware,
+    kept: NDArray[np.bool_],
+    packing: bool,
+    step: float,
+    limits: tuple[int, int],
 ) -> list[Block]:
     """One block for each band, tile, plane and slice, read off the state numbers column by column."""
     device, encoding = hardware.device, hardware.encoding
@@ -66,6 +73,7 @@ def dense_blocks(
                             np.ascontiguousarray(plane, np.float32),
                             np.array(tile, np.int64),
                             np.full(len(tile), sign * place, np.float32),
+                            Converter.uniform(step, *limits, len(tile)),
                         )
                     )
     return made
@@ -103,16 +111,14 @@ def test_a_real_adc_converts_the_currents_of_each_tile(
     limits = (
         (-(2 ** (adc_bits - 1)), 2 ** (adc_bits - 1) - 1) if subtract == "analog" else (0, 2**adc_bits - 1)
     )
-    blocks = dense_blocks(layer, hardware, mask.numpy(), packing)
-    y = mvm_reference(
-        codes, blocks, layer.n, bits=bits, signed=signed, converter=Converter(step, *limits)
-    ).numpy()
+    blocks = dense_blocks(layer, hardware, mask.numpy(), packing, step, limits)
+    y = mvm_reference(codes, blocks, layer.n, drive=drive(hardware, signed)).numpy()
     expected = y * layer.scale * float(x.abs().max()) / top + model[0].bias.detach().numpy()
     actual = analog_network(model, program_network(mapped))(x).numpy()
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6 * (1 + np.abs(expected).max()))
 
 
-@given(cases(), designs(), st.integers(1, 40), st.integers(3, 40))
+@given(cases(), designs(), st.integers(1, 40), st.integers(6, 40))
 def test_without_effects_tiles_and_packing_change_nothing(
     case: Case, hardware: Hardware, rows: int, cols: int
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 
 from mapping import MappedNetwork, ProgrammedNetwork, calibrate, map_network
 from mapping.gemm import from_gemm, mappable_layers
+from xbar.device import Device
 from xbar.encoding import decode_states
-from xbar.hardware import Adc, Crossbar, Dac, Device, Encoding, Hardware
+from xbar.hardware import Adc, Crossbar, Dac, Encoding, Hardware
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -35,22 +37,30 @@ def design(rows: int = 4, cols: int = 6, states: int = 4, **changes) -> Hardware
     return ideal.replace(**changes)
 
 
+KINDS = ("differential", "offset", "twos-complement")
+
+
 @st.composite
-def designs(draw: st.DrawFn, **changes) -> Hardware:
-    """Any tile size (1 x 1 and larger than any layer here included), slices, subtraction, and states."""
-    slices = draw(st.integers(1, 3))
-    states: int | tuple[float, ...] = draw(st.integers(2, 16))
+def designs(draw: st.DrawFn, kinds: Sequence[str] = KINDS, **changes) -> Hardware:
+    """Any tile size (1 x 1 and larger than any layer here included), encoding, subtraction, and states."""
+    kind = draw(st.sampled_from(kinds))
+    slices = draw(st.integers(2 if kind == "twos-complement" else 1, 3))
+    states: int | tuple[float, ...] = draw(st.integers(3 if kind == "offset" else 2, 16))
     g_min, g_max = draw(st.sampled_from([(0.0, 1e-4), (1e-7, 1e-6), (2e-6, 9e-6)]))
-    if slices == 1 and draw(st.booleans()):
+    if kind == "differential" and slices < 3 and draw(st.booleans()):
         steps = draw(st.lists(st.floats(0.2, 1), min_size=1, max_size=15))
         inner = g_min + np.cumsum(steps)[:-1] / sum(steps) * (g_max - g_min)
         states = (g_min, *map(float, inner), g_max)
+    bit_lines = slices if kind == "differential" else 2 * slices
     base = Hardware(
         "drawn",
         Device("drawn", "none", g_min, g_max, states),
-        crossbar=Crossbar(draw(st.integers(1, 40)), draw(st.integers(slices, 40))),
+        crossbar=Crossbar(draw(st.integers(1, 40)), draw(st.integers(bit_lines, 40))),
         encoding=Encoding(
-            slices=slices, subtract=draw(st.sampled_from(["analog", "digital"])), unformed=draw(st.booleans())
+            kind,
+            slices,
+            draw(st.sampled_from(["analog", "digital"])),
+            unformed=kind == "differential" and draw(st.booleans()),
         ),
         dac=Dac("ideal"),
         adc=Adc("ideal"),
@@ -139,7 +149,9 @@ def with_step(mapped: MappedNetwork, codes: float) -> MappedNetwork:
     layers = {}
     for name, layer in mapped.layers.items():
         assert layer.calibration is not None
-        ranges = dataclasses.replace(layer.calibration, adc_step=amperes)
+        assert layer.calibration.adc_steps is not None
+        steps = tuple(np.full_like(step, amperes) for step in layer.calibration.adc_steps)
+        ranges = dataclasses.replace(layer.calibration, adc_steps=steps)
         layers[name] = dataclasses.replace(layer, calibration=ranges)
     return dataclasses.replace(mapped, layers=layers)
 
@@ -147,7 +159,7 @@ def with_step(mapped: MappedNetwork, codes: float) -> MappedNetwork:
 def cells(chip: ProgrammedNetwork, name: str) -> NDArray[np.float64]:
     """Conductance of every cell by its place in the GEMM matrix, (2, slices, K, N); NaN where not driven."""
     layer, hardware = chip.mapped.layers[name], chip.mapped.hardware
-    g = np.full((2, hardware.encoding.slices, layer.k, layer.n), np.nan)
+    g = np.full((hardware.encoding.planes, hardware.encoding.slices, layer.k, layer.n), np.nan)
     for band, held in zip(layer.bands, chip.conductances[name], strict=True):
         first = 0
         for tile in band.tiles:

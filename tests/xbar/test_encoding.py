@@ -9,11 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from networks import designs, device
+from networks import designs, device, seeds
 
 from xbar import XbarError
-from xbar.encoding import decode, decode_states, encode, levels, slice_weights, target_conductances
-from xbar.hardware import Device, Encoding, Hardware
+from xbar.device import Device
+from xbar.encoding import (
+    codebook,
+    decode,
+    decode_states,
+    encode,
+    levels,
+    reference_conductances,
+    slice_weights,
+    target_conductances,
+)
+from xbar.hardware import Encoding, Hardware, largest_state
 
 UNEQUAL = Device("unequal", "none", 1e-6, 9e-6, (1e-6, 2e-6, 3e-6, 5e-6, 9e-6))
 
@@ -32,7 +42,7 @@ def test_cells_give_back_the_weight_of_the_state(w_mask, scale: float, hardware:
     encoding, cell = hardware.encoding, hardware.device
     state = encode(w_mask[0], scale, w_mask[1], encoding, cell)
     g = target_conductances(state, encoding, cell)
-    assert g.shape == (2, encoding.slices, *state.shape)
+    assert g.shape == (encoding.planes, encoding.slices, *state.shape)
     np.testing.assert_allclose(
         scale * decode(g, encoding, cell),
         decode_states(state, scale, encoding, cell),
@@ -52,7 +62,7 @@ def test_kept_weights_take_the_nearest_level(w_mask, scale: float, hardware: Har
     assert (held[~mask] == 0).all()
 
 
-@given(kept(), scales, designs())
+@given(kept(), scales, designs(["differential"]))
 def test_the_opposite_weight_swaps_the_planes(w_mask, scale: float, hardware: Hardware) -> None:
     (w, mask), encoding, cell = w_mask, hardware.encoding, hardware.device
     w = np.where(w == 0, 1.0, w)
@@ -66,7 +76,8 @@ def test_the_opposite_weight_swaps_the_planes(w_mask, scale: float, hardware: Ha
 def test_levels_ascend_from_above_zero_and_each_is_its_own_nearest(hardware: Hardware) -> None:
     encoding, cell = hardware.encoding, hardware.device
     values = levels(encoding, cell)
-    assert len(values) == cell.n_states**encoding.slices - 1
+    if isinstance(cell.states, int):
+        assert len(values) == largest_state(encoding, cell.n_states)
     assert values[0] > 0
     assert (np.diff(values) > 0).all()
     everywhere = np.ones(len(values), bool)
@@ -97,6 +108,79 @@ def test_levels_of_unequal_states_are_in_mean_steps() -> None:
     g = target_conductances(state, Encoding(), UNEQUAL)
     assert g[0, 0].tolist() == [2e-6, 2e-6, 3e-6, 1e-6, 1e-6, 5e-6, 9e-6, 9e-6]
     assert g[1, 0].tolist() == [1e-6, 1e-6, 1e-6, 3e-6, 5e-6, 1e-6, 1e-6, 1e-6]
+
+
+@pytest.mark.parametrize(("states", "slices"), [(4, 1), (5, 1), (4, 2), (3, 3)])
+def test_an_offset_column_holds_the_number_of_zero(states: int, slices: int) -> None:
+    """z + L^S // 2 in base L, and the reference the digits of z = 0, as in ISAAC's biased weights."""
+    cell, encoding = device(states), Encoding("offset", slices)
+    zero = states**slices // 2
+    top = states**slices - 1 - zero
+    state = np.arange(-top, top + 1, dtype=np.int16)
+    unit = (target_conductances(state, encoding, cell) - cell.g_min) / cell.unit
+    numbers = [int("".join(str(round(d)) for d in digits), states) for digits in unit[0].T]
+    assert numbers == (state + zero).tolist()
+    reference = (reference_conductances(encoding, cell) - cell.g_min) / cell.unit
+    assert int("".join(str(round(d)) for d in reference), states) == zero
+    assert levels(encoding, cell).tolist() == list(range(1, top + 1))
+
+
+def test_twos_complement_has_the_sign_in_its_first_cell() -> None:
+    """4 states, 3 slices: -16 of the first, and two digits of base 4."""
+    cell, encoding = device(4), Encoding("twos-complement", 3)
+    assert list(slice_weights(encoding, cell)) == [-16, 4, 1]
+    state = np.array([-15, -1, 0, 1, 7, 15], np.int16)
+    unit = (target_conductances(state, encoding, cell) - cell.g_min) / cell.unit
+    expected = [[1, 0, 1], [1, 3, 3], [0, 0, 0], [0, 0, 1], [0, 1, 3], [0, 3, 3]]
+    assert unit[0].T.round().astype(int).tolist() == expected
+    assert (reference_conductances(encoding, cell) == cell.g_min).all()
+
+
+@given(st.lists(st.floats(0.05, 1), min_size=1, max_size=5), st.integers(2, 3), st.data())
+def test_slices_of_unequal_states_take_the_assignment_of_least_error(steps, slices: int, data) -> None:
+    """Against every combination of states in both planes' cells of the weight's sign."""
+    states = (1e-6, *(1e-6 + 1e-6 * np.cumsum(steps)))
+    cell = Device("unequal", "none", states[0], states[-1], tuple(map(float, states)))
+    encoding = Encoding(slices=slices)
+    w = np.array(data.draw(st.lists(st.floats(0, len(states) ** slices), min_size=1, max_size=8)))
+    state = encode(w, 1.0, np.ones(len(w), bool), encoding, cell)
+    held = decode(target_conductances(state, encoding, cell), encoding, cell)
+    weight = (np.array(states) - states[0]) / cell.unit
+    place = [len(states) ** s for s in reversed(range(slices))]
+    sums = np.array([np.dot(place, c) for c in itertools.product(weight, repeat=slices)])
+    nonzero = sums[sums > 1e-9 * sums.max()]
+    best = np.abs(w[:, None] - nonzero).min(axis=1)
+    np.testing.assert_allclose(np.abs(w - held), best, atol=1e-8 * sums.max())
+
+
+@given(designs(["offset", "twos-complement"]), seeds)
+def test_a_reference_that_moves_with_the_cells_changes_no_weight(hardware: Hardware, seed: int) -> None:
+    encoding, cell = hardware.encoding, hardware.device
+    top = len(levels(encoding, cell))
+    state = np.random.default_rng(seed).integers(-top, top + 1, (4, 3)).astype(np.int16)
+    g = target_conductances(state, encoding, cell)
+    shift = np.random.default_rng(seed).normal(size=(encoding.slices, 4, 1)) * cell.unit
+    reference = reference_conductances(encoding, cell)[:, None, None] + shift
+    moved = decode(g + shift, encoding, cell, reference)
+    np.testing.assert_allclose(moved, decode(g, encoding, cell), atol=1e-6 * max(top, 1))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "cell", "message"),
+    [
+        (Encoding("offset"), UNEQUAL, "needs equidistant states .*'unequal' lists state means"),
+        (Encoding("offset"), device(2), "2 states in 1 slices hold no number but zero"),
+        (Encoding(slices=4), device(16), "the numbers of 16 states exceed 16 bits"),
+    ],
+)
+def test_devices_that_cannot_hold_an_encoding_are_refused(encoding, cell: Device, message: str) -> None:
+    with pytest.raises(XbarError, match=message):
+        codebook(encoding, cell)
+
+
+def test_isaac_fits() -> None:
+    """16-bit weights in 8 cells of 2 bits, biased by 2^15 (doi:10.1109/ISCA.2016.12)."""
+    assert len(levels(Encoding("offset", 8), device(4))) == 32767
 
 
 @pytest.mark.parametrize("slices", [1, 3])

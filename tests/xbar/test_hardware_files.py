@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from networks import designs
 
 from xbar import XbarError
+from xbar.device import Device, ProgrammingNoise
 from xbar.files import build, load_device, load_hardware, preset_names, read_toml, to_dict
-from xbar.hardware import Device, Hardware, ProgrammingNoise
+from xbar.hardware import Hardware
 
 IDEAL = load_hardware("ideal")
 
@@ -89,11 +90,11 @@ NAN = float("nan")
     ("key", "value", "message"),
     [
         ("crosbar", {}, "crosbar: unknown key; did you mean 'crossbar'? allowed: adc, assumed, crossbar"),
-        ("crossbar.row", 8, "crossbar.row: unknown key; did you mean 'rows'? allowed: cols, rows"),
-        ("dac.bit", 8, "dac.bit: unknown key; did you mean 'bits'? allowed: bits, v_read"),
+        ("crossbar.row", 8, "crossbar.row: unknown key; did you mean 'rows'? allowed: cols, p_open_bl"),
+        ("dac.bit", 8, "dac.bit: unknown key; did you mean 'bits'? allowed: bits, gain_error"),
         ("device.gmin", 0.0, "device.gmin: unknown key; did you mean 'g_min'? allowed: claims"),
         ("device.programming.sgima", 0.1, "device.programming.sgima: unknown key; did you mean 'sigma'?"),
-        ("adc.zzzz", 1, "adc.zzzz: unknown key; allowed: bits, columns, library, range, rate"),
+        ("adc.zzzz", 1, "adc.zzzz: unknown key; allowed: after, bandwidth, bits, columns"),
         ("crossbar", 5, "crossbar = 5: Input should be a table"),
         ("crossbar.rows", "many", "crossbar.rows = 'many': Input should be a valid integer"),
         ("crossbar.rows", 32.5, "crossbar.rows = 32.5: Input should be a valid integer"),
@@ -105,11 +106,15 @@ NAN = float("nan")
             "encoding.subtract = 'analogue': Input should be 'analog' or 'digi",
         ),
         ("encoding.slices", 9, "encoding.slices = 9: must lie between 1 and 8"),
-        ("encoding.slices", 3, "encoding.slices = 3: 256 states to that power exceed 15 bits"),
-        ("adc.range", "ful", "adc.range = 'ful': Input should be 'calibrated' or 'full'"),
+        ("encoding.slices", 3, "encoding.slices = 3: the numbers of 256 states exceed 16 bits"),
+        (
+            "adc.range",
+            "ful",
+            "adc.range = 'ful': Input should be 'calibrated', 'percentile', 'full' or 'fixed'",
+        ),
         ("adc.rate", NAN, "adc.rate = nan: must lie between 1 and 1e+12 conversions/s"),
         ("adc.bits", 1, "adc.bits = 1: must lie between 2 and 24"),
-        ("dac.bits", 16, "dac.bits = 16: must lie between 1 and 15"),
+        ("dac.bits", 17, "dac.bits = 17: must lie between 1 and 16"),
         ("dac.v_read", NAN, "dac.v_read = nan: must lie between 1e-06 and 10 V"),
         ("device.g_min", NAN, "device.g_min = nan, device.g_max = 0.0001: needs 0 <= g_min < g_max"),
         ("device.g_max", float("inf"), "device.g_max = inf: needs 0 <= g_min < g_max"),
@@ -120,12 +125,40 @@ NAN = float("nan")
         ("device.p_stuck_g_max", NAN, "device.p_stuck_g_max = nan: must lie between 0 and 1"),
         ("device.programming.sigma", NAN, "programming.sigma = nan: must lie between 0 and 2"),
         ("device.programming.sigma", 0.1, "has no effect with programming.kind = 'none'"),
+        ("device.programming.sigmas", [1e-6], "only with 'states'"),
+        ("device.programming.verify", {"acceptance": 0.1}, "only with 'gaussian' or 'lognormal' or 'poly"),
+        ("device.programming.kind", "states", "programming.sigmas: missing"),
+        ("device.drift", {"t0": 1.0}, "device.drift.nu: missing"),
+        ("device.drift", {"t0": 0.0, "nu": {"intercept": 0.1}}, "drift.t0 = 0.0: must lie between 1e-09"),
+        ("device.relaxation", {"sigma": -1.0}, "relaxation.sigma = -1.0: must lie between 0 and 1 S"),
+        (
+            "device.low_frequency",
+            {"kind": "log10", "amplitude": 1.0, "t_read": 1e-6, "limit": 0.5},
+            "only with",
+        ),
+        ("device.read_noise.relative_to", "target", "Input should be 'conductance', 'g_max' or 'range'"),
+        ("device.iv.alpha", 2.0, "iv.alpha"),
+        ("crossbar.r_wl", -1.0, "crossbar.r_wl = -1.0: must lie between 0 and 1e+09 ohm"),
+        ("crossbar.p_open_bl", 1.5, "crossbar.p_open_bl = 1.5: must lie between 0 and 1"),
+        ("encoding.kind", "twos-complement", "encoding.slices = 1: 'twos-complement' needs a slice for the"),
+        ("dac.phase_bits", 0, "dac.phase_bits: has no effect with dac.bits = 'ideal'"),
+        ("dac.range", "fixed", "dac.x_max: missing"),
+        ("dac.x_max", 2.0, "dac.x_max = 2.0: has no effect with dac.range = 'max'; only with 'fixed'"),
+        ("dac", {"bits": 8, "phase_bits": 9}, "dac.phase_bits = 9: must lie between 1 and 8"),
+        ("dac", {"bits": 8, "inl": [0.1]}, "dac.inl: a table needs at least two entries"),
+        ("adc.full_scale", 1e-6, "has no effect with adc.range = 'calibrated'; only with 'fixed'"),
+        ("adc.gain_sigma", 0.1, "adc.gain_sigma: has no effect with adc.bits = 'ideal'"),
+        ("adc.after", "accumulation", "has no effect with dac.bits = 'ideal', which has one phase"),
         (
             "device.programming.kind",
             "gausian",
             "device.programming.kind = 'gausian': Input should be 'none', ",
         ),
-        ("device.programming.kind", "polynomial", "programming.coefficients: given exactly when"),
+        (
+            "device.programming.kind",
+            "polynomial",
+            "programming.coefficients: programming.kind = 'polynomial' needs",
+        ),
         ("periphery.t_read", 0.0, "periphery.t_read = 0.0: must lie between 1e-12 and 1 s"),
         ("periphery.arrays_per_group", 0, "periphery.arrays_per_group = 0: must lie between 1"),
     ],
@@ -197,5 +230,5 @@ def test_replace_changes_one_value_and_checks_it() -> None:
     assert IDEAL.crossbar.rows == 128
     with pytest.raises(XbarError, match=r"crossbar\.rows = 0"):
         IDEAL.replace(crossbar__rows=0)
-    with pytest.raises(XbarError, match=r"encoding\.slices = 2: a weight needs as many bit lines"):
+    with pytest.raises(XbarError, match=r"encoding\.slices = 2: a tile needs at least 2 bit lines"):
         IDEAL.replace(crossbar__cols=1).replace(encoding__slices=2)

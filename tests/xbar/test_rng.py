@@ -7,44 +7,72 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from xbar.rng import normals, stream_key, uniforms
+from xbar.rng import exp32, log32, normals, stream_key, uniforms
 
 GOLDEN_KEY = 0x30796866B56D6FB4
-GOLDEN_WORDS = [[9563274831358889912, 2490728102097263597], [17290895795360186445, 16720217815114410891]]
+GOLDEN_WORDS = [
+    [[3829796355, 1553077426], [2766880205, 2145538716]],
+    [[2613508802, 436345392], [1029408834, 2742836148]],
+]
+GOLDEN_DRAWS = [[3202812992, 1055204661], [1059334698, 3213409128]]
 
 
-def reference_bits(key: int, rows: Any, cols: Any) -> np.ndarray:
-    def mix(z: np.ndarray) -> np.ndarray:
+def reference_words(key: int, rows: Any, cols: Any) -> np.ndarray:
+    """The words (a, b) of every place, shape (2, rows, cols)."""
+
+    def mix64(z: np.ndarray) -> np.ndarray:
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return z ^ (z >> np.uint64(31))
 
-    k, n = np.asarray(rows, np.uint64)[:, None], np.asarray(cols, np.uint64)[None, :]
-    return mix(mix((k << np.uint64(32) | n) + np.uint64(0x9E3779B97F4A7C15)) + np.uint64(key))
+    def mix32(x: np.ndarray) -> np.ndarray:
+        x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+        x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+        return x ^ (x >> np.uint32(16))
+
+    row = mix64(mix64(np.asarray(rows, np.uint64) + np.uint64(0x9E3779B97F4A7C15)) + np.uint64(key))[:, None]
+    n = np.asarray(cols, np.uint32)[None]
+    halves = (row >> np.uint64(32), row & np.uint64(0xFFFFFFFF))
+    return np.stack([mix32(n ^ half.astype(np.uint32)) for half in halves])
 
 
-indices = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=6)
+row_indices = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=6)
+col_indices = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=6)
 
 
 @settings(deadline=None)
-@given(key=st.integers(0, 2**64 - 1), rows=indices, cols=indices)
+@given(key=st.integers(0, 2**64 - 1), rows=row_indices, cols=col_indices)
 def test_draws_are_functions_of_the_reference_bits(key: int, rows: list[int], cols: list[int]) -> None:
-    bits = reference_bits(key, rows, cols)
-    u = (bits >> np.uint64(40)).astype(np.float64) * 2.0**-24
-    np.testing.assert_array_equal(uniforms(np.uint64(key), rows, cols), u.astype(np.float32))
-    high = ((bits >> np.uint64(32)).astype(np.float64) + 0.5) * 2.0**-32
-    angle = 2 * np.pi * (bits & np.uint64(0xFFFFFFFF)).astype(np.float64) * 2.0**-32
-    expected = np.sqrt(-2 * np.log(high)) * np.cos(angle)
-    np.testing.assert_allclose(normals(np.uint64(key), rows, cols), expected, rtol=1e-5, atol=1e-6)
+    a, b = reference_words(key, rows, cols)
+    np.testing.assert_array_equal(uniforms(np.uint64(key), rows, cols), a * 2.0**-32)
+    high = (2 * (a >> np.uint32(9)).astype(np.float64) + 1) * 2.0**-24
+    angle = np.pi * b.astype(np.int32) * 2.0**-32
+    expected = np.sqrt(-2 * np.log(high)) * np.sin(angle)
+    np.testing.assert_allclose(normals(np.uint64(key), rows, cols), expected, rtol=2e-6)
 
 
 def test_golden_values() -> None:
     assert stream_key("programming", 0, 1, "conv1", 0, 2) == GOLDEN_KEY
-    words = reference_bits(GOLDEN_KEY, [0, 2**32 - 1], [0, 7])
+    words = reference_words(GOLDEN_KEY, [0, 2**64 - 1], [0, 7])
     assert words.tolist() == GOLDEN_WORDS
-    assert (uniforms(np.uint64(GOLDEN_KEY), [0, 2**32 - 1], [0, 7]) * 2**24).tolist() == [
-        [word >> 40 for word in row] for row in GOLDEN_WORDS
-    ]
+    assert (uniforms(np.uint64(GOLDEN_KEY), [0, 2**64 - 1], [0, 7]) * 2**32).tolist() == GOLDEN_WORDS[0]
+
+
+def test_golden_normals_to_the_last_bit() -> None:
+    """Bits of the float32 draws: they hold on every machine."""
+    draws = normals(np.uint64(GOLDEN_KEY), [0, 2**64 - 1], [0, 7])
+    assert draws.view(np.uint32).tolist() == GOLDEN_DRAWS
+
+
+def test_logarithm_and_exponential_in_single_precision() -> None:
+    x = np.float32(np.exp(np.linspace(-80, 80, 200_001)))
+    np.testing.assert_allclose(apply(log32, x), np.log(x.astype(np.float64)), rtol=3e-7, atol=1e-9)
+    x = np.linspace(-80, 80, 200_001, dtype=np.float32)
+    np.testing.assert_allclose(apply(exp32, x), np.exp(x.astype(np.float64)), rtol=3e-7)
+
+
+def apply(function: Any, x: np.ndarray) -> np.ndarray:
+    return np.array([function(value) for value in x])
 
 
 @settings(deadline=None)
@@ -116,10 +144,19 @@ def test_neighbours_are_uncorrelated(other: tuple[np.uint64, int, int]) -> None:
     assert abs(np.mean((a**2 - 1) * (b**2 - 1))) < 2 * Z / SIDE
 
 
-def test_every_bit_of_neighbouring_counters_is_fair() -> None:
-    """Flips of each of the 64 bits from one column to the next: binomial(n, 1/2)."""
-    words = reference_bits(7, np.arange(200), np.arange(501))
-    flips = words[:, 1:] ^ words[:, :-1]
-    counts = [int(np.sum(flips >> np.uint64(bit) & np.uint64(1))) for bit in range(64)]
-    bound = stats.norm.isf(FALSE_ALARM / 128) * np.sqrt(flips.size) / 2
-    assert np.max(np.abs(np.asarray(counts) - flips.size / 2)) < bound
+@pytest.mark.parametrize("axis", [1, 2])
+def test_every_bit_of_neighbouring_counters_is_fair(axis: int) -> None:
+    """Flips of each of the 64 bits from one column, one row to the next: binomial(n, 1/2)."""
+    words = reference_words(7, np.arange(501), np.arange(501))
+    flips = np.delete(words, 0, axis) ^ np.delete(words, -1, axis)
+    counts = [int(np.sum(half >> np.uint32(bit) & np.uint32(1))) for half in flips for bit in range(32)]
+    bound = stats.norm.isf(FALSE_ALARM / 128) * np.sqrt(flips[0].size) / 2
+    assert np.max(np.abs(np.asarray(counts) - flips[0].size / 2)) < bound
+
+
+def test_both_words_of_a_place_are_independent() -> None:
+    """Where bit i of a equals bit j of b: binomial(n, 1/2) for every pair of bits."""
+    a, b = reference_words(9, np.arange(300), np.arange(300)).reshape(2, -1)
+    bits_a, bits_b = (((x[:, None] >> np.arange(32, dtype=np.uint32)) & 1) * 2.0 - 1 for x in (a, b))
+    correlation = bits_a.T @ bits_b / np.sqrt(len(a))
+    assert np.abs(correlation).max() < stats.norm.isf(FALSE_ALARM / 2048)

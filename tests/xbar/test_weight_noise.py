@@ -8,7 +8,8 @@ from scipy import stats
 
 from xbar import Device, Encoding, ProgrammingNoise, XbarError
 from xbar.encoding import decode, decode_states, target_conductances
-from xbar.programming import noisy, program
+from xbar.noise import written as noisy
+from xbar.programming import program
 from xbar.weight_noise import noisy_weights
 
 FALSE_ALARM = 1e-6
@@ -32,7 +33,7 @@ def programmed(state: np.ndarray, encoding: Encoding, device: Device) -> np.ndar
     for plane in range(2):
         for slice_ in range(encoding.slices):
             names: dict[str, Any] = {"seed": 0, "chip": 0, "layer": "a", "plane": plane, "slice_": slice_}
-            g[plane, slice_] = program(g[plane, slice_], device, rows, cols, **names)
+            g[plane, slice_] = program(g[plane, slice_], device, rows, cols, **names).g
     return decode(g, encoding, device) * SCALE
 
 
