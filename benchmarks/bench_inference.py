@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from statistics import median
 from typing import Any
 
 import torch
-from threadpoolctl import threadpool_limits
+from timing import record
 
 from experiments.networks import build_network
-from mapping import analog_network, calibrate, map_network, program_network
-from xbar import Hardware, ProgrammingNoise, load_hardware
+from mapping import AnalogLayer, analog_network, calibrate, map_network, program_network
+from xbar import Drift, Hardware, LogClamp, LowFrequencyNoise, ProgrammingNoise, WhiteNoise, load_hardware
 
 IMAGES = 1000
 THREADS = (1, 2)
@@ -20,19 +17,32 @@ THREADS = (1, 2)
 
 def designs() -> dict[str, Hardware]:
     """Hardware by the name of its row."""
-    papers = load_hardware("admm-32x32").replace(device__programming=ProgrammingNoise("lognormal", 0.05))
-    large = papers.replace(crossbar__rows=128, crossbar__cols=128, adc__bits=8)
+    papers = load_hardware("admm-32x32")
+    noisy = papers.replace(
+        device__programming=ProgrammingNoise("lognormal", 0.05),
+        device__drift=Drift(20.0, LogClamp(0.05), LogClamp(0.01)),
+        device__low_frequency=LowFrequencyNoise("power", 0.01, 250e-9),
+        device__read_noise=WhiteNoise(0.02),
+        device__p_stuck_g_max=0.001,
+        device__p_stuck_g_min=0.001,
+    )
+    large = noisy.replace(crossbar__rows=128, crossbar__cols=128, adc__bits=8)
+    one = large.replace(dac__phase_bits=8)
+    quiet = papers.replace(crossbar__rows=128, crossbar__cols=128, adc__bits=8, dac__phase_bits=8)
     return {
-        "LeNet-5, 128 x 128 tiles, 8 one-bit phases, 8-bit ADC at each": large,
-        "LeNet-5, 32 x 32 tiles, 8 one-bit phases, 9-bit ADC at each": papers,
-        "LeNet-5, 128 x 128 tiles, one analog phase, 8-bit ADC": large.replace(dac__bits="ideal"),
-        "LeNet-5, 128 x 128 tiles, 8-bit inputs, ideal ADC": large.replace(adc__bits="ideal"),
+        "128 x 128 tiles, one phase of 8 bits, 8-bit ADC, all noise": one,
+        "128 x 128 tiles, one phase of 8 bits, 8-bit ADC, all noise, 2 ohm wires": one.replace(
+            crossbar__r_wl=2.0, crossbar__r_bl=2.0
+        ),
+        "128 x 128 tiles, one phase of 8 bits, 8-bit ADC, no noise": quiet,
+        "128 x 128 tiles, 8 one-bit phases, 8-bit ADC at each, all noise": large,
+        "32 x 32 tiles, 8 one-bit phases, 9-bit ADC at each, all noise": noisy,
     }
 
 
 @torch.no_grad()
 def rows(repeats: int = 5) -> list[dict[str, Any]]:
-    """One record a design and number of threads, as in `bench_mvm.rows`."""
+    """One record a design and number of threads; programming is not in the time."""
     torch.manual_seed(0)
     model = build_network("lenet5").eval()
     x = torch.rand(IMAGES, 1, 28, 28)
@@ -44,28 +54,18 @@ def rows(repeats: int = 5) -> list[dict[str, Any]]:
         for threads in THREADS:
             torch.set_num_threads(threads)
             for layer in network.modules():
-                if hasattr(layer, "threads"):
+                if isinstance(layer, AnalogLayer):
                     layer.threads = threads
-            network(x[:10])
-            with threadpool_limits(threads, "openmp"):
-                times = [(seconds(network, x), seconds(model, x)) for _ in range(repeats)]
-            taken, reference = (median(column) for column in zip(*times, strict=True))
             records.append(
-                {
-                    "name": f"{name}, {IMAGES} images",
-                    "ratio": taken / reference,
-                    "baseline": f"the network in plain torch, {threads} thread{'s' if threads > 1 else ''}",
-                    "baseline_seconds": reference,
-                    "seconds": taken,
-                    "threads": threads,
-                }
+                record(
+                    f"LeNet-5, {name}, {IMAGES} images",
+                    lambda network=network: network(x),
+                    "the network in plain torch",
+                    lambda: model(x),
+                    threads=threads,
+                    repeats=repeats,
+                    baseline_threads=threads,
+                )
             )
     torch.set_num_threads(before)
     return records
-
-
-def seconds(call: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> float:
-    """Wall time of one call [s]."""
-    start = time.perf_counter()
-    call(x)
-    return time.perf_counter() - start

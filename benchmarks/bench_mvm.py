@@ -1,101 +1,124 @@
-"""Time of the analog matrix-vector multiply, on cells with 5 % error, against plain numpy float32 products.
-
-Kernel and baseline alternate in one process and their medians are
-compared. The baseline has one thread whatever the kernel has: threads of the linear algebra library spin for
-a while after each product, and would take processors from a kernel that is timed next.
-"""
+"""Time of the analog matrix-vector multiply on programmed tiles, against plain numpy float32 products."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from statistics import median
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+import torch
+from timing import record, seconds
+from torch import nn
 
-from xbar.mvm import Block, Converter, mvm
+from mapping import calibrate, map_network, program_network
+from mapping.calibration import quantise_inputs
+from mapping.columns import blocks
+from xbar import Device, Hardware, ProgrammingNoise, WhiteNoise
+from xbar.converters import drive
+from xbar.hardware import Adc, Crossbar, Dac
+from xbar.mvm import mvm
 
-SIZE, TILE = 256, 128
-BATCHES = (256, 4096)
 THREADS = (1, 2)
-# name, input bits (None: one phase of voltages), ADC step, numpy products in the baseline
-CASES: tuple[tuple[str, int | None, float, int], ...] = (
-    ("8 one-bit phases, ADC at each", 8, 4.0, 8),
-    ("one phase, ADC", None, 4.0, 1),
-    ("8-bit integers, ideal ADC", 8, 0.0, 1),
+NOISY = Device(
+    "16 states, programming 5 %, read 2 %",
+    "benchmark",
+    1e-6,
+    16e-6,
+    16,
+    ProgrammingNoise("gaussian", 0.05),
+    read_noise=WhiteNoise(0.02),
+)
+QUIET = Device("16 states, no noise", "benchmark", 1e-6, 16e-6, 16)
+
+
+def hardware(device: Device, phase_bits: int, adc_bits: Any = 8) -> Hardware:
+    """128 x 128 tiles, pairs subtracted in analog, inputs of 8 bits."""
+    return Hardware(
+        "benchmark", device, crossbar=Crossbar(128, 128), dac=Dac(8, phase_bits=phase_bits), adc=Adc(adc_bits)
+    )
+
+
+def layer(design: Hardware, size: int, batch: int, mask: Any = None) -> tuple[Callable[[int], Any], Any, Any]:
+    """The multiply as a call with the number of threads, the weights (size, size), the inputs as float32."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(size, size, bias=False)).eval()
+    x = torch.rand(batch, size)
+    masks = {} if mask is None else {"0": mask}
+    mapped, _ = calibrate(map_network(model, design, x[:1], masks=masks), model, [(x, None)])
+    calibration = mapped.layers["0"].calibration
+    codes = quantise_inputs(x.numpy(), calibration, design.dac)
+    columns = blocks(program_network(mapped), "0")
+    driven = drive(design, calibration.signed)
+
+    def call(threads: int) -> Any:
+        return mvm(codes, columns, size, drive=driven, threads=threads)
+
+    return call, model[0].weight.detach().t().contiguous().numpy(), x.numpy()
+
+
+CASES: tuple[tuple[str, Device, int, Any], ...] = (
+    ("one phase, 8-bit ADC, programming and read noise", NOISY, 8, 8),
+    ("8 one-bit phases, 8-bit ADC at each, programming and read noise", NOISY, 1, 8),
+    ("8 one-bit phases, 8-bit ADC at each, no noise", QUIET, 1, 8),
+    ("8-bit inputs, ideal ADC, no noise", QUIET, 1, "ideal"),
 )
 
 
-def rows(repeats: int = 15) -> list[dict[str, Any]]:
-    """One record a case: its name, threads and seconds, the baseline's name and seconds, and their ratio."""
-    return [
-        record(case, batch, threads, repeats) for case in CASES for batch in BATCHES for threads in THREADS
-    ]
+def rows(repeats: int = 60) -> list[dict[str, Any]]:
+    """One record a case, batch and number of threads."""
+    records = []
+    for name, device, phase_bits, adc_bits in CASES:
+        design = hardware(device, phase_bits, adc_bits)
+        products = design.dac.phases if adc_bits != "ideal" else 1
+        for batch in (256, 4096):
+            call, weights, x = layer(design, 256, batch)
+            result = np.empty_like(x)
+
+            def baseline(x: Any = x, w: Any = weights, out: Any = result, n: int = products) -> None:
+                for _ in range(n):
+                    np.matmul(x, w, out=out)
+
+            for threads in THREADS:
+                records.append(
+                    record(
+                        f"{name}, 256 x 256 in tiles of 128, batch {batch}",
+                        lambda call=call, threads=threads: call(threads),
+                        f"{products} numpy float32 product{'s' if products > 1 else ''}",
+                        baseline,
+                        threads=threads,
+                        repeats=repeats,
+                    )
+                )
+    return records + removed_tiles(repeats)
 
 
-def record(
-    case: tuple[str, int | None, float, int], batch: int, threads: int, repeats: int
-) -> dict[str, Any]:
-    """Median seconds of one case and of its baseline, interleaved."""
-    name, _, _, products = case
-    kernel, weights, inputs = problem(case, batch, threads)
-    result = np.empty((batch, SIZE), np.float32)
-
-    def baseline() -> None:
-        for _ in range(products):
-            np.matmul(inputs, weights, out=result)
-
-    with threadpool_limits(1, "blas"):
-        times = [(seconds(kernel), seconds(baseline)) for _ in range(repeats)]
-    taken, reference = (median(column) for column in zip(*times, strict=True))
-    return {
-        "name": f"{name}, {SIZE} x {SIZE} in tiles of {TILE}, batch {batch}",
-        "ratio": taken / reference,
-        "baseline": f"{products} numpy float32 product{'s' if products > 1 else ''}, 1 thread",
-        "baseline_seconds": reference,
-        "seconds": taken,
-        "threads": threads,
-    }
-
-
-def problem(
-    case: tuple[str, int | None, float, int], batch: int, threads: int
-) -> tuple[Callable[[], Any], np.ndarray, np.ndarray]:
-    """The multiply as a call without arguments, the weights (SIZE, SIZE), the inputs as float32."""
-    _, bits, step, _ = case
-    rng = np.random.default_rng(0)
-    levels = rng.integers(-15, 16, (SIZE, SIZE))
-    weights = (levels * (1 + 0.05 * rng.standard_normal((SIZE, SIZE)))).astype(np.float32)
-    codes = rng.integers(0, 256, (batch, SIZE)).astype(np.uint8)
-    inputs = codes.astype(np.float32)
-    blocks = [
-        Block(
-            np.arange(first, first + TILE),
-            weights[first : first + TILE],
-            np.arange(SIZE),
-            np.ones(SIZE, np.float32),
+def removed_tiles(repeats: int) -> list[dict[str, Any]]:
+    """Layers of 1280 x 1280 (100 tiles) of which 50 and 90 tiles are removed, against the whole layer."""
+    design = hardware(NOISY, 1)
+    whole, _, _ = layer(design, 1280, 256)
+    order = np.random.default_rng(0).permutation(100)
+    records = []
+    for removed in (50, 90):
+        kept = np.isin(np.arange(100), order[removed:]).reshape(10, 10)
+        mask = torch.from_numpy(np.kron(kept, np.ones((128, 128), bool)))
+        call, _, _ = layer(design, 1280, 256, mask)
+        records.append(
+            record(
+                f"{removed} % of the tiles removed, 1280 x 1280, 8 one-bit phases, batch 256",
+                lambda call=call: call(1),
+                "the whole layer",
+                lambda: whole(1),
+                threads=1,
+                repeats=max(3, repeats // 6),
+            )
         )
-        for first in range(0, SIZE, TILE)
-    ]
-    converter = Converter(step, -128, 127)
-    given: np.ndarray = inputs if bits is None else codes
-
-    def kernel() -> None:
-        mvm(given, blocks, SIZE, bits=bits, signed=False, converter=converter, threads=threads)
-
-    return kernel, weights, inputs
+    return records
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    """Wall time of one call [s]."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def first_calls() -> Iterator[tuple[str, float]]:
-    """Seconds of each case's first call on one sample: compilation, or loading from numba's cache."""
-    for case in CASES:
-        yield case[0], seconds(problem(case, 1, 1)[0])
+def first_calls() -> list[tuple[str, float]]:
+    """Seconds of each case's first multiply: compilation, or loading from numba's cache."""
+    calls = []
+    for name, device, phase_bits, adc_bits in CASES:
+        call, _, _ = layer(hardware(device, phase_bits, adc_bits), 256, 1)
+        calls.append((name, seconds(lambda call=call: call(1))))
+    return calls

@@ -147,6 +147,7 @@ def solve_linear(
     floor: float,
     tolerance: float,
     max_iterations: int,
+    space: Array,
     u: Array,
     w: Array,
     cell: Array,
@@ -163,6 +164,8 @@ def solve_linear(
         Current source in each cell [A], shape (m, n).
     floor
         Stop at this r . T_b^-1 r [W], or, where negative, at tolerance^2 of its first value.
+    space
+        Room for intermediate arrays, shape (5, m, n).
     w, cell
         In: bit-line voltages [V] to start from and the cell currents [A] that give rise to them (both 0
         do); out: the solution, shape (m, n). `u` is output only.
@@ -173,8 +176,9 @@ def solve_linear(
     """
     m, n = g.shape
     word, bit = factors
-    p, s, q, z = np.zeros((m, n)), np.zeros((m, n)), np.empty((m, n)), np.empty((m, n))
-    rest = np.empty((m, n))
+    p, s, q, z, rest = space[0], space[1], space[2], space[3], space[4]
+    p[:] = 0
+    s[:] = 0
     c = np.zeros((n, LANES))
     word_voltages(g, word, ohms, v, w, source, u, c)
     for i in range(m):
@@ -223,12 +227,12 @@ def solve_batch(
 ) -> None:
     """Ohmic cells: voltages (M, m, n), output currents (M, n), iterations and relative residual (M,)."""
     m, n = g.shape
-    none, cell = np.zeros((m, n)), np.empty((m, n))
+    none, cell, space = np.zeros((m, n)), np.empty((m, n)), np.empty((5, m, n))
     for k in range(len(v)):
         cell[:] = 0
         w[k] = 0
         iterations[k], left, start = solve_linear(
-            g, factors, ohms, v[k], none, -1.0, tolerance, max_iterations, u[k], w[k], cell
+            g, factors, ohms, v[k], none, -1.0, tolerance, max_iterations, space, u[k], w[k], cell
         )
         residual[k] = np.sqrt(left / start) if start > 0 else 0.0
         currents[k] = 0

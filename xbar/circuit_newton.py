@@ -47,13 +47,15 @@ class Newton:
         v_max = largest_cell_voltage(v)
         current, slope = self.law(state[0], v_max)
         error, floor, iterations, steps = math.inf, -1.0, 0, 0
-        limits = self.tolerance, self.max_iterations
+        limits, space = (self.tolerance, self.max_iterations), np.empty((5, *self.g.shape))
         while error > self.tolerance and steps < self.max_steps:
             steps += 1
             full = state.copy()
             source = current - slope * (state[0] - state[1])
             factors = factor(slope, self.ohms)
-            count, left, start = solve_linear(slope, factors, self.ohms, v, source, floor, *limits, *full)
+            count, left, start = solve_linear(
+                slope, factors, self.ohms, v, source, floor, *limits, space, *full
+            )
             iterations += count
             floor = self.tolerance**2 * start if floor < 0 else floor
             unsolved = math.sqrt(left / floor) * self.tolerance if left > floor else 0.0
@@ -69,8 +71,8 @@ class Newton:
         new = full
         for halving in range(1, HALVINGS):
             current, slope = self.law(new[0] - new[1], v_max)
-            scale = float(np.linalg.norm(new[2]))
-            mismatch = float(np.linalg.norm(new[2] - current)) / scale if scale > 0 else 0.0
+            scale = _norm(new[2])
+            mismatch = _norm(new[2] - current) / scale if scale > 0 else 0.0
             if mismatch < max(error, self.tolerance):
                 break
             new = old + 0.5**halving * (full - old)
@@ -80,6 +82,11 @@ class Newton:
 def largest_cell_voltage(v: Array) -> float:
     """Bound of |u - w| [V] for one input vector: no node lies outside the range of the sources and ground."""
     return float(v.max(initial=0) - v.min(initial=0))
+
+
+def _norm(values: Array) -> float:
+    """Root of the sum of squares, without the linear algebra library and its threads."""
+    return math.sqrt(np.square(values).sum())
 
 
 __all__ = ["Newton", "largest_cell_voltage"]

@@ -6,6 +6,7 @@ Voltages are in units of `v_read`, currents in units of `v_read` times `device.u
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,11 @@ class Drive:
     def phases(self) -> int:
         """Applications of the array for one input vector."""
         return len(self.weights)
+
+    @cached_property
+    def power_is_square(self) -> bool:
+        """Whether `power` is that of `volts`, as it is before phases are merged."""
+        return np.array_equal(self.power, self.volts * self.volts)
 
     @property
     def code_range(self) -> tuple[int, int]:
@@ -131,7 +137,7 @@ def drive(hardware: Hardware, signed: bool) -> Drive:
         width,
         weights.astype(np.float32),
         np.ascontiguousarray(volts, np.float32),
-        np.ascontiguousarray(volts**2, np.float32),
+        np.square(volts.astype(np.float32)),
     )
     return made.merged() if hardware.adc.bits == "ideal" or hardware.adc.after == "accumulation" else made
 

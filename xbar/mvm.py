@@ -75,7 +75,7 @@ class Block:
     Parameters
     ----------
     rows
-        GEMM rows k that drive the columns, int64, shape (R,).
+        GEMM rows k that drive the columns, ascending, int64, shape (R,).
     weights
         Column conductances (g+ - g-)/unit, or g/unit of one plane, float32 or float64, shape (R, C),
         C-contiguous.
@@ -111,6 +111,8 @@ class Block:
         rows, cols = len(self.rows), len(self.out)
         dtype = np.float64 if self.weights.dtype == np.float64 else np.float32
         check_array("block.rows", self.rows, np.int64, (rows,))
+        if (np.diff(self.rows) <= 0).any():
+            raise XbarError("block.rows: must ascend")
         check_array("block.weights", self.weights, dtype, (rows, cols))
         check_array("block.out", self.out, np.int64, (cols,))
         check_array("block.coefficient", self.coefficient, np.float32, (cols,))
@@ -168,7 +170,9 @@ def mvm(
     chunks = -(-len(codes) // vectors)
     workers = max(1, min(threads or os.cpu_count() or 1, chunks))
     bounds = [len(codes) if w == workers else chunks * w // workers * vectors for w in range(workers + 1)]
-    phases = _Phases(drive.weights, drive.volts, drive.power, drive.bits, drive.digit_bits)
+    phases = _Phases(
+        drive.weights, drive.volts, drive.power, drive.power_is_square, drive.bits, drive.digit_bits
+    )
 
     def work(worker: int) -> None:
         start, stop = bounds[worker], bounds[worker + 1]
@@ -187,6 +191,7 @@ class _Phases(NamedTuple):
     weights: NDArray[np.float32]
     volts: NDArray[np.float32]
     power: NDArray[np.float32]
+    power_is_square: bool
     bits: int
     digit_bits: int
 
@@ -271,14 +276,23 @@ def _spread(
 ) -> None:
     """Volts and power of digit p of ``codes[m, rows]`` in row m P + p; no power where `squares` is empty."""
     line = np.empty(len(rows), np.int32)
+    run = len(rows) and rows[-1] - rows[0] == len(rows) - 1  # rows ascend: a run is read as one, vectorised
     pattern, mask = np.int32((1 << phases.bits) - 1), np.int32((1 << phases.digit_bits) - 1)
     for m in range(len(codes)):
-        for r in range(len(rows)):
-            line[r] = np.int32(codes[m, rows[r]]) & pattern
+        if run:
+            code = codes[m, rows[0] : rows[0] + len(rows)]
+            for r in range(len(rows)):
+                line[r] = np.int32(code[r]) & pattern
+        else:
+            for r in range(len(rows)):
+                line[r] = np.int32(codes[m, rows[r]]) & pattern
         for p in range(len(phases.weights)):
             shift, at = np.int32(p * phases.digit_bits), m * len(phases.weights) + p
             _look_up(line, shift, mask, phases.volts[p], volts[at])
-            if len(squares):
+            if len(squares) and phases.power_is_square:
+                for r in range(len(rows)):
+                    squares[at, r] = volts[at, r] * volts[at, r]
+            elif len(squares):
                 _look_up(line, shift, mask, phases.power[p], squares[at])
 
 

@@ -334,8 +334,7 @@ def _join(stack: _Stack, end: int, a: _Block, b: _Block, axis: int) -> _Block:
     np.matmul(matrix @ y, left, out=factor[:, :, :split])
     np.matmul(matrix, right, out=factor[:, :, split:])
     upper = _rows(stack, end, left, factor, plan.a)
-    factor = np.matmul(x @ matrix, right, out=stack.take(end, *right.shape))
-    lower = _rows(stack, end, right, factor, plan.b)
+    lower = _rows(stack, end, right, x @ factor[:, :, split:], plan.b)
     _assemble(a.data, a.first, a.step, b.data, b.first, b.step, upper, lower, plan.a, plan.b, out)
     stack.used[end] = used
     return _Block(out, 0, 1, n, plan.size, plan.start)
@@ -384,7 +383,7 @@ def _starts(size: Quad) -> Quad:
 
 def _joint(stack: _Stack, end: int, block: _Block, port: int, table: Table) -> tuple[Floats, Floats]:
     """S[j, .] and S[j, j] of the ports j that are joined: shapes (n, joined, others), (n, joined, joined)."""
-    joined, others = block.size[port], int(table[:, 3].sum())
+    joined, others = block.size[port], sum(table[:, 3].tolist())
     rows = stack.take(end, block.n, joined, others)
     square = stack.take(end, block.n, joined, joined)
     _gather(block.data, block.first, block.step, block.start[port], table, rows, square)

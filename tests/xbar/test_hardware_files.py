@@ -18,6 +18,7 @@ from xbar import XbarError
 from xbar.device import Device, ProgrammingNoise
 from xbar.files import build, load_device, load_hardware, preset_names, read_toml, to_dict
 from xbar.hardware import Hardware
+from xbar.iv import IV
 
 IDEAL = load_hardware("ideal")
 
@@ -223,6 +224,12 @@ def test_unknown_presets_and_files_are_refused(tmp_path: Path) -> None:
         load_hardware(str(tmp_path / "absent.toml"))
     with pytest.raises(XbarError, match="cannot be read"):
         read_toml(tmp_path)
+
+
+def test_cells_that_are_not_ohmic_are_refused_behind_wires() -> None:
+    curved = IDEAL.replace(device__iv=IV("sinh", alpha=2.0))
+    with pytest.raises(XbarError, match=r"device\.iv\.kind = 'sinh' with wires .*xbar\.solve takes both"):
+        curved.replace(crossbar__r_bl=1.0)
 
 
 def test_replace_changes_one_value_and_checks_it() -> None:

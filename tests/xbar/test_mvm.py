@@ -270,6 +270,7 @@ def test_mistakes_are_refused(change: dict[str, Any], message: str) -> None:
     ("fields", "message"),
     [
         ({"rows": np.arange(3.0)}, "block.rows: float64"),
+        ({"rows": np.array([0, 2, 1])}, "block.rows: must ascend"),
         ({"weights": np.ones((3, 2), np.int64)}, "block.weights: int64"),
         ({"weights": np.ones((2, 3), np.float32).T}, "must be C-contiguous float32"),
         ({"coefficient": np.ones(3, np.float32)}, r"block.coefficient: .*shape \(2,\)"),

@@ -1,0 +1,49 @@
+"""What the benchmarks share: interleaved timing of a case and its baseline, and the record of both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Wall time of one call [s]."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def record(
+    name: str,
+    call: Callable[[], Any],
+    baseline_name: str,
+    baseline: Callable[[], Any],
+    *,
+    threads: int,
+    repeats: int,
+    baseline_threads: int = 1,
+) -> dict[str, Any]:
+    """Least seconds of a case and of its baseline, alternating in one process, and their ratio.
+
+    The machine is shared: of repeats, the least is what the work takes. Threads of the linear algebra library
+    spin for a while after each product and would take processors from a kernel that is timed next, so that
+    the baseline has one unless it is said otherwise.
+    """
+    call()
+    times = []
+    for _ in range(repeats):
+        taken = seconds(call)
+        with threadpool_limits(baseline_threads):
+            times.append((taken, seconds(baseline)))
+    taken, reference = (min(column) for column in zip(*times, strict=True))
+    return {
+        "name": name,
+        "ratio": taken / reference,
+        "baseline": f"{baseline_name}, {baseline_threads} thread{'s' if baseline_threads > 1 else ''}",
+        "baseline_seconds": reference,
+        "seconds": taken,
+        "threads": threads,
+    }
