@@ -13,12 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from bench_mvm import seconds
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import splu
+from timing import record
 
 from xbar.circuit import solve
+from xbar.transfer import transfer_matrix
 
 SIZE, OHMS = 128, 2.0
 # smallest and largest conductance [S], input vectors, threads
@@ -31,38 +32,43 @@ CASES = (
 )
 
 
-def rows(repeats: int = 7) -> list[dict[str, Any]]:
-    """One record a case: its name, threads and seconds, the baseline's name and seconds, and their ratio."""
-    return [record(*case, repeats) for case in CASES]
+def rows(repeats: int = 5) -> list[dict[str, Any]]:
+    """One record a case; 64 vectors also by the transfer matrix, which gives outputs alone."""
+    records = [case(*values, False, repeats) for values in CASES]
+    return records + [case(low, high, 64, 1, True, repeats) for low, high in ((1e-6, 1e-4), (1e-5, 1e-3))]
 
 
-def record(low: float, high: float, vectors: int, threads: int, repeats: int) -> dict[str, Any]:
+def case(
+    low: float, high: float, vectors: int, threads: int, outputs_only: bool, repeats: int
+) -> dict[str, Any]:
     """Least seconds of one case and of its baseline, interleaved."""
     rng = np.random.default_rng(0)
     g, v = rng.uniform(low, high, (SIZE, SIZE)), rng.uniform(0, 0.2, (vectors, SIZE))
-    name, baseline = reference(g, v)
+    name, baseline = reference(g, v, not outputs_only)
 
     def solver() -> NDArray[np.float64]:
+        if outputs_only:
+            product: NDArray[np.float64] = v @ transfer_matrix(g, OHMS, OHMS)
+            return product
         return solve(g, v, r_wl=OHMS, r_bl=OHMS, threads=threads).currents
 
     expected = baseline()
     if not np.abs(solver() - expected).max() <= 1e-9 * np.abs(expected).max():
         raise RuntimeError(f"solver and {name} disagree")
-    times = [(seconds(solver), seconds(baseline)) for _ in range(repeats)]
-    taken, other = (min(column) for column in zip(*times, strict=True))
-    return {
-        "name": f"wires, {vectors} vector{'s' if vectors > 1 else ''} on {SIZE} x {SIZE} used once, "
+    what = "outputs by transfer matrix" if outputs_only else "outputs and node voltages"
+    return record(
+        f"wires, {vectors} vector{'s' if vectors > 1 else ''} on {SIZE} x {SIZE} used once, {what}, "
         f"{low * 1e6:g}-{high * 1e6:g} uS, {OHMS:g} ohm",
-        "ratio": taken / other,
-        "baseline": f"{name}, 1 thread",
-        "baseline_seconds": other,
-        "seconds": taken,
-        "threads": threads,
-    }
+        solver,
+        name,
+        baseline,
+        threads=threads,
+        repeats=repeats,
+    )
 
 
 def reference(
-    g: NDArray[np.float64], v: NDArray[np.float64]
+    g: NDArray[np.float64], v: NDArray[np.float64], voltages: bool
 ) -> tuple[str, Callable[[], NDArray[np.float64]]]:
     """The baseline's name, and a call that returns its output currents (M, n)."""
     try:
@@ -73,7 +79,7 @@ def reference(
 
     def compute() -> NDArray[np.float64]:
         solution = badcrossbar.compute(
-            v.T, 1 / g, r_i_word_line=OHMS, r_i_bit_line=OHMS, node_voltages=True, all_currents=False
+            v.T, 1 / g, r_i_word_line=OHMS, r_i_bit_line=OHMS, node_voltages=voltages, all_currents=False
         )
         output: NDArray[np.float64] = solution.currents.output
         return output
@@ -104,12 +110,3 @@ def _splu(g: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]
     nodes = splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(right)
     currents: NDArray[np.float64] = nodes[w[-1]].T / OHMS
     return currents
-
-
-if __name__ == "__main__":
-    for row in rows():
-        print(
-            f"{1 / row['ratio']:6.1f} x  {row['seconds'] * 1e3:8.2f} ms, baseline "
-            f"{row['baseline_seconds'] * 1e3:7.1f} ms, {row['threads']} threads  {row['name']}, "
-            f"against {row['baseline']}"
-        )

@@ -1,72 +1,74 @@
 """Time of the transfer matrix of a tile with wire resistance, against scipy's sparse direct solver.
 
-The baseline solves the nodal equations for a unit voltage at each word line, with scipy's SuperLU as fast as
-we could make it: the nodes in nested dissection of the grid, symmetric mode, the right-hand sides by eights.
-(SuperLU's own orders take half as long again, all right-hand sides at once as much.) Kernel and baseline
-alternate in one process and their medians are compared.
+The baselines solve the nodal equations for a unit voltage at each word line by SuperLU in symmetric mode: in
+the best of its own orders (MMD_AT_PLUS_A), and as fast as we could make it, with the nodes in a nested
+dissection of the grid that is made beforehand, outside the time. Right-hand sides go by eights, which takes
+half as long as all 128 at once.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from statistics import median
 from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix, csc_matrix
 from scipy.sparse.linalg import splu
-from threadpoolctl import threadpool_limits
+from timing import record, seconds
 
 from xbar.transfer import transfer_matrices
 
 SIZE, SEGMENT = 128, 2.0
-# name, tiles, threads
-CASES: tuple[tuple[str, int, int], ...] = (
-    (f"transfer matrix, {SIZE} x {SIZE} with wires", 1, 1),
-    (f"transfer matrices, 32 tiles of {SIZE} x {SIZE} with wires", 32, 1),
-    (f"transfer matrices, 32 tiles of {SIZE} x {SIZE} with wires", 32, 2),
-)
+MANY = 32
 
 
 def rows(repeats: int = 7) -> list[dict[str, Any]]:
-    """One record a case: its name, threads and seconds, the baseline's name and seconds, and their ratio."""
-    return [record(case, repeats) for case in CASES]
-
-
-def record(case: tuple[str, int, int], repeats: int) -> dict[str, Any]:
-    """Median seconds of a tile and of its baseline, interleaved."""
-    name, tiles, threads = case
-    kernel, baseline = problem(tiles, threads)
-    kernel()
-    with threadpool_limits(1, "blas"):
-        times = [(seconds(kernel) / tiles, seconds(baseline)) for _ in range(repeats)]
-    taken, reference = (median(column) for column in zip(*times, strict=True))
-    return {
-        "name": f"{name}, a tile" if tiles > 1 else name,
-        "ratio": taken / reference,
-        "baseline": f"scipy splu, nested dissection, {SIZE} right-hand sides by eights, 1 thread",
-        "baseline_seconds": reference,
-        "seconds": taken,
-        "threads": threads,
+    """One tile against both baselines, and many tiles on one and two threads against one tile on one."""
+    cells = np.random.default_rng(0).uniform(1e-6, 1e-4, (MANY, SIZE, SIZE))
+    name = f"{SIZE} x {SIZE} with wires, float64"
+    order = dissection(SIZE, SIZE)
+    natural = np.arange(2 * SIZE * SIZE)
+    baselines = {
+        "MMD_AT_PLUS_A": lambda: superlu(cells[0], SEGMENT, natural, "MMD_AT_PLUS_A"),
+        "nested dissection": lambda: superlu(cells[0], SEGMENT, order, "NATURAL"),
     }
 
+    def one() -> None:
+        transfer_matrices(cells[:1], SEGMENT, SEGMENT, threads=1)
 
-def problem(tiles: int, threads: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """The transfer matrices of some tiles, and SuperLU's for one of them, as calls without arguments."""
-    cells = np.random.default_rng(0).uniform(1e-6, 1e-4, (tiles, SIZE, SIZE))
-    order = dissection(SIZE, SIZE)
+    records = [
+        record(
+            f"transfer matrix of a tile, {name}",
+            one,
+            f"scipy splu, {which}, {SIZE} right-hand sides by eights",
+            baseline,
+            threads=1,
+            repeats=repeats,
+        )
+        for which, baseline in baselines.items()
+    ]
+    for threads in (1, 2):
+        records.append(
+            record(
+                f"transfer matrices of {MANY} tiles, {name}",
+                lambda threads=threads: transfer_matrices(cells, SEGMENT, SEGMENT, threads=threads),
+                "one tile",
+                one,
+                threads=threads,
+                repeats=repeats,
+            )
+        )
+    return records
 
-    def kernel() -> None:
-        transfer_matrices(cells, SEGMENT, SEGMENT, threads=threads)
 
-    def baseline() -> None:
-        superlu(cells[0], SEGMENT, order)
+def first_calls() -> list[tuple[str, float]]:
+    """Seconds of the first call, on one tile: compilation, or loading from numba's cache."""
+    g = np.full((1, SIZE, SIZE), 1e-5)
+    return [
+        ("transfer matrix", seconds(lambda: transfer_matrices(g, SEGMENT, SEGMENT, threads=1))),
+    ]
 
-    return kernel, baseline
 
-
-def superlu(g: np.ndarray, segment: float, order: np.ndarray) -> np.ndarray:
+def superlu(g: np.ndarray, segment: float, order: np.ndarray, permutation: str) -> np.ndarray:
     """Transfer matrix, shape (m, n) [S], of a tile with `segment` ohm a segment of both kinds of line."""
     m, n = g.shape
     place = np.empty(2 * m * n, int)
@@ -76,7 +78,7 @@ def superlu(g: np.ndarray, segment: float, order: np.ndarray) -> np.ndarray:
     right[u[:, 0], np.arange(m)] = 1 / segment
     factor = splu(
         nodal(g, segment, u, w),
-        permc_spec="NATURAL",
+        permc_spec=permutation,
         diag_pivot_thresh=0,
         panel_size=1,
         options={"SymmetricMode": True},
@@ -122,15 +124,3 @@ def dissection(m: int, n: int) -> np.ndarray:
         return [*ordered(nodes[before]), *ordered(nodes[line > middle]), nodes[separator]]
 
     return np.concatenate(ordered(np.arange(2 * m * n)))
-
-
-def seconds(call: Callable[[], Any]) -> float:
-    """Wall time of one call [s]."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def first_calls() -> Iterator[tuple[str, float]]:
-    """Seconds of the first call, on one tile: compilation, or loading from numba's cache."""
-    yield CASES[0][0], seconds(problem(1, 1)[0])

@@ -1,27 +1,43 @@
-"""Run all benchmarks (`make bench`): print the table and write benchmarks/results.json."""
+"""Run all benchmarks (`make bench`): print the table and write benchmarks/results.json.
+
+Names on the command line choose some: ``python benchmarks/run.py mvm wires`` prints these alone.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import bench_inference
-import bench_mvm
+NAMES = ("mvm", "inference", "wires", "circuit", "programming", "start")
 
 
-def main() -> None:
+def main(chosen: Sequence[str]) -> int:
     """First calls apart, then one line a case: time, its baseline in the same run, and the ratio."""
-    for name, taken in bench_mvm.first_calls():
-        print(f"first call, compiling or from numba's cache: {taken:6.3f} s  {name}")
-    rows = bench_mvm.rows() + bench_inference.rows()
+    unknown = [name for name in chosen if name not in NAMES]
+    if unknown:
+        print(f"{unknown[0]}: no such benchmark; allowed: {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    modules = [importlib.import_module(f"bench_{name}") for name in chosen or NAMES]
+    for module in modules:
+        for name, taken in getattr(module, "first_calls", list)():
+            print(f"first call, compiling or from numba's cache: {taken:6.3f} s  {name}")
     print(f"\n{'ratio':>7} {'threads':>7} {'ms':>9} {'baseline ms':>12}  case, against baseline")
-    for row in rows:
-        print(
-            f"{row['ratio']:7.2f} {row['threads']:7d} {row['seconds'] * 1e3:9.2f} "
-            f"{row['baseline_seconds'] * 1e3:12.2f}  {row['name']}, against {row['baseline']}"
-        )
-    Path(__file__).with_name("results.json").write_text(json.dumps(rows, indent=1) + "\n")
+    rows = []
+    for module in modules:
+        for row in module.rows():
+            rows.append(row)
+            print(
+                f"{row['ratio']:7.3f} {row['threads']:7d} {row['seconds'] * 1e3:9.2f} "
+                f"{row['baseline_seconds'] * 1e3:12.2f}  {row['name']}, against {row['baseline']}",
+                flush=True,
+            )
+    if not chosen:
+        Path(__file__).with_name("results.json").write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

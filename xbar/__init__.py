@@ -1,5 +1,7 @@
 """The crossbar itself: hardware, devices, encodings, noise, and the analog matrix-vector multiply."""
 
+from typing import TYPE_CHECKING, Any
+
 from xbar.device import (
     Device,
     Drift,
@@ -16,6 +18,10 @@ from xbar.files import load_device, load_hardware
 from xbar.hardware import Adc, Crossbar, Dac, Encoding, Hardware, Periphery
 from xbar.iv import IV
 
+if TYPE_CHECKING:
+    from xbar.circuit import Solution, solve
+    from xbar.transfer import transfer_matrix
+
 __all__ = [
     "IV",
     "Adc",
@@ -31,9 +37,27 @@ __all__ = [
     "PolynomialAt",
     "ProgrammingNoise",
     "Relaxation",
+    "Solution",
     "Verify",
     "WhiteNoise",
     "XbarError",
     "load_device",
     "load_hardware",
+    "solve",
+    "transfer_matrix",
 ]
+
+_LAZY = {
+    "Solution": "xbar.circuit",
+    "solve": "xbar.circuit",
+    "transfer_matrix": "xbar.transfer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What needs numba is imported when it is asked for."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'xbar' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)

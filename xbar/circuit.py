@@ -15,9 +15,7 @@ solved. Cells that are not ohmic: Newton's method, each step one such system.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +25,7 @@ from xbar.circuit_kernels import factor, solve_batch
 from xbar.circuit_newton import Newton, largest_cell_voltage
 from xbar.errors import XbarError
 from xbar.iv import IV, check_increasing, current_per_siemens
+from xbar.threads import run_workers, worker_count
 from xbar.validation import check_range
 
 Array = NDArray[np.float64]
@@ -293,17 +292,15 @@ def _spread(work: Callable[[slice], None], count: int, threads: int | None) -> N
     XbarError
         For threads below 1.
     """
-    if threads is not None and threads < 1:
-        raise XbarError(f"threads = {threads}: must be at least 1, or None for one a processor")
-    workers = min(threads or os.cpu_count() or 1, count)
-    size = max(1, count // (4 * max(workers, 1)))
+    workers = worker_count(threads, count)
+    size = max(1, count // (4 * workers))
     parts = [slice(first, min(first + size, count)) for first in range(0, count, size)]
-    if workers <= 1:
-        for part in parts:
+
+    def some(worker: int) -> None:
+        for part in parts[worker::workers]:
             work(part)
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(work, parts))
+
+    run_workers(some, workers)
 
 
 def _status(residual: Array, tolerance: float, iv: IV) -> str:

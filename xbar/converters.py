@@ -69,6 +69,12 @@ class Drive:
         return len(self.weights)
 
     @cached_property
+    def linear(self) -> bool:
+        """Whether `volts` is a phase's digit times its volt of digit 1, as it is for perfect drivers."""
+        digits = np.arange(self.volts.shape[1], dtype=np.float32)
+        return self.bits > 0 and np.array_equal(self.volts, digits * self.volts[:, 1:2])
+
+    @cached_property
     def power_is_square(self) -> bool:
         """Whether `power` is that of `volts`, as it is before phases are merged."""
         return np.array_equal(self.power, self.volts * self.volts)
@@ -130,15 +136,12 @@ def drive(hardware: Hardware, signed: bool) -> Drive:
     elif signed:
         top = table[-1]
         table[-1] = np.where(top >= 1 << (top_bits - 1), top - (1 << top_bits), top)
-    volts = currents(drive_voltages(table, steps, hardware), hardware)
-    made = Drive(
-        bits,
-        signed,
-        width,
-        weights.astype(np.float32),
-        np.ascontiguousarray(volts, np.float32),
-        np.square(volts.astype(np.float32)),
-    )
+    perfect = dac.gain_error == 0 and dac.offset == 0 and not dac.inl and hardware.device.iv.kind == "ohmic"
+    if perfect:
+        volts = table.astype(np.float32) * np.float32(1 / steps)
+    else:
+        volts = currents(drive_voltages(table, steps, hardware), hardware).astype(np.float32)
+    made = Drive(bits, signed, width, weights.astype(np.float32), volts, volts * volts)
     return made.merged() if hardware.adc.bits == "ideal" or hardware.adc.after == "accumulation" else made
 
 

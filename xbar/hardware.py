@@ -330,8 +330,8 @@ class Hardware:
         check_encoding(self.encoding, self.device)
         if self.crossbar.wired and self.device.iv.kind != "ohmic":
             raise XbarError(
-                f"device.iv.kind = {self.device.iv.kind!r} with wires (crossbar.r_wl, r_bl, r_driver, r_sense): "
-                "a network takes ohmic cells behind wires only; xbar.solve takes both for one array"
+                f"device.iv.kind = {self.device.iv.kind!r} with wires (crossbar.r_wl, r_bl, r_driver, "
+                "r_sense): a network takes ohmic cells behind wires only; xbar.solve takes both for one array"
             )
         if self.dac.bits == "ideal" and self.adc.after == "accumulation":
             raise XbarError(

@@ -1,7 +1,8 @@
 """Current-voltage law of a cell, separable: I = g f(V), one f for all cells of an array.
 
-Forms: ohmic f(V) = V; f(V) = sinh(alpha V) / alpha (as in Chen & Yu, IEEE TED 62(12) 2015, and fits of
-hopping transport); f(V) = V + c2 V^2 + c3 V^3. Positive V goes from the word line to the bit line.
+Forms: ohmic f(V) = V; f(V) = sinh(alpha V) / alpha, the voltage dependence of the Stanford/ASU model (Panda
+et al., Nanoscale Res. Lett. 13:8, 2018, doi 10.1186/s11671-017-2419-8, table 3, with alpha = 1 / V_0);
+f(V) = V + c2 V^2 + c3 V^3. Positive V goes from the word line to the bit line.
 """
 
 from __future__ import annotations

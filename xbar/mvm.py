@@ -20,21 +20,20 @@ a vector's result does not depend on its neighbours, the batch size or the numbe
 
 from __future__ import annotations
 
-import functools
-import os
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from xbar.converters import Converter, Drive
 from xbar.errors import XbarError
-from xbar.rng import normal_row, normals, row_key
+from xbar.rng import add_noise_row, polar_draws, row_key
+from xbar.threads import run_workers, worker_count
 from xbar.validation import check_array
 
 CHUNK_ROWS = 256
@@ -63,9 +62,31 @@ class ReadNoise:
     places: NDArray[np.uint32]
 
     def draws(self, first: int, vectors: int, phases: int) -> NDArray[np.float32]:
-        """The draws xi of vectors first ... first + vectors - 1, shape (vectors, phases, C)."""
+        """Squared radius and sine of the draws xi of vectors first ... first + vectors - 1, shape
+        (2, vectors, phases, C); xi is the sine times the root of the first."""
         rows = np.arange(first * phases, (first + vectors) * phases)
-        return normals(self.key, rows, self.places).reshape(vectors, phases, len(self.places))
+        return polar_draws(self.key, rows, self.places).reshape(2, vectors, phases, len(self.places))
+
+
+class _Columns(NamedTuple):
+    """A block as the kernel takes it: empty arrays where it has no such part."""
+
+    rows: NDArray[np.int64]
+    weights: NDArray[Any]
+    out: NDArray[np.int64]
+    coefficient: NDArray[np.float32]
+    reference: NDArray[np.int64]
+    subtract_before: bool
+    variance: NDArray[Any]
+    floor: NDArray[np.float32]
+    key: np.uint64
+    places: NDArray[np.uint32]
+    step: NDArray[np.float32]
+    codes_a_unit: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    inl: NDArray[np.float32]
+    low: np.float32
+    high: np.float32
 
 
 @dataclass(frozen=True)
@@ -128,6 +149,29 @@ class Block:
             check_array("block.noise.floor", self.noise.floor, np.float32, (cols,))
             check_array("block.noise.places", self.noise.places, np.uint32, (cols,))
 
+    @cached_property
+    def columns(self) -> _Columns:
+        """The block as the kernel takes it."""
+        noise, adc, none = self.noise, self.converter, np.empty(0, np.float32)
+        return _Columns(
+            self.rows,
+            self.weights,
+            self.out,
+            self.coefficient,
+            np.empty(0, np.int64) if self.reference is None else self.reference,
+            self.subtract_before,
+            noise.variance if noise else np.empty((0, len(self.out)), self.weights.dtype),
+            noise.floor if noise else none,
+            np.uint64(noise.key if noise else 0),
+            noise.places if noise else np.empty(0, np.uint32),
+            adc.step if adc else none,
+            adc.gain / adc.step if adc else none,
+            adc.offset if adc else none,
+            adc.inl if adc else none,
+            np.float32(adc.low if adc else 0),
+            np.float32(adc.high if adc else 0),
+        )
+
 
 def mvm(
     codes: NDArray[Any],
@@ -162,105 +206,87 @@ def mvm(
     """
     _check_inputs(codes, drive)
     _check_blocks(blocks, codes.shape[1], n_out)
-    if threads is not None and threads < 1:
-        raise XbarError(f"threads = {threads}: must be at least 1, or None for one a processor")
-    kernels = [_columns(block) for block in blocks if len(block.out)]
+    kernels = [block.columns for block in blocks if len(block.out)]
     out = np.zeros((len(codes), n_out), blocks[0].weights.dtype if blocks else np.float32)
     vectors = max(1, CHUNK_ROWS // drive.phases)
     chunks = -(-len(codes) // vectors)
-    workers = max(1, min(threads or os.cpu_count() or 1, chunks))
+    workers = worker_count(threads, chunks)
     bounds = [len(codes) if w == workers else chunks * w // workers * vectors for w in range(workers + 1)]
     phases = _Phases(
-        drive.weights, drive.volts, drive.power, drive.power_is_square, drive.bits, drive.digit_bits
+        drive.weights,
+        drive.volts,
+        drive.power,
+        drive.linear,
+        drive.power_is_square,
+        drive.bits,
+        drive.digit_bits,
     )
+
+    size = 2 * CHUNK_ROWS * max((len(block.rows) + len(block.out) for block in kernels), default=0)
 
     def work(worker: int) -> None:
         start, stop = bounds[worker], bounds[worker + 1]
+        space = _workspace(size, out.dtype)
         for block in kernels:
-            _block(codes[start:stop], block, phases, np.uint64(first + start), out[start:stop])
+            _block(codes[start:stop], block, phases, np.uint64(first + start), space, out[start:stop])
 
-    with single_threaded_blas():
-        if workers == 1:
-            work(0)
-        else:
-            list(_pool(workers).map(work, range(workers)))
+    run_workers(work, workers)
     return out
+
+
+_kept = threading.local()
+
+
+def _workspace(size: int, dtype: Any) -> NDArray[Any]:
+    """Memory of this thread, at least so many numbers: new pages at every call would take as long as a
+    product."""
+    spaces: dict[Any, NDArray[Any]] = _kept.__dict__.setdefault("spaces", {})
+    if dtype not in spaces or len(spaces[dtype]) < size:
+        spaces[dtype] = np.empty(size, dtype)
+    return spaces[dtype]
 
 
 class _Phases(NamedTuple):
     weights: NDArray[np.float32]
     volts: NDArray[np.float32]
     power: NDArray[np.float32]
+    linear: bool
     power_is_square: bool
     bits: int
     digit_bits: int
 
 
-class _Columns(NamedTuple):
-    """A block as the kernel takes it: empty arrays where it has no such part."""
-
-    rows: NDArray[np.int64]
-    weights: NDArray[Any]
-    out: NDArray[np.int64]
-    coefficient: NDArray[np.float32]
-    reference: NDArray[np.int64]
-    subtract_before: bool
-    variance: NDArray[Any]
-    floor: NDArray[np.float32]
-    key: np.uint64
-    places: NDArray[np.uint32]
-    step: NDArray[np.float32]
-    codes_a_unit: NDArray[np.float32]
-    offset: NDArray[np.float32]
-    inl: NDArray[np.float32]
-    low: np.float32
-    high: np.float32
-
-
-_NONE = np.empty(0, np.float32)
-
-
-def _columns(block: Block) -> _Columns:
-    noise, adc = block.noise, block.converter
-    none = np.empty((0, len(block.out)), block.weights.dtype)
-    return _Columns(
-        block.rows,
-        block.weights,
-        block.out,
-        block.coefficient,
-        np.empty(0, np.int64) if block.reference is None else block.reference,
-        block.subtract_before,
-        noise.variance if noise else none,
-        noise.floor if noise else _NONE,
-        np.uint64(noise.key if noise else 0),
-        noise.places if noise else np.empty(0, np.uint32),
-        adc.step if adc else _NONE,
-        adc.gain / adc.step if adc else _NONE,
-        adc.offset if adc else _NONE,
-        adc.inl if adc else _NONE,
-        np.float32(adc.low if adc else 0),
-        np.float32(adc.high if adc else 0),
-    )
-
-
 @njit(cache=True, nogil=True)
 def _block(
-    codes: NDArray[Any], block: _Columns, phases: _Phases, first: np.uint64, out: NDArray[Any]
+    codes: NDArray[Any],
+    block: _Columns,
+    phases: _Phases,
+    first: np.uint64,
+    workspace: NDArray[Any],
+    out: NDArray[Any],
 ) -> None:
     """Add one block's columns to the outputs of all vectors, chunk by chunk."""
-    volts = np.zeros((CHUNK_ROWS, len(block.rows)), block.weights.dtype)
-    current = np.empty((CHUNK_ROWS, len(block.out)), block.weights.dtype)
-    squares = np.zeros_like(volts if len(block.variance) else volts[:0])
-    variance = np.zeros_like(current if len(block.floor) else current[:0])
-    vectors = CHUNK_ROWS // len(phases.weights)
+    rows, cols, phase_count = len(block.rows), len(block.out), len(phases.weights)
+    of_cells = CHUNK_ROWS if len(block.variance) else 0
+    of_columns = CHUNK_ROWS if len(block.floor) else 0
+    ends = np.cumsum(np.array([CHUNK_ROWS * rows, CHUNK_ROWS * cols, of_cells * rows, of_columns * cols]))
+    volts = workspace[: ends[0]].reshape(CHUNK_ROWS, rows)
+    current = workspace[ends[0] : ends[1]].reshape(CHUNK_ROWS, cols)
+    squares = workspace[ends[1] : ends[2]].reshape(of_cells, rows)
+    variance = workspace[ends[2] : ends[3]].reshape(of_columns, cols)
+    if not of_cells:
+        variance[:] = 0
+    vectors = CHUNK_ROWS // phase_count
     for start in range(0, len(codes), vectors):
         part = codes[start : start + vectors]
+        volts[len(part) * phase_count :] = 0
+        squares[len(part) * phase_count :] = 0
         if phases.bits:
             _spread(part, block.rows, phases, volts, squares)
         else:
             _gather(part, block.rows, volts, squares)
         np.dot(volts, block.weights, current)
-        if len(block.variance):
+        if of_cells:
             np.dot(squares, block.variance, variance)
         number = first + np.uint64(start)
         _finish(current, variance, block, phases.weights, number, out[start : start + vectors])
@@ -276,7 +302,7 @@ def _spread(
 ) -> None:
     """Volts and power of digit p of ``codes[m, rows]`` in row m P + p; no power where `squares` is empty."""
     line = np.empty(len(rows), np.int32)
-    run = len(rows) and rows[-1] - rows[0] == len(rows) - 1  # rows ascend: a run is read as one, vectorised
+    run = _is_run(rows)
     pattern, mask = np.int32((1 << phases.bits) - 1), np.int32((1 << phases.digit_bits) - 1)
     for m in range(len(codes)):
         if run:
@@ -288,7 +314,11 @@ def _spread(
                 line[r] = np.int32(codes[m, rows[r]]) & pattern
         for p in range(len(phases.weights)):
             shift, at = np.int32(p * phases.digit_bits), m * len(phases.weights) + p
-            _look_up(line, shift, mask, phases.volts[p], volts[at])
+            if phases.linear:
+                for r in range(len(rows)):
+                    volts[at, r] = np.float32(line[r] >> shift & mask) * phases.volts[p, 1]
+            else:
+                _look_up(line, shift, mask, phases.volts[p], volts[at])
             if len(squares) and phases.power_is_square:
                 for r in range(len(rows)):
                     squares[at, r] = volts[at, r] * volts[at, r]
@@ -300,14 +330,9 @@ def _spread(
 def _look_up(
     line: NDArray[np.int32], shift: np.int32, mask: np.int32, table: NDArray[np.float32], row: NDArray[Any]
 ) -> None:
-    """The table's entry for each digit; a table of two is a choice, which vectorises."""
-    if len(table) == 2:
-        clear, set_ = table[0], table[1]
-        for r in range(len(line)):
-            row[r] = set_ if line[r] >> shift & 1 else clear
-    else:
-        for r in range(len(line)):
-            row[r] = table[line[r] >> shift & mask]
+    """The table's entry for each digit."""
+    for r in range(len(line)):
+        row[r] = table[line[r] >> shift & mask]
 
 
 @njit(cache=True, nogil=True)
@@ -333,35 +358,50 @@ def _finish(
     out: NDArray[Any],
 ) -> None:
     """Noise, converters and the sum over phases of a chunk's currents; each column goes to its output."""
-    phases, cols = len(weights), len(block.out)
-    xi = np.empty(cols, np.float32)
+    phases, cols, run = len(weights), len(block.out), _is_run(block.out)
+    noisy, convert, bent = len(block.floor) > 0, len(block.step) > 0, len(block.inl) > 0
+    before = len(block.reference) > 0 and block.subtract_before
+    after = len(block.reference) > 0 and not block.subtract_before
+    low, high, floor, step, rate = block.low, block.high, block.floor, block.step, block.codes_a_unit
+    offset, coefficient, reference, inl = block.offset, block.coefficient, block.reference, block.inl
     for m in range(len(out)):
         total = current[m * phases]
         for p in range(phases):
             row = current[m * phases + p]
-            if len(block.floor):
-                normal_row(
-                    row_key(block.key, (first + np.uint64(m)) * np.uint64(phases) + np.uint64(p)),
-                    block.places,
-                    xi,
-                )
-                deviation = variance[m * phases + p]
+            if noisy:
+                draw = (first + np.uint64(m)) * np.uint64(phases) + np.uint64(p)
+                add_noise_row(row_key(block.key, draw), block.places, variance[m * phases + p], floor, row)
+            if before:
+                _subtract(row, reference)
+            if convert and bent:
+                _convert_bent(row, rate, offset, inl, low, high, step)
+            elif convert:
                 for c in range(cols):
-                    row[c] += np.sqrt(deviation[c] + block.floor[c]) * xi[c]
-            if len(block.reference) and block.subtract_before:
-                _subtract(row, block.reference)
-            if len(block.step):
-                _convert(row, block)
+                    code = row[c] * rate[c] + offset[c]
+                    code = code if code > low else low
+                    code = code if code < high else high
+                    row[c] = np.rint(code) * step[c]
             if p == 0:
                 for c in range(cols):
                     total[c] *= weights[0]
             else:
                 for c in range(cols):
                     total[c] += weights[p] * row[c]
-        if len(block.reference) and not block.subtract_before:
-            _subtract(total, block.reference)
-        for c in range(cols):
-            out[m, block.out[c]] += block.coefficient[c] * total[c]
+        if after:
+            _subtract(total, reference)
+        if run:
+            line = out[m, block.out[0] : block.out[0] + cols]
+            for c in range(cols):
+                line[c] += coefficient[c] * total[c]
+        else:
+            for c in range(cols):
+                out[m, block.out[c]] += coefficient[c] * total[c]
+
+
+@njit(cache=True, nogil=True)
+def _is_run(index: NDArray[np.int64]) -> bool:
+    """Whether the indices are a run: read or written as one piece, it vectorises."""
+    return len(index) > 0 and bool((np.diff(index) == 1).all())
 
 
 @njit(cache=True, nogil=True)
@@ -373,40 +413,27 @@ def _subtract(row: NDArray[Any], reference: NDArray[np.int64]) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _convert(row: NDArray[Any], block: _Columns) -> None:
-    """The value of each column's code in place of its current."""
-    low, high = block.low, block.high
+def _convert_bent(
+    row: NDArray[Any],
+    rate: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    inl: NDArray[np.float32],
+    low: np.float32,
+    high: np.float32,
+    step: NDArray[np.float32],
+) -> None:
+    """The value of each column's code in place of its current, by a converter with non-linearity."""
+    last = len(inl) - 1
     for c in range(len(row)):
-        row[c] = row[c] * block.codes_a_unit[c] + block.offset[c]
-    if len(block.inl):
-        last = len(block.inl) - 1
-        for c in range(len(row)):
-            at = (row[c] - low) / (high - low) * np.float32(last)
-            at = at if at > 0 else np.float32(0)
-            left: Any = min(np.int64(at), last - 1)
-            part: Any = min(at - np.float32(left), np.float32(1))
-            row[c] += block.inl[left] + part * (block.inl[left + 1] - block.inl[left])
-    for c in range(len(row)):
-        code = row[c] if row[c] > low else low
+        code = row[c] * rate[c] + offset[c]
+        at = (code - low) / (high - low) * np.float32(last)
+        at = at if at > 0 else np.float32(0)
+        left: Any = min(np.int64(at), last - 1)
+        part: Any = min(at - np.float32(left), np.float32(1))
+        code += inl[left] + part * (inl[left + 1] - inl[left])
+        code = code if code > low else low
         code = code if code < high else high
-        row[c] = np.rint(code) * block.step[c]
-
-
-@functools.cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    """Threads that stay, as starting them costs as much as a small product."""
-    return ThreadPoolExecutor(workers, thread_name_prefix="xbar")
-
-
-@functools.cache
-def _blas() -> ThreadpoolController:
-    """The linear algebra libraries of this process; looked up once, as that takes milliseconds."""
-    return ThreadpoolController().select(user_api="blas")
-
-
-def single_threaded_blas() -> Any:
-    """Context in which every linear algebra library of the process has one thread."""
-    return _blas().limit(limits=1)
+        row[c] = np.rint(code) * step[c]
 
 
 def _check_inputs(codes: NDArray[Any], drive: Drive) -> None:
@@ -418,6 +445,8 @@ def _check_inputs(codes: NDArray[Any], drive: Drive) -> None:
         )
     high = float(np.finfo(np.float32).max)
     low, high = drive.code_range if drive.bits else (-high, high)
+    if drive.bits and low <= np.iinfo(codes.dtype).min and np.iinfo(codes.dtype).max <= high:
+        return
     if codes.size and not (low <= codes.min() and codes.max() <= high):
         raise XbarError(
             f"codes from {codes.min()} to {codes.max()}: {'signed' if drive.signed else 'unsigned'} inputs "

@@ -53,14 +53,16 @@ def mvm_reference(
             variance, floor = (
                 torch.from_numpy(part).to(out) for part in (block.noise.variance, block.noise.floor)
             )
-            draws = torch.from_numpy(block.noise.draws(first, len(codes), drive.phases)).to(out)
+            draws = block.noise.draws(first, len(codes), drive.phases)
+            square, sine = (torch.from_numpy(part).to(out) for part in draws)
         total = torch.zeros(len(codes), len(index), dtype=dtype, device=device)
         for p in range(drive.phases):
             current = volts[p][:, rows] @ weights
             if block.noise is not None:
                 cells = power[p][:, rows] @ variance if len(variance) else 0.0
-                deviation = torch.sqrt((cells + floor).double()).to(out)  # torch's root of float32 is inexact
-                current = current + deviation * draws[:, p]
+                product = (cells + floor) * square[:, p]
+                deviation = torch.sqrt(product.double()).to(out)  # torch's root of float32 is inexact
+                current = current + deviation * sine[:, p]
             if block.subtract_before:
                 current = current - subtracted * current[:, reference]
             value = current if block.converter is None else convert(current, block.converter)

@@ -107,36 +107,34 @@ def mix32(x: np.uint32) -> np.uint32:
 
 @njit(cache=True, nogil=True, inline="always")
 def log32(x: np.float32) -> Any:
-    """ln x of a normal positive number, to 1e-7 relative: x = m 2^e with m from sqrt(1/2) to sqrt(2), and
-    ln m = f - f^2/2 + f^3 P(f), f = m - 1, with P from the Cephes library (logf)."""
+    """ln x of a normal positive number, to 3e-7 relative: x = m 2^e with m from sqrt(1/2) to sqrt(2), and
+    ln m = f - f^2/2 + f^3 P(f), f = m - 1, with P minimax there (3e-8)."""
     exponent = _i32((_bits_of(x) - _i32(0x3F3504F3)) >> _i32(23))
     f = _float_of(_i32(_bits_of(x) - _i32(exponent << _i32(23)))) - _f32(1)
-    y = _f32(7.0376836292e-2)
-    y = y * f + _f32(-1.1514610310e-1)
-    y = y * f + _f32(1.1676998740e-1)
-    y = y * f + _f32(-1.2420140846e-1)
-    y = y * f + _f32(1.4249322787e-1)
-    y = y * f + _f32(-1.6668057665e-1)
-    y = y * f + _f32(2.0000714765e-1)
-    y = y * f + _f32(-2.4999993993e-1)
-    y = y * f + _f32(3.3333331174e-1)
+    y = _f32(0.08700430393218994)
+    y = y * f + _f32(-0.14267486333847046)
+    y = y * f + _f32(0.14914768934249878)
+    y = y * f + _f32(-0.1657758504152298)
+    y = y * f + _f32(0.19963063299655914)
+    y = y * f + _f32(-0.2500133812427521)
+    y = y * f + _f32(0.3333390951156616)
     square = f * f
     return (y * f * square - _f32(0.5) * square) + f + _f32(exponent) * _f32(0.6931471805599453)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _normal(a: np.uint32, b: np.uint32) -> Any:
+def _polar(a: np.uint32, b: np.uint32) -> Any:
+    """Square of the radius, and sine of the angle: the radius times the sine is a standard normal draw."""
     log = log32(_f32(_i32((a >> _u32(8)) | _u32(1))) * _f32(2.0**-24))
     # sin(pi s) = s P(s^2), minimax on |s| <= 1/2
     s = _f32(_i32(b)) * _f32(2.0**-32)
     q = s * s
-    p = _f32(-0.007022164296358824)
-    p = p * q + _f32(0.08204647898674011)
-    p = p * q + _f32(-0.5992513298988342)
-    p = p * q + _f32(2.5501632690429688)
-    p = p * q + _f32(-5.167712688446045)
+    p = _f32(0.07756038755178452)
+    p = p * q + _f32(-0.5982421040534973)
+    p = p * q + _f32(2.550069808959961)
+    p = p * q + _f32(-5.167709827423096)
     p = p * q + _f32(3.1415927410125732)
-    return np.sqrt(_f32(-2) * log) * (s * p)
+    return _f32(-2) * log, s * p
 
 
 @njit(cache=True, nogil=True)
@@ -144,7 +142,24 @@ def normal_row(row: np.uint64, places: NDArray[np.uint32], out: NDArray[np.float
     """Standard normal draws of the places of one row (from `row_key`) into `out`, for use inside kernels."""
     high, low = _u32(row >> np.uint64(32)), _u32(row & _LOW_32)
     for c in range(len(places)):
-        out[c] = _normal(mix32(_u32(places[c] ^ high)), mix32(_u32(places[c] ^ low)))
+        square, sine = _polar(mix32(_u32(places[c] ^ high)), mix32(_u32(places[c] ^ low)))
+        out[c] = np.sqrt(square) * sine
+
+
+@njit(cache=True, nogil=True)
+def add_noise_row(
+    row: np.uint64,
+    places: NDArray[np.uint32],
+    variance: NDArray[Any],
+    floor: NDArray[np.float32],
+    out: NDArray[Any],
+) -> None:
+    """Add normal errors of variance ``variance + floor`` to `out`, with the draws of `normal_row`: one root
+    of the product of variance and squared radius in place of two."""
+    high, low = _u32(row >> np.uint64(32)), _u32(row & _LOW_32)
+    for c in range(len(places)):
+        square, sine = _polar(mix32(_u32(places[c] ^ high)), mix32(_u32(places[c] ^ low)))
+        out[c] += np.sqrt((variance[c] + floor[c]) * square) * sine
 
 
 @njit(cache=True, nogil=True)
@@ -153,6 +168,24 @@ def uniform_row(row: np.uint64, places: NDArray[np.uint32], out: NDArray[np.floa
     high = _u32(row >> np.uint64(32))
     for c in range(len(places)):
         out[c] = np.float64(mix32(_u32(places[c] ^ high))) * 2.0**-32
+
+
+def polar_draws(key: np.uint64, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.float32]:
+    """Squared radius and sine of the draws of `normals`, shape (2, len(rows), len(cols))."""
+    return _polar_draws(np.uint64(key), np.asarray(rows, np.uint64), np.asarray(cols, np.uint32))
+
+
+@njit(cache=True, nogil=True)
+def _polar_draws(key: np.uint64, rows: NDArray[np.uint64], cols: NDArray[np.uint32]) -> NDArray[np.float32]:
+    draw = np.empty((2, len(rows), len(cols)), np.float32)
+    for i in range(len(rows)):
+        row = row_key(key, rows[i])
+        high, low = _u32(row >> np.uint64(32)), _u32(row & _LOW_32)
+        for j in range(len(cols)):
+            square, sine = _polar(mix32(_u32(cols[j] ^ high)), mix32(_u32(cols[j] ^ low)))
+            draw[0, i, j] = square
+            draw[1, i, j] = sine
+    return draw
 
 
 @njit(cache=True, nogil=True)

@@ -27,22 +27,19 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from xbar import transfer_kernels as kernels
 from xbar.errors import XbarError
-from xbar.mvm import _blas
+from xbar.threads import run_workers, worker_count
+from xbar.transfer_kernels import Floats, Table
 from xbar.validation import check_range
 
-Floats = NDArray[np.float64]
 Quad = tuple[int, ...]
 Span = tuple[int, int]
-Table = NDArray[np.uint64]
 
 LEFT, BOTTOM, TOP, RIGHT = range(4)
 JOINTS = ((RIGHT, LEFT), (TOP, BOTTOM))
@@ -54,10 +51,10 @@ CORE = 32
 """Longest edge of a block that is joined from leaves together with all others, in equal shapes [cells]."""
 BATCH = 2**14
 """Cells whose cores are made at once: their port matrices stay near the processor."""
+TOGETHER = 4
+"""Tiles of middling size that a thread joins at once: threads then wait less for each other's Python."""
 DIRECT = 32
 """Largest matrix that is inverted row by row, larger ones by halves."""
-LANES = 64
-"""Leaves that one pass of the innermost loop works on."""
 
 
 def transfer_matrix(
@@ -122,8 +119,7 @@ def transfer_matrices(
     wires = (("r_wl", r_wl), ("r_bl", r_bl), ("r_driver", r_driver), ("r_sense", r_sense))
     for name, value in wires:
         check_range(name, value, 0, 1e9, "ohm")
-    if threads is not None and threads < 1:
-        raise XbarError(f"threads = {threads}: must be at least 1, or None for one a processor")
+    workers = worker_count(threads, len(cells))
 
     out = np.empty(cells.shape)
     word, bit = (r_wl, r_driver), (r_bl, r_sense)
@@ -131,9 +127,11 @@ def transfer_matrices(
     if cells.shape[1] < cells.shape[2]:
         frame, result, word, bit = frame.swapaxes(1, 2), result.swapaxes(1, 2), bit, word
     rows, cols = (_cut(length) for length in frame.shape[1:])
-    size = max(1, BATCH // (rows.cells * cols.cells))
+    area = rows.cells * cols.cells
+    together = max(BATCH // area, min(TOGETHER, 16 * BATCH // area))
+    size = max(1, min(together, -(-len(cells) // workers)))
     parts = [slice(first, first + size) for first in range(0, len(cells), size)]
-    workers = max(1, min(threads or os.cpu_count() or 1, len(parts)))
+    workers = min(workers, max(1, len(parts)))
 
     def work(worker: int) -> None:
         stack = _Stack(_room(min(size, len(cells)), rows, cols))
@@ -141,12 +139,7 @@ def transfer_matrices(
             stack.used = [0, 0]
             np.negative(_left_bottom(_Tiles(frame[part], word, bit, rows, cols), stack), out=result[part])
 
-    with _blas().limit(limits=1):
-        if workers == 1:
-            work(0)
-        else:
-            with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(work, range(workers)))
+    run_workers(work, workers)
     return out
 
 
@@ -222,8 +215,8 @@ class _Stack:
 
 def _room(count: int, rows: _Cut, cols: _Cut) -> int:
     """Numbers on both stacks at most, as measured: a part for the cores, one for the largest blocks."""
-    cores = rows.cores * rows.core * cols.cores * cols.core
-    return count * (60 * min(cores, BATCH) + 6 * (rows.cells + cols.cells) ** 2)
+    cores = count * rows.cores * rows.core * cols.cores * cols.core
+    return 60 * min(cores, 2 * BATCH) + 6 * count * (rows.cells + cols.cells) ** 2
 
 
 def _left_bottom(tiles: _Tiles, stack: _Stack) -> Floats:
@@ -301,7 +294,7 @@ def _cores(tiles: _Tiles, stack: _Stack, end: int, rows: Span, cols: Span) -> di
     block = _Block(
         stack.take(here, leaves.shape[1], sum(size), sum(size)), 0, 1, leaves.shape[1], size, _starts(size)
     )
-    _leaves(leaves, block.data)
+    kernels.leaves(leaves, block.data)
     for _, axis, _ in reversed(steps):
         a, b = (block._replace(first=first, step=2, n=block.n // 2) for first in (0, 1))
         block = _join(stack, 1 - here, a, b, axis)
@@ -335,7 +328,7 @@ def _join(stack: _Stack, end: int, a: _Block, b: _Block, axis: int) -> _Block:
     np.matmul(matrix, right, out=factor[:, :, split:])
     upper = _rows(stack, end, left, factor, plan.a)
     lower = _rows(stack, end, right, x @ factor[:, :, split:], plan.b)
-    _assemble(a.data, a.first, a.step, b.data, b.first, b.step, upper, lower, plan.a, plan.b, out)
+    kernels.assemble(a.data, a.first, a.step, b.data, b.first, b.step, upper, lower, plan.a, plan.b, out)
     stack.used[end] = used
     return _Block(out, 0, 1, n, plan.size, plan.start)
 
@@ -386,7 +379,7 @@ def _joint(stack: _Stack, end: int, block: _Block, port: int, table: Table) -> t
     joined, others = block.size[port], sum(table[:, 3].tolist())
     rows = stack.take(end, block.n, joined, others)
     square = stack.take(end, block.n, joined, joined)
-    _gather(block.data, block.first, block.step, block.start[port], table, rows, square)
+    kernels.gather(block.data, block.first, block.step, block.start[port], table, rows, square)
     return rows, square
 
 
@@ -398,7 +391,7 @@ def _invert(matrix: Floats, first: int, last: int) -> None:
     with no positive number off the diagonal, so that each row taken can only add to it.
     """
     if last - first <= DIRECT:
-        _eliminate(matrix, first, last)
+        kernels.eliminate(matrix, first, last)
         return
     middle = (first + last) // 2
     head, tail = slice(first, middle), slice(middle, last)
@@ -411,160 +404,3 @@ def _invert(matrix: Floats, first: int, last: int) -> None:
     a += u @ c
     np.negative(c, out=c)
     np.matmul(u, -d, out=b)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _eliminate(matrix: Floats, first: int, last: int) -> None:
-    """Gauss and Jordan's inverse of matrix[:, first:last, first:last], in place."""
-    begin, size = np.uint64(first), np.uint64(last - first)
-    for n in range(len(matrix)):
-        for k in range(size):
-            row = matrix[n, begin + k]
-            scale = 1 / row[begin + k]
-            row[begin + k] = 1.0
-            for j in range(size):
-                row[begin + j] *= scale
-            for i in range(size):
-                if i != k:
-                    other = matrix[n, begin + i]
-                    factor = other[begin + k]
-                    other[begin + k] = 0.0
-                    for j in range(size):
-                        other[begin + j] -= factor * row[begin + j]
-
-
-@njit(cache=True, nogil=True)
-def _gather(
-    data: Floats, first: int, step: int, start: int, table: Table, rows: Floats, square: Floats
-) -> None:
-    """Fill what `_joint` returns from upper triangles."""
-    begin, joined = np.uint64(start), np.uint64(square.shape[1])
-    for n in range(len(square)):
-        s, to, core = data[first + n * step], rows[n], square[n]
-        for k in range(joined):
-            row, target = s[begin + k], core[k]
-            for i in range(k, joined):
-                target[i] = row[begin + i]
-                core[i, k] = row[begin + i]
-        for group in table:
-            source, place, length = group[0], group[1], group[3]
-            if source > begin:
-                for k in range(joined):
-                    row, target = s[begin + k], to[k]
-                    for x in range(length):
-                        target[place + x] = row[source + x]
-            else:
-                for x in range(length):
-                    row = s[source + x]
-                    for k in range(joined):
-                        to[k, place + x] = row[begin + k]
-
-
-@njit(cache=True, nogil=True)
-def _assemble(
-    a: Floats,
-    a_first: int,
-    a_step: int,
-    b: Floats,
-    b_first: int,
-    b_step: int,
-    upper: Floats,
-    lower: Floats,
-    a_table: Table,
-    b_table: Table,
-    out: Floats,
-) -> None:
-    """Upper triangles of joined blocks: those of A and B, less their products, and the one between them."""
-    split = np.uint64(upper.shape[1])
-    for n in range(len(out)):
-        _subtract(a[a_first + n * a_step], upper[n], a_table, out[n])
-        _subtract(b[b_first + n * b_step], lower[n], b_table, out[n])
-        for i in range(len(a_table)):
-            _, row, target, height = a_table[i]
-            for j in range(len(b_table)):
-                _, col, other, width = b_table[j]
-                for x in range(height):
-                    values, line = upper[n, row + x], out[n, target + x]
-                    if target < other:
-                        for y in range(width):
-                            line[other + y] = values[split + col + y]
-                    else:
-                        for y in range(width):
-                            out[n, other + y, target + x] = values[split + col + y]
-
-
-@njit(cache=True, nogil=True)
-def _subtract(own: Floats, product: Floats, table: Table, out: Floats) -> None:
-    for i in range(len(table)):
-        source, row, target, height = table[i]
-        for x in range(height):
-            p, q, r = own[source + x], product[row + x], out[target + x]
-            for j in range(i, len(table)):
-                other, col, to, width = table[j]
-                for y in range(width):
-                    r[to + y] = p[other + y] - q[col + y]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _leaves(cells: Floats, out: Floats) -> None:
-    """Port matrices (upper triangles) of small rectangles, each cell in turn as a change of rank one.
-
-    The segments before a cell add r_wl and r_bl to -S at its right and top port; the cell itself, between
-    these two nodes, adds g / (1 + g (q[top] - q[right])) q q' with q = S[right, .] - S[top, .].
-
-    Parameters
-    ----------
-    cells
-        Conductances [S], and resistances of the word and bit line segments before the cells [ohm],
-        shape (3, leaves, rows, columns).
-    out
-        Port matrices, shape (leaves, p, p), p = 2 (rows + columns).
-    """
-    _, count, height, width = cells.shape
-    top, right, ports = height + width, height + 2 * width, 2 * (height + width)
-    lanes = min(LANES, count)
-    part = np.zeros((3, height, width, lanes))
-    s, q = np.empty((ports, ports, lanes)), np.empty((ports, lanes))
-    k, kq = np.empty(lanes), np.empty(lanes)
-    reached = np.empty(ports, np.int64)
-    for first in range(0, count, lanes):
-        filled = min(lanes, count - first)
-        for v in range(filled):
-            for i in range(3):
-                for a in range(height):
-                    for b in range(width):
-                        part[i, a, b, v] = cells[i, first + v, a, b]
-        for x in range(ports):
-            for y in range(x, ports):
-                through = y - x == (right if x < height else width) and (x < height or x < top)
-                for v in range(lanes):
-                    s[x, y, v] = -1.0 if through else 0.0
-        for a in range(height):
-            n = 0
-            for x in range(ports):
-                if x <= a or height <= x <= right + a:
-                    reached[n] = x
-                    n += 1
-            for b in range(width):
-                for v in range(lanes):
-                    s[right + a, right + a, v] -= part[1, a, b, v]
-                    s[top + b, top + b, v] -= part[2, a, b, v]
-                for i in range(n):
-                    x = reached[i]
-                    low, high = min(x, top + b), max(x, top + b)
-                    for v in range(lanes):
-                        q[x, v] = s[x, right + a, v] - s[low, high, v]
-                for v in range(lanes):
-                    k[v] = part[0, a, b, v] / (1 + part[0, a, b, v] * (q[top + b, v] - q[right + a, v]))
-                for i in range(n):
-                    x = reached[i]
-                    for v in range(lanes):
-                        kq[v] = k[v] * q[x, v]
-                    for j in range(i, n):
-                        element, qy = s[x, reached[j]], q[reached[j]]
-                        for v in range(lanes):
-                            element[v] += kq[v] * qy[v]
-        for x in range(ports):
-            for v in range(filled):
-                for y in range(x, ports):
-                    out[first + v, x, y] = s[x, y, v]
