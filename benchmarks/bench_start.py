@@ -14,9 +14,10 @@ import dataclasses
 import numpy as np
 
 from xbar import load_device
+from xbar.blocks import Block, ReadNoise
 from xbar.converters import Converter, drive
 from xbar.files import load_hardware
-from xbar.mvm import Block, ReadNoise, mvm
+from xbar.mvm import mvm
 from xbar.programming import program
 from xbar.rng import stream_key
 

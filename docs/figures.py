@@ -29,6 +29,7 @@ from experiments.plots import BLUE, FILLED, GREY, INK, MUTED, ORANGE, STYLE, WID
 from mapping import calibrate, map_network, program_network
 from mapping.chip import decoded_weights
 from mapping.columns import blocks
+from xbar.blocks import Block, ReadNoise
 from xbar.converters import Converter, Drive, code_range, currents, drive
 from xbar.device import Device, ProgrammingNoise, Verify, WhiteNoise
 from xbar.encoding import cell_states, codebook, decode, slice_weights, target_conductances
@@ -36,7 +37,7 @@ from xbar.errors import XbarError, unknown_name
 from xbar.files import load_device, preset_names
 from xbar.hardware import Adc, Crossbar, Dac, Encoding, Hardware
 from xbar.iv import IV, current_per_siemens
-from xbar.mvm import Block, ReadNoise, mvm
+from xbar.mvm import mvm
 from xbar.noise import sigma, white_sigma
 from xbar.programming import Cells, program
 from xbar.rng import stream_key

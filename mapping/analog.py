@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from mapping.calibration import largest_code, quantise_inputs, response
@@ -13,10 +15,12 @@ from mapping.chip import ProgrammedNetwork
 from mapping.columns import blocks
 from mapping.gemm import input_vectors, output_size
 from mapping.network import MappedLayer
+from xbar.blocks import Block
 from xbar.converters import applied, drive
 from xbar.errors import XbarError
 from xbar.hardware import Hardware
-from xbar.mvm import Block, mvm
+from xbar.mvm import mvm
+from xbar.reference import mvm_reference
 
 
 class AnalogLayer(nn.Module):
@@ -52,7 +56,7 @@ class AnalogLayer(nn.Module):
         self.calibration = layer.calibration
         signed = layer.calibration.signed
         self.drive = drive(hardware, signed)
-        self.gain = np.float32(
+        self.gain = float(
             layer.scale * layer.calibration.x_max / largest_code(hardware.dac, signed) / response(hardware)
         )
 
@@ -70,22 +74,30 @@ class AnalogLayer(nn.Module):
         layer = self.layer
         if not torch.isfinite(x).all():
             raise XbarError(f"{layer.name}: its inputs are not all finite numbers")
-        codes = quantise_inputs(x.detach().contiguous().numpy(), self.calibration, self.hardware.dac)
+        codes = quantise_inputs(x.detach().cpu().contiguous().numpy(), self.calibration, self.hardware.dac)
         vectors = input_vectors(codes, layer.geometry)
         if not self.drive.bits:
             vectors = applied(vectors.astype(np.float32, copy=False), self.hardware)
-        y = mvm(
-            vectors, self.columns, layer.n, drive=self.drive, first=self.vectors, threads=self.threads
-        ).astype(np.float32, copy=False)
+        y = self.multiply(vectors, x.device)
         self.vectors += len(vectors)
-        y *= self.gain
+        out = y * self.gain
         if layer.bias is not None:
-            y += layer.bias
-        out = torch.from_numpy(y)
+            out += torch.from_numpy(layer.bias).to(out)
         if layer.geometry is None:
             return out.reshape(*x.shape[:-1], layer.n)
         oh, ow = output_size(layer.geometry, x.shape[2], x.shape[3])
         return out.reshape(len(x), oh, ow, layer.n).permute(0, 3, 1, 2).contiguous()
+
+    def multiply(self, vectors: NDArray[np.generic], device: torch.device) -> torch.Tensor:
+        """Outputs [v_read unit] of input codes, float32: by the kernels on the processor, elsewhere by the
+        torch reference, with the same noise."""
+        arguments: dict[str, Any] = {"drive": self.drive, "first": self.vectors}
+        if device.type == "cpu":
+            y = mvm(vectors, self.columns, self.layer.n, threads=self.threads, **arguments)
+            return torch.from_numpy(y.astype(np.float32, copy=False))
+        return mvm_reference(
+            vectors, self.columns, self.layer.n, dtype=torch.float32, device=device, **arguments
+        )
 
     def extra_repr(self) -> str:
         """Shape and tiles."""

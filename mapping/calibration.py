@@ -16,10 +16,10 @@ from mapping.columns import blocks
 from mapping.gemm import input_vectors, mappable_layers
 from mapping.network import Band, Calibration, MappedLayer, MappedNetwork
 from mapping.training import Batches
+from xbar.blocks import Block
 from xbar.converters import code_range, currents, drive
 from xbar.errors import XbarError
 from xbar.hardware import Adc, Dac, Hardware
-from xbar.mvm import Block
 
 SAMPLES = 2048
 """Input vectors a layer on which the ADC's step is fitted."""

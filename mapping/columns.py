@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from mapping.chip import ProgrammedNetwork, bit_lines
 from mapping.network import Band, MappedLayer
+from xbar.blocks import Block, ReadNoise
 from xbar.converters import Converter, code_range
 from xbar.encoding import slice_weights
 from xbar.errors import XbarError
 from xbar.hardware import Hardware
-from xbar.mvm import Block, ReadNoise
 from xbar.noise import BOLTZMANN, white_sigma
 from xbar.rng import normals, stream_key
 

@@ -22,155 +22,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from xbar.converters import Converter, Drive
+from xbar.blocks import Block
+from xbar.converters import Drive
 from xbar.errors import XbarError
-from xbar.rng import add_noise_row, polar_draws, row_key
+from xbar.rng import add_noise_row, row_key
 from xbar.threads import run_workers, worker_count
-from xbar.validation import check_array
 
 CHUNK_ROWS = 256
 """Rows (vectors x phases) of one product: its operands stay in the second-level cache."""
-
-
-@dataclass(frozen=True)
-class ReadNoise:
-    """White noise of a block's columns.
-
-    Parameters
-    ----------
-    variance
-        Of each cell, shape of the block's weights and their type [unit^2]; shape (0, C): none.
-    floor
-        Variance of each column's own noise [(v_read unit)^2], float32, shape (C,).
-    key
-        Stream of the draws, from `xbar.rng.stream_key`: row m P + p, place `places[c]`.
-    places
-        uint32, shape (C,).
-    """
-
-    variance: NDArray[Any]
-    floor: NDArray[np.float32]
-    key: np.uint64
-    places: NDArray[np.uint32]
-
-    def draws(self, first: int, vectors: int, phases: int) -> NDArray[np.float32]:
-        """Squared radius and sine of the draws xi of vectors first ... first + vectors - 1, shape
-        (2, vectors, phases, C); xi is the sine times the root of the first."""
-        rows = np.arange(first * phases, (first + vectors) * phases)
-        return polar_draws(self.key, rows, self.places).reshape(2, vectors, phases, len(self.places))
-
-
-class _Columns(NamedTuple):
-    """A block as the kernel takes it: empty arrays where it has no such part."""
-
-    rows: NDArray[np.int64]
-    weights: NDArray[Any]
-    out: NDArray[np.int64]
-    coefficient: NDArray[np.float32]
-    reference: NDArray[np.int64]
-    subtract_before: bool
-    variance: NDArray[Any]
-    floor: NDArray[np.float32]
-    key: np.uint64
-    places: NDArray[np.uint32]
-    step: NDArray[np.float32]
-    codes_a_unit: NDArray[np.float32]
-    offset: NDArray[np.float32]
-    inl: NDArray[np.float32]
-    low: np.float32
-    high: np.float32
-
-
-@dataclass(frozen=True)
-class Block:
-    """Columns that share their driven word lines: the packed tiles of one band.
-
-    Parameters
-    ----------
-    rows
-        GEMM rows k that drive the columns, ascending, int64, shape (R,).
-    weights
-        Column conductances (g+ - g-)/unit, or g/unit of one plane, float32 or float64, shape (R, C),
-        C-contiguous.
-    out
-        Output n that a column's value is added to, int64, shape (C,); may repeat.
-    coefficient
-        Signed place value of a column, float32, shape (C,); 0 for a reference column.
-    converter
-        None: ideal, which passes currents through.
-    noise
-        None: no read noise.
-    reference
-        The column that is subtracted from each column, or -1, int64, shape (C,); None: none is.
-    subtract_before
-        Whether references are subtracted before the converter.
-
-    Raises
-    ------
-    XbarError
-        For an array of another dtype, shape or memory order, or a reference that is not a column.
-    """
-
-    rows: NDArray[np.int64]
-    weights: NDArray[Any]
-    out: NDArray[np.int64]
-    coefficient: NDArray[np.float32]
-    converter: Converter | None = None
-    noise: ReadNoise | None = None
-    reference: NDArray[np.int64] | None = None
-    subtract_before: bool = False
-
-    def __post_init__(self) -> None:
-        rows, cols = len(self.rows), len(self.out)
-        dtype = np.float64 if self.weights.dtype == np.float64 else np.float32
-        check_array("block.rows", self.rows, np.int64, (rows,))
-        if (np.diff(self.rows) <= 0).any():
-            raise XbarError("block.rows: must ascend")
-        check_array("block.weights", self.weights, dtype, (rows, cols))
-        check_array("block.out", self.out, np.int64, (cols,))
-        check_array("block.coefficient", self.coefficient, np.float32, (cols,))
-        if self.reference is not None:
-            check_array("block.reference", self.reference, np.int64, (cols,))
-            if cols and not (self.reference.min() >= -1 and self.reference.max() < cols):
-                raise XbarError(f"block.reference: must lie between -1 and {cols - 1}")
-        if self.converter is not None:
-            check_array("block.converter.step", self.converter.step, np.float32, (cols,))
-        if self.noise is not None:
-            cells = rows if len(self.noise.variance) else 0
-            check_array("block.noise.variance", self.noise.variance, dtype, (cells, cols))
-            check_array("block.noise.floor", self.noise.floor, np.float32, (cols,))
-            check_array("block.noise.places", self.noise.places, np.uint32, (cols,))
-
-    @cached_property
-    def columns(self) -> _Columns:
-        """The block as the kernel takes it."""
-        noise, adc, none = self.noise, self.converter, np.empty(0, np.float32)
-        return _Columns(
-            self.rows,
-            self.weights,
-            self.out,
-            self.coefficient,
-            np.empty(0, np.int64) if self.reference is None else self.reference,
-            self.subtract_before,
-            noise.variance if noise else np.empty((0, len(self.out)), self.weights.dtype),
-            noise.floor if noise else none,
-            np.uint64(noise.key if noise else 0),
-            noise.places if noise else np.empty(0, np.uint32),
-            adc.step if adc else none,
-            adc.gain / adc.step if adc else none,
-            adc.offset if adc else none,
-            adc.inl if adc else none,
-            np.float32(adc.low if adc else 0),
-            np.float32(adc.high if adc else 0),
-        )
 
 
 def mvm(
@@ -206,7 +71,7 @@ def mvm(
     """
     _check_inputs(codes, drive)
     _check_blocks(blocks, codes.shape[1], n_out)
-    kernels = [block.columns for block in blocks if len(block.out)]
+    kernels = [_columns(block) for block in blocks if len(block.out)]
     out = np.zeros((len(codes), n_out), blocks[0].weights.dtype if blocks else np.float32)
     vectors = max(1, CHUNK_ROWS // drive.phases)
     chunks = -(-len(codes) // vectors)
@@ -254,6 +119,49 @@ class _Phases(NamedTuple):
     power_is_square: bool
     bits: int
     digit_bits: int
+
+
+class _Columns(NamedTuple):
+    """A block as the kernel takes it: empty arrays where it has no such part."""
+
+    rows: NDArray[np.int64]
+    weights: NDArray[Any]
+    out: NDArray[np.int64]
+    coefficient: NDArray[np.float32]
+    reference: NDArray[np.int64]
+    subtract_before: bool
+    variance: NDArray[Any]
+    floor: NDArray[np.float32]
+    key: np.uint64
+    places: NDArray[np.uint32]
+    step: NDArray[np.float32]
+    codes_a_unit: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    inl: NDArray[np.float32]
+    low: np.float32
+    high: np.float32
+
+
+def _columns(block: Block) -> _Columns:
+    noise, adc, none = block.noise, block.converter, np.empty(0, np.float32)
+    return _Columns(
+        block.rows,
+        block.weights,
+        block.out,
+        block.coefficient,
+        np.empty(0, np.int64) if block.reference is None else block.reference,
+        block.subtract_before,
+        noise.variance if noise else np.empty((0, len(block.out)), block.weights.dtype),
+        noise.floor if noise else none,
+        np.uint64(noise.key if noise else 0),
+        noise.places if noise else np.empty(0, np.uint32),
+        adc.step if adc else none,
+        adc.gain / adc.step if adc else none,
+        adc.offset if adc else none,
+        adc.inl if adc else none,
+        np.float32(adc.low if adc else 0),
+        np.float32(adc.high if adc else 0),
+    )
 
 
 @njit(cache=True, nogil=True)

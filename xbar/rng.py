@@ -170,24 +170,6 @@ def uniform_row(row: np.uint64, places: NDArray[np.uint32], out: NDArray[np.floa
         out[c] = np.float64(mix32(_u32(places[c] ^ high))) * 2.0**-32
 
 
-def polar_draws(key: np.uint64, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.float32]:
-    """Squared radius and sine of the draws of `normals`, shape (2, len(rows), len(cols))."""
-    return _polar_draws(np.uint64(key), np.asarray(rows, np.uint64), np.asarray(cols, np.uint32))
-
-
-@njit(cache=True, nogil=True)
-def _polar_draws(key: np.uint64, rows: NDArray[np.uint64], cols: NDArray[np.uint32]) -> NDArray[np.float32]:
-    draw = np.empty((2, len(rows), len(cols)), np.float32)
-    for i in range(len(rows)):
-        row = row_key(key, rows[i])
-        high, low = _u32(row >> np.uint64(32)), _u32(row & _LOW_32)
-        for j in range(len(cols)):
-            square, sine = _polar(mix32(_u32(cols[j] ^ high)), mix32(_u32(cols[j] ^ low)))
-            draw[0, i, j] = square
-            draw[1, i, j] = sine
-    return draw
-
-
 @njit(cache=True, nogil=True)
 def _normals(key: np.uint64, rows: NDArray[np.uint64], cols: NDArray[np.uint32]) -> NDArray[np.float32]:
     draw = np.empty((len(rows), len(cols)), np.float32)

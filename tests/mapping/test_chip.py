@@ -26,10 +26,10 @@ from mapping import (
 from mapping.chip import decoded_weights
 from mapping.mapper import without_weights
 from xbar import XbarError
+from xbar.blocks import Block
 from xbar.converters import Converter, drive
 from xbar.device import Device, ProgrammingNoise
 from xbar.hardware import Hardware
-from xbar.mvm import Block
 from xbar.reference import mvm_reference
 
 NOISY = device(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from xbar.encoding import reference_conductances, slice_weights, target_conducta
 from xbar.hardware import Hardware
 from xbar.iv import IV
 from xbar.noise import BOLTZMANN
+from xbar.reference import mvm_reference
 
 FALSE_ALARM = 1e-6
 
@@ -290,6 +292,22 @@ def test_read_noise_follows_the_vector_and_the_name_of_the_layer() -> None:
         assert not torch.isclose(other, whole).any()
 
 
+def test_tensors_on_another_device_go_by_the_torch_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, mapped = noisy_layer(3, device=device(read_noise=WhiteNoise(0.1)))
+    network = analog_network(model, program_network(mapped, seed=1))
+    layer = network[0].analog
+    codes = np.ones((5, 2), np.float32)
+    expected = layer.multiply(codes, torch.device("cpu"))
+
+    def reference(*args: Any, device: Any, **kwargs: Any) -> torch.Tensor:
+        assert device.type == "elsewhere"
+        return mvm_reference(*args, **kwargs)
+
+    monkeypatch.setattr("mapping.analog.mvm_reference", reference)
+    y = layer.multiply(codes, SimpleNamespace(type="elsewhere"))
+    torch.testing.assert_close(y, expected, rtol=1e-6, atol=1e-6)
+
+
 def test_read_noise_keeps_its_draws_under_packing() -> None:
     """Noise of the converters alone: the same for a column wherever it lies."""
     torch.manual_seed(0)
@@ -422,3 +440,25 @@ def test_holding_is_untouched_by_effects_of_the_chip() -> None:
     held = holding(case.model, mapped)
     ideal = analog_network(case.model, program_network(without_device_effects(mapped)))(case.x)
     torch.testing.assert_close(ideal, held(case.x), rtol=1e-5, atol=1e-5)
+
+
+def output_error(states: int, **changes: Any) -> float:
+    """RMS error of outputs, relative to their own, by cells with 5 % errors of their targets, g_min = 0."""
+    torch.manual_seed(0)
+    noise = ProgrammingNoise("gaussian", 0.05)
+    cell = dataclasses.replace(device(states, programming=noise), g_min=0.0, g_max=(states - 1) * UNIT)
+    model = nn.Sequential(nn.Linear(256, 64, bias=False)).eval()
+    nn.init.normal_(model[0].weight)
+    case = Case(model, torch.rand(50, 256), {})
+    mapped, held = case.on(design(256, 160, device=cell, **changes))
+    y = analog_network(model, program_network(mapped))(case.x)
+    exact = held(case.x).detach()
+    return float((y - exact).square().mean().sqrt() / exact.square().mean().sqrt())
+
+
+def test_cells_in_proportion_to_the_weight_beat_an_offset_and_slices_change_little() -> None:
+    """The ranking of Xiao et al., arXiv:2109.01262, for errors in proportion to the conductance."""
+    pair, offset = output_error(16), output_error(16, encoding__kind="offset")
+    sliced = output_error(4, encoding__slices=2)
+    assert offset > 1.5 * pair
+    assert 0.7 < sliced / pair < 1.4

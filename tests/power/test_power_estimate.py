@@ -183,6 +183,43 @@ def test_event_counts_by_hand():
     }
 
 
+@pytest.mark.parametrize(("subtract", "lines"), [("analog", 4 + 4 + 4 + 4), ("digital", 4 * (4 + 2))])
+def test_a_reference_column_has_cells_drives_and_its_own_conversions(subtract: str, lines: int) -> None:
+    """k = 6, n = 4 in 2 slices on 4 x 6 arrays of one plane: 2 weights and the reference a tile."""
+    design = hardware(
+        crossbar__cols=6, encoding__kind="offset", encoding__slices=2, encoding__subtract=subtract
+    )
+    assert design.weights_per_tile_row == 2
+    layer = unpacked(design, 6, 4, positions=3)
+    events = layer_events(layer, design)
+    assert events["array"] == 3 * 8 * 4
+    assert events["dac"] == 3 * 8 * (4 + 4 + 2 + 2)
+    assert events["adc"] == 3 * 8 * lines
+    result = estimate(network(design, layer))
+    assert result.arrays == 4
+    base, g_max = design.device.n_states, design.device.g_max
+    zero = design.device.g_min + design.device.unit * (base // 2) + design.device.g_min  # digits (L/2, 0)
+    worst = 4 * 2 * g_max  # 4 weights of 2 cells each: z + L^2/2 = L^2 - 1, all digits L - 1
+    np.testing.assert_allclose(row_conductance(layer, design), np.full(6, worst + 2 * zero), rtol=1e-12)
+
+
+def test_accumulated_phases_are_converted_once():
+    design = hardware(adc__after="accumulation", adc__rate=1e7)
+    layer = unpacked(design, 4, 3, positions=10)
+    each = hardware(adc__rate=1e7)
+    assert layer_events(layer, design)["adc"] == layer_events(layer, each)["adc"] / 8
+    assert layer_events(layer, design)["dac"] == layer_events(layer, each)["dac"]
+    assert layer_time_s(layer, design) == pytest.approx(10 * 8 * 100e-9)
+    slow = hardware(adc__after="accumulation", adc__rate=2e6)
+    assert layer_time_s(layer, slow) == pytest.approx(10 * 3 / 2e6)
+
+
+def test_wide_phases_are_refused():
+    design = hardware(dac__phase_bits=2)
+    with pytest.raises(XbarError, match=r"dac\.phase_bits = 2: has no cost entry"):
+        estimate(network(design, unpacked(design, 4, 3)))
+
+
 def test_area_is_that_of_whole_arrays_and_their_share_of_tiles():
     design = hardware()
     layer = unpacked(design, 4, 4)

@@ -1,4 +1,6 @@
 import itertools
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,10 @@ from scipy import stats
 from threadpoolctl import threadpool_info
 
 from xbar import XbarError
+from xbar.blocks import Block, ReadNoise
 from xbar.converters import Converter
-from xbar.mvm import CHUNK_ROWS, Block, mvm
-from xbar.reference import mvm_reference
+from xbar.mvm import CHUNK_ROWS, mvm
+from xbar.reference import mvm_reference, polar_draws
 from xbar.rng import stream_key
 
 FALSE_ALARM = 1e-6
@@ -28,6 +31,27 @@ def test_kernels_equal_the_reference_to_the_last_bit(problem: dict[str, Any], th
     result = mvm(*args, **problem, threads=threads)
     assert result.dtype == np.float32
     np.testing.assert_array_equal(result, expected)
+
+
+def test_the_reference_runs_without_numba() -> None:
+    program = """
+import sys
+sys.modules["numba"] = None
+import numpy as np
+from xbar.blocks import Block, ReadNoise
+from xbar.converters import Converter, Drive
+from xbar.reference import mvm_reference
+one = np.ones(1, np.float32)
+noise = ReadNoise(one[None], one, np.uint64(7), np.zeros(1, np.uint32))
+block = Block(np.arange(1), one[None], np.arange(1), one, Converter.uniform(0.5, -8, 7, 1), noise)
+print(mvm_reference(one[None], [block], 1, drive=Drive(0, True, 0, one, one[None], one[None])).item())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    noise = ReadNoise(
+        np.ones((1, 1), np.float32), np.ones(1, np.float32), np.uint64(7), np.zeros(1, np.uint32)
+    )
+    one = block([[1.0]], (0.5, -8, 7), noise=noise)
+    assert float(done.stdout) == mvm(np.ones((1, 1), np.float32), [one], 1, drive=plain_drive(0)).item()
 
 
 def test_double_precision_by_choice() -> None:
@@ -223,8 +247,8 @@ def test_vectors_columns_phases_and_streams_draw_apart() -> None:
         noise = read_noise(np.empty((0, cols), np.float32), np.ones(cols), int(key))
         drive = plain_drive(2)
         result = mvm(np.zeros((n, 1), np.uint8), [block(zeros, noise=noise)], cols, drive=drive)
-        square, sine = noise.draws(0, n, 2)
-        expected = np.sqrt(square) * sine
+        square, sine = polar_draws(noise.key, np.arange(2 * n), noise.places)
+        expected = (np.sqrt(square) * sine).reshape(n, 2, cols)
         np.testing.assert_allclose(result, expected[:, 0] + 2 * expected[:, 1], rtol=1e-5, atol=1e-5)
         draws += [expected[:, p, c] for p in range(2) for c in range(cols)]
         draws += [np.roll(expected[:, 0, 0], 1)]
