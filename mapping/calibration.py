@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -11,18 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mapping.chip import ProgrammedNetwork, program_network, without_random_effects
-from mapping.columns import blocks
+from mapping.adc_ranges import adc_steps
+from mapping.chip import program_network, without_random_effects
 from mapping.gemm import input_vectors, mappable_layers
-from mapping.network import Band, Calibration, MappedLayer, MappedNetwork
+from mapping.network import Calibration, MappedNetwork
 from mapping.training import Batches
-from xbar.blocks import Block
-from xbar.converters import code_range, currents, drive
+from xbar.converters import currents, drive
 from xbar.errors import XbarError
 from xbar.hardware import Adc, Dac, Hardware
-
-SAMPLES = 2048
-"""Input vectors a layer on which the ADC's step is fitted."""
+from xbar.iv import IV
 
 INPUTS = 1 << 20
 """Input values a layer on which an input range of least squared error is fitted."""
@@ -36,12 +32,8 @@ def quantise_inputs(x: NDArray[np.float32], calibration: Calibration, dac: Dac) 
         return relative.astype(np.float32)
     top = largest_code(dac, calibration.signed)
     low = -top - 1 if calibration.signed else 0
-    small = dac.bits + (not calibration.signed)
-    dtype: type[np.generic] = np.uint8 if small <= 9 and not calibration.signed else np.int16
-    if small > 16:
-        dtype = np.int32
-    codes: NDArray[np.generic] = np.clip(np.rint(relative * np.float32(top)), low, top).astype(dtype)
-    return codes
+    codes: NDArray[np.generic] = np.clip(np.rint(relative * np.float32(top)), low, top)
+    return codes.astype(np.uint8 if low == 0 and top < 1 << 8 else np.int16 if top < 1 << 15 else np.int32)
 
 
 def largest_code(dac: Dac, signed: bool) -> int:
@@ -98,7 +90,7 @@ def calibrate(
         vectors = input_vectors(quantise_inputs(x, ranges, hardware.dac), layer.geometry)
         activity[name] = _activity(vectors, signed, hardware)
         if hardware.adc.bits != "ideal":
-            steps = _adc_steps(chip, layer, vectors, signed)
+            steps = adc_steps(chip, layer, vectors, signed)
             ranges = dataclasses.replace(ranges, adc_steps=steps)
         layers[name] = dataclasses.replace(layer, calibration=ranges)
     return dataclasses.replace(mapped, layers=layers), activity
@@ -169,150 +161,10 @@ def _nominal(hardware: Hardware) -> Hardware:
     """The hardware with exact drivers, ohmic cells, and a converter at each phase."""
     dac = dataclasses.replace(hardware.dac, gain_error=0.0, offset=0.0, inl=())
     adc = Adc(bits=8)
-    device = dataclasses.replace(hardware.device, iv=type(hardware.device.iv)())
+    device = dataclasses.replace(hardware.device, iv=IV())
     return dataclasses.replace(hardware, dac=dac, adc=adc, device=device)
 
 
 def response(hardware: Hardware) -> float:
     """Current of a cell of one unit at the nominal v_read, in units of v_read unit: 1 for ohmic cells."""
     return float(currents(np.array(hardware.dac.v_read), hardware))
-
-
-def _adc_steps(
-    chip: ProgrammedNetwork, layer: MappedLayer, vectors: NDArray[np.generic], signed: bool
-) -> tuple[NDArray[np.float64], ...]:
-    """ADC step of every column of every band [A]."""
-    hardware = chip.mapped.hardware
-    amperes = hardware.dac.v_read * hardware.device.unit
-    volts, places = _phases(vectors, signed, hardware)
-    made = iter(blocks(chip, layer.name, converters=False, dtype=np.float64))
-    columns = [next(made) if band.tiles else None for band in layer.bands]
-    present = [block for block in columns if block is not None]
-    if hardware.adc.range in ("full", "fixed"):
-        step = _fixed_step(float(np.abs(volts).max()), signed, hardware)
-        steps = [np.full(len(block.out), step) for block in present]
-    elif hardware.adc.per == "layer":
-        histogram = _histogram(
-            volts, places, [(block, np.arange(len(block.out))) for block in present], hardware
-        )
-        step = _fitted_step(*histogram, signed, hardware)
-        steps = [np.full(len(block.out), step) for block in present]
-    else:
-        bands = [band for band in layer.bands if band.tiles]
-        steps = [
-            _band_steps(block, _groups(block, band, hardware), volts, places, signed, hardware)
-            for block, band in zip(present, bands, strict=True)
-        ]
-    found = iter(steps)
-    return tuple(np.empty(0) if block is None else next(found) * amperes for block in columns)
-
-
-def _phases(
-    vectors: NDArray[np.generic], signed: bool, hardware: Hardware
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Voltages of at most `SAMPLES` vectors, shape (P, M, K), and the place value of each phase."""
-    chosen = np.random.default_rng(0).permutation(len(vectors))[:SAMPLES]
-    driven = drive(hardware, signed)
-    volts, _ = driven.voltages(vectors[np.sort(chosen)])
-    return volts, driven.weights.astype(np.float64)
-
-
-def _fixed_step(strongest: float, signed: bool, hardware: Hardware) -> float:
-    """Step that `adc.full_scale`, or the largest current that the array can give, calls for [v_read unit]."""
-    _, high = code_range(hardware, signed)
-    if hardware.adc.range == "fixed":
-        return hardware.adc.full_scale / (hardware.dac.v_read * hardware.device.unit) / high
-    device = hardware.device
-    window = device.g_max - device.g_min if hardware.encoding.subtract == "analog" else device.g_max
-    reach = drive(hardware, signed).volts if hardware.dac.bits != "ideal" else np.array(strongest)
-    return hardware.crossbar.rows * window / device.unit * float(np.abs(reach).max()) / high
-
-
-def _groups(block: Block, band: Band, hardware: Hardware) -> list[NDArray[np.int64]]:
-    """Columns of a block that share a range."""
-    count = len(block.out)
-    if hardware.adc.per == "column":
-        return [np.array([column]) for column in range(count)]
-    tile = band.tile_of_column(hardware.encoding.reference_columns > 0)
-    which = np.tile(tile, count // len(tile))
-    return [np.flatnonzero(which == index) for index in range(len(band.tiles))]
-
-
-def _band_steps(
-    block: Block,
-    groups: list[NDArray[np.int64]],
-    volts: NDArray[np.float32],
-    places: NDArray[np.float64],
-    signed: bool,
-    hardware: Hardware,
-) -> NDArray[np.float64]:
-    steps = np.empty(len(block.out))
-    for group in groups:
-        histogram = _histogram(volts, places, [(block, group)], hardware)
-        steps[group] = _fitted_step(*histogram, signed, hardware)
-    return steps
-
-
-def _fitted_step(
-    currents: NDArray[np.float64], importance: NDArray[np.float64], signed: bool, hardware: Hardware
-) -> float:
-    """Step for currents [v_read unit] that occur with a given importance."""
-    low, high = code_range(hardware, signed)
-    size = np.abs(currents)
-    largest = float(size.max())
-    if largest == 0:
-        return 1.0
-    if hardware.adc.range == "percentile":
-        order = np.argsort(size)
-        share = np.cumsum(importance[order]) / importance.sum()
-        at = min(int(np.searchsorted(share, hardware.adc.percentile / 100)), len(order) - 1)
-        return (float(size[order][at]) or largest) / high
-    lossless = largest / high
-    candidates = np.concatenate([lossless * np.geomspace(0.05, 1, 40), np.exp2(np.arange(-4, 12))])
-    candidates = np.sort(candidates[candidates <= max(2 * lossless, 1.0)])[::-1]
-    errors = np.array(
-        [
-            importance @ np.square(np.clip(np.rint(currents / step), low, high) * step - currents)
-            for step in candidates
-        ]
-    )
-    good_enough = errors <= errors.min() * (1 + 1e-6) + 1e-12
-    return float(candidates[np.flatnonzero(good_enough)[0]])
-
-
-def _histogram(
-    volts: NDArray[np.float32],
-    places: NDArray[np.float64],
-    columns: list[tuple[Block, NDArray[np.int64]]],
-    hardware: Hardware,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Currents that occur in some columns [v_read unit], and how much each counts.
-
-    That is how often it occurs, times the place value squared where the error is what counts. Currents are
-    binned to a power of two near 2^-15 of the largest, so that whole numbers stay exact.
-    """
-    weights = [
-        (block.rows, _seen_by_converter(block)[:, chosen].astype(np.float32)) for block, chosen in columns
-    ]
-    strongest = float(np.abs(volts).max()) if volts.size else 0.0
-    bound = strongest * max((float(np.abs(w).sum(0).max()) for _, w in weights if w.size), default=0.0)
-    if bound == 0:
-        return np.zeros(1), np.ones(1)
-    width = 2.0 ** (math.floor(math.log2(bound)) - 14)
-    half = math.ceil(bound / width) + 1
-    counts: NDArray[np.float64] = np.zeros(2 * half + 1)
-    for rows, w in weights:
-        for phase, place in zip(volts, places, strict=True):
-            bins = np.rint((phase[:, rows] @ w) / np.float32(width)).astype(np.int64) + half
-            factor = 1.0 if hardware.adc.range == "percentile" else place**2
-            counts += factor * np.bincount(bins.ravel(), minlength=len(counts))
-    present = np.flatnonzero(counts)
-    return np.asarray((present - half) * width, np.float64), counts[present]
-
-
-def _seen_by_converter(block: Block) -> NDArray[np.float64]:
-    """Column weights less their references, where these are subtracted before the converter."""
-    w: NDArray[np.float64] = block.weights
-    if block.reference is None or not block.subtract_before:
-        return w
-    return np.where(block.reference >= 0, w - w[:, block.reference], w)

@@ -183,8 +183,8 @@ class Dac:
         if self.bits != "ideal":
             check_range("dac.bits", self.bits, 1, 16)
             check_range("dac.phase_bits", self.phase_bits, 1, self.bits)
-        elif self.phase_bits != 1 or self.inl:
-            key = "inl" if self.inl else "phase_bits"
+        elif self.phase_bits != 1 or self.inl or self.range == "mse":
+            key = "inl" if self.inl else "phase_bits" if self.phase_bits != 1 else "range = 'mse'"
             raise XbarError(f"dac.{key}: has no effect with dac.bits = 'ideal'; needs a number of bits")
         check_range("dac.v_read", self.v_read, 1e-6, 10, "V")
         refuse_idle(self, "dac", {"percentile": ("percentile",), "fixed": ("x_max",)}, "range")

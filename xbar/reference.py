@@ -17,7 +17,6 @@ from torch import Tensor
 from xbar.blocks import Block
 from xbar.converters import Converter, Drive
 
-
 LN_2 = np.float32(0.6931471805599453)
 LOG = (
     0.08700430393218994,

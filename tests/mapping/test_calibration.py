@@ -198,3 +198,109 @@ def test_calibration_without_a_batch_is_refused() -> None:
     with pytest.raises(XbarError, match="gave no batch"):
         calibrate(mapped, model, [])
     assert not model[0]._forward_pre_hooks
+
+
+# -------------------------------------------------------------------------- ranges of other kinds
+
+
+def steps_of(mapped: MappedNetwork, name: str = "0") -> list[NDArray[np.float64]]:
+    """ADC steps by band in units of v_read `device.unit`."""
+    calibration = mapped.layers[name].calibration
+    assert calibration is not None
+    assert calibration.adc_steps is not None
+    ampere = mapped.hardware.dac.v_read * mapped.hardware.device.unit
+    return [step / ampere for step in calibration.adc_steps]
+
+
+def test_a_fixed_range_ends_at_its_current() -> None:
+    hardware = design(dac__bits=4, adc__bits=6).replace(
+        adc=dataclasses.replace(design().adc, bits=6, range="fixed", full_scale=62e-6)
+    )
+    mapped, model = linear([[3, -3], [1, 2]], hardware)
+    x = torch.ones(3, 2)
+    assert step(calibrate(mapped, model, [(x, x)])[0]) == pytest.approx(
+        62e-6 / 31 / (0.25 * hardware.device.unit)
+    )
+
+
+def test_a_percentile_of_the_currents_is_the_largest_code() -> None:
+    """One of 100 currents is 9 units, the others 1: the 99th percentile is 1."""
+    hardware = design(64, 4, 4, dac__bits=1, adc__bits=4)
+    adc = dataclasses.replace(hardware.adc, range="percentile", percentile=98.5)
+    mapped, model = linear([[1]] * 64, hardware.replace(adc=adc))
+    x = torch.cat([torch.eye(64)[[0] * 99], (torch.arange(64) < 9).float()[None]])
+    assert step(calibrate(mapped, model, [(x, x)])[0]) == pytest.approx(1 / 7, rel=1e-3)
+    whole = mapped.hardware.replace(adc__percentile=100.0)
+    mapped, model = linear([[1]] * 64, whole)
+    assert step(calibrate(mapped, model, [(x, x)])[0]) == pytest.approx(9 / 7, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["differential", "offset"])
+@pytest.mark.parametrize("per", ["tile", "column"])
+def test_a_tile_or_a_column_has_the_range_of_its_own_currents(per: str, kind: str) -> None:
+    """Calibrated alone, a tile's or a column's weights get the step that they get among others."""
+    rng = np.random.default_rng(1)
+    weights = rng.integers(1, 4, (7, 5)) * np.array([1, 2, 5, 1, 3])
+    hardware = design(4, 4, 16, dac__bits=3, adc__bits=5, adc__per=per, encoding__kind=kind)
+    hardware = hardware.replace(encoding__subtract="digital" if kind == "offset" else "analog")
+    mapped, model = linear(np.clip(weights, -7, 7).tolist(), hardware)
+    x = torch.from_numpy(rng.random((50, 7))).float()
+    x[0] = 1.0
+    calibrated, _ = calibrate(mapped, model, [(x, x)])
+    for number, band in enumerate(mapped.layers["0"].bands):
+        together = steps_of(calibrated)[number]
+        references = hardware.encoding.reference_columns > 0
+        tile = band.tile_of_column(references)
+        assert len(together) == len(tile)
+        for index, one in enumerate(band.tiles):
+            mine = together[tile == index]
+            assert len(np.unique(mine)) == 1 if per == "tile" else True
+            for j, n in enumerate(one.cols):
+                chosen = one.cols if per == "tile" else np.array([n])
+                part = np.clip(weights, -7, 7)[np.ix_(one.rows, chosen)]
+                layer_alone = hardware.replace(adc__per="layer" if kind == "differential" else per)
+                alone, small = linear(part.tolist(), layer_alone)
+                seen = x[:, one.rows].clone()
+                seen[0] = 1.0
+                found, _ = calibrate(alone, small, [(seen, seen)])
+                expected = steps_of(found)[0]
+                expected = expected[: len(chosen)] if per == "column" else expected
+                assert mine[j] == pytest.approx(expected[0], rel=1e-9)
+
+
+def test_input_ranges_of_every_kind() -> None:
+    """999 values of 0.1 and one of 10, of 4 bits: an outlier costs more than it is worth to clip it not."""
+    x = torch.full((500, 2), 0.1)
+    x[0, 0] = 10.0
+
+    def x_max(**changes) -> float:
+        hardware = design(dac__bits=4)
+        dac = dataclasses.replace(hardware.dac, **changes)
+        mapped, model = linear([[1], [1]], hardware.replace(dac=dac))
+        return calibrate(mapped, model, [(x, x)])[0].layers["0"].calibration.x_max
+
+    assert x_max() == 10.0
+    assert x_max(range="percentile", percentile=99.0) == pytest.approx(0.1)
+    assert x_max(range="fixed", x_max=3.0) == 3.0
+    many = torch.full((500, 2), 0.9)
+    many[0, 0] = 1.5
+    mapped, model = linear([[1], [1]], design(dac__bits=2, dac__range="mse"))
+    found = calibrate(mapped, model, [(many, many)])[0].layers["0"].calibration.x_max
+    errors = {
+        c: float(((many / c * 3).round().clamp(0, 3) * c / 3 - many).square().sum())
+        for c in np.geomspace(0.075, 1.5, 500)
+    }
+    error = float(((many / found * 3).round().clamp(0, 3) * found / 3 - many).square().sum())
+    assert error <= 1.2 * min(errors.values()) + 0.3
+    assert error < errors[1.5]
+
+
+def test_an_ideal_dac_is_calibrated_with_the_cells_curve() -> None:
+    from xbar.iv import IV
+
+    hardware = design(4, 4, 4, adc__bits=8, adc__range="percentile", adc__percentile=100.0)
+    curved = hardware.replace(device__iv=IV("sinh", alpha=6.0))
+    mapped, model = linear([[3]], curved)
+    x = torch.ones(4, 1)
+    expected = 3 * np.sinh(6 * 0.25) / (6 * 0.25) / 127
+    assert step(calibrate(mapped, model, [(x, x)])[0]) == pytest.approx(expected, rel=1e-3)
