@@ -1,4 +1,4 @@
-"""Run all benchmarks (`make bench`): print the table and write benchmarks/results.json.
+"""Run all benchmarks (`make bench`): print the table, write benchmarks/results.json and docs/speed.md.
 
 Names on the command line choose some: ``python benchmarks/run.py mvm wires`` prints these alone.
 """
@@ -10,7 +10,10 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "speed.md"
 NAMES = ("mvm", "inference", "wires", "circuit", "programming", "start")
 
 
@@ -35,8 +38,30 @@ def main(chosen: Sequence[str]) -> int:
                 flush=True,
             )
     if not chosen:
-        Path(__file__).with_name("results.json").write_text(json.dumps(rows, indent=1) + "\n")
+        (HERE / "results.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        PAGE.write_text(page(rows), encoding="utf-8")
     return 0
+
+
+def page(rows: Sequence[dict[str, Any]]) -> str:
+    """Text of docs/speed.md."""
+    lines = [
+        "# Speed",
+        "",
+        "Written by `make bench` from the records that it keeps in `benchmarks/results.json`. Each row is a "
+        "time and that of a baseline in the same process, alternating; the least of the repeats counts. A "
+        "ratio below 1 is faster than the baseline. First calls, which compile or load numba's cache, are "
+        "not in the times.",
+        "",
+        "| case | threads | ms | baseline | its ms | ratio |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['name']} | {row['threads']} | {row['seconds'] * 1e3:.3g} | {row['baseline']} | "
+        f"{row['baseline_seconds'] * 1e3:.3g} | {row['ratio']:.3g} |"
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

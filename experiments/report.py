@@ -32,7 +32,7 @@ CAPTIONS = {
     ),
     "conductances": (
         "mapping",
-        "Conductances of one programmed chip; grey lines are the device's states.",
+        "Conductances of one chip of the first noise case, at its time; grey lines are the device's states.",
     ),
     "area": ("cost", "Area by component."),
     "energy": ("cost", "Energy of one image by component."),
@@ -61,7 +61,28 @@ UNITS = {
     "device.g_min": (1e6, "µS"),
     "device.g_max": (1e6, "µS"),
     "device.states": (1e6, "µS"),
+    "device.programming.coefficients": (1e6, "µS"),
+    "device.programming.at.time": (1, "s"),
+    "device.programming.at.coefficients": (1e6, "µS"),
+    "device.programming.sigmas": (1e6, "µS"),
+    "device.relaxation.mean": (1e6, "µS"),
+    "device.relaxation.sigma": (1e6, "µS"),
+    "device.relaxation.sigma_0": (1e6, "µS"),
+    "device.drift.t0": (1, "s"),
+    "device.low_frequency.t_read": (1e9, "ns"),
+    "device.iv.alpha": (1, "1/V"),
+    "device.iv.c2": (1, "1/V"),
+    "device.iv.c3": (1, "1/V²"),
+    "crossbar.r_wl": (1, "Ω"),
+    "crossbar.r_bl": (1, "Ω"),
+    "crossbar.r_driver": (1, "Ω"),
+    "crossbar.r_sense": (1, "Ω"),
     "dac.v_read": (1, "V"),
+    "dac.offset": (1, "V"),
+    "adc.full_scale": (1e6, "µA"),
+    "adc.noise_current": (1e9, "nA"),
+    "adc.bandwidth": (1, "Hz"),
+    "adc.temperature": (1, "K"),
     "adc.rate": (1, "1/s"),
     "periphery.t_read": (1e9, "ns"),
     "periphery.node_nm": (1, "nm"),
@@ -237,6 +258,9 @@ def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, A
     for key, value in table.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+            for number_, entry in enumerate(value):
+                yield from _leaves(entry, f"{prefix}{key}.{number_}.")
         else:
             yield f"{prefix}{key}", value
 
@@ -244,7 +268,7 @@ def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, A
 def _with_unit(key: str, value: Any) -> str:
     if key == "device.states" and isinstance(value, int):
         return f"{value} equidistant"
-    factor, unit = UNITS.get(key, (1, ""))
+    factor, unit = UNITS.get(re.sub(r"\.\d+\.", ".", key), (1, ""))
     values = value if isinstance(value, list) else [value]
     words = ", ".join(setting(v * factor) if isinstance(v, float) else number(v) for v in values)
     return f"{words} {unit}".strip()

@@ -32,7 +32,7 @@ from experiments.summary import (
     versions,
 )
 from mapping import (
-    MappedNetwork,
+    ProgrammedNetwork,
     analog_network,
     calibrate,
     map_network,
@@ -41,10 +41,9 @@ from mapping import (
 )
 from mapping.store import write_atomically
 from power.estimate import estimate, reduction_percent
-from xbar.encoding import target_conductances
+from xbar.encoding import cell_states
 from xbar.errors import XbarError
 from xbar.files import to_dict
-from xbar.hardware import Hardware
 
 
 def prepare(study: Study, data_folder: Path | None, out: Path) -> Run:
@@ -109,7 +108,8 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
 
     mark = time.perf_counter()
     quantised_accuracy = run.test(run.model, "quantised")
-    ideal = analog_network(run.model, program_network(without_device_effects(mapped)))
+    exact, _ = calibrate(without_device_effects(mapped), run.model, run.calibration_batches())
+    ideal = analog_network(run.model, program_network(exact))
     ideal_accuracy = run.test(ideal, "ideal chip")
     infer_seconds = time.perf_counter() - mark
     cases = []
@@ -172,27 +172,31 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
         "hardware": to_dict(study.hardware),
     }
     log = compressed.record["log"] + quantised.record["log"]
-    figures = draw(result, mapped, log, with_noise(study.hardware, study.chips.cases[0]), out / "figures")
     write_atomically(out / "log.json", json.dumps(baseline.record["log"] + log, indent=1).encode())
     write_atomically(out / "result.json", json.dumps(result, indent=1).encode())
+    case = study.chips.cases[0]
+    noisy = dataclasses.replace(mapped, hardware=with_noise(study.hardware, case))
+    chip = program_network(noisy, seed=study.seed, time=case.time)
+    figures = draw(result, chip, log, out / "figures")
     write_report(result, figures, out / "report.html")
     return result
 
 
 def draw(
-    result: dict[str, Any], mapped: MappedNetwork, log: list[dict[str, Any]], noisy: Hardware, folder: Path
+    result: dict[str, Any], chip: ProgrammedNetwork, log: list[dict[str, Any]], folder: Path
 ) -> dict[str, str]:
-    """All figures of a run as files; their SVG text by name."""
-    chip = program_network(dataclasses.replace(mapped, hardware=noisy), seed=result["seed"])
+    """All figures of a run as files; their SVG text by name. `chip` is one of the first noise case."""
+    mapped = chip.mapped
+    encoding, device = mapped.hardware.encoding, mapped.hardware.device
     targets, programmed = [], []
     for name, layer in mapped.layers.items():
         for band, g in zip(layer.bands, chip.conductances[name], strict=True):
             assert layer.state is not None
-            cells = layer.state[np.ix_(band.rows, band.cols)]
-            target = target_conductances(cells, mapped.hardware.encoding, mapped.hardware.device)
-            on = np.broadcast_to(band.built(), g.shape) & (target > 0)
-            targets.append(target[on])
-            programmed.append(g[on])
+            states = cell_states(layer.state[np.ix_(band.rows, band.cols)], encoding, device)
+            of_weights = g[..., : len(band.cols)]
+            on = np.broadcast_to(band.built(), of_weights.shape) & (states >= 0)
+            targets.append(device.conductances()[states[on]])
+            programmed.append(of_weights[on])
     rows = [
         {"phase": {"prune": "prune", "levels": "levels"}[entry["stage"]], **entry}
         for entry in log

@@ -86,7 +86,10 @@ class Run:
         try:
             self.uncompressed_hardware = self.hardware.replace(encoding__slices=slices)
         except XbarError as error:
-            raise XbarError(f"compare.slices = {slices}: {error}") from None
+            raise XbarError(
+                f"compare.slices = {slices} (cells a weight of the uncompressed network that costs are held "
+                f"against): {error}; compare.slices=1 fits any device"
+            ) from None
         names = list(self.layers)
         rules = by_pattern(
             {rule.layer: rule for rule in self.study.compress.layers}, names, "compress.layers"

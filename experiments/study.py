@@ -302,6 +302,11 @@ def with_noise(hardware: Hardware, case: NoiseCase) -> Hardware:
         device = dataclasses.replace(hardware.device, **changes)
         if case.time is not None:
             device.check_time(case.time)
+            if not device.ages:
+                raise XbarError(
+                    f"time = {case.time:g} s: has no effect; the case's device has no relaxation, drift, 1/f "
+                    "noise or measured times"
+                )
         return dataclasses.replace(hardware, device=device)
     except XbarError as error:
         raise XbarError(f"chips.cases: {case.name!r}: {error}") from None

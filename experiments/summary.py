@@ -16,7 +16,8 @@ from mapping import MappedNetwork
 
 
 def chip_statistics(name: str, accuracies: list[float], threshold: float) -> dict[str, Any]:
-    """Mean, spread, 95 % interval of the mean over chips (Student's t), quantiles, share at a threshold."""
+    """Mean, spread, 95 % interval of the mean over chips (Student's t, within 0 to 100), quantiles, share at
+    a threshold."""
     values = np.asarray(accuracies)
     n = len(values)
     std = float(values.std(ddof=1)) if n > 1 else 0.0
@@ -27,8 +28,8 @@ def chip_statistics(name: str, accuracies: list[float], threshold: float) -> dic
         "n": n,
         "mean": mean,
         "std": std,
-        "ci95_low": None if n == 1 else mean - half,
-        "ci95_high": None if n == 1 else mean + half,
+        "ci95_low": None if n == 1 else max(mean - half, 0.0),
+        "ci95_high": None if n == 1 else min(mean + half, 100.0),
         "median": float(np.median(values)),
         "p05": float(np.quantile(values, 0.05)),
         "threshold": threshold,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -69,9 +70,19 @@ class AnalogLayer(nn.Module):
         Raises
         ------
         XbarError
-            For inputs that are not finite.
+            For inputs that are not finite, or not of the layer's shape.
         """
         layer = self.layer
+        if not isinstance(x, torch.Tensor):
+            raise XbarError(f"{layer.name}: its input is a {type(x).__name__}; must be a torch.Tensor")
+        axis, needed = -1, layer.k
+        if layer.geometry is not None:
+            axis, needed = 1, layer.k // math.prod(layer.geometry.kernel)
+        if x.dim() < (1 if layer.geometry is None else 4) or x.shape[axis] != needed:
+            what = "features" if layer.geometry is None else "channels"
+            raise XbarError(
+                f"{layer.name}: inputs of shape {tuple(x.shape)}; the layer takes {needed} {what}"
+            )
         if not torch.isfinite(x).all():
             raise XbarError(f"{layer.name}: its inputs are not all finite numbers")
         codes = quantise_inputs(x.detach().cpu().contiguous().numpy(), self.calibration, self.hardware.dac)
@@ -133,7 +144,15 @@ def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type = n
 
 
 def reset_noise(network: nn.Module) -> None:
-    """Count the vectors of all analog layers from 0 again: the same inputs then meet the same read noise."""
-    for module in network.modules():
-        if isinstance(module, AnalogLayer):
-            module.vectors = 0
+    """Count the vectors of all analog layers from 0 again: the same inputs then meet the same read noise.
+
+    Raises
+    ------
+    XbarError
+        For a network without analog layers.
+    """
+    layers = [module for module in network.modules() if isinstance(module, AnalogLayer)]
+    if not layers:
+        raise XbarError(f"{type(network).__name__}: has no analog layers; give what analog_network returned")
+    for layer in layers:
+        layer.vectors = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -114,8 +115,12 @@ def program_network(
     Raises
     ------
     XbarError
-        For a mapping without weights, or a time for which the device has no data.
+        For a mapping without weights, keys that are not whole numbers, or a time for which the device has no
+        data.
     """
+    for key, value in (("seed", seed), ("chip", chip)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
+            raise XbarError(f"{key} = {value!r}: must be a whole number, at least 0")
     hardware = mapped.hardware
     at = hardware.device.first_time if time is None else hardware.device.check_time(time)
     conductances, transfer = {}, {}

@@ -52,6 +52,10 @@ def map_network(
         For a layer that is not supported, a mask or scale for a layer that does not exist or of another
         shape, or an example input that the network does not take.
     """
+    if not isinstance(hardware, Hardware):
+        raise XbarError(
+            f"hardware: a {type(hardware).__name__}; must be a Hardware, such as load_hardware('ideal') gives"
+        )
     layers = mappable_layers(model)
     masks, scales = masks or {}, scales or {}
     for name in (*masks, *scales):

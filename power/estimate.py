@@ -177,11 +177,14 @@ def estimate(
     periphery, converters = load_periphery(hardware.periphery.library), load_adc(hardware.adc.library)
     _check_node(hardware, periphery, converters)
     if hardware.dac.bits == "ideal":
-        raise XbarError("dac.bits = 'ideal': has no cost entry; allowed: a number of one-bit phases")
+        raise XbarError(
+            "dac.bits = 'ideal': has no cost entry; allowed: a number of one-bit phases "
+            "(accuracy without an estimate: docs/howto.md)"
+        )
     if hardware.dac.phase_bits != 1:
         raise XbarError(
             f"dac.phase_bits = {hardware.dac.phase_bits}: has no cost entry; the libraries price drivers of "
-            "one bit; allowed: 1"
+            "one bit; allowed: 1 (accuracy without an estimate: docs/howto.md)"
         )
     if not mapped.tiles_per_plane:
         raise XbarError("mapped network: no layer has a tile; an estimate needs at least one")

@@ -8,6 +8,7 @@ they act in this order: write (`ProgrammingNoise`), `Relaxation`, `Drift`, `LowF
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -172,6 +173,11 @@ class LogClamp:
         check_range("drift: slope", self.slope, -10, 10)
         check_range("drift: low", self.low, 0, 10)
         check_range("drift: high", self.high, self.low, 10)
+        if self.slope == 0 and not self.low <= self.intercept <= self.high:
+            raise XbarError(
+                f"drift: intercept = {self.intercept}: lies outside low = {self.low:g} to "
+                f"high = {self.high:g}, to which it would be clamped"
+            )
 
     def __call__(self, ratio: NDArray[np.float64]) -> NDArray[np.float64]:
         """Value at g / g_max, any shape; at 0 the limit."""
@@ -301,6 +307,8 @@ class Device:
             raise XbarError(
                 f"device.g_min = {self.g_min}, device.g_max = {self.g_max}: needs 0 <= g_min < g_max, in S"
             )
+        if self.g_max > 1:
+            raise XbarError(f"device.g_max = {self.g_max}: at most 1 S; conductances are in S, not in uS")
         if isinstance(self.states, int):
             check_range("device.states", self.states, 2, 32768)
         else:
@@ -345,6 +353,11 @@ class Device:
         return np.full_like(g, constant[relative_to]) if relative_to in constant else g
 
     @property
+    def ages(self) -> bool:
+        """Whether anything changes with the time after the write."""
+        return bool(self.programming.at or self.relaxation or self.drift or self.low_frequency)
+
+    @property
     def first_time(self) -> float:
         """Earliest time after the write that the data describe [s]; the default of a read."""
         if self.programming.at:
@@ -360,6 +373,8 @@ class Device:
         XbarError
             For a time that is not a number, lies before the first one, or was not measured.
         """
+        if isinstance(time, bool) or not isinstance(time, numbers.Real):
+            raise XbarError(f"time = {time!r}: must be a number, in s after the write")
         known = sorted(part.time for part in self.programming.at)
         if known and time not in known:
             raise XbarError(f"time = {time} s: {self.name!r} was measured at {_listed(known)} s only")

@@ -51,10 +51,11 @@ def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
         content = json.dumps(dict(data), default=str)
         return pydantic.TypeAdapter(cls).validate_json(content, strict=True)
     except pydantic.ValidationError as error:
-        errors = error.errors()
+        unknown = ("unexpected_keyword_argument", "extra_forbidden")
+        errors = sorted(error.errors(), key=lambda one: one["type"] not in unknown)
         path = _field_path(cls, errors[0]["loc"])
         key, kind = ".".join(map(str, path)), errors[0]["type"]
-        if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        if kind in unknown:
             raise XbarError(f"{where}: {_unknown_key(cls, path)}") from None
         if kind in ("missing", "missing_argument"):
             raise XbarError(f"{where}: {key}: missing") from None

@@ -162,6 +162,39 @@ def test_retraining_with_noise_and_converters_runs(tmp_path: Path) -> None:
     assert result["accuracy"]["chips"]["ci95_low"] is None
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["hardware.encoding.kind=offset", "hardware.encoding.subtract=digital"],
+        ["hardware.encoding.kind=twos-complement", "hardware.encoding.slices=2"],
+        [
+            "hardware.device=neurram-hfox",
+            "compare.slices=1",
+            "hardware.crossbar.r_wl=2",
+            "hardware.adc.gain_sigma=0.01",
+            'chips.cases=[{name="1 s"}, {name="1 day", time=86400}]',
+        ],
+    ],
+    ids=["offset", "twos-complement", "neurram-in-time"],
+)
+def test_every_encoding_and_a_device_in_time_run_to_the_report(tmp_path: Path, changes: list[str]) -> None:
+    result = run_study(load_study("digits", [*SMALL, *changes]), None, tmp_path / "run")
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    cases = result["accuracy"]["chips_cases"]
+    if len(cases) == 2:
+        assert cases[0]["per_chip"] != cases[1]["per_chip"]
+
+
+def test_the_ideal_chip_does_not_know_the_wires(tmp_path: Path) -> None:
+    """Its ranges are calibrated without them, so that strong wires leave it where it is."""
+    accuracies = []
+    for ohms in (0, 500):
+        study = load_study("digits", [*SMALL, f"hardware.crossbar.r_wl={ohms}"])
+        accuracies.append(run_study(study, None, tmp_path / f"{ohms}")["accuracy"])
+    assert accuracies[0]["ideal_chip"] == accuracies[1]["ideal_chip"]
+    assert accuracies[0]["chips"]["per_chip"] != accuracies[1]["chips"]["per_chip"]
+
+
 def test_an_own_network_and_its_weights(tmp_path: Path, finished: tuple[Path, dict]) -> None:
     (tmp_path / "net.py").write_text(
         "from torch import nn\n"
@@ -197,6 +230,9 @@ def test_an_own_network_and_its_weights(tmp_path: Path, finished: tuple[Path, di
         ("hardware=ideal", "compare.slices = 2"),
         ("hardware.periphery.node_nm=22", "periphery.node_nm"),
         ("hardware.periphery.library=isac", "isaac"),
+        ("hardware.dac.phase_bits=2", "accuracy without an estimate"),
+        ("hardware.device=pcm-90nm", "compare.slices=1 fits any device"),
+        ("chips.cases.0.time=1000", "has no effect; the case's device has no relaxation"),
         ("compare.slices=5", "the numbers of 16 states exceed 16 bits"),
         ("chips.cases.0.p_stuck_g_max=2", "p_stuck_g_max = 2"),
         (

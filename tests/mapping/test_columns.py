@@ -29,7 +29,7 @@ from mapping import (
 )
 from mapping.chip import bit_lines, without_random_effects
 from mapping.columns import blocks
-from xbar import Drift, LogClamp, ProgrammingNoise, WhiteNoise
+from xbar import Drift, LogClamp, ProgrammingNoise, WhiteNoise, XbarError
 from xbar.converters import code_range, drive
 from xbar.encoding import reference_conductances, slice_weights, target_conductances
 from xbar.hardware import Hardware
@@ -306,6 +306,24 @@ def test_tensors_on_another_device_go_by_the_torch_reference(monkeypatch: pytest
     monkeypatch.setattr("mapping.analog.mvm_reference", reference)
     y = layer.multiply(codes, SimpleNamespace(type="elsewhere"))
     torch.testing.assert_close(y, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_mistakes_of_a_call_are_one_line() -> None:
+    model, mapped = noisy_layer(3)
+    network = analog_network(model, program_network(mapped))
+    with pytest.raises(XbarError, match=r"0: inputs of shape \(5, 3\); the layer takes 2 features"):
+        network(torch.ones(5, 3))
+    with pytest.raises(XbarError, match=r"0: its input is a ndarray; must be a torch.Tensor"):
+        network(np.ones((5, 2)))
+    with pytest.raises(XbarError, match="Sequential: has no analog layers"):
+        reset_noise(model)
+    for keys in ({"chip": 1.5}, {"seed": -1}, {"chip": "a"}):
+        with pytest.raises(XbarError, match="must be a whole number, at least 0"):
+            program_network(mapped, **keys)
+    with pytest.raises(XbarError, match="time = '1 day': must be a number, in s"):
+        program_network(mapped, time="1 day")
+    with pytest.raises(XbarError, match="hardware: a str; must be a Hardware"):
+        map_network(model, "ideal", torch.ones(1, 2))
 
 
 def test_read_noise_keeps_its_draws_under_packing() -> None:

@@ -118,6 +118,8 @@ NAN = float("nan")
         ("dac.bits", 17, "dac.bits = 17: must lie between 1 and 16"),
         ("dac.v_read", NAN, "dac.v_read = nan: must lie between 1e-06 and 10 V"),
         ("device.g_min", NAN, "device.g_min = nan, device.g_max = 0.0001: needs 0 <= g_min < g_max"),
+        ("device.g_max", 50.0, "device.g_max = 50.0: at most 1 S; conductances are in S, not in uS"),
+        ("device.drift", {"t0": 1.0, "nu": {"intercept": -0.03}}, "drift: intercept = -0.03: lies outside"),
         ("device.g_max", float("inf"), "device.g_max = inf: needs 0 <= g_min < g_max"),
         ("device.g_min", 2e-4, "needs 0 <= g_min < g_max"),
         ("device.states", 1, "device.states = 1: must lie between 2 and 32768"),
