@@ -168,6 +168,10 @@ def _outline_tiles(ax: Axes, bands: int, slots: int) -> None:
     ax.spines[:].set_visible(False)
 
 
+MOST_STATES = 64
+"""States that are drawn as lines; more would fill the picture."""
+
+
 @_styled
 def conductance_histogram(targets: ArrayLike, programmed: ArrayLike, states: ArrayLike) -> Figure:
     """Programmed conductances of all cells against the device's states.
@@ -187,7 +191,8 @@ def conductance_histogram(targets: ArrayLike, programmed: ArrayLike, states: Arr
     figure = _figure(2.9)
     ax = figure.subplots()
     ax.stairs(counts, edges, baseline=0.5, fill=True, color=BLUE, alpha=0.75)
-    ax.vlines(levels, 0, 1, transform=ax.get_xaxis_transform(), color=GREY, linewidth=0.5, zorder=0)
+    if len(levels) <= MOST_STATES:
+        ax.vlines(levels, 0, 1, transform=ax.get_xaxis_transform(), color=GREY, linewidth=0.5, zorder=0)
     nearest = np.searchsorted((levels[1:] + levels[:-1]) / 2, wanted)
     cells = np.bincount(nearest, minlength=len(levels))
     ax.plot(levels[cells > 0], cells[cells > 0], "o", color=ORANGE, markersize=3.5)

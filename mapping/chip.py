@@ -42,12 +42,12 @@ class ProgrammedNetwork:
         the same shapes.
     """
 
-    mapped: MappedNetwork
+    mapped: MappedNetwork = field(repr=False)
     seed: int
     chip: int
     time: float
-    conductances: Mapping[str, tuple[Cells, ...]]
-    transfer: Mapping[str, tuple[NDArray[np.float64], ...]] = field(default_factory=dict)
+    conductances: Mapping[str, tuple[Cells, ...]] = field(repr=False)
+    transfer: Mapping[str, tuple[NDArray[np.float64], ...]] = field(default_factory=dict, repr=False)
 
 
 def without_random_effects(mapped: MappedNetwork) -> MappedNetwork:

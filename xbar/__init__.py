@@ -20,6 +20,7 @@ from xbar.iv import IV
 
 if TYPE_CHECKING:
     from xbar.circuit import Solution, solve
+    from xbar.circuit_sensitivity import gradient, output_variance
     from xbar.transfer import transfer_matrix
 
 __all__ = [
@@ -41,14 +42,18 @@ __all__ = [
     "Verify",
     "WhiteNoise",
     "XbarError",
+    "gradient",
     "load_device",
     "load_hardware",
+    "output_variance",
     "solve",
     "transfer_matrix",
 ]
 
 _LAZY = {
     "Solution": "xbar.circuit",
+    "gradient": "xbar.circuit_sensitivity",
+    "output_variance": "xbar.circuit_sensitivity",
     "solve": "xbar.circuit",
     "transfer_matrix": "xbar.transfer",
 }

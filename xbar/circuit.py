@@ -16,7 +16,7 @@ solved. Cells that are not ohmic: Newton's method, each step one such system.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +26,7 @@ from xbar.circuit_newton import Newton, largest_cell_voltage
 from xbar.errors import XbarError
 from xbar.iv import IV, check_increasing, current_per_siemens
 from xbar.threads import run_workers, worker_count
-from xbar.validation import check_range
+from xbar.validation import as_floats, check_range
 
 Array = NDArray[np.float64]
 TOLERANCE = 1e-10
@@ -90,14 +90,14 @@ class Solution:
         largest relative residual (ohmic: in the norm of the preconditioner; otherwise of the cell currents).
     """
 
-    g: Array
-    v: Array
+    g: Array = field(repr=False)
+    v: Array = field(repr=False)
     wires: Wires
     iv: IV
     v_read: float | None
-    currents: Array
-    word_line: Array
-    bit_line: Array
+    currents: Array = field(repr=False)
+    word_line: Array = field(repr=False)
+    bit_line: Array = field(repr=False)
     status: str
     iterations: int
     steps: int
@@ -205,6 +205,8 @@ def solve(
         For shapes that do not fit, values that are negative or not finite, and a law that does not increase
         over the voltages that a cell can see.
     """
+    if not isinstance(iv, IV | None):
+        raise XbarError(f"iv = {iv!r}: must be an IV, for example IV('sinh', alpha=4.0)")
     wires, iv = Wires(r_wl, r_bl, r_driver, r_sense), iv or IV()
     g, v = _checked_arrays(g, v)
     check_range("tolerance", tolerance, 1e-15, 1e-2)
@@ -257,7 +259,7 @@ def _checked_arrays(g: ArrayLike, v: ArrayLike) -> tuple[Array, Array]:
     XbarError
         For other shapes, and for values that are negative (g) or not finite.
     """
-    g, v = as_floats("g", g), as_floats("v", v)
+    g, v = as_floats("g", g).copy(), as_floats("v", v).copy()
     if g.ndim != 2 or 0 in g.shape:
         raise XbarError(f"g: shape {g.shape}; must be (word lines, bit lines), both at least 1")
     if v.ndim not in (1, 2) or v.shape[-1] != g.shape[0]:
@@ -265,23 +267,6 @@ def _checked_arrays(g: ArrayLike, v: ArrayLike) -> tuple[Array, Array]:
     if g.min() < 0:
         raise XbarError(f"g: smallest value {g.min():g}; conductances must be >= 0, in S")
     return g, v
-
-
-def as_floats(name: str, values: ArrayLike) -> Array:
-    """C-contiguous float64.
-
-    Raises
-    ------
-    XbarError
-        For what is not a number, or not finite.
-    """
-    try:
-        array = np.ascontiguousarray(np.array(values, dtype=np.float64, ndmin=1))
-    except (TypeError, ValueError):
-        raise XbarError(f"{name}: must be an array of real numbers") from None
-    if not np.isfinite(array).all():
-        raise XbarError(f"{name}: must be finite, has nan or inf")
-    return array
 
 
 def _spread(work: Callable[[slice], None], count: int, threads: int | None) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xbar.circuit import Solution, Wires, as_floats, solve
+from xbar.circuit import Solution, Wires, solve
 from xbar.errors import XbarError
 from xbar.iv import current_per_siemens, slope_per_siemens
+from xbar.validation import as_floats
 
 Array = NDArray[np.float64]
 CHUNK_BYTES = 1 << 26

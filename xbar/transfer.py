@@ -36,7 +36,7 @@ from xbar import transfer_kernels as kernels
 from xbar.errors import XbarError
 from xbar.threads import run_workers, worker_count
 from xbar.transfer_kernels import Floats, Table
-from xbar.validation import check_range
+from xbar.validation import as_floats, check_range
 
 Quad = tuple[int, ...]
 Span = tuple[int, int]
@@ -77,7 +77,7 @@ def transfer_matrix(
         For conductances of another shape, and for conductances and resistances that are not between 0 and
         1e6 S or 1e9 ohm.
     """
-    array = np.asarray(g, np.float64)
+    array = as_floats("g", g)
     if array.ndim != 2:
         raise XbarError(f"g: shape {array.shape}; must be (m, n)")
     out = transfer_matrices(array[None], r_wl, r_bl, r_driver=r_driver, r_sense=r_sense, threads=1)
@@ -109,7 +109,7 @@ def transfer_matrices(
     XbarError
         As `transfer_matrix`, and for threads below 1.
     """
-    cells = np.asarray(g, np.float64)
+    cells = as_floats("g", g)
     if cells.ndim != 3:
         raise XbarError(f"g: shape {cells.shape}; must be (B, m, n)")
     if 0 in cells.shape[1:]:

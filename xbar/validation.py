@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from xbar.errors import XbarError
 
@@ -136,3 +137,20 @@ def check_array(name: str, array: Any, dtype: type, shape: tuple[int, ...]) -> N
             f"{name}: {array.dtype} of shape {array.shape}; "
             f"must be C-contiguous {np.dtype(dtype)} of shape {shape}"
         )
+
+
+def as_floats(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """C-contiguous float64.
+
+    Raises
+    ------
+    XbarError
+        For what is not a number, or not finite.
+    """
+    given = np.atleast_1d(np.asarray(values))
+    if given.dtype.kind not in "biuf":
+        raise XbarError(f"{name}: must be an array of real numbers, not of {given.dtype}")
+    array = np.ascontiguousarray(given, np.float64)
+    if not np.isfinite(array).all():
+        raise XbarError(f"{name}: must be finite, has nan or inf")
+    return array
