@@ -40,7 +40,7 @@ def adc_steps(
     made = iter(blocks(chip, layer.name, converters=False, dtype=np.float64))
     columns = [next(made) if band.tiles else None for band in layer.bands]
     present = [block for block in columns if block is not None]
-    steps = [np.empty(len(block.out)) for block in present]
+    steps = [np.full(len(block.out), np.nan) for block in present]
     bands = [band for band in layer.bands if band.tiles]
     for group in _groups(present, bands, hardware):
         if hardware.adc.range in ("full", "fixed"):
@@ -50,6 +50,7 @@ def adc_steps(
             step = _fitted_step(*_histogram(volts, places, members, hardware), signed, hardware)
         for number, chosen in group:
             steps[number][chosen] = step
+    steps = [np.where(np.isnan(each), np.nanmax(each), each) for each in steps]  # of references: not read
     found = iter(steps)
     return tuple(np.empty(0) if block is None else next(found) * amperes for block in columns)
 
@@ -82,17 +83,24 @@ Group = list[tuple[int, NDArray[np.int64]]]
 
 def _groups(blocks_of_bands: list[Block], bands: list[Band], hardware: Hardware) -> list[Group]:
     """Columns that share a range: (number of the block, columns in it) for all that belong together."""
-    everywhere = [np.arange(len(block.out)) for block in blocks_of_bands]
+    converted = [_converted(block) for block in blocks_of_bands]
     if hardware.adc.per == "layer":
-        return [list(enumerate(everywhere))] if everywhere else []
+        return [list(enumerate(converted))] if converted else []
     if hardware.adc.per == "column":
-        return [[(number, one)] for number, all_ in enumerate(everywhere) for one in all_[:, None]]
+        return [[(number, one)] for number, all_ in enumerate(converted) for one in all_[:, None]]
     groups: list[Group] = []
-    for number, (band, columns) in enumerate(zip(bands, everywhere, strict=True)):
+    for number, (band, columns) in enumerate(zip(bands, converted, strict=True)):
         tile = band.tile_of_column(hardware.encoding.reference_columns > 0)
-        which = np.tile(tile, len(columns) // len(tile))
-        groups += [[(number, np.flatnonzero(which == index))] for index in range(len(band.tiles))]
+        which = np.tile(tile, len(blocks_of_bands[number].out) // len(tile))[columns]
+        groups += [[(number, columns[which == index])] for index in range(len(band.tiles))]
     return groups
+
+
+def _converted(block: Block) -> NDArray[np.int64]:
+    """Columns that a converter reads: all but references that are subtracted before it."""
+    if block.reference is None or not block.subtract_before:
+        return np.arange(len(block.out))
+    return np.flatnonzero(block.reference >= 0)
 
 
 def _fitted_step(

@@ -105,7 +105,9 @@ def _x_max(x: NDArray[np.float32], signed: bool, dac: Dac) -> float:
         return float(np.percentile(size, dac.percentile)) or float(size.max())
     if dac.range == "max" or dac.bits == "ideal":
         return float(size.max())
-    chosen = x.ravel()[:: max(1, x.size // INPUTS)].astype(np.float64)
+    chosen = x.ravel().astype(np.float64)
+    if x.size > INPUTS:
+        chosen = chosen[np.random.default_rng(0).integers(0, x.size, INPUTS)]
     candidates = float(size.max()) * np.geomspace(0.05, 1, 60)[::-1]
     top = largest_code(dac, signed)
     errors = [

@@ -37,6 +37,8 @@ class ProgrammedNetwork:
         By layer name, for each band in order: [S], float32, shape (planes, slices, rows, columns), 0 where
         there is no driven cell. Columns are the packed ones and, for an encoding that has them, the
         reference columns of the tiles in order.
+    devices
+        Where there is a driven cell that its lines reach, bool, the same shapes: one of 0 S is a cell, too.
     transfer
         Where wires have resistance, what each output sees of each driver instead, I = V @ W: float64 [S],
         the same shapes.
@@ -47,6 +49,7 @@ class ProgrammedNetwork:
     chip: int
     time: float
     conductances: Mapping[str, tuple[Cells, ...]] = field(repr=False)
+    devices: Mapping[str, tuple[NDArray[np.bool_], ...]] = field(repr=False)
     transfer: Mapping[str, tuple[NDArray[np.float64], ...]] = field(default_factory=dict, repr=False)
 
 
@@ -123,19 +126,21 @@ def program_network(
             raise XbarError(f"{key} = {value!r}: must be a whole number, at least 0")
     hardware = mapped.hardware
     at = hardware.device.first_time if time is None else hardware.device.check_time(time)
-    conductances, transfer = {}, {}
+    conductances, devices, transfer = {}, {}, {}
     for name, layer in mapped.layers.items():
         if layer.state is None:
             raise XbarError(f"{name}: this mapping has no weights; map a network with weights to program it")
-        conductances[name] = tuple(
+        programmed = [
             _program_band(layer, band, layer.state, hardware, seed, chip, at) for band in layer.bands
-        )
+        ]
+        conductances[name] = tuple(g for g, _ in programmed)
+        devices[name] = tuple(present for _, present in programmed)
         if hardware.crossbar.wired:
             transfer[name] = tuple(
                 _through_wires(band, g, hardware)
                 for band, g in zip(layer.bands, conductances[name], strict=True)
             )
-    return ProgrammedNetwork(mapped, seed, chip, at, conductances, transfer)
+    return ProgrammedNetwork(mapped, seed, chip, at, conductances, devices, transfer)
 
 
 def _program_band(
@@ -146,7 +151,8 @@ def _program_band(
     seed: int,
     chip: int,
     time: float,
-) -> Cells:
+) -> tuple[Cells, NDArray[np.bool_]]:
+    """Conductances of a band's cells, and where there are any."""
     encoding, device = hardware.encoding, hardware.device
     cells = cell_states(state[np.ix_(band.rows, band.cols)], encoding, device)
     driven, places = band.built(), band.cols
@@ -164,25 +170,31 @@ def _program_band(
         g[plane, slice_] = program_states(
             cells[plane, slice_], values, device, band.rows, places, names, time
         ).g
-    return _broken_lines(g, layer.name, band, places, hardware, seed, chip)
+    present = (cells >= 0) & ~_on_open_lines(cells.shape, layer.name, band, places, hardware, seed, chip)
+    return np.where(present, g, np.float32(0)), present
 
 
-def _broken_lines(
-    g: Cells, name: str, band: Band, places: NDArray[np.int64], hardware: Hardware, seed: int, chip: int
-) -> Cells:
-    """The cells without those on open lines: a word line of one tile and plane, a bit line of one band."""
-    crossbar = hardware.crossbar
+def _on_open_lines(
+    shape: tuple[int, ...],
+    name: str,
+    band: Band,
+    places: NDArray[np.int64],
+    hardware: Hardware,
+    seed: int,
+    chip: int,
+) -> NDArray[np.bool_]:
+    """Cells on open lines: a word line of one tile and plane, a bit line of one band, plane and slice."""
+    crossbar, found = hardware.crossbar, np.zeros(shape, bool)
     if crossbar.p_open_wl + crossbar.p_open_bl == 0 or not band.tiles:
-        return g
+        return found
     tile = band.tile_of_column(hardware.encoding.reference_columns > 0)
-    for plane in range(len(g)):
+    for plane, slice_ in np.ndindex(shape[:2]):
         key = stream_key("open word line", seed, chip, name, plane)
         open_wl = uniforms(key, band.rows, np.arange(len(band.tiles))) < crossbar.p_open_wl
-        for slice_ in range(g.shape[1]):
-            key = stream_key("open bit line", seed, chip, name, plane, slice_)
-            open_bl = uniforms(key, [band.first_row], places) < crossbar.p_open_bl
-            g[plane, slice_][open_wl[:, tile] | open_bl] = 0.0
-    return g
+        key = stream_key("open bit line", seed, chip, name, plane, slice_)
+        open_bl = uniforms(key, [band.first_row], places) < crossbar.p_open_bl
+        found[plane, slice_] = open_wl[:, tile] | open_bl
+    return found
 
 
 def bit_lines(tile: Tile, hardware: Hardware) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mapping.chip import ProgrammedNetwork, bit_lines
 from mapping.network import Band, MappedLayer
 from xbar.blocks import Block, ReadNoise
-from xbar.converters import Converter, code_range
+from xbar.converters import Converter, accumulated_phases, code_range
 from xbar.encoding import slice_weights
 from xbar.errors import XbarError
 from xbar.hardware import Hardware
@@ -156,24 +156,29 @@ def _read_noise(
     adc, device, band = hardware.adc, hardware.device, layer.bands[number]
     assert layer.calibration is not None
     converted = hardware.encoding.converted_planes
+    references = len(band.tiles) if hardware.encoding.reference_columns else 0
     ampere = hardware.dac.v_read * device.unit
     width = converted * g.shape[1] * g.shape[3]
     cells = np.empty((0, width), dtype)
     if device.read_noise.sigma:
-        sigma = np.where(g > 0, white_sigma(g, device), 0.0)
-        through = np.divide(seen, g, out=np.zeros_like(g), where=g > 0) if chip.transfer else 1.0
+        sigma = np.where(chip.devices[layer.name][number], white_sigma(g, device), 0.0)
+        through = np.divide(seen, g, out=np.ones_like(g), where=g > 0) if chip.transfer else 1.0
         variance = np.square(sigma * through / device.unit)
         cells = _flat(variance if converted == len(g) else variance.sum(0, keepdims=True), dtype)
-    floor = np.full(width, (adc.noise_current / ampere) ** 2)
+    phases = accumulated_phases(hardware)
+    thermal = np.zeros(width)
     if adc.bandwidth:
         total = g.sum(2) + _undriven(band, hardware)
         total = total if converted == len(g) else total.sum(0, keepdims=True)
-        floor += 4 * BOLTZMANN * adc.temperature * adc.bandwidth * total.ravel() / ampere**2
+        thermal = 4 * BOLTZMANN * adc.temperature * adc.bandwidth * total.ravel() / ampere**2
+    converter = np.full(width, (adc.noise_current / ampere) ** 2) * (phases if adc.bits == "ideal" else 1.0)
     if adc.noise_lsb and layer.calibration.adc_steps is not None:
-        floor += np.square(adc.noise_lsb * layer.calibration.adc_steps[number] / ampere)
+        converter += np.square(adc.noise_lsb * layer.calibration.adc_steps[number] / ampere)
+    if references and hardware.encoding.subtract == "analog":
+        converter.reshape(-1, g.shape[3])[:, len(band.cols) :] = 0.0
+    floor = thermal * phases + converter
     if not len(cells) and not floor.any():
         return None
-    references = len(band.tiles) if hardware.encoding.reference_columns else 0
     place = np.concatenate([band.cols, layer.n + np.arange(references)])
     stride = layer.n + REFERENCE_PLACES
     places = np.arange(width // len(place))[:, None] * stride + place

@@ -101,16 +101,18 @@ class Drive:
         return self.volts[phase, digits], self.power[phase, digits]
 
     def merged(self) -> Drive:
-        """The same with all phases accumulated before anything reads them: one phase of whole codes."""
+        """The same with all phases accumulated before anything reads them, each with its place among the
+        bits: one phase of whole codes."""
         if self.phases == 1:
             return self
         volts, power = self.voltages(np.arange(1 << self.bits))
-        place = self.weights.astype(np.float64)
+        steps = np.abs(self.weights[:1])
+        place = self.weights.astype(np.float64) / steps
         return Drive(
             self.bits,
             self.signed,
             self.bits,
-            np.ones(1, np.float32),
+            steps,
             np.ascontiguousarray((place @ volts)[None], np.float32),
             np.ascontiguousarray((place**2 @ power)[None], np.float32),
         )
@@ -145,12 +147,21 @@ def drive(hardware: Hardware, signed: bool) -> Drive:
     return made.merged() if hardware.adc.bits == "ideal" or hardware.adc.after == "accumulation" else made
 
 
+def accumulated_phases(hardware: Hardware) -> float:
+    """Sum of the squared places of the phases that are one number to the multiply: what their noise of equal
+    variance adds up to. 1 where each phase is converted by itself."""
+    merged = hardware.adc.bits == "ideal" or hardware.adc.after == "accumulation"
+    if hardware.dac.bits == "ideal" or not merged:
+        return 1.0
+    return float(np.sum(4.0 ** (hardware.dac.phase_bits * np.arange(hardware.dac.phases))))
+
+
 def drive_voltages(digits: NDArray[np.floating], steps: float, hardware: Hardware) -> NDArray[np.float64]:
     """Voltages [V] of signed digits, of which `steps` give v_read, with gain error, offset and INL."""
     dac = hardware.dac
     nominal = np.asarray(digits, np.float64)
     if dac.inl:
-        at = np.linspace(0, (1 << dac.phase_bits) - 1, len(dac.inl))
+        at = np.linspace(0, steps, len(dac.inl))
         sign = np.where(nominal < 0, -1.0, 1.0)
         nominal = nominal + sign * np.interp(np.abs(nominal), at, dac.inl)
     return nominal / steps * dac.v_read * (1 + dac.gain_error) + dac.offset

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from xbar.device import Device
 from xbar.errors import XbarError, unknown_name
+from xbar.iv import check_increasing
 from xbar.validation import check_finite, check_range, check_types, refuse_idle
 
 _STRICT = {"extra": "forbid"}
@@ -163,7 +164,7 @@ class Dac:
     gain_error, offset
         The voltage is (1 + gain_error) times its nominal value plus `offset` [V].
     inl
-        Integral non-linearity at equally spaced digits from 0 to the largest [steps of a digit], linear
+        Integral non-linearity at equally spaced digits from 0 to that of v_read [steps of a digit], linear
         between them; of negative digits with the sign turned.
     """
 
@@ -197,6 +198,12 @@ class Dac:
         check_finite("dac.inl", self.inl, "steps of a digit")
         if len(self.inl) == 1:
             raise XbarError("dac.inl: a table needs at least two entries, the first for digit 0")
+
+    @property
+    def largest_voltage(self) -> float:
+        """Bound of what a driver applies, its errors included [V]."""
+        bent = max(map(abs, self.inl), default=0.0) / ((1 << self.phase_bits) - 1)
+        return self.v_read * (1 + bent) * (1 + self.gain_error) + abs(self.offset)
 
     @property
     def phases(self) -> int:
@@ -328,6 +335,7 @@ class Hardware:
                 f"crossbar.cols = {self.crossbar.cols}"
             )
         check_encoding(self.encoding, self.device)
+        check_increasing(self.device.iv, self.dac.largest_voltage)
         if self.crossbar.wired and self.device.iv.kind != "ohmic":
             raise XbarError(
                 f"device.iv.kind = {self.device.iv.kind!r} with wires (crossbar.r_wl, r_bl, r_driver, "

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from xbar import noise
 from xbar.device import Device
 from xbar.errors import XbarError
-from xbar.rng import exp32, log32, normal_row, row_key, stream_key, uniform_row
+from xbar.rng import exp32, log32, mixed_places, normal_row, row_key, stream_key, uniform_row
 
 _f32 = np.float32
 
@@ -114,11 +114,12 @@ def program_states(
         stream_key("faults", *names),
     )
     g = np.zeros(index.shape, np.float32)
-    pulses = np.ones(index.shape, np.int32)
+    verified = device.programming.verify is not None
+    pulses = np.ones(index.shape if verified else (0, 0), np.int32)
     _program(
         np.ascontiguousarray(index, np.int32),
         np.asarray(rows, np.uint64),
-        np.asarray(cols, np.uint32),
+        mixed_places(cols),
         _write_tables(values, device, t),
         _aging_tables(values, device, t),
         _Faults(device.p_stuck_g_max, device.p_stuck_g_min, _f32(device.g_min), _f32(device.g_max)),
@@ -126,7 +127,7 @@ def program_states(
         g,
         pulses,
     )
-    return Cells(g, pulses)
+    return Cells(g, np.where(index >= 0, pulses if verified else 1, 0).astype(np.int32))
 
 
 class Streams(NamedTuple):
@@ -241,7 +242,6 @@ def _program(
                 g[c] = faults.g_min if faults.p_high <= u[c] < faults.p_high + faults.p_low else g[c]
         for c in range(len(cols)):
             g[c] = g[c] if index[i, c] >= 0 else _f32(0)
-            pulses[i, c] = pulses[i, c] if index[i, c] >= 0 else 0
 
 
 @njit(cache=True, nogil=True)
@@ -300,7 +300,8 @@ def _age_row(
     if len(aging.nu):
         normal_row(row_key(streams.drift, row), cols, xi)
         for c in range(len(g)):
-            g[c] *= exp32(-abs(aging.nu[state[c]] + aging.nu_sigma[state[c]] * xi[c]))
+            fall = abs(aging.nu[state[c]] + aging.nu_sigma[state[c]] * xi[c])
+            g[c] *= exp32(-min(fall, _f32(80)))
     if len(aging.flicker) or aging.flicker_decade > 0:
         normal_row(row_key(streams.low_frequency, row), cols, xi)
     if len(aging.flicker):

@@ -43,7 +43,7 @@ def polar_draws(key: np.uint64, rows: ArrayLike, places: ArrayLike) -> NDArray[n
 
     The formula and every rounding are those of the kernels; a draw is the sine times the root of the first.
     """
-    i, n = np.asarray(rows, np.uint64)[:, None], np.asarray(places, np.uint32)[None]
+    i, n = np.asarray(rows, np.uint64)[:, None], _mix32(np.asarray(places, np.uint32))[None]
     row = _mix64(_mix64(i + np.uint64(0x9E3779B97F4A7C15)) + key)
     a = _mix32(n ^ (row >> np.uint64(32)).astype(np.uint32))
     b = _mix32(n ^ (row & np.uint64(0xFFFFFFFF)).astype(np.uint32))

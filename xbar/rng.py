@@ -5,9 +5,11 @@ A stream has a 64-bit key. Row i of a stream has the 64-bit key
     row = mix64(mix64(i + 0x9E3779B97F4A7C15) + key)
 
 with the finaliser of SplitMix64 as `mix64` (doi 10.1145/2660193.2660195, section 3); its place n has the two
-32-bit words ``a = mix32(n ^ high half of row)`` and ``b = mix32(n ^ low half of row)``, where mix32 is a
-finaliser of the form of MurmurHash3's with the constants of https://github.com/skeeto/hash-prospector
-("lowbias32"). A normal draw is
+32-bit words ``a = mix32(mix32(n) ^ high half of row)`` and ``b = mix32(mix32(n) ^ low half of row)``, where
+mix32 is a finaliser of the form of MurmurHash3's with the constants of
+https://github.com/skeeto/hash-prospector ("lowbias32"). (Without the inner mix32, places whose numbers differ
+in a few bits would be the same pairs of mix32's arguments in every row, and its faint bias would not average
+out.) A normal draw is
 
     sqrt(-2 ln((2 (a >> 9) + 1) / 2^24)) sin(pi b / 2^32),    b as a signed integer,
 
@@ -58,7 +60,7 @@ def normals(key: np.uint64, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.floa
     cols
         Indices n, from 0 to 2^32 - 1, in any order.
     """
-    return _normals(np.uint64(key), np.asarray(rows, np.uint64), np.asarray(cols, np.uint32))
+    return _normals(np.uint64(key), np.asarray(rows, np.uint64), mixed_places(cols))
 
 
 def uniforms(key: np.uint64, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.float64]:
@@ -66,7 +68,15 @@ def uniforms(key: np.uint64, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.flo
 
     Parameters are those of `normals`.
     """
-    return _uniforms(np.uint64(key), np.asarray(rows, np.uint64), np.asarray(cols, np.uint32))
+    return _uniforms(np.uint64(key), np.asarray(rows, np.uint64), mixed_places(cols))
+
+
+def mixed_places(cols: ArrayLike) -> NDArray[np.uint32]:
+    """mix32 of places, as the kernels take them; once for all rows."""
+    x = np.asarray(cols).astype(np.uint32)
+    x = (x ^ (x >> _u32(16))) * _u32(0x7FEB352D)
+    x = (x ^ (x >> _u32(15))) * _u32(0x846CA68B)
+    return np.asarray(x ^ (x >> _u32(16)))
 
 
 def _cast(source: Any, target: Any, width: Any) -> Any:
@@ -139,7 +149,7 @@ def _polar(a: np.uint32, b: np.uint32) -> Any:
 
 @njit(cache=True, nogil=True)
 def normal_row(row: np.uint64, places: NDArray[np.uint32], out: NDArray[np.float32]) -> None:
-    """Standard normal draws of the places of one row (from `row_key`) into `out`, for use inside kernels."""
+    """Standard normal draws of `mixed_places` of one row (from `row_key`) into `out`, for use in kernels."""
     high, low = _u32(row >> np.uint64(32)), _u32(row & _LOW_32)
     for c in range(len(places)):
         square, sine = _polar(mix32(_u32(places[c] ^ high)), mix32(_u32(places[c] ^ low)))
@@ -164,7 +174,7 @@ def add_noise_row(
 
 @njit(cache=True, nogil=True)
 def uniform_row(row: np.uint64, places: NDArray[np.uint32], out: NDArray[np.float64]) -> None:
-    """Draws in [0, 1) of the places of one row into `out`, for use inside kernels."""
+    """Draws in [0, 1) of `mixed_places` of one row into `out`, for use in kernels."""
     high = _u32(row >> np.uint64(32))
     for c in range(len(places)):
         out[c] = np.float64(mix32(_u32(places[c] ^ high))) * 2.0**-32

@@ -304,3 +304,12 @@ def test_an_ideal_dac_is_calibrated_with_the_cells_curve() -> None:
     x = torch.ones(4, 1)
     expected = 3 * np.sinh(6 * 0.25) / (6 * 0.25) / 127
     assert step(calibrate(mapped, model, [(x, x)])[0]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_an_input_range_of_least_error_looks_at_all_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even features up to 0.1, odd ones up to 1: a stride of two would see the even ones alone."""
+    monkeypatch.setattr("mapping.calibration.INPUTS", 1 << 10)
+    x = torch.rand(1 << 10, 2) * torch.tensor([0.1, 1.0])
+    hardware = design(dac__bits=4, dac__range="mse")
+    mapped, model = linear([[1], [1]], hardware)
+    assert calibrate(mapped, model, [(x, x)])[0].layers["0"].calibration.x_max > 0.8

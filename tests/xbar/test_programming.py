@@ -357,3 +357,9 @@ def test_mistakes_are_refused(target: np.ndarray, built: np.ndarray | None, mess
     with pytest.raises(XbarError, match=message) as caught:
         program(target, device(), [0, 1], [0, 1], built=built, **NAMES)
     assert "\n" not in str(caught.value)
+
+
+def test_drift_beyond_all_measure_leaves_nothing() -> None:
+    part = device(drift=Drift(1e-9, LogClamp(6.0, high=10.0)))
+    result = program(np.full((1, 1), 5e-6), part, [0], [0], **NAMES, time=1e12)
+    assert 0 <= result[0, 0] < 1e-30
