@@ -268,7 +268,7 @@ def stuck_and_open(figure: Figure) -> None:
     device = cells_of(16, p_stuck_g_max=0.01, p_stuck_g_min=0.02)
     hardware = Hardware("", device, crossbar=Crossbar(64, 64, p_open_wl=0.008, p_open_bl=0.008))
     mapped = map_network(linear(64, 64), hardware, torch.zeros(1, 64))
-    chip = program_network(mapped, chip=65)  # one with an open line in each plane
+    chip = program_network(mapped, chip=20)  # one with an open line in each plane
     layer, planes = mapped.layers["0"], chip.conductances["0"][0][:, 0]
     targets = target_conductances(layer.state, hardware.encoding, device)[:, 0]
     colours = FILLED.with_extremes(bad=ORANGE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,13 @@ class ReadNoise:
     floor: NDArray[np.float32]
     key: np.uint64
     places: NDArray[np.uint32]
+
+    @cached_property
+    def mixed_places(self) -> NDArray[np.uint32]:
+        """`places` as the kernel takes them."""
+        from xbar.rng import mixed_places  # the torch reference does without numba
+
+        return mixed_places(self.places)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from xbar.blocks import Block
 from xbar.converters import Drive
 from xbar.errors import XbarError
-from xbar.rng import add_noise_row, mixed_places, row_key
+from xbar.rng import add_noise_row, row_key
 from xbar.threads import run_workers, worker_count
 
 CHUNK_ROWS = 256
@@ -154,7 +154,7 @@ def _columns(block: Block) -> _Columns:
         noise.variance if noise else np.empty((0, len(block.out)), block.weights.dtype),
         noise.floor if noise else none,
         np.uint64(noise.key if noise else 0),
-        mixed_places(noise.places) if noise else np.empty(0, np.uint32),
+        noise.mixed_places if noise else np.empty(0, np.uint32),
         adc.step if adc else none,
         adc.gain / adc.step if adc else none,
         adc.offset if adc else none,

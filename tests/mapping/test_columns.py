@@ -562,7 +562,7 @@ def test_accumulated_currents_count_each_phase_by_its_place(phase_bits: int) -> 
 
 
 def test_references_that_no_adc_sees_do_not_widen_its_range() -> None:
-    """Differences of an offset encoding, subtracted in analog, of which 6 bits are enough for a few percent."""
+    """Differences of an offset encoding, subtracted in analog, for which 6 bits are enough."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 8, bias=False)).eval()
     case = Case(model, torch.rand(200, 64), {})
