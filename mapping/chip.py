@@ -78,7 +78,11 @@ def without_random_effects(mapped: MappedNetwork) -> MappedNetwork:
 
 
 def without_device_effects(mapped: MappedNetwork) -> MappedNetwork:
-    """The same mapping on ohmic cells that take exactly their targets, on wires without resistance."""
+    """The same mapping on ohmic cells that take exactly their targets, on wires without resistance.
+
+    Converter ranges stay those of the mapping; calibrate again where they were fitted behind wires or to
+    another I-V.
+    """
     exact = without_random_effects(mapped)
     device = dataclasses.replace(exact.hardware.device, iv=IV())
     crossbar = dataclasses.replace(exact.hardware.crossbar, r_wl=0.0, r_bl=0.0, r_driver=0.0, r_sense=0.0)
