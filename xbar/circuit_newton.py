@@ -46,7 +46,7 @@ class Newton:
         state = np.zeros((3, *self.g.shape))
         v_max = largest_cell_voltage(v)
         current, slope = self.law(state[0], v_max)
-        error, floor, iterations, steps = math.inf, -1.0, 0, 0
+        error, floor, iterations, steps, count = math.inf, -1.0, 0, 0, 0
         limits, space = (self.tolerance, self.max_iterations), np.empty((5, *self.g.shape))
         while error > self.tolerance and steps < self.max_steps:
             steps += 1
@@ -61,6 +61,19 @@ class Newton:
             unsolved = math.sqrt(left / floor) * self.tolerance if left > floor else 0.0
             state, current, slope, mismatch = self.shorten(state, full, error, v_max)
             error = max(mismatch, unsolved)
+        if error <= self.tolerance:
+            # One more step, solved further: outputs can be small differences of large currents.
+            full = state.copy()
+            source = current - slope * (state[0] - state[1])
+            further = (self.tolerance, min(self.max_iterations, 2 * count + 10))
+            more, _, _ = solve_linear(
+                slope, factor(slope, self.ohms), self.ohms, v, source, 1e-6 * floor, *further, space, *full
+            )
+            iterations, steps = iterations + more, steps + 1
+            current, _ = self.law(full[0] - full[1], v_max)
+            scale = _norm(full[2])
+            if scale > 0 and _norm(full[2] - current) <= error * scale:
+                state = full
         u[:], w[:] = state[:2]
         return state[2].sum(0), iterations, steps, error
 

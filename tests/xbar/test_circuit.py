@@ -133,8 +133,18 @@ def test_kirchhoff_and_tellegen(problem: Any, iv: IV | None) -> None:
     np.testing.assert_allclose(s.power, dissipated, rtol=1e-8, atol=1e-25)
 
 
+DIFFERENCE = (
+    np.full((4, 2), 1e-3),
+    np.array(
+        [[0.25965643, 0.01819768, 0.21868901, -0.42613439], [0.47239436, -0.02356416, 0.28743925, -0.35]]
+    ),
+    {"r_wl": 20.0, "r_bl": 0.0, "r_driver": 0.0, "r_sense": 0.0},
+)
+
+
 @settings(max_examples=60)
 @given(circuits(largest=10), st.sampled_from(LAWS))
+@example(DIFFERENCE, IV("sinh", alpha=3.0))
 def test_cells_that_are_not_ohmic_solve_their_own_law(problem: Any, iv: IV) -> None:
     """Ohmic cells of the chords I/V at the solution have the same solution, by the dense solver."""
     g, v, wires = problem
