@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,10 +12,6 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 from xbar.errors import XbarError
-
-_lock = threading.Lock()
-_before: list[int] = []
-_inside = 0
 
 
 def worker_count(threads: int | None, tasks: int) -> int:
@@ -43,23 +38,19 @@ def run_workers(work: Callable[[int], None], workers: int) -> None:
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Every linear algebra library of the process has one thread inside, and its own number after the last
-    of those who are inside at once has left."""
-    global _inside
-    with _lock:
-        if _inside == 0:
-            _before[:] = [library.num_threads for library in _blas()]
-            for library in _blas():
-                library.set_num_threads(1)
-        _inside += 1
+    """Every linear algebra library of the process has one thread inside, and its own number after it.
+
+    The number is the process's: threadpoolctl lets one Python thread at a time change it, and what another
+    one sets has no effect, so that the two cannot restore each other's.
+    """
+    before = [library.num_threads for library in _blas()]
+    for library in _blas():
+        library.set_num_threads(1)
     try:
         yield
     finally:
-        with _lock:
-            _inside -= 1
-            if _inside == 0:
-                for library, number in zip(_blas(), _before, strict=True):
-                    library.set_num_threads(number)
+        for library, number in zip(_blas(), before, strict=True):
+            library.set_num_threads(number)
 
 
 @functools.cache
@@ -72,3 +63,7 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 def _blas() -> list[Any]:
     """The linear algebra libraries of this process; looked up once, as that takes milliseconds."""
     return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
