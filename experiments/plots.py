@@ -23,6 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student_t
 
 from mapping.network import MappedLayer, MappedNetwork
+from mapping.packing import cut
+from xbar.hardware import Hardware
 
 P = ParamSpec("P")
 
@@ -95,28 +97,34 @@ def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
     return [vector, pixels]
 
 
+MOST_LAYERS = 12
+"""Layers whose masks are drawn."""
+
+
 @_styled
 def masks_on_tiles(mapped: MappedNetwork) -> Figure:
     """Kept weights of each layer's GEMM matrix under its tile grid, beside the tiles that are built.
 
     Left, word lines k run down and outputs n across; the darker a point, the more of its weights are kept.
     Right, a row is a band and a square one of its tiles, as dark as the share of its cells that hold a kept
-    weight; an empty square is a tile that the whole matrix would need and that is not built.
+    weight; an empty square is a tile that the whole matrix would need and that is not built. Of more layers,
+    the `MOST_LAYERS` largest are drawn.
     """
-    layers = list(mapped.layers.values())
-    crossbar, width = mapped.hardware.crossbar, mapped.hardware.weights_per_tile_row
-    capacity = crossbar.rows * crossbar.cols / mapped.hardware.encoding.slices
-    kept = [np.ones((layer.k, layer.n), bool) if layer.mask is None else layer.mask for layer in layers]
-    filled = [_occupancy(layer, mask, capacity) for layer, mask in zip(layers, kept, strict=True)]
+    largest = sorted(mapped.layers, key=lambda name: -mapped.layers[name].weights_total)[:MOST_LAYERS]
+    layers = [layer for name, layer in mapped.layers.items() if name in largest]
+    designs = [mapped.hardware_of(layer.name) for layer in layers]
+    filled = [_occupancy(layer, hardware) for layer, hardware in zip(layers, designs, strict=True)]
     fullest = max((np.nanmax(share, initial=0.0) for share in filled), default=0.0) or 1.0
     figure = _figure(0.7 + 2.0 * len(layers))
     axes = figure.subplots(len(layers), 2, squeeze=False, width_ratios=(1.6, 1))
     grid: dict[str, Any] = {"color": ORANGE, "linewidth": 0.4, "alpha": 0.8}
-    for (left, right), layer, mask, share in zip(axes, layers, kept, filled, strict=True):
+    for (left, right), layer, hardware, share in zip(axes, layers, designs, filled, strict=True):
+        rows, width = hardware.crossbar.rows, hardware.weights_per_tile_row
+        mask = np.ones((layer.k, layer.n), bool) if layer.mask is None else layer.mask
         extent = (0, layer.n, layer.k, 0)
         left.imshow(np.sqrt(_coarse(mask)), cmap=SHADES, vmin=0, vmax=1, aspect="auto", extent=extent,
                     interpolation="nearest")  # fmt: skip
-        left.hlines(np.arange(crossbar.rows, layer.k, crossbar.rows), 0, layer.n, **grid)
+        left.hlines(np.arange(rows, layer.k, rows), 0, layer.n, **grid)
         left.vlines(np.arange(width, layer.n, width), 0, layer.k, **grid)
         part = layer.weights_kept / layer.weights_total
         left.set_title(
@@ -124,11 +132,14 @@ def masks_on_tiles(mapped: MappedNetwork) -> Figure:
         )
         left.set(xlabel="output n", ylabel="word line k")
 
-        slots = max(-(-layer.n // width), share.shape[1])
+        whole = [
+            -(-len(columns) // width)
+            for _, columns in cut(layer.k, layer.n, layer.groups, layer.bias_rows, rows, width)
+        ]
+        slots = max(*whole, share.shape[1])
         image = right.imshow(share, cmap=FILLED, vmin=0, vmax=fullest, aspect="auto", interpolation="nearest")
         _outline_tiles(right, len(layer.bands), slots)
-        whole = len(layer.bands) * -(-layer.n // width)
-        right.set_title(f"{len(layer.tiles):,} of {whole:,} tiles a plane built")
+        right.set_title(f"{len(layer.tiles):,} of {sum(whole):,} tiles a plane built")
         right.set(xlabel="tile of the band", ylabel="band")
         for axis in (left.xaxis, left.yaxis, right.xaxis, right.yaxis):
             axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=6))
@@ -149,14 +160,15 @@ def _coarse(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     return share
 
 
-def _occupancy(layer: MappedLayer, mask: NDArray[np.bool_], capacity: float) -> NDArray[np.float64]:
-    """Share of each built tile's `capacity` in kept weights, shape (bands, most tiles); NaN: not built."""
+def _occupancy(layer: MappedLayer, hardware: Hardware) -> NDArray[np.float64]:
+    """Share of each built tile's cells that hold kept weights, shape (bands, most tiles); NaN: not built."""
+    capacity = hardware.crossbar.rows * hardware.crossbar.cols / hardware.encoding.slices
     filled = np.full(
         (len(layer.bands), max((len(band.tiles) for band in layer.bands), default=0) or 1), np.nan
     )
     for row, band in enumerate(layer.bands):
         for slot, tile in enumerate(band.tiles):
-            filled[row, slot] = mask[np.ix_(tile.rows, tile.cols)].sum() / capacity
+            filled[row, slot] = layer.kept(tile.rows, tile.cols).sum() / capacity
     return filled
 
 

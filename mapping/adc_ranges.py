@@ -34,7 +34,7 @@ def adc_steps(
     -------
     For each band in order one number for each column of its block (`mapping.columns.blocks`).
     """
-    hardware = chip.mapped.hardware
+    hardware = chip.mapped.hardware_of(layer.name)
     amperes = hardware.dac.v_read * hardware.device.unit
     volts, places = _phases(vectors, signed, hardware)
     made = iter(blocks(chip, layer.name, converters=False, dtype=np.float64))

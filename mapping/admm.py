@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from mapping.constraints import Constraint
-from mapping.gemm import from_gemm, to_gemm
+from mapping.gemm import Layer, from_gemm, to_gemm
 from mapping.training import Method
 from xbar.errors import XbarError
 from xbar.validation import check_range
@@ -78,9 +78,11 @@ class Admm(Method):
         self._pull: dict[str, torch.Tensor] = {}
         modules = dict(model.named_modules())
         for name, constraint in self.constraints.items():
-            if name not in modules or not isinstance(getattr(modules[name], "weight", None), torch.Tensor):
-                raise XbarError(f"constraint on {name!r}: the network has no such layer with a weight")
-            w = to_gemm(weight_of(model, name))
+            if not isinstance(modules.get(name), Layer):
+                raise XbarError(
+                    f"constraint on {name!r}: the network has no such linear or convolution layer"
+                )
+            w = to_gemm(layer_of(model, name))
             self.z[name] = constraint.project(w)[0]
             self.u[name] = torch.zeros_like(w)
 
@@ -89,7 +91,7 @@ class Admm(Method):
         rho = self.rho.at(epoch // self.interval)
         for name, u in self.u.items():
             u.mul_(self.current_rho / rho)
-            self._pull[name] = from_gemm(self.z[name] - u, weight_of(model, name))
+            self._pull[name] = from_gemm(self.z[name] - u, layer_of(model, name))
         self.current_rho = rho
 
     @torch.no_grad()
@@ -107,7 +109,7 @@ class Admm(Method):
             return []
         rows = []
         for name, constraint in self.constraints.items():
-            w = to_gemm(weight_of(model, name))
+            w = to_gemm(layer_of(model, name))
             z, mask = constraint.project(w + self.u[name])
             dual = self.current_rho * float((z - self.z[name]).norm())
             self.z[name] = z
@@ -129,9 +131,9 @@ class Admm(Method):
         """Project the weights onto their sets, in place (masked mapping); the masks, (K, N) bool by layer."""
         masks = {}
         for name, constraint in self.constraints.items():
-            weight = weight_of(model, name)
-            z, masks[name] = constraint.project(to_gemm(weight))
-            weight.copy_(from_gemm(z, weight))
+            layer = layer_of(model, name)
+            z, masks[name] = constraint.project(to_gemm(layer))
+            layer.weight.copy_(from_gemm(z, layer))
         return masks
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -148,8 +150,15 @@ class Admm(Method):
         self.u = {name: tensors[f"u.{name}"] for name in self.constraints}
 
 
+def layer_of(model: nn.Module, name: str) -> Layer:
+    """Linear or convolution layer of a network by its name."""
+    layer = model.get_submodule(name)
+    assert isinstance(layer, Layer)
+    return layer
+
+
 def weight_of(model: nn.Module, name: str) -> nn.Parameter:
-    """Weight parameter of a module by its name."""
-    weight = model.get_submodule(name).weight
+    """Weight parameter of a layer by its name."""
+    weight = layer_of(model, name).weight
     assert isinstance(weight, nn.Parameter)
     return weight

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mapping.calibration import largest_code, quantise_inputs, response
+from mapping.calibration import largest_code, layer_vectors, response
 from mapping.chip import ProgrammedNetwork
 from mapping.columns import blocks
-from mapping.gemm import input_vectors, output_size
 from mapping.network import MappedLayer
+from mapping.unfold import batched, output_tensor
 from xbar.blocks import Block
 from xbar.converters import applied, drive
 from xbar.errors import XbarError
@@ -25,7 +25,7 @@ from xbar.reference import mvm_reference
 
 
 class AnalogLayer(nn.Module):
-    """A linear or convolution layer on programmed tiles; bias, scale and accumulation are digital.
+    """A linear or convolution layer on programmed tiles; scale and accumulation are digital.
 
     Inference only: its output carries no gradient.
 
@@ -35,6 +35,8 @@ class AnalogLayer(nn.Module):
         Calibrated.
     columns
         What the converters see: `mapping.columns.blocks`.
+    compensation
+        Factor of each output column, shape (n,); None: none.
 
     Attributes
     ----------
@@ -45,7 +47,13 @@ class AnalogLayer(nn.Module):
         to 0.
     """
 
-    def __init__(self, layer: MappedLayer, hardware: Hardware, columns: tuple[Block, ...]) -> None:
+    def __init__(
+        self,
+        layer: MappedLayer,
+        hardware: Hardware,
+        columns: tuple[Block, ...],
+        compensation: NDArray[np.float64] | None = None,
+    ) -> None:
         super().__init__()
         assert layer.calibration is not None
         assert layer.scale is not None
@@ -54,16 +62,17 @@ class AnalogLayer(nn.Module):
         self.columns = columns
         self.threads: int | None = None
         self.vectors = 0
-        self.calibration = layer.calibration
         signed = layer.calibration.signed
         self.drive = drive(hardware, signed)
-        self.gain = float(
-            layer.scale * layer.calibration.x_max / largest_code(hardware.dac, signed) / response(hardware)
-        )
+        unit = layer.scale * layer.calibration.x_max / largest_code(hardware.dac, signed) / response(hardware)
+        factors = np.array(1.0) if compensation is None else compensation
+        self.gain = torch.from_numpy(np.asarray(unit * factors, np.float32))
+        digital = layer.bias is not None and not layer.bias_rows
+        self.bias = torch.from_numpy(layer.bias) if digital else None
 
     @torch.no_grad()
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Inputs (images, ..., K) or (images, channels, height, width), as the float layer takes them.
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Inputs (images, ..., K) or (images, channels, ...), as the float layer takes them.
 
         Inputs beyond the calibrated range, and negative ones of a layer that had none, are clipped.
 
@@ -73,31 +82,35 @@ class AnalogLayer(nn.Module):
             For inputs that are not finite, or not of the layer's shape.
         """
         layer = self.layer
+        self._check(input)
+        x = batched(input, layer.geometry)
+        codes = layer_vectors(x.detach().float().cpu().contiguous().numpy(), layer, self.hardware.dac)
+        if not self.drive.bits:
+            codes = applied(codes.astype(np.float32, copy=False), self.hardware)
+        y = self.multiply(codes, x.device)
+        self.vectors += len(codes)
+        out = output_tensor(y.mul_(self.gain.to(y)), x.shape, layer.geometry)
+        if self.bias is not None:
+            axis = -1 if layer.geometry is None else 1
+            out += self.bias.to(out).reshape([-1 if a == axis % out.dim() else 1 for a in range(out.dim())])
+        return (out if x is input else out[0]).to(input.dtype)
+
+    def _check(self, x: torch.Tensor) -> None:
+        layer = self.layer
         if not isinstance(x, torch.Tensor):
             raise XbarError(f"{layer.name}: its input is a {type(x).__name__}; must be a torch.Tensor")
-        axis, needed = -1, layer.k
+        what, axis, least, channels = "features", -1, 1, layer.k
         if layer.geometry is not None:
-            axis, needed = 1, layer.k // math.prod(layer.geometry.kernel)
-        if x.dim() < (1 if layer.geometry is None else 4) or x.shape[axis] != needed:
-            what = "features" if layer.geometry is None else "channels"
+            what, axis, least = "channels", -1 - len(layer.geometry.kernel), 1 + len(layer.geometry.kernel)
+            channels = layer.groups * layer.k
+            if not layer.geometry.transposed:
+                channels //= math.prod(layer.geometry.kernel)
+        if x.dim() < least or x.shape[axis] != channels:
             raise XbarError(
-                f"{layer.name}: inputs of shape {tuple(x.shape)}; the layer takes {needed} {what}"
+                f"{layer.name}: inputs of shape {tuple(x.shape)}; the layer takes {channels} {what}"
             )
         if not torch.isfinite(x).all():
             raise XbarError(f"{layer.name}: its inputs are not all finite numbers")
-        codes = quantise_inputs(x.detach().cpu().contiguous().numpy(), self.calibration, self.hardware.dac)
-        vectors = input_vectors(codes, layer.geometry)
-        if not self.drive.bits:
-            vectors = applied(vectors.astype(np.float32, copy=False), self.hardware)
-        y = self.multiply(vectors, x.device)
-        self.vectors += len(vectors)
-        out = y * self.gain
-        if layer.bias is not None:
-            out += torch.from_numpy(layer.bias).to(out)
-        if layer.geometry is None:
-            return out.reshape(*x.shape[:-1], layer.n)
-        oh, ow = output_size(layer.geometry, x.shape[2], x.shape[3])
-        return out.reshape(len(x), oh, ow, layer.n).permute(0, 3, 1, 2).contiguous()
 
     def multiply(self, vectors: NDArray[np.generic], device: torch.device) -> torch.Tensor:
         """Outputs [v_read unit] of input codes, float32: by the kernels on the processor, elsewhere by the
@@ -132,12 +145,16 @@ def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type = n
         Where the mapping is not calibrated, or names a layer that the model has not.
     """
     network = copy.deepcopy(model).eval()
-    hardware = chip.mapped.hardware
     modules = dict(network.named_modules())
     for name, layer in chip.mapped.layers.items():
         if name not in modules:
             raise XbarError(f"{name}: mapped, but {type(model).__name__} has no such layer")
-        analog = AnalogLayer(layer, hardware, blocks(chip, name, dtype=dtype))
+        analog = AnalogLayer(
+            layer,
+            chip.mapped.hardware_of(name),
+            blocks(chip, name, dtype=dtype),
+            chip.compensation.get(name),
+        )
         modules[name].add_module("analog", analog)
         modules[name].forward = analog.forward
     return network

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +13,13 @@ from torch import nn
 
 from mapping.adc_ranges import adc_steps
 from mapping.chip import program_network, without_random_effects
-from mapping.gemm import input_vectors, mappable_layers
-from mapping.network import Calibration, MappedNetwork
+from mapping.gemm import mappable_layers
+from mapping.network import Calibration, MappedLayer, MappedNetwork
 from mapping.training import Batches
+from mapping.unfold import batched, input_vectors
 from xbar.converters import currents, drive
+from xbar.encoding import encode
+from xbar.encoding import levels as levels_of
 from xbar.errors import XbarError
 from xbar.hardware import Adc, Dac, Hardware
 from xbar.iv import IV
@@ -63,8 +67,8 @@ def calibrate(
 
     Returns
     -------
-    The mapping with a `Calibration` in each layer, and the activity by layer: shape (k,), the sum over phases
-    of the mean of (V / v_read)^2, which for one-bit phases is the mean number of set bits (of nominal
+    The mapping with a `Calibration` in each layer, and the activity by layer: shape (inputs,), the sum over
+    phases of the mean of (V / v_read)^2, which for one-bit phases is the mean number of set bits (of nominal
     voltages, without the errors of a driver).
 
     Raises
@@ -73,27 +77,74 @@ def calibrate(
         Where there is no batch, or a layer's inputs are all zero or not finite.
     """
     inputs = _layer_inputs(mapped, model, batches)
-    hardware = mapped.hardware
-    chip = program_network(without_random_effects(mapped))
     layers, activity = {}, {}
     for name, layer in mapped.layers.items():
-        x = inputs[name]
-        largest = float(np.abs(x).max())
-        if not (np.isfinite(largest) and largest > 0):
-            raise XbarError(
-                f"{name}: the largest calibration input is {largest}; it must be a positive number"
-            )
-        if hardware.dac.bits == 1 and (x < 0).any():
-            raise XbarError(f"{name}: has negative inputs; they need dac.bits of at least 2")
-        signed = bool((x < 0).any())
-        ranges = Calibration(_x_max(x, signed, hardware.dac), signed)
-        vectors = input_vectors(quantise_inputs(x, ranges, hardware.dac), layer.geometry)
+        hardware = mapped.hardware_of(name)
+        ranges = _input_range(name, inputs[name], hardware.dac)
+        bias = _bias_states(layer, ranges.x_max, hardware) if layer.bias_rows else None
+        layers[name] = dataclasses.replace(layer, calibration=ranges, bias_state=bias)
+    chip = program_network(without_random_effects(dataclasses.replace(mapped, layers=layers)))
+    for name, layer in layers.items():
+        hardware = mapped.hardware_of(name)
+        assert layer.calibration is not None
+        signed = layer.calibration.signed
+        vectors = np.concatenate([layer_vectors(x, layer, hardware.dac) for x in inputs.pop(name)])
         activity[name] = _activity(vectors, signed, hardware)
         if hardware.adc.bits != "ideal":
             steps = adc_steps(chip, layer, vectors, signed)
-            ranges = dataclasses.replace(ranges, adc_steps=steps)
-        layers[name] = dataclasses.replace(layer, calibration=ranges)
+            calibration = dataclasses.replace(layer.calibration, adc_steps=steps)
+            layers[name] = dataclasses.replace(layer, calibration=calibration)
     return dataclasses.replace(mapped, layers=layers), activity
+
+
+def layer_vectors(x: NDArray[np.float32], layer: MappedLayer, dac: Dac) -> NDArray[np.generic]:
+    """Input codes of a calibrated layer, one vector a row, shape (vectors, inputs); voltages [v_read] for an
+    ideal DAC.
+
+    Parameters
+    ----------
+    x
+        (images, ..., K) or (images, channels, ...).
+    """
+    assert layer.calibration is not None
+    vectors = input_vectors(quantise_inputs(x, layer.calibration, dac), layer.geometry)
+    if not layer.bias_rows:
+        return vectors
+    top = np.full((len(vectors), layer.bias_rows), largest_code(dac, layer.calibration.signed), vectors.dtype)
+    return np.concatenate([vectors, top], axis=1)
+
+
+def _input_range(name: str, inputs: list[NDArray[np.float32]], dac: Dac) -> Calibration:
+    """Range of a layer's inputs; the converters' are not known yet."""
+    x = np.concatenate([part.ravel() for part in inputs])
+    largest = float(np.abs(x).max())
+    if not (np.isfinite(largest) and largest > 0):
+        raise XbarError(f"{name}: the largest calibration input is {largest}; it must be a positive number")
+    signed = bool((x < 0).any())
+    if dac.bits == 1 and signed:
+        raise XbarError(f"{name}: has negative inputs; they need dac.bits of at least 2")
+    return Calibration(_x_max(x, signed, dac), signed)
+
+
+def _bias_states(layer: MappedLayer, x_max: float, hardware: Hardware) -> NDArray[np.int16]:
+    """State numbers of a bias on word lines, shape (bias_rows, n): each has its share at the largest input.
+
+    Raises
+    ------
+    XbarError
+        Where the bias is larger than its word lines can carry.
+    """
+    assert layer.bias is not None
+    assert layer.scale is not None
+    largest = layer.scale * float(levels_of(hardware.encoding, hardware.device)[-1]) * x_max
+    needed = int(np.ceil(np.abs(layer.bias).max() / largest - 1e-6))
+    if needed > layer.bias_rows:
+        raise XbarError(
+            f"{layer.name}: bias_rows = {layer.bias_rows}: its bias of up to {np.abs(layer.bias).max():.3g} "
+            f"needs at least {needed}, each of which gives at most {largest:.3g}"
+        )
+    share = np.broadcast_to(layer.bias / (layer.bias_rows * x_max), (layer.bias_rows, layer.n))
+    return encode(share, layer.scale, np.ones(share.shape, np.bool_), hardware.encoding, hardware.device)
 
 
 def _x_max(x: NDArray[np.float32], signed: bool, dac: Dac) -> float:
@@ -117,19 +168,27 @@ def _x_max(x: NDArray[np.float32], signed: bool, dac: Dac) -> float:
     return float(candidates[int(np.argmin(errors))])
 
 
+@torch.no_grad()
 def _layer_inputs(
     mapped: MappedNetwork, model: nn.Module, batches: Batches
-) -> dict[str, NDArray[np.float32]]:
-    seen: dict[str, list[torch.Tensor]] = {name: [] for name in mapped.layers}
+) -> dict[str, list[NDArray[np.float32]]]:
+    """Inputs of each call of each layer."""
+    seen: dict[str, list[NDArray[np.float32]]] = {name: [] for name in mapped.layers}
 
     def record(name: str) -> Callable[..., None]:
-        return lambda module, args: seen[name].append(args[0].detach().float())
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            x = batched(next(iter((*args, *kwargs.values()))), mapped.layers[name].geometry)
+            seen[name].append(x.float().cpu().contiguous().numpy())
+
+        return hook
 
     modules: Mapping[str, nn.Module] = mappable_layers(model)
     for name in mapped.layers:
         if name not in modules:
             raise XbarError(f"{name}: mapped, but {type(model).__name__} has no such layer")
-    handles = [modules[name].register_forward_pre_hook(record(name)) for name in mapped.layers]
+    handles = [
+        modules[name].register_forward_pre_hook(record(name), with_kwargs=True) for name in mapped.layers
+    ]
     training = {module: module.training for module in model.modules()}
     try:
         model.eval()
@@ -142,7 +201,7 @@ def _layer_inputs(
             module.training = mode
     if not next(iter(seen.values())):
         raise XbarError("calibrate: the data loader gave no batch")
-    return {name: torch.cat(parts).contiguous().numpy() for name, parts in seen.items()}
+    return seen
 
 
 def _activity(vectors: NDArray[np.generic], signed: bool, hardware: Hardware) -> NDArray[np.float64]:

@@ -41,7 +41,9 @@ class ProgrammedNetwork:
         Where there is a driven cell that its lines reach, bool, the same shapes: one of 0 S is a cell, too.
     transfer
         Where wires have resistance, what each output sees of each driver instead, I = V @ W: float64 [S],
-        the same shapes.
+        the same shapes; for a layer without them, nothing.
+    compensation
+        Factor of each digital output column, by layer name, shape (n,); a layer not named has none.
     """
 
     mapped: MappedNetwork = field(repr=False)
@@ -51,6 +53,7 @@ class ProgrammedNetwork:
     conductances: Mapping[str, tuple[Cells, ...]] = field(repr=False)
     devices: Mapping[str, tuple[NDArray[np.bool_], ...]] = field(repr=False)
     transfer: Mapping[str, tuple[NDArray[np.float64], ...]] = field(default_factory=dict, repr=False)
+    compensation: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
 
 def without_random_effects(mapped: MappedNetwork) -> MappedNetwork:
@@ -58,23 +61,25 @@ def without_random_effects(mapped: MappedNetwork) -> MappedNetwork:
 
     What is the same for every chip stays: wires, the cells' I-V, quantisation, tables of non-linearity.
     """
-    hardware = mapped.hardware
-    device = dataclasses.replace(
-        hardware.device,
-        programming=ProgrammingNoise(),
-        relaxation=None,
-        drift=None,
-        low_frequency=None,
-        read_noise=WhiteNoise(),
-        p_stuck_g_max=0.0,
-        p_stuck_g_min=0.0,
-    )
-    crossbar = dataclasses.replace(hardware.crossbar, p_open_wl=0.0, p_open_bl=0.0)
-    adc = dataclasses.replace(
-        hardware.adc, gain_sigma=0.0, offset_sigma=0.0, noise_lsb=0.0, noise_current=0.0, bandwidth=0.0
-    )
-    changed = dataclasses.replace(hardware, device=device, crossbar=crossbar, adc=adc)
-    return dataclasses.replace(mapped, hardware=changed)
+
+    def exact(hardware: Hardware) -> Hardware:
+        device = dataclasses.replace(
+            hardware.device,
+            programming=ProgrammingNoise(),
+            relaxation=None,
+            drift=None,
+            low_frequency=None,
+            read_noise=WhiteNoise(),
+            p_stuck_g_max=0.0,
+            p_stuck_g_min=0.0,
+        )
+        crossbar = dataclasses.replace(hardware.crossbar, p_open_wl=0.0, p_open_bl=0.0)
+        adc = dataclasses.replace(
+            hardware.adc, gain_sigma=0.0, offset_sigma=0.0, noise_lsb=0.0, noise_current=0.0, bandwidth=0.0
+        )
+        return dataclasses.replace(hardware, device=device, crossbar=crossbar, adc=adc)
+
+    return mapped.with_hardware(exact)
 
 
 def without_device_effects(mapped: MappedNetwork) -> MappedNetwork:
@@ -83,11 +88,13 @@ def without_device_effects(mapped: MappedNetwork) -> MappedNetwork:
     Converter ranges stay those of the mapping; calibrate again where they were fitted behind wires or to
     another I-V.
     """
-    exact = without_random_effects(mapped)
-    device = dataclasses.replace(exact.hardware.device, iv=IV())
-    crossbar = dataclasses.replace(exact.hardware.crossbar, r_wl=0.0, r_bl=0.0, r_driver=0.0, r_sense=0.0)
-    changed = dataclasses.replace(exact.hardware, device=device, crossbar=crossbar)
-    return dataclasses.replace(exact, hardware=changed)
+
+    def ohmic(hardware: Hardware) -> Hardware:
+        device = dataclasses.replace(hardware.device, iv=IV())
+        crossbar = dataclasses.replace(hardware.crossbar, r_wl=0.0, r_bl=0.0, r_driver=0.0, r_sense=0.0)
+        return dataclasses.replace(hardware, device=device, crossbar=crossbar)
+
+    return without_random_effects(mapped).with_hardware(ohmic)
 
 
 def with_device(mapped: MappedNetwork, device: Device) -> MappedNetwork:
@@ -98,12 +105,16 @@ def with_device(mapped: MappedNetwork, device: Device) -> MappedNetwork:
     XbarError
         Where the states differ: the state numbers would stand for other weights.
     """
-    if not np.array_equal(device.conductances(), mapped.hardware.device.conductances()):
-        raise XbarError(
-            f"device {device.name!r}: its states differ from those of {mapped.hardware.device.name!r} "
-            "that the network was mapped to; map it again"
-        )
-    return dataclasses.replace(mapped, hardware=dataclasses.replace(mapped.hardware, device=device))
+
+    def on_device(hardware: Hardware) -> Hardware:
+        if not np.array_equal(device.conductances(), hardware.device.conductances()):
+            raise XbarError(
+                f"device {device.name!r}: its states differ from those of {hardware.device.name!r} "
+                "that the network was mapped to; map it again"
+            )
+        return dataclasses.replace(hardware, device=device)
+
+    return mapped.with_hardware(on_device)
 
 
 def program_network(
@@ -128,15 +139,14 @@ def program_network(
     for key, value in (("seed", seed), ("chip", chip)):
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
             raise XbarError(f"{key} = {value!r}: must be a whole number, at least 0")
-    hardware = mapped.hardware
-    at = hardware.device.first_time if time is None else hardware.device.check_time(time)
+    used = [mapped.hardware_of(name).device for name in mapped.layers]
+    at = max(device.first_time for device in used) if time is None else time
+    for device in used:
+        device.check_time(at)
     conductances, devices, transfer = {}, {}, {}
     for name, layer in mapped.layers.items():
-        if layer.state is None:
-            raise XbarError(f"{name}: this mapping has no weights; map a network with weights to program it")
-        programmed = [
-            _program_band(layer, band, layer.state, hardware, seed, chip, at) for band in layer.bands
-        ]
+        hardware = mapped.hardware_of(name)
+        programmed = [_program_band(layer, band, hardware, seed, chip, at) for band in layer.bands]
         conductances[name] = tuple(g for g, _ in programmed)
         devices[name] = tuple(present for _, present in programmed)
         if hardware.crossbar.wired:
@@ -150,7 +160,6 @@ def program_network(
 def _program_band(
     layer: MappedLayer,
     band: Band,
-    state: NDArray[np.int16],
     hardware: Hardware,
     seed: int,
     chip: int,
@@ -158,7 +167,7 @@ def _program_band(
 ) -> tuple[Cells, NDArray[np.bool_]]:
     """Conductances of a band's cells, and where there are any."""
     encoding, device = hardware.encoding, hardware.device
-    cells = cell_states(state[np.ix_(band.rows, band.cols)], encoding, device)
+    cells = cell_states(layer.states(band.rows, band.cols), encoding, device)
     driven, places = band.built(), band.cols
     if encoding.reference_columns:
         zero = codebook(encoding, device).reference[None, :, None, None]
@@ -252,13 +261,14 @@ def _through_wires(band: Band, g: Cells, hardware: Hardware) -> NDArray[np.float
 
 def decoded_weights(chip: ProgrammedNetwork, name: str) -> NDArray[np.float64]:
     """Weights that a layer's programmed cells hold, shape (k, n); 0 where there is no driven cell."""
-    layer, hardware = chip.mapped.layers[name], chip.mapped.hardware
+    layer, hardware = chip.mapped.layers[name], chip.mapped.hardware_of(name)
     assert layer.scale is not None
     w = np.zeros((layer.k, layer.n))
     for band, g in zip(layer.bands, chip.conductances[name], strict=True):
         cells, references = g[..., : len(band.cols)], g[0, ..., len(band.cols) :]
         reference = references[..., band.tile_of_column(False)] if references.shape[-1] else None
-        w[np.ix_(band.rows, band.cols)] = layer.scale * decode(
-            cells, hardware.encoding, hardware.device, reference
-        )
+        held = layer.scale * decode(cells, hardware.encoding, hardware.device, reference)
+        own = layer.holds(band.rows, band.cols)
+        rows, cols = np.nonzero(own)
+        w[band.rows[rows] % layer.k, band.cols[cols]] = held[own]
     return w

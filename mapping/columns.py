@@ -42,7 +42,7 @@ def blocks(
     XbarError
         For a layer that is not calibrated.
     """
-    layer, hardware = chip.mapped.layers[name], chip.mapped.hardware
+    layer, hardware = chip.mapped.layers[name], chip.mapped.hardware_of(name)
     if converters and layer.calibration is None:
         raise XbarError(f"{name}: not calibrated; call mapping.calibrate(mapped, model, batches) first")
     return tuple(
@@ -62,7 +62,7 @@ def _block(
 ) -> Block:
     band, encoding = layer.bands[number], hardware.encoding
     g = chip.conductances[layer.name][number].astype(np.float64)
-    seen = chip.transfer[layer.name][number] if chip.transfer else g
+    seen = chip.transfer[layer.name][number] if layer.name in chip.transfer else g
     sign = np.array([1.0, -1.0][: encoding.planes])
     place = slice_weights(encoding, hardware.device)
     if encoding.planes > encoding.converted_planes:
@@ -162,7 +162,7 @@ def _read_noise(
     cells = np.empty((0, width), dtype)
     if device.read_noise.sigma:
         sigma = np.where(chip.devices[layer.name][number], white_sigma(g, device), 0.0)
-        through = np.divide(seen, g, out=np.ones_like(g), where=g > 0) if chip.transfer else 1.0
+        through = np.divide(seen, g, out=np.ones_like(g), where=g > 0) if hardware.crossbar.wired else 1.0
         variance = np.square(sigma * through / device.unit)
         cells = _flat(variance if converted == len(g) else variance.sum(0, keepdims=True), dtype)
     phases = accumulated_phases(hardware)

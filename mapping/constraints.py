@@ -163,21 +163,31 @@ class Levels:
         return self.project_with(v, self.fit(v)), mask
 
 
-def by_pattern(table: Mapping[str, T], names: list[str], what: str) -> dict[str, T]:
-    """Entry of `table` for each of `names`: by name, else by the first pattern (``*``, ``?``) that fits.
+def by_pattern(
+    table: Mapping[str, T], names: list[str], what: str, types: Mapping[str, str] | None = None
+) -> dict[str, T]:
+    """Entry of `table` for each of `names`: by name, else by the first pattern (``*``, ``?``) or type.
 
     Names that nothing fits are left out.
+
+    Parameters
+    ----------
+    types
+        Type by name, such as ``Conv2d``.
 
     Raises
     ------
     XbarError
         Where an entry of the table fits no name.
     """
+    types = types or {}
     chosen: dict[str, T] = {}
     for pattern, value in table.items():
-        fitting = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
+        fitting = [name for name in names if pattern == types.get(name) or fnmatchcase(name, pattern)]
+        if pattern in names:
+            fitting = [pattern]
         if not fitting:
-            raise unknown_name(f"{what}: nothing fits", pattern, names)
+            raise unknown_name(f"{what}: nothing fits", pattern, [*names, *dict.fromkeys(types.values())])
         for name in fitting:
             if name not in chosen or name == pattern:
                 chosen[name] = value

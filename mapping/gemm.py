@@ -1,111 +1,106 @@
-"""A layer's weights as the GEMM matrix (K, N), K in the order (channel, k_h, k_w), and its input vectors."""
+"""Layers that go onto crossbars, and their weights as GEMM matrices (K, N).
+
+A layer of G groups has K = C_in / G times the kernel's positions, in the order (channel, position), and
+N = C_out columns, the groups one after the other. A transposed convolution has K = C_in / G and N = C_out
+times the kernel's positions: each of its inputs is multiplied once, and what falls on one output is added up.
+"""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from mapping.network import Geometry
 from xbar.errors import XbarError
 
-Layer = nn.Linear | nn.Conv2d
+Layer = (
+    nn.Linear
+    | nn.Conv1d
+    | nn.Conv2d
+    | nn.Conv3d
+    | nn.ConvTranspose1d
+    | nn.ConvTranspose2d
+    | nn.ConvTranspose3d
+)
 
 
 def mappable_layers(model: nn.Module) -> dict[str, Layer]:
-    """Layers that go onto crossbars, by module name.
+    """Linear and convolution layers, transposed ones included, by module name.
 
     Raises
     ------
     XbarError
-        Where there are none, or one has a form that is not supported.
+        Where there are none, or the weight of one is not there to be mapped.
     """
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, Layer)}
     if not layers:
-        raise XbarError(f"{type(model).__name__}: no nn.Linear or nn.Conv2d layer to map")
-    seen: dict[int, str] = {}
+        raise XbarError(
+            f"{type(model).__name__}: no nn.Linear, nn.Conv or nn.ConvTranspose layer to map "
+            "(mapping.crossbar_form makes such layers of LSTM, GRU and attention)"
+        )
     for name, module in layers.items():
-        if not isinstance(module._parameters.get("weight"), nn.Parameter):
-            raise XbarError(f"{name}: its weight is computed (a parametrisation); remove it before mapping")
-        first = seen.setdefault(id(module.weight), name)
-        if first != name:
-            raise XbarError(f"{name}: shares its weight with {first}; shared weights are not supported")
-        if isinstance(module, nn.Conv2d):
-            if module.groups != 1:
-                raise XbarError(
-                    f"{name}: groups = {module.groups}: only convolutions with groups = 1 are supported"
-                )
-            if module.padding_mode != "zeros" or isinstance(module.padding, str):
-                raise XbarError(
-                    f"{name}: padding = {module.padding!r}, padding_mode = {module.padding_mode!r}: "
-                    "only numeric zero padding is supported"
-                )
-        if module.weight.dtype != torch.float32:
-            raise XbarError(f"{name}: weights are {module.weight.dtype}: only torch.float32 is supported")
+        weight = module._parameters.get("weight")
+        if not isinstance(weight, nn.Parameter):
+            raise XbarError(
+                f"{name}: its weight is computed (a parametrisation); mapping.crossbar_form makes it plain"
+            )
+        if isinstance(weight, nn.parameter.UninitializedParameter):
+            raise XbarError(f"{name}: has no weight yet (a lazy module); run the network once before mapping")
+        if not weight.is_floating_point():
+            raise XbarError(f"{name}: weights are {weight.dtype}; must be floating point")
     return layers
 
 
-def to_gemm(weight: torch.Tensor) -> torch.Tensor:
-    """(K, N) matrix of a weight of shape (N, ...), detached; shares memory where the layout allows it."""
-    return weight.detach().reshape(weight.shape[0], -1).t()
+def groups_of(layer: Layer) -> int:
+    """Groups of a layer; 1 for a linear one."""
+    return layer.groups if isinstance(layer, _ConvNd) else 1
 
 
-def from_gemm(matrix: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Inverse of `to_gemm`: a new tensor with the shape and memory layout of `like`."""
-    return torch.empty_like(like).copy_(matrix.t().reshape(like.shape))
+def to_gemm(layer: Layer) -> torch.Tensor:
+    """(K, N) matrix of a layer's weight, detached; shares memory where the layout allows it."""
+    weight = layer.weight.detach()
+    if isinstance(layer, _ConvTransposeNd):
+        blocks = weight.reshape(layer.groups, weight.shape[0] // layer.groups, -1)
+        return blocks.transpose(0, 1).reshape(blocks.shape[1], -1)
+    return weight.reshape(weight.shape[0], -1).t()
 
 
-def geometry_of(module: Layer) -> Geometry | None:
+def from_gemm(matrix: torch.Tensor, layer: Layer) -> torch.Tensor:
+    """Inverse of `to_gemm`: a new tensor with the shape, type and memory layout of the layer's weight."""
+    weight = layer.weight.detach()
+    if isinstance(layer, _ConvTransposeNd):
+        blocks = matrix.reshape(matrix.shape[0], layer.groups, -1).transpose(0, 1)
+        return torch.empty_like(weight).copy_(blocks.reshape(weight.shape))
+    return torch.empty_like(weight).copy_(matrix.t().reshape(weight.shape))
+
+
+def kind_of(layer: Layer) -> str:
+    """``linear``, ``conv2d``, ``conv_transpose1d`` and so on."""
+    if isinstance(layer, nn.Linear):
+        return "linear"
+    return (
+        f"conv_transpose{len(layer.kernel_size)}d" if layer.transposed else f"conv{len(layer.kernel_size)}d"
+    )
+
+
+def geometry_of(layer: Layer) -> Geometry | None:
     """Geometry of a convolution; None for a linear layer."""
-    if isinstance(module, nn.Linear):
+    if isinstance(layer, nn.Linear):
         return None
-    kh, kw = module.kernel_size
-    ph, pw = (int(pad) for pad in module.padding)  # a string is refused by `mappable_layers`
+    reach = [d * (k - 1) for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
+    if layer.padding == "same":
+        padding = tuple((total // 2, total - total // 2) for total in reach)
+    elif isinstance(layer.padding, str):
+        padding = tuple((0, 0) for _ in reach)
+    else:
+        after = [int(p) - o for p, o in zip(layer.padding, layer.output_padding, strict=True)]
+        padding = tuple((int(p), a) for p, a in zip(layer.padding, after, strict=True))
     return Geometry(
-        (kh, kw),
-        (module.stride[0], module.stride[1]),
-        (ph, pw),
-        (module.dilation[0], module.dilation[1]),
+        tuple(layer.kernel_size),
+        tuple(layer.stride),
+        padding,
+        tuple(layer.dilation),
+        layer.padding_mode,
+        layer.transposed,
     )
-
-
-def output_size(geometry: Geometry, height: int, width: int) -> tuple[int, int]:
-    """Output height and width of a convolution."""
-    size = [
-        (extent + 2 * pad - dil * (ker - 1) - 1) // stride + 1
-        for extent, ker, stride, pad, dil in zip(
-            (height, width),
-            geometry.kernel,
-            geometry.stride,
-            geometry.padding,
-            geometry.dilation,
-            strict=True,
-        )
-    ]
-    return size[0], size[1]
-
-
-def input_vectors(x: NDArray[np.generic], geometry: Geometry | None) -> NDArray[np.generic]:
-    """Input vectors of a layer, one a row, shape (images * positions, K), dtype kept.
-
-    Parameters
-    ----------
-    x
-        (images, K) for a linear layer (leading axes are flattened), (images, channels, height, width) for a
-        convolution.
-    """
-    if geometry is None:
-        return np.ascontiguousarray(x.reshape(-1, x.shape[-1]))
-    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = (
-        geometry.kernel,
-        geometry.stride,
-        geometry.padding,
-        geometry.dilation,
-    )
-    padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw))) if ph or pw else x
-    reach = ((kh - 1) * dh + 1, (kw - 1) * dw + 1)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=(2, 3))[
-        :, :, ::sh, ::sw, ::dh, ::dw
-    ]
-    return windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, x.shape[1] * kh * kw)

@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from mapping.gemm import Layer, geometry_of, mappable_layers, to_gemm
+from mapping.constraints import by_pattern
+from mapping.gemm import Layer, geometry_of, groups_of, kind_of, mappable_layers, to_gemm
 from mapping.network import MappedLayer, MappedNetwork
-from mapping.packing import grid, pack
+from mapping.packing import cut, grid, pack
 from mapping.scale import fit_scale
+from mapping.trace import Calls, trace
 from xbar.encoding import encode, levels
 from xbar.errors import XbarError, unknown_name
 from xbar.hardware import Hardware
+from xbar.validation import check_range
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What a layer is mapped to, where that is not the network's hardware with a digital bias.
+
+    Parameters
+    ----------
+    hardware
+        Its own; None: the network's. Only `periphery` must be the same for all.
+    digital
+        True: the layer stays digital.
+    bias_rows
+        Word lines that carry the bias, each driven as the largest input; 0: the bias is digital.
+    """
+
+    hardware: Hardware | None = None
+    digital: bool = False
+    bias_rows: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("bias_rows", self.bias_rows, 0, 1024)
 
 
 def map_network(
@@ -26,18 +49,26 @@ def map_network(
     hardware: Hardware,
     example_input: torch.Tensor,
     *,
+    layers: Mapping[str, Choice] | None = None,
     masks: Mapping[str, torch.Tensor] | None = None,
     scales: Mapping[str, float] | None = None,
     packing: bool = True,
 ) -> MappedNetwork:
     """Map every linear and convolution layer of a network onto tiles.
 
+    A layer that runs several times in a forward pass has one set of tiles. Layers that share a weight have a
+    set each.
+
     Parameters
     ----------
     model
-        Its weights are put on the levels of the hardware's encoding.
+        Its weights are put on the levels of the hardware's encoding; weights on torch's ``meta`` device
+        give a mapping without weights.
     example_input
         One batch of the network's input; gives the positions an image of each layer.
+    layers
+        Choices by layer name, pattern (``*``, ``?``) or type (``Conv2d``); a name goes before a pattern or
+        type, and of these the first that fits counts.
     masks
         (K, N) bool by layer name, true where a weight stays; layers not named keep all weights.
     scales
@@ -49,149 +80,115 @@ def map_network(
     Raises
     ------
     XbarError
-        For a layer that is not supported, a mask or scale for a layer that does not exist or of another
-        shape, or an example input that the network does not take.
+        For a layer that is not supported, a choice, mask or scale for a layer that does not exist, a mask of
+        another shape, or an example input that the network does not take.
     """
     if not isinstance(hardware, Hardware):
         raise XbarError(
             f"hardware: a {type(hardware).__name__}; must be a Hardware, such as load_hardware('ideal') gives"
         )
-    layers = mappable_layers(model)
+    modules = mappable_layers(model)
+    kinds = {name: type(module).__name__ for name, module in modules.items()}
+    choices = by_pattern(layers or {}, list(modules), "choice of a layer", kinds)
+    chosen = {name: choices.get(name, Choice()) for name in modules}
+    on_tiles = {name: module for name, module in modules.items() if not chosen[name].digital}
+    if not on_tiles:
+        raise XbarError("layers: every layer is left digital; at least one must go onto crossbars")
+    for name, choice in chosen.items():
+        if choice.hardware is not None and choice.hardware.periphery != hardware.periphery:
+            raise XbarError(f"hardware of {name}: its periphery differs; one chip has one periphery")
     masks, scales = masks or {}, scales or {}
     for name in (*masks, *scales):
-        if name not in layers:
-            raise unknown_name("layer with a mask or scale", name, layers)
-    positions, digital = _trace(model, layers, example_input)
-    mapped = {}
-    for name in positions:
-        mapped[name] = _map_layer(
-            name, layers[name], hardware, masks.get(name), scales.get(name), positions[name], packing
+        if name not in on_tiles:
+            raise unknown_name("layer with a mask or scale", name, on_tiles)
+    calls, elements, macs = trace(model, on_tiles, example_input)
+    mapped = {
+        name: _map_layer(
+            name,
+            on_tiles[name],
+            chosen[name].hardware or hardware,
+            chosen[name].bias_rows,
+            masks.get(name),
+            scales.get(name),
+            calls[name],
+            packing,
         )
-    return MappedNetwork(hardware, mapped, digital)
+        for name in calls
+    }
+    own = {name: h for name in calls if (h := chosen[name].hardware) is not None and h != hardware}
+    return MappedNetwork(hardware, mapped, own, elements, macs)
 
 
 def _map_layer(
     name: str,
     module: Layer,
     hardware: Hardware,
+    bias_rows: int,
     mask: torch.Tensor | None,
     scale: float | None,
-    positions: int,
+    calls: Calls,
     packing: bool,
 ) -> MappedLayer:
-    w = to_gemm(module.weight).double().numpy()
+    w = to_gemm(module)
     k, n = w.shape
-    if not np.isfinite(w).all():
-        raise XbarError(f"{name}: has weights that are not finite numbers")
-    kept = None
-    if mask is not None:
-        if tuple(mask.shape) != (k, n):
-            raise XbarError(f"mask of {name}: shape {tuple(mask.shape)}, the GEMM matrix is {(k, n)}")
-        if mask.dtype != torch.bool:
-            raise XbarError(f"mask of {name}: {mask.dtype}; must be torch.bool, true where a weight stays")
-        kept = mask.numpy().copy()
-    rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
-    bands = grid(k, n, rows, cols, kept) if kept is None or not packing else pack(kept, rows, cols)
-    everywhere = np.ones((k, n), bool) if kept is None else kept
+    kind, groups, bias = kind_of(module), groups_of(module), module.bias
+    if bias is None:
+        bias_rows = 0
+    if bias_rows and (groups > 1 or kind.startswith("conv_transpose")):
+        raise XbarError(
+            f"{name}: a bias on word lines needs a layer of one group that is not transposed; "
+            "leave it digital"
+        )
     if scale is not None and not (np.isfinite(scale) and scale > 0):
         raise XbarError(f"scale of {name} = {scale}: must be a positive number")
-    if scale is None:
-        scale = fit_scale(np.abs(w[everywhere]), levels(hardware.encoding, hardware.device))
-    return MappedLayer(
+    layer = MappedLayer(
         name=name,
-        kind="linear" if isinstance(module, nn.Linear) else "conv2d",
+        kind=kind,
         k=k,
         n=n,
-        positions=positions,
-        bands=bands,
+        positions=calls.vectors,
+        bands=(),
         geometry=geometry_of(module),
-        mask=kept,
-        state=encode(w, scale, everywhere, hardware.encoding, hardware.device),
+        outputs=None if calls.values == calls.vectors * n else calls.values,
+        groups=groups,
+        bias_rows=bias_rows,
+        mask=None if mask is None else _checked_mask(mask, name, (k, n)),
         scale=scale,
-        bias=None if module.bias is None else module.bias.detach().numpy().astype(np.float32),
+        bias=None if bias is None or bias.is_meta else bias.detach().float().cpu().numpy().copy(),
     )
+    rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
+    bands = cut(k, n, groups, bias_rows, rows, cols)
+    lay = pack if packing and layer.mask is not None else grid
+    layer = dataclasses.replace(layer, bands=lay(bands, cols, layer.kept))
+    return layer if w.is_meta else _with_weights(layer, w.float().cpu().numpy(), hardware)
 
 
-class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the input elements of every operator that runs outside the mapped layers."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.elements: Counter[str] = Counter()
-        self.in_layer = False
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if not self.in_layer and args and isinstance(args[0], torch.Tensor):
-            self.elements[func.overloadpacket.__name__] += args[0].numel()
-        return func(*args, **(kwargs or {}))
+def _checked_mask(mask: torch.Tensor, name: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    if tuple(mask.shape) != shape:
+        raise XbarError(f"mask of {name}: shape {tuple(mask.shape)}, the GEMM matrix is {shape}")
+    if mask.dtype != torch.bool:
+        raise XbarError(f"mask of {name}: {mask.dtype}; must be torch.bool, true where a weight stays")
+    kept: NDArray[np.bool_] = mask.cpu().numpy().copy()
+    return kept
 
 
-_LAYOUT = {"t", "view", "detach", "_unsafe_view", "transpose", "permute", "unsqueeze", "squeeze", "clone"}
-
-
-@torch.no_grad()
-def _trace(
-    model: nn.Module, layers: Mapping[str, Layer], example: torch.Tensor
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Positions an image by layer in the order of execution, and elements an image of digital operators."""
-    if example.dim() < 2 or not len(example):
-        raise XbarError(f"example_input: shape {tuple(example.shape)}; needs a batch of at least one input")
-    positions: dict[str, int] = {}
-    operators = _Operators()
-
-    def enter(module: Layer, inputs: tuple[torch.Tensor, ...]) -> None:
-        operators.in_layer = True
-
-    def leave(name: str) -> Callable[..., None]:
-        def hook(module: Layer, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            operators.in_layer = False
-            if name in positions:
-                raise XbarError(f"{name}: runs more than once in a forward pass; that is not supported")
-            vectors = output.numel() // len(module.weight)
-            if vectors % len(example):
-                raise XbarError(
-                    f"{name}: runs on {vectors} vectors for a batch of {len(example)}; "
-                    "a layer that mixes the inputs of a batch is not supported"
-                )
-            positions[name] = vectors // len(example)
-
-        return hook
-
-    handles = [module.register_forward_pre_hook(enter) for module in layers.values()]
-    handles += [module.register_forward_hook(leave(name)) for name, module in layers.items()]
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with operators:
-            model(example)
-    except XbarError:
-        raise
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise XbarError(
-            f"example_input of shape {tuple(example.shape)}: the network refuses it: {reason}"
-        ) from None
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, mode in training.items():
-            module.training = mode
-    missing = [name for name in layers if name not in positions]
-    if missing:
-        raise XbarError(
-            f"{missing[0]}: is not reached by the forward pass of the example input, or only its weight is "
-            "(as in nn.MultiheadAttention); that is not supported"
-        )
-    digital = {op: count // len(example) for op, count in operators.elements.items() if op not in _LAYOUT}
-    return positions, digital
+def _with_weights(layer: MappedLayer, w: NDArray[np.float32], hardware: Hardware) -> MappedLayer:
+    """The layer with its state numbers and scale."""
+    if not np.isfinite(w).all():
+        raise XbarError(f"{layer.name}: has weights that are not finite numbers")
+    kept = np.ones(w.shape, np.bool_) if layer.mask is None else layer.mask
+    scale = layer.scale
+    if scale is None:
+        magnitudes = np.abs(w if layer.mask is None else w[kept]).astype(np.float64).ravel()
+        scale = fit_scale(magnitudes, levels(hardware.encoding, hardware.device))
+    state = encode(w, scale, kept, hardware.encoding, hardware.device)
+    return dataclasses.replace(layer, state=state, scale=scale)
 
 
 def without_weights(mapped: MappedNetwork) -> MappedNetwork:
     """The same mapping with geometry and masks only."""
     layers = {
-        name: dataclasses.replace(layer, state=None, scale=None, bias=None, calibration=None)
+        name: dataclasses.replace(layer, state=None, bias_state=None, scale=None, bias=None, calibration=None)
         for name, layer in mapped.layers.items()
     }
     return dataclasses.replace(mapped, layers=layers)

@@ -1,19 +1,25 @@
 """`MappedNetwork`: the one object behind both simulation and estimate.
 
-It says which weight lies on which cell: a layer is a GEMM matrix (K word lines, N outputs), cut into bands of
-`rows` word lines; a band's outputs lie on tiles, each with its row and column indices into the GEMM matrix.
+It says which weight lies on which cell. A layer is a GEMM matrix (K, N) of which column n sees the inputs
+g K ... (g + 1) K - 1 of its group g = n // (N / groups). The inputs are cut into bands of at most `rows` word
+lines; a band's outputs lie on tiles, each with its inputs and columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xbar.errors import XbarError
 from xbar.hardware import Hardware
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Tile:
     Parameters
     ----------
     rows
-        GEMM rows k on driven word lines, ascending.
+        Inputs of the layer on driven word lines, ascending; for one group these are the GEMM rows k.
     cols
         GEMM columns n on converted bit lines, ascending; each takes `slices` physical bit lines a plane.
     """
@@ -34,9 +40,10 @@ class Tile:
 
 @dataclass(frozen=True)
 class Band:
-    """The tiles that share the word lines first_row ... first_row + rows - 1 of a layer."""
+    """The tiles that share the inputs first_row ... first_row + height - 1 of a layer."""
 
     first_row: int
+    height: int
     tiles: tuple[Tile, ...]
 
     @cached_property
@@ -73,12 +80,25 @@ class Band:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a convolution gathers its inputs. K order is (channel, k_h, k_w)."""
+    """How a convolution gathers its inputs, or a transposed one spreads its outputs; an entry a dimension.
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
+    K order is (channel, kernel position); of a transposed one it is the channel alone, and N order is
+    (channel, kernel position).
+
+    Parameters
+    ----------
+    padding
+        Places (before, after) that are added to the input, or, transposed, cut off the output.
+    mode
+        What is added: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    mode: str = "zeros"
+    transposed: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,17 +130,27 @@ class MappedLayer:
     name
         Module name in the network.
     kind
-        ``linear`` or ``conv2d``.
+        ``linear``, ``conv1d``, ``conv2d``, ``conv3d``, or ``conv_transpose1d`` and so on.
     k, n
         Shape of the GEMM matrix.
     positions
         Vectors an image that pass through the layer (output pixels of a convolution).
     bands
         All row bands in order; a band whose weights are all masked has no tiles.
+    outputs
+        Values an image that the layer gives, where that is not positions * n: a transposed convolution adds
+        columns up.
+    groups
+        Blocks of N / groups columns, each with K inputs of its own.
+    bias_rows
+        Inputs after those of the groups that carry the bias, always driven as the largest input; 0: the bias
+        is digital.
     mask
         True where a weight is kept, shape (k, n); None: all are.
     state
         Signed state numbers, int16, shape (k, n), 0 where masked; None for a mapping without weights.
+    bias_state
+        Those of the bias, shape (bias_rows, n); None before calibration, which gives the largest input.
     scale
         Weight of one `device.unit`.
     """
@@ -132,16 +162,35 @@ class MappedLayer:
     positions: int
     bands: tuple[Band, ...]
     geometry: Geometry | None = None
+    outputs: int | None = None
+    groups: int = 1
+    bias_rows: int = 0
     mask: NDArray[np.bool_] | None = None
     state: NDArray[np.int16] | None = None
+    bias_state: NDArray[np.int16] | None = None
     scale: float | None = None
     bias: NDArray[np.float32] | None = None
     calibration: Calibration | None = None
 
     @property
+    def inputs(self) -> int:
+        """Length of an input vector."""
+        return self.groups * self.k + self.bias_rows
+
+    @property
+    def output_values(self) -> int:
+        """Values an image that the layer gives."""
+        return self.positions * self.n if self.outputs is None else self.outputs
+
+    @property
     def tiles(self) -> tuple[Tile, ...]:
         """All tiles, band after band."""
         return tuple(tile for band in self.bands for tile in band.tiles)
+
+    @property
+    def has_states(self) -> bool:
+        """Whether every cell has its target."""
+        return self.state is not None and not (self.bias_rows and self.bias_state is None)
 
     @property
     def weights_total(self) -> int:
@@ -153,23 +202,76 @@ class MappedLayer:
         """Weights that are not masked."""
         return self.weights_total if self.mask is None else int(self.mask.sum())
 
+    def states(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.int16]:
+        """State numbers of inputs x columns; 0 where there is no weight or a masked one.
+
+        Raises
+        ------
+        XbarError
+            For a mapping without weights, or without the calibration that its bias needs.
+        """
+        if self.state is None:
+            raise XbarError(f"{self.name}: this mapping has no weights; map a network with weights")
+        if self.bias_rows and self.bias_state is None:
+            raise XbarError(f"{self.name}: its bias is on word lines; call mapping.calibrate first")
+        return self._at(self.state, self.bias_state, rows, cols)
+
+    def kept(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether there is an unmasked weight, or a bias, at inputs x columns."""
+        mask = np.ones((1, 1), np.bool_) if self.mask is None else self.mask
+        whole = np.broadcast_to(mask, (self.k, self.n))
+        return self._at(whole, np.ones((self.bias_rows, self.n), np.bool_), rows, cols)
+
+    def holds(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether inputs x columns are places of the GEMM matrix: those of one group, and not of the bias."""
+        own: NDArray[np.bool_] = rows[:, None] // self.k == cols // (self.n // self.groups)
+        return own
+
+    def _at(
+        self, weights: NDArray[T], bias: NDArray[T] | None, rows: NDArray[np.int64], cols: NDArray[np.int64]
+    ) -> NDArray[T]:
+        found = weights[np.ix_(rows % self.k, cols)]
+        if self.groups > 1 or self.bias_rows:
+            found = np.where(self.holds(rows, cols), found, weights.dtype.type(0))
+        if bias is not None:
+            of_bias = np.flatnonzero(rows >= self.groups * self.k)
+            found[of_bias] = bias[np.ix_(rows[of_bias] - self.groups * self.k, cols)]
+        return found
+
 
 @dataclass(frozen=True)
 class MappedNetwork:
-    """A network on the tiles of one `Hardware`.
+    """A network on tiles.
 
     Parameters
     ----------
+    hardware
+        Of every layer that has none of its own.
     layers
         Mapped layers by module name, in the order in which they run.
+    own_hardware
+        Hardware of layers that differ, by layer name.
     digital_elements
         Elements an image that pass through operations left digital, by operator name ("max_pool2d": its
         input elements).
+    digital_macs
+        Multiply-accumulates an image of products left digital, by operator name.
     """
 
     hardware: Hardware
     layers: Mapping[str, MappedLayer]
+    own_hardware: Mapping[str, Hardware] = field(default_factory=dict)
     digital_elements: Mapping[str, int] = field(default_factory=dict)
+    digital_macs: Mapping[str, int] = field(default_factory=dict)
+
+    def hardware_of(self, layer: str) -> Hardware:
+        """Hardware that a layer is on."""
+        return self.own_hardware.get(layer, self.hardware)
+
+    def with_hardware(self, change: Callable[[Hardware], Hardware]) -> MappedNetwork:
+        """The same mapping on changed hardware, which `change` makes of that of each layer."""
+        own = {name: change(hardware) for name, hardware in self.own_hardware.items()}
+        return dataclasses.replace(self, hardware=change(self.hardware), own_hardware=own)
 
     @property
     def tiles_per_plane(self) -> int:
@@ -187,8 +289,16 @@ class MappedNetwork:
         return sum(layer.weights_kept for layer in self.layers.values())
 
     @property
+    def macs(self) -> int:
+        """Multiply-accumulates an image of the mapped layers, masked weights included."""
+        return sum(layer.positions * layer.weights_total for layer in self.layers.values())
+
+    @property
     def utilisation(self) -> float:
         """Share of the built cells of one plane that hold an unmasked weight."""
-        crossbar = self.hardware.crossbar
-        cells = self.tiles_per_plane * crossbar.rows * crossbar.cols
-        return self.weights_kept * self.hardware.encoding.slices / cells if cells else 0.0
+        cells = used = 0
+        for name, layer in self.layers.items():
+            hardware = self.hardware_of(name)
+            cells += len(layer.tiles) * hardware.crossbar.rows * hardware.crossbar.cols
+            used += layer.weights_kept * hardware.encoding.slices
+        return used / cells if cells else 0.0

@@ -1,58 +1,73 @@
-"""Row bands and tiles of a GEMM matrix: the plain grid, and the packing of what pruning leaves.
+"""Row bands and tiles of a layer: the plain grid, and the packing of what pruning leaves.
 
 Bands are cut before pruning and never re-cut. Packing moves the surviving columns of a band side by side
 onto as few tiles as hold them, and drops the word lines that are zero across a tile.
+
+Groups stand on the diagonal of a tile, as many as its word lines and bit lines hold; a group that is higher
+than a tile has bands of its own.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapping.network import Band, Tile
 
+Index = NDArray[np.int64]
+Kept = Callable[[Index, Index], NDArray[np.bool_]]
+"""Whether there is a weight to hold at inputs x columns."""
 
-def grid(k: int, n: int, rows: int, cols: int, mask: NDArray[np.bool_] | None = None) -> tuple[Band, ...]:
-    """Tiles of rows x cols weights as the matrix lies; one whose weights are all masked is left out.
+
+def cut(k: int, n: int, groups: int, bias_rows: int, rows: int, cols: int) -> Iterator[tuple[Index, Index]]:
+    """Inputs and columns of each band in order.
 
     Parameters
     ----------
     k, n
         Shape of the GEMM matrix.
+    groups, bias_rows
+        As in `MappedLayer`; rows of a bias come after the others, and only with one group.
     rows, cols
         Word lines of a tile, and weights that fit side by side on its bit lines.
-    mask
-        Kept weights (k, n); None: all.
     """
-    bands = []
-    for top in range(0, k, rows):
-        r = np.arange(top, min(top + rows, k))
-        tiles = [
-            Tile(r, np.arange(left, min(left + cols, n)))
-            for left in range(0, n, cols)
-            if mask is None or mask[top : top + rows, left : left + cols].any()
-        ]
-        bands.append(Band(top, tuple(tiles)))
-    return tuple(bands)
+    width = n // groups
+    together = max(1, min(rows // k, cols // width)) if groups > 1 else 1
+    for group in range(0, groups, together):
+        last = min(group + together, groups)
+        columns = np.arange(group * width, last * width)
+        end = last * k + (bias_rows if last == groups else 0)
+        for top in range(group * k, end, rows):
+            yield np.arange(top, min(top + rows, end)), columns
 
 
-def pack(mask: NDArray[np.bool_], rows: int, cols: int) -> tuple[Band, ...]:
-    """Tiles of a pruned matrix: surviving columns of each band side by side, dead word lines dropped.
+def grid(bands: Iterator[tuple[Index, Index]], cols: int, kept: Kept) -> tuple[Band, ...]:
+    """Every weight in its place; tiles whose weights are all masked are left out.
 
     Parameters
     ----------
-    mask
-        Kept weights (k, n).
-    rows, cols
-        As in `grid`.
+    bands
+        As `cut` gives them.
     """
-    bands = []
-    for top in range(0, mask.shape[0], rows):
-        part = mask[top : top + rows]
+    made = []
+    for inputs, columns in bands:
+        tiles = [Tile(inputs, part) for part in _chunks(columns, cols) if kept(inputs, part).any()]
+        made.append(Band(int(inputs[0]), len(inputs), tuple(tiles)))
+    return tuple(made)
+
+
+def pack(bands: Iterator[tuple[Index, Index]], cols: int, kept: Kept) -> tuple[Band, ...]:
+    """Surviving columns of each band side by side, dead word lines dropped; arguments as in `grid`."""
+    made = []
+    for inputs, columns in bands:
+        part = kept(inputs, columns)
         alive = np.flatnonzero(part.any(0))
-        tiles = [
-            Tile(top + np.flatnonzero(part[:, chosen].any(1)), chosen)
-            for chosen in (alive[i : i + cols] for i in range(0, len(alive), cols))
-        ]
-        bands.append(Band(top, tuple(tiles)))
-    return tuple(bands)
+        tiles = [Tile(inputs[part[:, chosen].any(1)], columns[chosen]) for chosen in _chunks(alive, cols)]
+        made.append(Band(int(inputs[0]), len(inputs), tuple(tiles)))
+    return tuple(made)
+
+
+def _chunks(index: Index, size: int) -> Iterator[Index]:
+    return (index[first : first + size] for first in range(0, len(index), size))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from mapping.admm import weight_of
+from mapping.admm import layer_of
 from mapping.analog import AnalogLayer
 from mapping.calibration import calibrate
 from mapping.chip import decoded_weights, program_network
@@ -64,7 +64,7 @@ class ThroughChip(Method):
         """Fit scales and converter ranges to the present weights."""
         self._draw = epoch << 20
         masks = {name: c.mask for name, c in self.constraints.items() if c.mask is not None}
-        scales = {name: c.fit(to_gemm(weight_of(model, name))) for name, c in self.constraints.items()}
+        scales = {name: c.fit(to_gemm(layer_of(model, name))) for name, c in self.constraints.items()}
         example, _ = next(iter(self.calibration))
         mapped = map_network(model, self.hardware, example[:1], masks=masks, scales=scales)
         self._mapped, _ = calibrate(mapped, model, self.calibration)
@@ -75,30 +75,29 @@ class ThroughChip(Method):
         assert self._mapped is not None
         layers = {}
         for name, layer in self._mapped.layers.items():
-            weight = weight_of(model, name)
-            self._latent[name] = weight.clone()
+            module = layer_of(model, name)
+            self._latent[name] = module.weight.clone()
             mask = self.constraints[name].mask
-            kept = torch.ones_like(to_gemm(weight), dtype=torch.bool) if mask is None else mask
+            kept = torch.ones_like(to_gemm(module), dtype=torch.bool) if mask is None else mask
             assert layer.scale is not None
             state = encode(
-                to_gemm(weight).numpy(),
+                to_gemm(module).numpy(),
                 layer.scale,
                 kept.numpy(),
                 self.hardware.encoding,
                 self.hardware.device,
             )
-            bias = model.get_submodule(name).bias
-            current = None if bias is None else bias.detach().numpy()  # type: ignore[operator]
+            current = None if module.bias is None else module.bias.detach().numpy()
             layers[name] = dataclasses.replace(layer, state=state, bias=current)
         chip = program_network(
             dataclasses.replace(self._mapped, layers=layers), seed=self.seed, chip=self._draw
         )
         self._draw += 1
         for name, layer in layers.items():
-            weight = weight_of(model, name)
-            weight.copy_(from_gemm(torch.from_numpy(decoded_weights(chip, name)).float(), weight))
+            module = layer_of(model, name)
+            module.weight.copy_(from_gemm(torch.from_numpy(decoded_weights(chip, name)).float(), module))
             analog = AnalogLayer(layer, self.hardware, blocks(chip, name))
-            self._handles.append(model.get_submodule(name).register_forward_hook(_straight_through(analog)))
+            self._handles.append(module.register_forward_hook(_straight_through(analog)))
 
     @torch.no_grad()
     def after_backward(self, model: nn.Module) -> None:
@@ -107,7 +106,7 @@ class ThroughChip(Method):
             handle.remove()
         self._handles.clear()
         for name, latent in self._latent.items():
-            weight_of(model, name).copy_(latent)
+            layer_of(model, name).weight.copy_(latent)
 
 
 def _straight_through(analog: AnalogLayer) -> Callable[..., torch.Tensor]:

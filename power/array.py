@@ -33,7 +33,7 @@ def read_energy_j(
 
 
 def row_conductance(layer: MappedLayer, hardware: Hardware) -> NDArray[np.float64]:
-    """Sum of the target conductances that each word line of a layer drives [S], shape (k,).
+    """Sum of the target conductances that each word line of a layer drives [S], shape (inputs,).
 
     All planes and slices, every tile; with its reference column, and with the spare bit lines of a built
     tile at g_min, unless `periphery.gated_columns` or `encoding.unformed`. A layer without weights takes the
@@ -47,7 +47,7 @@ def row_conductance(layer: MappedLayer, hardware: Hardware) -> NDArray[np.float6
     idle = 0.0 if unused else encoding.planes * device.g_min
     reference = reference_conductances(encoding, device).sum() if encoding.reference_columns else 0.0
 
-    total = np.zeros(layer.k)
+    total = np.zeros(layer.inputs)
     for tile in layer.tiles:
         spare = hardware.crossbar.cols - len(tile.cols) * encoding.slices - encoding.reference_columns
         held = of_weight[_numbers(layer, tile, int(np.argmax(of_weight)) - largest) + largest]
@@ -56,10 +56,7 @@ def row_conductance(layer: MappedLayer, hardware: Hardware) -> NDArray[np.float6
 
 
 def _numbers(layer: MappedLayer, tile: Tile, worst: int) -> NDArray[np.int64]:
-    """State numbers of a tile's weights, shape (len(rows), len(cols)); without weights, the worst one."""
-    cells = np.ix_(tile.rows, tile.cols)
-    if layer.state is not None:
-        return layer.state[cells].astype(np.int64)
-    if layer.mask is not None:
-        return np.where(layer.mask[cells], worst, 0)
-    return np.full((len(tile.rows), len(tile.cols)), worst)
+    """State number of each cell of a tile, shape (len(rows), len(cols)); without weights, the worst one."""
+    if not layer.has_states:
+        return np.where(layer.kept(tile.rows, tile.cols), worst, 0)
+    return layer.states(tile.rows, tile.cols).astype(np.int64)

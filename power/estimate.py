@@ -161,7 +161,7 @@ def estimate(
     mapped
         The network on its tiles.
     activity
-        For every layer, shape (k,): sum over the phases of the mean of (V / v_read)^2 on each word line
+        For every layer, shape (inputs,): sum over the phases of the mean of (V / v_read)^2 on each word line
         (for one-bit phases, the mean number of set bits of an input code). None: the worst, every phase of
         every input at `v_read`.
     image_rate
@@ -173,42 +173,37 @@ def estimate(
         Where the hardware has an option without a cost entry, nothing lies on a tile, the activity does
         not fit the layers, or the image rate is not a positive number.
     """
-    hardware = mapped.hardware
-    periphery, converters = load_periphery(hardware.periphery.library), load_adc(hardware.adc.library)
-    _check_node(hardware, periphery, converters)
-    if hardware.dac.bits == "ideal":
-        raise XbarError(
-            "dac.bits = 'ideal': has no cost entry; allowed: a number of one-bit phases "
-            "(accuracy without an estimate: docs/howto.md)"
-        )
-    if hardware.dac.phase_bits != 1:
-        raise XbarError(
-            f"dac.phase_bits = {hardware.dac.phase_bits}: has no cost entry; the libraries price drivers of "
-            "one bit; allowed: 1 (accuracy without an estimate: docs/howto.md)"
-        )
     if not mapped.tiles_per_plane:
         raise XbarError("mapped network: no layer has a tile; an estimate needs at least one")
-    prices = _prices(hardware, periphery.components, converters)
-    per_array = units_per_array(hardware, periphery.components)
+    hardware = mapped.hardware
+    periphery = load_periphery(hardware.periphery.library)
+    used = {name: mapped.hardware_of(name) for name in mapped.layers}
+    converters = {name: _converters(own, periphery) for name, own in used.items()}
     active = _activity(mapped, activity)
     table: list[Row] = []
     for name, layer in mapped.layers.items():
-        table += _layer_rows(name, layer, hardware, active[name], prices, per_array)
+        prices = _prices(used[name], periphery.components, converters[name])
+        per_array = units_per_array(used[name], periphery.components)
+        table += _layer_rows(name, layer, used[name], active[name], prices, per_array)
 
-    arrays = hardware.encoding.planes * mapped.tiles_per_plane
+    arrays = sum(used[name].encoding.planes * len(layer.tiles) for name, layer in mapped.layers.items())
     groups = math.ceil(arrays / hardware.periphery.arrays_per_group)
     tiles = math.ceil(groups / hardware.periphery.groups_per_tile)
     unused = tiles * hardware.periphery.groups_per_tile * hardware.periphery.arrays_per_group - arrays
+    prices = _prices(hardware, periphery.components, load_adc(hardware.adc.library))
+    per_array = units_per_array(hardware, periphery.components)
     white_space = unused * sum(units * prices.area_mm2[part] for part, units in per_array.items())
     pooled = sum(count for name, count in mapped.digital_elements.items() if "pool" in name)
     table.append(Row(DIGITAL, "max_pool", 0.0, pooled, pooled * prices.energy_j["max_pool"] * 1e9, 0.0))
 
-    times = [layer_time_s(layer, hardware) for layer in mapped.layers.values()]
+    times = [layer_time_s(layer, used[name]) for name, layer in mapped.layers.items()]
     rate = 1 / max(times) if image_rate is None else image_rate
     if not (math.isfinite(rate) and rate > 0):
         raise XbarError(f"image_rate = {image_rate}: must be a positive number of images a second")
     unpriced = sorted(
-        name for name in mapped.digital_elements if "pool" not in name and name.rstrip("_") not in ACTIVATIONS
+        name
+        for name in (*mapped.digital_macs, *mapped.digital_elements)
+        if "pool" not in name and name.rstrip("_") not in ACTIVATIONS
     )
     return Estimate(
         table=tuple(table),
@@ -221,11 +216,13 @@ def estimate(
         tiles=tiles,
         weight_bits=hardware.weight_bits,
         slices=hardware.encoding.slices,
-        conductances="worst" if any(x.state is None for x in mapped.layers.values()) else "target",
+        conductances="target" if all(x.has_states for x in mapped.layers.values()) else "worst",
         inputs="worst" if activity is None else "measured",
-        adc=f"{converters.name}, {hardware.adc.bits} bits",
+        adc="; ".join(
+            dict.fromkeys(f"{converters[name].name}, {own.adc.bits} bits" for name, own in used.items())
+        ),
         not_modelled=NOT_MODELLED + tuple(f"digital operation: {name}" for name in unpriced),
-        sources=_sources(hardware, periphery, converters),
+        sources=_sources(used, periphery, converters),
     )
 
 
@@ -303,10 +300,10 @@ def _layer_rows(
 def _activity(
     mapped: MappedNetwork, activity: Mapping[str, NDArray[np.floating]] | None
 ) -> dict[str, NDArray[np.floating]]:
-    """Checked activity of every layer, shape (k,); the number of phases where none is given."""
-    phases = mapped.hardware.dac.phases
+    """Checked activity of every layer, shape (inputs,); the number of phases where none is given."""
+    phases = {name: mapped.hardware_of(name).dac.phases for name in mapped.layers}
     if activity is None:
-        return {name: np.full(layer.k, float(phases)) for name, layer in mapped.layers.items()}
+        return {name: np.full(layer.inputs, float(phases[name])) for name, layer in mapped.layers.items()}
     for name in activity:
         if name not in mapped.layers:
             raise unknown_name("activity", name, mapped.layers)
@@ -314,15 +311,18 @@ def _activity(
         if name not in activity:
             raise XbarError(f"activity: layer {name!r} is missing; give every mapped layer, or none at all")
         values = np.asarray(activity[name])
-        if values.shape != (layer.k,):
-            raise XbarError(f"activity[{name!r}]: has shape {values.shape}; allowed: ({layer.k},)")
-        if not ((values >= 0) & (values <= phases)).all():
-            raise XbarError(f"activity[{name!r}]: must lie between 0 and {phases}, the number of phases")
+        if values.shape != (layer.inputs,):
+            raise XbarError(f"activity[{name!r}]: has shape {values.shape}; allowed: ({layer.inputs},)")
+        if not ((values >= 0) & (values <= phases[name])).all():
+            raise XbarError(
+                f"activity[{name!r}]: must lie between 0 and {phases[name]}, the number of phases"
+            )
     return dict(activity)
 
 
-def _check_node(hardware: Hardware, periphery: PeripheryLibrary, converters: AdcLibrary) -> None:
-    """Refuse a node that is not that of the components."""
+def _converters(hardware: Hardware, periphery: PeripheryLibrary) -> AdcLibrary:
+    """ADC library of a layer's hardware; what the libraries cannot price is refused."""
+    converters = load_adc(hardware.adc.library)
     nodes = {
         f"{periphery.name}: {name}": part.node_nm for name, part in periphery.components.by_name().items()
     }
@@ -333,12 +333,26 @@ def _check_node(hardware: Hardware, periphery: PeripheryLibrary, converters: Adc
                 f"periphery.node_nm = {hardware.periphery.node_nm:g}: the component library ({name}) is at "
                 f"{node:g} nm and scaling between nodes is not there yet; allowed: {node:g}"
             )
+    if hardware.dac.bits == "ideal":
+        raise XbarError(
+            "dac.bits = 'ideal': has no cost entry; allowed: a number of one-bit phases "
+            "(accuracy without an estimate: docs/howto.md)"
+        )
+    if hardware.dac.phase_bits != 1:
+        raise XbarError(
+            f"dac.phase_bits = {hardware.dac.phase_bits}: has no cost entry; the libraries price drivers of "
+            "one bit; allowed: 1 (accuracy without an estimate: docs/howto.md)"
+        )
+    return converters
 
 
-def _sources(hardware: Hardware, periphery: PeripheryLibrary, converters: AdcLibrary) -> tuple[str, ...]:
+def _sources(
+    used: Mapping[str, Hardware], periphery: PeripheryLibrary, converters: Mapping[str, AdcLibrary]
+) -> tuple[str, ...]:
     """Every source that a number of the estimate comes from, each once."""
     cited = [part.source for part in periphery.components.by_name().values()]
-    cited += [converters.of_bits(hardware.adc.bits).source, hardware.device.source]
+    for name, hardware in used.items():
+        cited += [converters[name].of_bits(hardware.adc.bits).source, hardware.device.source]
     return tuple(dict.fromkeys(cited))
 
 

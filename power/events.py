@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mapping.network import MappedLayer, Tile
+from mapping.packing import cut
 from power.library import Components
 from xbar.hardware import Hardware
 
@@ -32,8 +34,8 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
     vectors, phases, planes = layer.positions, hardware.dac.phases, hardware.encoding.planes
     input_bytes = phases / 8
     sums = vectors * sum(len(tile.cols) for tile in layer.tiles)
-    outputs = vectors * layer.n
-    crossing = sums - vectors * _outputs_on_tiles(layer)
+    outputs = layer.output_values
+    crossing = sums - min(vectors * _outputs_on_tiles(layer), outputs)
     drives = vectors * phases * planes * sum(len(tile.rows) for tile in layer.tiles)
     lines = sum(converted_lines(len(tile.cols), hardware) for tile in layer.tiles)
     conversions = vectors * hardware.conversions * lines
@@ -87,11 +89,13 @@ def index_bytes(layer: MappedLayer, hardware: Hardware) -> float:
     A tile whose columns are not the run that an unpacked band would put there names each of them with
     ceil(log2 n) bits; a tile with dropped rows has one bit for every word line that it could have.
     """
-    width = hardware.weights_per_tile_row
+    rows, width = hardware.crossbar.rows, hardware.weights_per_tile_row
     bits = 0
-    for band in layer.bands:
-        height = min(hardware.crossbar.rows, layer.k - band.first_row)
-        bits += sum(_column_bits(tile, layer.n, width) + _row_bits(tile, height) for tile in band.tiles)
+    unpacked = cut(layer.k, layer.n, layer.groups, layer.bias_rows, rows, width)
+    for band, (_, columns) in zip(layer.bands, unpacked, strict=True):
+        bits += sum(
+            _column_bits(tile, columns, layer.n, width) + _row_bits(tile, band.height) for tile in band.tiles
+        )
     return bits / 8
 
 
@@ -129,10 +133,10 @@ def _outputs_on_tiles(layer: MappedLayer) -> int:
     return int(found.sum())
 
 
-def _column_bits(tile: Tile, n: int, width: int) -> int:
-    first = int(tile.cols[0])
-    unpacked = np.arange(first, min(first + width, n))
-    if first % width == 0 and np.array_equal(tile.cols, unpacked):
+def _column_bits(tile: Tile, columns: NDArray[np.int64], n: int, width: int) -> int:
+    """Bits that name a tile's columns, where they are not those that the plain grid puts on a tile."""
+    start = int(np.searchsorted(columns, tile.cols[0]))
+    if start % width == 0 and np.array_equal(tile.cols, columns[start : start + width]):
         return 0
     return len(tile.cols) * math.ceil(math.log2(n))
 

@@ -23,7 +23,7 @@ def mapped_layer(name: str, k: int, n: int, keep: float) -> MappedLayer:
     for first in range(0, k, 4):
         rows = np.arange(first, min(first + 4, k))
         cols = np.flatnonzero(mask[rows].any(0))
-        bands.append(Band(first, tuple(Tile(rows, cols[i : i + 2]) for i in range(0, len(cols), 2))))
+        bands.append(Band(first, len(rows), tuple(Tile(rows, cols[i : i + 2]) for i in range(0, len(cols), 2))))
     return MappedLayer(name, "linear", k, n, 1, tuple(bands), mask=mask)
 
 
@@ -52,7 +52,7 @@ def test_masks_show_every_kept_weight_and_tile(mapped):
 
 
 def test_masks_of_a_dense_network():
-    bands = (Band(0, (Tile(np.arange(4), np.arange(2)),)),)
+    bands = (Band(0, 4, (Tile(np.arange(4), np.arange(2)),)),)
     figure = plots.masks_on_tiles(MappedNetwork(HARDWARE, {"a": MappedLayer("a", "linear", 4, 2, 1, bands)}))
     assert figure.axes[1].images[0].get_array() == pytest.approx(1)
 

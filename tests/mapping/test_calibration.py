@@ -15,7 +15,7 @@ from torch import nn
 
 from mapping import MappedNetwork, calibrate, map_network, program_network
 from mapping.columns import blocks
-from mapping.gemm import input_vectors
+from mapping.unfold import input_vectors
 from xbar import XbarError
 from xbar.converters import code_range
 from xbar.hardware import Hardware

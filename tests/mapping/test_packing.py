@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -11,10 +13,10 @@ from networks import design
 from numpy.typing import NDArray
 from torch import nn
 
-from mapping import Band, map_network
-from mapping.packing import grid, pack
+from mapping import Band, map_network, packing
 
 Mask = NDArray[np.bool_]
+Lay = Callable[[Mask, int, int], tuple[Band, ...]]
 
 
 @st.composite
@@ -29,6 +31,14 @@ def problems(draw: st.DrawFn) -> tuple[Mask, int, int]:
     return mask, draw(st.integers(1, 35)), draw(st.integers(1, 35))
 
 
+def pack(mask: Mask, rows: int, cols: int) -> tuple[Band, ...]:
+    return packing.pack(packing.cut(*mask.shape, 1, 0, rows, cols), cols, lambda r, c: mask[np.ix_(r, c)])
+
+
+def grid(mask: Mask, rows: int, cols: int) -> tuple[Band, ...]:
+    return packing.grid(packing.cut(*mask.shape, 1, 0, rows, cols), cols, lambda r, c: mask[np.ix_(r, c)])
+
+
 def times_on_a_tile(bands: tuple[Band, ...], shape: tuple[int, int]) -> NDArray[np.int64]:
     count = np.zeros(shape, np.int64)
     for band in bands:
@@ -37,11 +47,11 @@ def times_on_a_tile(bands: tuple[Band, ...], shape: tuple[int, int]) -> NDArray[
     return count
 
 
-@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("lay", [pack, grid])
 @given(problem=problems())
-def test_tiles_fit_the_array_and_hold_each_weight_once(packing: bool, problem: tuple[Mask, int, int]) -> None:
+def test_tiles_fit_the_array_and_hold_each_weight_once(lay: Lay, problem: tuple[Mask, int, int]) -> None:
     mask, rows, cols = problem
-    bands = pack(mask, rows, cols) if packing else grid(*mask.shape, rows, cols, mask)
+    bands = lay(mask, rows, cols)
     count = times_on_a_tile(bands, mask.shape)
     assert (count[mask] == 1).all()
     assert count.max(initial=0) <= 1
@@ -83,7 +93,7 @@ def test_the_grid_leaves_each_weight_in_its_place(problem: tuple[Mask, int, int]
         for left in range(0, n, cols)
         if mask[top : top + rows, left : left + cols].any()
     }
-    bands = grid(k, n, rows, cols, mask)
+    bands = grid(mask, rows, cols)
     assert {(int(t.rows[0]), int(t.cols[0])) for band in bands for t in band.tiles} == places
     for tile in (tile for band in bands for tile in band.tiles):
         assert len(tile.rows) == min(rows, k - tile.rows[0])
@@ -94,7 +104,7 @@ def test_the_grid_leaves_each_weight_in_its_place(problem: tuple[Mask, int, int]
 def test_a_full_matrix_packs_into_the_grid(problem: tuple[Mask, int, int]) -> None:
     mask, rows, cols = problem
     k, n = mask.shape
-    whole, packed = grid(k, n, rows, cols), pack(np.ones_like(mask), rows, cols)
+    whole, packed = grid(np.ones_like(mask), rows, cols), pack(np.ones_like(mask), rows, cols)
     assert (times_on_a_tile(whole, (k, n)) == 1).all()
     for a, b in zip(whole, packed, strict=True):
         for s, t in zip(a.tiles, b.tiles, strict=True):

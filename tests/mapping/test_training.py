@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from torch import nn
 
 from mapping import Admm, BlockSparse, Levels, Masked, OnLevels, Recipe, RhoSchedule, accuracy, train
 from mapping.gemm import from_gemm, to_gemm
+from mapping.retraining import held_on_levels
 from mapping.store import load_checkpoint
 from mapping.through_chip import ThroughChip
 from xbar import ProgrammingNoise, XbarError, load_hardware
@@ -55,7 +55,8 @@ def test_penalty_gradient_is_rho_times_w_minus_z_plus_u() -> None:
     admm.after_backward(model)
     for name in CONSTRAINTS:
         weight = model.get_submodule(name).weight
-        z, u = from_gemm(admm.z[name], weight), from_gemm(admm.u[name], weight)
+        layer = model.get_submodule(name)
+        z, u = from_gemm(admm.z[name], layer), from_gemm(admm.u[name], layer)
         twin = weight.detach().clone().requires_grad_()
         (0.15 * (twin - z + u).square().sum()).backward()
         torch.testing.assert_close(weight.grad, twin.grad)
@@ -76,7 +77,7 @@ def test_z_and_u_steps() -> None:
     model = network()
     admm = Admm(model, CONSTRAINTS)
     admm.begin_epoch(model, 0)
-    w = {name: to_gemm(model.get_submodule(name).weight).clone() for name in CONSTRAINTS}
+    w = {name: to_gemm(model.get_submodule(name)).clone() for name in CONSTRAINTS}
     u = {name: t.normal_().clone() for name, t in admm.u.items()}
     rows = admm.end_epoch(model, 0)
     for row in rows:
@@ -99,14 +100,14 @@ def test_admm_draws_weights_to_their_set() -> None:
 def test_masked_weights_are_exactly_zero_after_every_step(recipe: Recipe) -> None:
     """Moments from before the masks are what revives zeros: the optimiser starts with some."""
     model = network()
-    masks = {name: c.project(to_gemm(model.get_submodule(name).weight))[1] for name, c in CONSTRAINTS.items()}
+    masks = {name: c.project(to_gemm(model.get_submodule(name)))[1] for name, c in CONSTRAINTS.items()}
     masked = Masked(model, masks)
     steps = []
 
     class Watch(Masked):
         def before_forward(self, model: nn.Module) -> None:
             for name, mask in masks.items():
-                weight = to_gemm(model.get_submodule(name).weight)
+                weight = to_gemm(model.get_submodule(name))
                 assert (weight[~mask] == 0).all()
                 assert (weight[mask] != 0).any()
             steps.append(1)
@@ -121,7 +122,7 @@ def test_masked_weights_are_exactly_zero_after_every_step(recipe: Recipe) -> Non
     train(model, batches(), recipe, methods=[Watch(model, masks)])
     assert len(steps) == 8
     for name, mask in masks.items():
-        assert (to_gemm(model.get_submodule(name).weight)[~mask] == 0).all()
+        assert (to_gemm(model.get_submodule(name))[~mask] == 0).all()
 
 
 def test_levels_hold_in_the_forward_pass_and_at_the_end() -> None:
@@ -130,16 +131,43 @@ def test_levels_hold_in_the_forward_pass_and_at_the_end() -> None:
     levels = {"3": Levels(torch.arange(1.0, 4.0), mask)}
     method = OnLevels(model, levels)
     seen = []
-    model[3].register_forward_pre_hook(lambda module, args: seen.append(to_gemm(module.weight).clone()))
+    model[3].register_forward_pre_hook(lambda module, args: seen.append(to_gemm(module).clone()))
     train(model, batches(), Recipe(1, 1e-2), methods=[method, Masked(model, {"3": mask})])
     scales = method.finish(model)
-    for w in (*seen, to_gemm(model[3].weight)):
+    for w in (*seen, to_gemm(model[3])):
         q = w.abs()[mask].min()
         ratio = w[mask].abs() / q
         torch.testing.assert_close(ratio, ratio.round(), atol=1e-4, rtol=0)
         assert ratio.max() < 3.5
         assert (w[~mask] == 0).all()
     assert set(scales) == {"3"}
+
+
+def test_the_end_has_the_scales_of_the_last_epoch(tmp_path: Path) -> None:
+    """Also where the last epoch is read from a checkpoint; validation sees what `finish` leaves."""
+    model, levels = network(), {"3": Levels(torch.arange(1.0, 4.0))}
+    method = OnLevels(model, levels)
+    validated = []
+
+    def validate(model: nn.Module) -> float:
+        latent = model[3].weight.clone()
+        with held_on_levels(model, method.constraints, method.scales):
+            validated.append(model[3].weight.clone())
+        assert torch.equal(model[3].weight, latent)
+        return 0.0
+
+    train(model, batches(), Recipe(3, 1e-1), methods=[method], validate=validate, checkpoint=tmp_path / "c")
+    trained = method.scales["3"]
+    refitted = levels["3"].fit(to_gemm(model[3]))
+    assert abs(trained / refitted - 1) > 1e-3
+    resumed = network()
+    again = OnLevels(resumed, levels)
+    train(resumed, batches(), Recipe(3, 1e-1), methods=[again], checkpoint=tmp_path / "c")
+    for net, own in ((model, method), (resumed, again)):
+        assert own.finish(net) == {"3": trained}
+        assert torch.equal(net[3].weight, validated[-1])
+    untrained = network()
+    assert OnLevels(untrained, levels).finish(untrained) == {"3": levels["3"].fit(to_gemm(network()[3]))}
 
 
 def test_noise_in_the_forward_pass_has_the_device_s_sigma() -> None:
@@ -158,7 +186,7 @@ def test_noise_in_the_forward_pass_has_the_device_s_sigma() -> None:
     clean.begin_epoch(model, 0)
     dirty.begin_epoch(model, 0)
     clean.before_forward(model)
-    w = to_gemm(model[3].weight).clone()
+    w = to_gemm(model[3]).clone()
     clean.after_backward(model)
     step = clean.scales["3"] / device.unit
     g = torch.stack([device.g_min + w.clamp_min(0) / step, device.g_min + (-w).clamp_min(0) / step])
@@ -166,7 +194,7 @@ def test_noise_in_the_forward_pass_has_the_device_s_sigma() -> None:
     ratios = []
     for _ in range(60):
         dirty.before_forward(model)
-        ratios.append((to_gemm(model[3].weight) - w).square() / expected)
+        ratios.append((to_gemm(model[3]) - w).square() / expected)
         dirty.after_backward(model)
     mean = float(torch.stack(ratios).mean())
     assert abs(mean - 1) < 7 * (2 / (60 * 320)) ** 0.5 + 0.005
@@ -224,7 +252,7 @@ def test_training_through_the_chip_learns_and_returns_latent_weights() -> None:
     method = ThroughChip(model, {"0": Levels(values), "3": Levels(values, mask)}, hardware, batches(1))
     log = train(model, batches(), Recipe(8, 1e-2), methods=[method, Masked(model, {"3": mask})])
     assert log[-1]["loss"] < 0.98 * log[0]["loss"]
-    assert (to_gemm(model[3].weight)[~mask] == 0).all()
+    assert (to_gemm(model[3])[~mask] == 0).all()
     assert not model[0]._forward_hooks
 
 
@@ -254,10 +282,9 @@ def test_a_broken_checkpoint_is_one_line(tmp_path: Path) -> None:
 
 
 def test_gemm_round_trip_keeps_layout() -> None:
-    weight = torch.randn(6, 3, 2, 2).to(memory_format=torch.channels_last)
-    back = from_gemm(to_gemm(weight), weight)
-    assert torch.equal(back, weight)
-    assert back.stride() == weight.stride()
-    assert to_gemm(weight).shape == (12, 6)
-    assert to_gemm(weight)[5, 2] == weight[2, 1, 0, 1]
-    assert copy.deepcopy(weight).equal(weight)
+    layer = nn.Conv2d(3, 6, 2).to(memory_format=torch.channels_last)
+    back = from_gemm(to_gemm(layer), layer)
+    assert torch.equal(back, layer.weight)
+    assert back.stride() == layer.weight.stride()
+    assert to_gemm(layer).shape == (12, 6)
+    assert to_gemm(layer)[5, 2] == layer.weight[2, 1, 0, 1]

@@ -257,7 +257,7 @@ def test_rates_latency_and_power():
 def without_tile(layer: MappedLayer, band: int, tile: int) -> MappedLayer:
     bands = list(layer.bands)
     tiles = bands[band].tiles
-    bands[band] = Band(bands[band].first_row, tiles[:tile] + tiles[tile + 1 :])
+    bands[band] = Band(bands[band].first_row, bands[band].height, tiles[:tile] + tiles[tile + 1 :])
     return dataclasses.replace(layer, bands=tuple(bands))
 
 
@@ -265,7 +265,7 @@ def test_a_removed_tile_costs_nothing():
     """All tiles of a layer removed: no cell, driver, converter, conversion or time of it is left."""
     design = hardware()
     kept, gone = unpacked(design, 8, 8, 2, "kept"), unpacked(design, 8, 8, 9, "gone")
-    empty = dataclasses.replace(gone, bands=tuple(Band(b.first_row, ()) for b in gone.bands))
+    empty = dataclasses.replace(gone, bands=tuple(Band(b.first_row, b.height, ()) for b in gone.bands))
     result, alone = estimate(network(design, kept, empty)), estimate(network(design, kept))
     outputs_only = {"sigmoid", "edram", "bus", "router"}
     for row in result.table:
@@ -299,7 +299,7 @@ def test_removing_never_costs_more_but_for_the_index(data, design):
         tiles = list(layer.bands[band].tiles)
         tiles[number] = smaller
         bands = list(layer.bands)
-        bands[band] = Band(layer.bands[band].first_row, tuple(tiles))
+        bands[band] = Band(layer.bands[band].first_row, layer.bands[band].height, tuple(tiles))
         less = dataclasses.replace(layer, bands=tuple(bands))
     before, after = estimate(network(design, layer, other)), estimate(network(design, less, other))
     for component, cost in after.by_component.items():
@@ -336,7 +336,7 @@ def test_index_of_packed_columns_and_dropped_rows():
     """3 packed columns x ceil(log2 9) bits and one bit for each of 4 rows, read at each of 5 positions."""
     design = hardware()
     packed = Tile(np.array([0, 1, 3]), np.array([1, 4, 8]))
-    layer = MappedLayer("layer", "linear", 4, 9, 5, (Band(0, (packed,)),))
+    layer = MappedLayer("layer", "linear", 4, 9, 5, (Band(0, 4, (packed,)),))
     result = estimate(network(design, layer))
     (row,) = rows_of(result, "index")
     assert (row.units, row.events) == (2, 10)
@@ -429,6 +429,6 @@ def test_impossible_image_rate_is_refused(rate):
 
 def test_a_network_without_a_tile_is_refused():
     design = hardware()
-    empty = MappedLayer("layer", "linear", 4, 4, 1, (Band(0, ()),))
+    empty = MappedLayer("layer", "linear", 4, 4, 1, (Band(0, 4, ()),))
     with pytest.raises(XbarError, match=r"no layer has a tile"):
         estimate(network(design, empty))

@@ -130,14 +130,15 @@ def masks_of(draw: st.DrawFn, weight: Tensor) -> Tensor:
 def holding(model: nn.Module, mapped: MappedNetwork) -> nn.Module:
     """Copy of `model` with the weights that the mapping's state numbers stand for."""
     held = copy.deepcopy(model)
-    for name, layer in mappable_layers(held).items():
-        w = decoded(mapped, name)
-        layer.weight.data = from_gemm(torch.from_numpy(w).float(), layer.weight)
+    layers = mappable_layers(held)
+    for name in mapped.layers:
+        layer, w = layers[name], decoded(mapped, name)
+        layer.weight.data = from_gemm(torch.from_numpy(w).float(), layer)
     return held
 
 
 def decoded(mapped: MappedNetwork, name: str) -> NDArray[np.float64]:
-    layer, hardware = mapped.layers[name], mapped.hardware
+    layer, hardware = mapped.layers[name], mapped.hardware_of(name)
     assert layer.state is not None
     assert layer.scale is not None
     return decode_states(layer.state, layer.scale, hardware.encoding, hardware.device)
@@ -158,7 +159,7 @@ def with_step(mapped: MappedNetwork, codes: float) -> MappedNetwork:
 
 def cells(chip: ProgrammedNetwork, name: str) -> NDArray[np.float64]:
     """Conductance of every cell by its place in the GEMM matrix, (2, slices, K, N); NaN where not driven."""
-    layer, hardware = chip.mapped.layers[name], chip.mapped.hardware
+    layer, hardware = chip.mapped.layers[name], chip.mapped.hardware_of(name)
     g = np.full((hardware.encoding.planes, hardware.encoding.slices, layer.k, layer.n), np.nan)
     for band, held in zip(layer.bands, chip.conductances[name], strict=True):
         first = 0

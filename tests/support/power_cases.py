@@ -30,6 +30,7 @@ def unpacked(design: Hardware, k: int, n: int, positions=1, name="layer", **chan
     bands = tuple(
         Band(
             first,
+            min(height, k - first),
             tuple(
                 Tile(np.arange(first, min(first + height, k)), np.arange(c, min(c + width, n)))
                 for c in range(0, n, width)
@@ -61,7 +62,7 @@ def packed_layers(draw, design: Hardware, name="layer") -> MappedLayer:
             Tile(np.sort(rng.permutation(rows)[: rng.integers(1, len(rows) + 1)]), kept[c : c + width])
             for c in range(0, len(kept), width)
         )
-        bands.append(Band(first, tiles))
+        bands.append(Band(first, len(rows), tiles))
     positions = draw(st.integers(1, 5))
     return MappedLayer(
         name, "linear", k, n, positions, tuple(bands), mask=mask, state=state.astype(np.int16), scale=0.1

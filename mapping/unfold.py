@@ -1,0 +1,99 @@
+"""Input vectors of a layer, and the tensor that its output vectors make."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mapping.network import Geometry
+
+PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def batched(x: torch.Tensor, geometry: Geometry | None) -> torch.Tensor:
+    """(images, channels, ...) for a convolution's input, which may lack the first axis; else as it is."""
+    return x[None] if geometry is not None and x.dim() == 1 + len(geometry.kernel) else x
+
+
+def input_vectors(x: NDArray[np.generic], geometry: Geometry | None) -> NDArray[np.generic]:
+    """Input vectors of a layer, one a row, shape (images * positions, inputs), dtype kept.
+
+    Parameters
+    ----------
+    x
+        (images, ..., K) for a linear layer, (images, channels, ...) for a convolution.
+    """
+    if geometry is None:
+        return np.ascontiguousarray(x.reshape(-1, x.shape[-1]))
+    if geometry.transposed:
+        return np.ascontiguousarray(np.moveaxis(x, 1, -1).reshape(-1, x.shape[1]))
+    dimensions = len(geometry.kernel)
+    axes = tuple(range(2, 2 + dimensions))
+    reach = [d * (k - 1) + 1 for k, d in zip(geometry.kernel, geometry.dilation, strict=True)]
+    windows = np.lib.stride_tricks.sliding_window_view(_padded(x, geometry), reach, axis=axes)
+    steps = [slice(None, None, step) for step in (*geometry.stride, *geometry.dilation)]
+    chosen = windows[(slice(None), slice(None), *steps)]
+    order = (0, *axes, 1, *range(2 + dimensions, 2 + 2 * dimensions))
+    return chosen.transpose(order).reshape(-1, x.shape[1] * math.prod(geometry.kernel))
+
+
+def _padded(x: NDArray[np.generic], geometry: Geometry) -> NDArray[np.generic]:
+    around = ((0, 0), (0, 0), *geometry.padding)
+    if not any(itertools.chain(*around)):
+        return x
+    mode: Any = PAD_MODES[geometry.mode]
+    return np.pad(x, around, mode)
+
+
+def output_tensor(y: torch.Tensor, shape: torch.Size, geometry: Geometry | None) -> torch.Tensor:
+    """Output vectors (images * positions, N) as the tensor that the layer gives.
+
+    Parameters
+    ----------
+    shape
+        Of the layer's input.
+    """
+    if geometry is None:
+        return y.reshape(*shape[:-1], y.shape[1])
+    if geometry.transposed:
+        return _spread(y, shape, geometry)
+    size = output_size(geometry, shape[2:])
+    return y.reshape(shape[0], *size, y.shape[1]).movedim(-1, 1).contiguous()
+
+
+def output_size(geometry: Geometry, size: torch.Size | tuple[int, ...]) -> tuple[int, ...]:
+    """Places of a convolution's output in each dimension."""
+    dimensions = zip(size, geometry.kernel, geometry.stride, geometry.padding, geometry.dilation, strict=True)
+    if geometry.transposed:
+        return tuple((s - 1) * step + d * (k - 1) + 1 - sum(pad) for s, k, step, pad, d in dimensions)
+    return tuple((s + sum(pad) - d * (k - 1) - 1) // step + 1 for s, k, step, pad, d in dimensions)
+
+
+def _spread(y: torch.Tensor, shape: torch.Size, geometry: Geometry) -> torch.Tensor:
+    """Columns (channel, kernel position) added up where they fall on one place of the output."""
+    images, inside = shape[0], shape[2:]
+    places = math.prod(geometry.kernel)
+    by_place = y.reshape(images, *inside, -1, places).movedim(-2, 1)
+    whole = [
+        (s - 1) * step + d * (k - 1) + 1
+        for s, k, step, d in zip(inside, geometry.kernel, geometry.stride, geometry.dilation, strict=True)
+    ]
+    reach = [max(w, w - after) for w, (_, after) in zip(whole, geometry.padding, strict=True)]
+    out = y.new_zeros(images, by_place.shape[1], *reach)
+    every = (slice(None), slice(None))
+    for index, place in enumerate(itertools.product(*map(range, geometry.kernel))):
+        target = [
+            slice(p * d, p * d + (s - 1) * step + 1, step)
+            for p, d, s, step in zip(place, geometry.dilation, inside, geometry.stride, strict=True)
+        ]
+        out[(*every, *target)] += by_place[..., index]
+    crop = [
+        slice(before, before + size)
+        for (before, _), size in zip(geometry.padding, output_size(geometry, inside), strict=True)
+    ]
+    return out[(*every, *crop)].contiguous()
