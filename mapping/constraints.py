@@ -15,7 +15,7 @@ from typing import ClassVar, Protocol, TypeVar
 import torch
 from torch.nn.functional import pad
 
-from mapping.scale import EXACT_LIMIT, fit_scale, nearest_levels
+from mapping.scale import EXACT_LEVELS, fit_scale, nearest_levels
 from xbar.errors import XbarError, unknown_name
 from xbar.validation import check_range
 
@@ -144,8 +144,8 @@ class Levels:
 
     @property
     def exact(self) -> bool:
-        """Whether the scale is fitted by scanning every breakpoint (see `mapping.scale.fit_scale`)."""
-        return self.mask is not None and int(self.mask.sum()) * (len(self.values) - 1) <= EXACT_LIMIT
+        """Whether the search for the scale always ends (see `mapping.scale.fit_scale`)."""
+        return len(self.values) <= EXACT_LEVELS
 
     def fit(self, v: torch.Tensor) -> float:
         """Scale of least squared error on the unmasked weights."""

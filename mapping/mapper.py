@@ -179,7 +179,7 @@ def _with_weights(layer: MappedLayer, w: NDArray[np.float32], hardware: Hardware
     kept = np.ones(w.shape, np.bool_) if layer.mask is None else layer.mask
     scale = layer.scale
     if scale is None:
-        magnitudes = np.abs(w if layer.mask is None else w[kept]).astype(np.float64).ravel()
+        magnitudes = np.abs(w if layer.mask is None else w[kept]).ravel()
         scale = fit_scale(magnitudes, levels(hardware.encoding, hardware.device))
     state = encode(w, scale, kept, hardware.encoding, hardware.device)
     return dataclasses.replace(layer, state=state, scale=scale)

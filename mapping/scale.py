@@ -6,17 +6,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-EXACT_LIMIT = 8_000_000
-_GRID = 512
+EXACT_LEVELS = 64
+"""Levels up to which the search for the best scale always ends."""
+
+_FIRST_CUTS = 256
+_CUTS = 4
+_TIE = 1e-13
+_MOST_COMPARISONS = 1 << 23
 
 
-def fit_scale(magnitudes: NDArray[np.float64], levels: NDArray[np.float64]) -> float:
+def fit_scale(magnitudes: NDArray[np.floating], levels: NDArray[np.float64]) -> float:
     """Scale q that minimises sum_i min_l (|w_i| - q l)^2.
 
     For a fixed assignment of weights to levels the best q is <w, l>/<l, l> and the error is
-    |w|^2 - <w, l>^2/<l, l>; assignments change only where q crosses |w_i| / midpoint. All of them are scanned
-    (exact) while there are at most 8 million; beyond that, a grid of 512 scales, the best one
-    polished by refitting (near the optimum, not proved).
+    |w|^2 - <w, l>^2/<l, l>; assignments change only where q crosses |w_i| / midpoint. As q grows, <w, l> and
+    <l, l> both fall, so that between q1 and q2 no assignment reaches more than <w, l>(q1)^2/<l, l>(q2).
+    Intervals of q that cannot hold a better one than the best found are dropped and the others cut, until none
+    has two changes: exact, in about sqrt(n L) steps. With more than 64 levels the search may end before; then
+    the best scale found is refitted (near the optimum, not proved).
 
     Parameters
     ----------
@@ -30,50 +37,61 @@ def fit_scale(magnitudes: NDArray[np.float64], levels: NDArray[np.float64]) -> f
     float
         The scale; 1 where there is no weight other than zero.
     """
-    w = magnitudes[magnitudes > 0]
+    w = np.sort(magnitudes[magnitudes > 0]).astype(np.float64)
     if not len(w):
         return 1.0
     if len(levels) == 1:
-        return float(magnitudes.mean() / levels[0])
-    midpoints = (levels[1:] + levels[:-1]) / 2
-    if len(w) * len(midpoints) <= EXACT_LIMIT:
-        return _scan(w, levels, midpoints, len(magnitudes) - len(w))
-    return _grid(w, levels, midpoints, len(magnitudes) - len(w))
+        return float(w.sum() / len(magnitudes) / levels[0])
+    fit = _Fit(w, len(magnitudes), levels)
+    edges = np.geomspace(w[0] / fit.midpoints[-1] / 2, 2 * w[-1] / fit.midpoints[0], _FIRST_CUTS + 1)[None]
+    most = np.inf if len(levels) <= EXACT_LEVELS else _MOST_COMPARISONS
+    best, scale = -1.0, 1.0
+    while edges.size and edges.size * len(fit.midpoints) <= most:
+        wl, ll, changes = fit.at(edges)
+        reached = wl**2 / ll
+        top = np.unravel_index(np.argmax(reached), reached.shape)
+        if reached[top] > best:
+            best, scale = float(reached[top]), float(wl[top] / ll[top])
+        bound = wl[:, :-1] ** 2 / ll[:, 1:]
+        low, high = edges[:, :-1], edges[:, 1:]
+        open_ = (bound > best * (1 + _TIE)) & (np.diff(changes) > 1) & (high - low > 1e-15 * high)
+        edges = low[open_][:, None] + (high - low)[open_][:, None] * np.linspace(0, 1, _CUTS + 1)
+    return fit.refitted(scale) if edges.size else scale
 
 
-def _scan(
-    w: NDArray[np.float64], levels: NDArray[np.float64], midpoints: NDArray[np.float64], zeros: int
-) -> float:
-    """Every breakpoint in descending order of q, from all weights on the lowest level."""
-    order = np.argsort(-(w[:, None] / midpoints[None, :]).ravel(), kind="stable")
-    d_wl = (w[:, None] * np.diff(levels)[None, :]).ravel()[order]
-    d_ll = np.broadcast_to(np.diff(levels**2), (len(w), len(midpoints))).ravel()[order]
-    wl = levels[0] * w.sum() + np.concatenate([[0.0], np.cumsum(d_wl)])
-    ll = levels[0] ** 2 * (len(w) + zeros) + np.concatenate([[0.0], np.cumsum(d_ll)])
-    best = np.argmax(wl**2 / ll)
-    return float(wl[best] / ll[best])
+class _Fit:
+    """Sums over sorted weights by the level that they are nearest to."""
 
+    def __init__(self, w: NDArray[np.float64], count: int, levels: NDArray[np.float64]) -> None:
+        self.w = w
+        self.count = count
+        self.levels = levels
+        self.midpoints = (levels[1:] + levels[:-1]) / 2
+        self.sums = np.concatenate([[0.0], np.cumsum(w)])
 
-def _grid(
-    w: NDArray[np.float64], levels: NDArray[np.float64], midpoints: NDArray[np.float64], zeros: int
-) -> float:
-    """Scales from a grid on a histogram of the weights, the best one polished on the weights themselves."""
-    counts, edges = np.histogram(w, bins=1 << 14)
-    centres = (edges[1:] + edges[:-1]) / 2
+    def at(
+        self, q: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        """<w, l>, <l, l>, and how many changes of assignment lie below each scale; the shape of `q`."""
+        wl = np.full(q.shape, self.levels[0] * self.sums[-1])
+        ll = np.full(q.shape, self.levels[0] ** 2 * self.count)
+        changes = np.zeros(q.shape, np.int64)
+        steps = zip(self.midpoints, np.diff(self.levels), np.diff(self.levels**2), strict=True)
+        for midpoint, step, of_squares in steps:
+            below = np.searchsorted(self.w, q * midpoint)
+            wl += (self.sums[-1] - self.sums[below]) * step
+            ll += (len(self.w) - below) * of_squares
+            changes += below
+        return wl, ll, changes
 
-    def refit(q: float, x: NDArray[np.float64], c: NDArray[np.floating]) -> tuple[float, float]:
-        value = levels[np.searchsorted(midpoints, x / q)]
-        wl, ll = float((c * x * value).sum()), float((c * value**2).sum() + zeros * levels[0] ** 2)
-        return wl / ll, wl**2 / ll
-
-    top = w.max() / levels[-1]
-    candidates = [refit(q, centres, counts) for q in top * np.geomspace(0.02, 1.5, _GRID)]
-    q = max(candidates, key=lambda pair: pair[1])[0]
-    for _ in range(20):
-        before, (q, _) = q, refit(q, w, np.ones(1))
-        if q == before:
-            break
-    return q
+    def refitted(self, q: float) -> float:
+        """The best scale of the assignment at q, and so on, at most 20 times."""
+        for _ in range(20):
+            wl, ll, _ = self.at(np.array(q))
+            before, q = q, float(wl / ll)
+            if q == before:
+                break
+        return q
 
 
 def nearest_levels(v: torch.Tensor, scale: float, levels: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapping.constraints import BlockSparse, Levels, TileRowsAndColumns, by_pattern, shares_to_keep
-from mapping.scale import EXACT_LIMIT, fit_scale
+from mapping.scale import EXACT_LEVELS, fit_scale
 from xbar import XbarError
 
 seeds = st.integers(0, 2**31 - 1)
@@ -109,17 +109,36 @@ def test_scale_takes_levels_that_are_not_equidistant() -> None:
     assert fit_scale(w, levels) == pytest.approx(0.3, rel=1e-12)
 
 
-def test_grid_beyond_the_exact_limit_is_near_the_scan() -> None:
+@given(seeds, st.integers(1, 60), st.integers(2, 6))
+def test_scale_is_that_of_the_best_assignment(seed: int, n: int, count: int) -> None:
+    """Against every assignment that some scale gives: between all neighbouring breakpoints."""
+    rng = np.random.default_rng(seed)
+    w = np.abs(rng.normal(size=n)).round(rng.integers(1, 9))  # many are equal, some are zero
+    levels = np.cumsum(rng.random(count) + 0.05)
+    midpoints = (levels[1:] + levels[:-1]) / 2
+    if not w.any():
+        return
+    breakpoints = np.sort((w[:, None] / midpoints).ravel())
+    tried = np.concatenate([(breakpoints[1:] + breakpoints[:-1]) / 2, [breakpoints[-1] * 2]])
+    tried = np.concatenate([tried[tried > 0], [breakpoints[breakpoints > 0][0] / 2]])
+    assigned = levels[np.searchsorted(midpoints, w / tried[:, None])]
+    best = ((assigned @ w) ** 2 / np.square(assigned).sum(1)).max()
+    q = fit_scale(w, levels)
+    held = levels[np.searchsorted(midpoints, w / q)]
+    assert np.square(w - q * held).sum() <= np.square(w).sum() - best + 1e-11 * np.square(w).sum()
+
+
+def test_many_levels_are_near_the_best() -> None:
     levels = np.arange(1, 256, dtype=float)
-    rng = np.random.default_rng(0)
-    w = np.abs(rng.normal(size=EXACT_LIMIT // len(levels) + 1000))
-    part = w[:20_000]
+    w = np.abs(np.random.default_rng(0).normal(size=30_000))
 
     def error(q: float) -> float:
-        value = np.clip(np.rint(w / q), 1, 255)
-        return float(np.square(w - q * value).mean())
+        return float(np.square(w - q * np.clip(np.rint(w / q), 1, 255)).mean())
 
-    assert error(fit_scale(w, levels)) <= 1.02 * error(fit_scale(part, levels))
+    assert len(levels) > EXACT_LEVELS
+    assert error(fit_scale(w, levels)) <= 1.001 * min(
+        error(q) for q in np.geomspace(0.3, 3, 4000) * w.max() / 255
+    )
 
 
 @given(seeds)
