@@ -11,7 +11,7 @@ from timing import record, seconds
 from torch import nn
 
 from mapping import calibrate, map_network, program_network
-from mapping.calibration import quantise_inputs
+from mapping.codes import quantise_inputs
 from mapping.columns import blocks
 from xbar import Device, Hardware, ProgrammingNoise, WhiteNoise
 from xbar.converters import drive

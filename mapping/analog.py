@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mapping.calibration import largest_code, layer_vectors, response
+from mapping.calibration import response
 from mapping.chip import ProgrammedNetwork
+from mapping.codes import largest_code, layer_vectors
 from mapping.columns import blocks
 from mapping.network import MappedLayer
 from mapping.unfold import batched, output_tensor
@@ -109,8 +110,6 @@ class AnalogLayer(nn.Module):
             raise XbarError(
                 f"{layer.name}: inputs of shape {tuple(x.shape)}; the layer takes {channels} {what}"
             )
-        if not torch.isfinite(x).all():
-            raise XbarError(f"{layer.name}: its inputs are not all finite numbers")
 
     def multiply(self, vectors: NDArray[np.generic], device: torch.device) -> torch.Tensor:
         """Outputs [v_read unit] of input codes, float32: by the kernels on the processor, elsewhere by the

@@ -13,10 +13,11 @@ from torch import nn
 
 from mapping.adc_ranges import adc_steps
 from mapping.chip import program_network, without_random_effects
+from mapping.codes import largest_code, layer_vectors
 from mapping.gemm import mappable_layers
 from mapping.network import Calibration, MappedLayer, MappedNetwork
 from mapping.training import Batches
-from mapping.unfold import batched, input_vectors
+from mapping.unfold import batched
 from xbar.converters import currents, drive
 from xbar.encoding import encode
 from xbar.encoding import levels as levels_of
@@ -26,25 +27,6 @@ from xbar.iv import IV
 
 INPUTS = 1 << 20
 """Input values a layer on which an input range of least squared error is fitted."""
-
-
-def quantise_inputs(x: NDArray[np.float32], calibration: Calibration, dac: Dac) -> NDArray[np.generic]:
-    """Input codes: x / x_max times the largest code, rounded to even and clipped; float32 voltages [v_read]
-    for an ideal DAC."""
-    relative = x / np.float32(calibration.x_max)
-    if dac.bits == "ideal":
-        return relative.astype(np.float32)
-    top = largest_code(dac, calibration.signed)
-    low = -top - 1 if calibration.signed else 0
-    codes: NDArray[np.generic] = np.clip(np.rint(relative * np.float32(top)), low, top)
-    return codes.astype(np.uint8 if low == 0 and top < 1 << 8 else np.int16 if top < 1 << 15 else np.int32)
-
-
-def largest_code(dac: Dac, signed: bool) -> int:
-    """Code that stands for x_max; 1 for an ideal DAC."""
-    if dac.bits == "ideal":
-        return 1
-    return (1 << (dac.bits - 1)) - 1 if signed else (1 << dac.bits) - 1
 
 
 @torch.no_grad()
@@ -95,23 +77,6 @@ def calibrate(
             calibration = dataclasses.replace(layer.calibration, adc_steps=steps)
             layers[name] = dataclasses.replace(layer, calibration=calibration)
     return dataclasses.replace(mapped, layers=layers), activity
-
-
-def layer_vectors(x: NDArray[np.float32], layer: MappedLayer, dac: Dac) -> NDArray[np.generic]:
-    """Input codes of a calibrated layer, one vector a row, shape (vectors, inputs); voltages [v_read] for an
-    ideal DAC.
-
-    Parameters
-    ----------
-    x
-        (images, ..., K) or (images, channels, ...).
-    """
-    assert layer.calibration is not None
-    vectors = input_vectors(quantise_inputs(x, layer.calibration, dac), layer.geometry)
-    if not layer.bias_rows:
-        return vectors
-    top = np.full((len(vectors), layer.bias_rows), largest_code(dac, layer.calibration.signed), vectors.dtype)
-    return np.concatenate([vectors, top], axis=1)
 
 
 def _input_range(name: str, inputs: list[NDArray[np.float32]], dac: Dac) -> Calibration:

@@ -12,7 +12,7 @@ EXACT_LEVELS = 64
 _FIRST_CUTS = 256
 _CUTS = 4
 _TIE = 1e-13
-_MOST_COMPARISONS = 1 << 23
+_MOST_SEARCHES = 1 << 23
 
 
 def fit_scale(magnitudes: NDArray[np.floating], levels: NDArray[np.float64]) -> float:
@@ -21,9 +21,9 @@ def fit_scale(magnitudes: NDArray[np.floating], levels: NDArray[np.float64]) -> 
     For a fixed assignment of weights to levels the best q is <w, l>/<l, l> and the error is
     |w|^2 - <w, l>^2/<l, l>; assignments change only where q crosses |w_i| / midpoint. As q grows, <w, l> and
     <l, l> both fall, so that between q1 and q2 no assignment reaches more than <w, l>(q1)^2/<l, l>(q2).
-    Intervals of q that cannot hold a better one than the best found are dropped and the others cut, until none
-    has two changes: exact, in about sqrt(n L) steps. With more than 64 levels the search may end before; then
-    the best scale found is refitted (near the optimum, not proved).
+    Intervals of q that cannot hold a better one than the best found are dropped and the others cut, until
+    none has two changes: exact, in about sqrt(n L) steps. With more than 64 levels the search may end before;
+    then the best scale found is refitted (near the optimum, not proved).
 
     Parameters
     ----------
@@ -44,10 +44,11 @@ def fit_scale(magnitudes: NDArray[np.floating], levels: NDArray[np.float64]) -> 
         return float(w.sum() / len(magnitudes) / levels[0])
     fit = _Fit(w, len(magnitudes), levels)
     edges = np.geomspace(w[0] / fit.midpoints[-1] / 2, 2 * w[-1] / fit.midpoints[0], _FIRST_CUTS + 1)[None]
-    most = np.inf if len(levels) <= EXACT_LEVELS else _MOST_COMPARISONS
-    best, scale = -1.0, 1.0
-    while edges.size and edges.size * len(fit.midpoints) <= most:
+    most = np.inf if len(levels) <= EXACT_LEVELS else _MOST_SEARCHES
+    best, scale, searches = -1.0, 1.0, 0
+    while edges.size and searches < most:
         wl, ll, changes = fit.at(edges)
+        searches += edges.size * min(len(w), len(fit.midpoints))
         reached = wl**2 / ll
         top = np.unravel_index(np.argmax(reached), reached.shape)
         if reached[top] > best:
@@ -73,6 +74,11 @@ class _Fit:
         self, q: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
         """<w, l>, <l, l>, and how many changes of assignment lie below each scale; the shape of `q`."""
+        if len(self.w) < len(self.midpoints):
+            nearest = np.searchsorted(self.midpoints, self.w / q[..., None])
+            held = self.levels[nearest]
+            zeros = self.levels[0] ** 2 * (self.count - len(self.w))
+            return held @ self.w, np.square(held).sum(-1) + zeros, (len(self.midpoints) - nearest).sum(-1)
         wl = np.full(q.shape, self.levels[0] * self.sums[-1])
         ll = np.full(q.shape, self.levels[0] ** 2 * self.count)
         changes = np.zeros(q.shape, np.int64)

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numba import njit
 from numpy.typing import NDArray
 
 from mapping.network import Geometry
+from xbar.threads import run_workers, worker_count
 
 PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
@@ -32,14 +34,42 @@ def input_vectors(x: NDArray[np.generic], geometry: Geometry | None) -> NDArray[
         return np.ascontiguousarray(x.reshape(-1, x.shape[-1]))
     if geometry.transposed:
         return np.ascontiguousarray(np.moveaxis(x, 1, -1).reshape(-1, x.shape[1]))
-    dimensions = len(geometry.kernel)
-    axes = tuple(range(2, 2 + dimensions))
-    reach = [d * (k - 1) + 1 for k, d in zip(geometry.kernel, geometry.dilation, strict=True)]
-    windows = np.lib.stride_tricks.sliding_window_view(_padded(x, geometry), reach, axis=axes)
-    steps = [slice(None, None, step) for step in (*geometry.stride, *geometry.dilation)]
-    chosen = windows[(slice(None), slice(None), *steps)]
-    order = (0, *axes, 1, *range(2 + dimensions, 2 + 2 * dimensions))
-    return chosen.transpose(order).reshape(-1, x.shape[1] * math.prod(geometry.kernel))
+    padded = np.ascontiguousarray(_padded(x, geometry))
+    size, channels = padded.shape[2:], x.shape[1]
+    start = _places(size, output_size(geometry, x.shape[2:]), geometry.stride)
+    inside = _places(size, geometry.kernel, geometry.dilation)
+    offset = (np.arange(channels)[:, None] * math.prod(size) + inside).ravel()
+    vectors = np.empty((len(x), len(start), len(offset)), x.dtype)
+    workers = worker_count(None, len(x))
+    flat = padded.reshape(len(x), -1)
+
+    def work(worker: int) -> None:
+        part = slice(len(x) * worker // workers, len(x) * (worker + 1) // workers)
+        _gather(flat[part], start, offset, vectors[part])
+
+    run_workers(work, workers)
+    return vectors.reshape(-1, len(offset))
+
+
+def _places(size: tuple[int, ...], count: tuple[int, ...], step: tuple[int, ...]) -> NDArray[np.int64]:
+    """Flat index in an array of `size` of so many places in each dimension, a step apart."""
+    places = np.zeros((), np.int64)
+    for extent, number, stride in zip(size, count, step, strict=True):
+        places = places[..., None] * extent + np.arange(number) * stride
+    return places.ravel()
+
+
+@njit(cache=True, nogil=True)
+def _gather(
+    images: NDArray[Any], start: NDArray[np.int64], offset: NDArray[np.int64], vectors: NDArray[Any]
+) -> None:
+    """``vectors[i, m, r] = images[i, start[m] + offset[r]]``."""
+    for i in range(len(images)):
+        image = images[i]
+        for m in range(len(start)):
+            window, row = image[start[m] :], vectors[i, m]
+            for r in range(len(offset)):
+                row[r] = window[offset[r]]
 
 
 def _padded(x: NDArray[np.generic], geometry: Geometry) -> NDArray[np.generic]:

@@ -109,7 +109,7 @@ def test_scale_takes_levels_that_are_not_equidistant() -> None:
     assert fit_scale(w, levels) == pytest.approx(0.3, rel=1e-12)
 
 
-@given(seeds, st.integers(1, 60), st.integers(2, 6))
+@given(seeds, st.integers(1, 60), st.integers(2, 64))
 def test_scale_is_that_of_the_best_assignment(seed: int, n: int, count: int) -> None:
     """Against every assignment that some scale gives: between all neighbouring breakpoints."""
     rng = np.random.default_rng(seed)
