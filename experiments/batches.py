@@ -1,4 +1,4 @@
-"""Batches of a data set in memory, with random shifts."""
+"""Batches of a data set in memory, with random shifts and flips."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 class Batches:
-    """(inputs, targets) once an epoch; order and shifts come from torch's global generator.
+    """(inputs, targets) once an epoch; order, shifts and flips come from torch's global generator.
 
     Parameters
     ----------
@@ -20,12 +20,22 @@ class Batches:
         New order at each pass; without it batches are plain slices.
     shift
         Each image is shifted by up to so many pixels in both directions, zeros moving in.
+    flip
+        Each image is mirrored, left to right, with probability 1/2.
     """
 
     def __init__(
-        self, x: torch.Tensor, y: torch.Tensor, batch: int, *, shuffle: bool = False, shift: int = 0
+        self,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        batch: int,
+        *,
+        shuffle: bool = False,
+        shift: int = 0,
+        flip: bool = False,
     ) -> None:
-        self.x, self.y, self.batch, self.shuffle, self.shift = x, y, batch, shuffle, shift
+        self.x, self.y, self.batch = x, y, batch
+        self.shuffle, self.shift, self.flip = shuffle, shift, flip
 
     def __len__(self) -> int:
         return -(-len(self.x) // self.batch)
@@ -35,7 +45,8 @@ class Batches:
         for start in range(0, len(self.x), self.batch):
             chosen = slice(start, start + self.batch) if order is None else order[start : start + self.batch]
             x = self.x[chosen]
-            yield (shifted(x, self.shift) if self.shift else x), self.y[chosen]
+            x = shifted(x, self.shift) if self.shift else x
+            yield (flipped(x) if self.flip else x), self.y[chosen]
 
 
 def shifted(x: torch.Tensor, reach: int) -> torch.Tensor:
@@ -48,3 +59,9 @@ def shifted(x: torch.Tensor, reach: int) -> torch.Tensor:
     images = torch.arange(n)[:, None, None, None]
     channels = torch.arange(x.shape[1])[None, :, None, None]
     return padded[images, channels, rows, cols]
+
+
+def flipped(x: torch.Tensor) -> torch.Tensor:
+    """Each image mirrored, left to right, or not, by the toss of a coin."""
+    mirrored = torch.rand(len(x), 1, 1, 1) < 0.5
+    return torch.where(mirrored, x.flip(3), x)

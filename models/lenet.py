@@ -42,4 +42,4 @@ class LeNetDigits(nn.Module):
         return self.fc2(self.relu(self.fc1(x.flatten(1))))
 
 
-NETWORKS = {"lenet5": LeNet5, "lenet-digits": LeNetDigits}
+NETWORKS = {"lenet5": (LeNet5, (1, 28, 28)), "lenet-digits": (LeNetDigits, (1, 8, 8))}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from experiments.networks import build_network, built_in_networks
+from experiments.networks import build_network
 from mapping.gemm import mappable_layers
 
 
@@ -31,8 +31,3 @@ def test_gemm_matrices(name: str, image: tuple[int, ...], shapes: dict[str, tupl
 def test_lenet5_has_the_weights_of_the_papers() -> None:
     weights = sum(layer.weight.numel() for layer in mappable_layers(build_network("lenet5")).values())
     assert weights == 430_500
-
-
-def test_every_network_is_built_anew() -> None:
-    for build in built_in_networks().values():
-        assert build() is not build()
