@@ -7,6 +7,9 @@ times the kernel's positions: each of its inputs is multiplied once, and what fa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import get_args
+
 import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -23,6 +26,10 @@ Layer = (
     | nn.ConvTranspose2d
     | nn.ConvTranspose3d
 )
+
+
+FORWARDS = frozenset(kind.forward for kind in get_args(Layer))
+"""What layers do that tiles can do."""
 
 
 def mappable_layers(model: nn.Module) -> dict[str, Layer]:
@@ -50,6 +57,11 @@ def mappable_layers(model: nn.Module) -> dict[str, Layer]:
         if not weight.is_floating_point():
             raise XbarError(f"{name}: weights are {weight.dtype}; must be floating point")
     return layers
+
+
+def types_of(layers: Mapping[str, nn.Module]) -> dict[str, str]:
+    """Name of each layer's type, such as ``Conv2d``."""
+    return {name: type(layer).__name__ for name, layer in layers.items()}
 
 
 def groups_of(layer: Layer) -> int:

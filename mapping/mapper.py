@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mapping.constraints import by_pattern
-from mapping.gemm import Layer, geometry_of, groups_of, kind_of, mappable_layers, to_gemm
+from mapping.gemm import FORWARDS, Layer, geometry_of, groups_of, kind_of, mappable_layers, to_gemm, types_of
 from mapping.network import MappedLayer, MappedNetwork
 from mapping.packing import cut, grid, pack
 from mapping.scale import fit_scale
@@ -88,12 +88,17 @@ def map_network(
             f"hardware: a {type(hardware).__name__}; must be a Hardware, such as load_hardware('ideal') gives"
         )
     modules = mappable_layers(model)
-    kinds = {name: type(module).__name__ for name, module in modules.items()}
-    choices = by_pattern(layers or {}, list(modules), "choice of a layer", kinds)
+    choices = by_pattern(layers or {}, list(modules), "choice of a layer", types_of(modules))
     chosen = {name: choices.get(name, Choice()) for name in modules}
     on_tiles = {name: module for name, module in modules.items() if not chosen[name].digital}
     if not on_tiles:
         raise XbarError("layers: every layer is left digital; at least one must go onto crossbars")
+    for name, module in on_tiles.items():
+        if type(module).forward not in FORWARDS:
+            raise XbarError(
+                f"{name}: {type(module).__name__} has a forward of its own, which tiles would not follow; use "
+                "a plain layer and do the rest in a module around it, or leave it digital"
+            )
     for name, choice in chosen.items():
         if choice.hardware is not None and choice.hardware.periphery != hardware.periphery:
             raise XbarError(f"hardware of {name}: its periphery differs; one chip has one periphery")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
 
-from mapping.admm import weight_of
+from mapping.admm import layer_of, weight_of
 from mapping.constraints import Levels
 from mapping.gemm import from_gemm, to_gemm
 from mapping.training import Method
@@ -28,7 +29,7 @@ class Masked(Method):
     """
 
     def __init__(self, model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
-        self.masks = {name: from_gemm(mask.float(), weight_of(model, name)) for name, mask in masks.items()}
+        self.masks = {name: from_gemm(mask.float(), layer_of(model, name)) for name, mask in masks.items()}
         for name, mask in self.masks.items():
             weight_of(model, name).data.mul_(mask)
 
@@ -50,12 +51,35 @@ class Masked(Method):
                     moment.mul_(mask)
 
 
+@torch.no_grad()
+def put_on_levels(model: nn.Module, constraints: Mapping[str, Levels], scales: Mapping[str, float]) -> None:
+    """Move each weight to its nearest level at the layer's scale, masked ones to zero, in place."""
+    for name, constraint in constraints.items():
+        layer = layer_of(model, name)
+        values = constraint.project_with(to_gemm(layer), scales[name])
+        layer.weight.copy_(from_gemm(values, layer))
+
+
+@contextlib.contextmanager
+def held_on_levels(
+    model: nn.Module, constraints: Mapping[str, Levels], scales: Mapping[str, float]
+) -> Iterator[None]:
+    """`put_on_levels` for the time of a ``with`` block; then the weights are what they were."""
+    latent = {name: weight_of(model, name).detach().clone() for name in constraints}
+    put_on_levels(model, constraints, scales)
+    try:
+        yield
+    finally:
+        for name, weight in latent.items():
+            weight_of(model, name).data.copy_(weight)
+
+
 class OnLevels(Method):
     """A `mapping.training.Method`: the forward pass sees weights on their levels, the step moves latent ones.
 
     Gradients pass straight through. With a device, each forward pass also draws programming noise on the
-    kept weights, as `xbar.weight_noise.noisy_weights` does. Scales are fitted to the latent weights at the
-    start of every epoch.
+    kept weights, as `xbar.weight_noise.noisy_weights` does. Scales are fitted at once and again at the
+    start of every epoch; those of the last epoch stay.
 
     Parameters
     ----------
@@ -79,14 +103,15 @@ class OnLevels(Method):
         self._latent: dict[str, torch.Tensor] = {}
         self._kept = {}
         for name, constraint in self.constraints.items():
-            weight = weight_of(model, name)
-            mask = torch.ones_like(to_gemm(weight)) if constraint.mask is None else constraint.mask.float()
-            self._kept[name] = from_gemm(mask, weight).nonzero(as_tuple=True)
+            layer = layer_of(model, name)
+            mask = torch.ones_like(to_gemm(layer)) if constraint.mask is None else constraint.mask.float()
+            self._kept[name] = from_gemm(mask, layer).nonzero(as_tuple=True)
+        self.begin_epoch(model, 0)
 
     def begin_epoch(self, model: nn.Module, epoch: int) -> None:
         """Fit the scales."""
         for name, constraint in self.constraints.items():
-            self.scales[name] = constraint.fit(to_gemm(weight_of(model, name)))
+            self.scales[name] = constraint.fit(to_gemm(layer_of(model, name)))
 
     @torch.no_grad()
     def before_forward(self, model: nn.Module) -> None:
@@ -105,11 +130,15 @@ class OnLevels(Method):
         for name, latent in self._latent.items():
             weight_of(model, name)[self._kept[name]] = latent
 
-    @torch.no_grad()
     def finish(self, model: nn.Module) -> dict[str, float]:
         """Put the weights on their levels, in place; the scale by layer."""
-        self.begin_epoch(model, 0)
-        for name, constraint in self.constraints.items():
-            weight = weight_of(model, name)
-            weight.copy_(from_gemm(constraint.project_with(to_gemm(weight), self.scales[name]), weight))
+        put_on_levels(model, self.constraints, self.scales)
         return dict(self.scales)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The scales by layer."""
+        return {name: torch.tensor(scale, dtype=torch.float64) for name, scale in self.scales.items()}
+
+    def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take back what `state` gave."""
+        self.scales = {name: float(tensors[name]) for name in self.constraints}

@@ -15,6 +15,12 @@ from torch.utils.flop_counter import flop_registry
 from mapping.gemm import Layer
 from xbar.errors import XbarError
 
+aten = torch.ops.aten
+FLOPS = {
+    **flop_registry,
+    aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
+}
+
 LAYOUT = frozenset(
     "t view _unsafe_view reshape detach alias transpose permute unsqueeze squeeze clone expand slice select "
     "split split_with_sizes chunk unbind as_strided lift_fresh empty zeros ones full arange _to_copy".split()
@@ -54,9 +60,9 @@ class _Digital(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func.overloadpacket.__name__
         if self.in_layer or name in LAYOUT:
             return result
-        if func.overloadpacket in flop_registry:
+        if func.overloadpacket in FLOPS:
             self.macs[name] += (
-                flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=result) // 2
+                FLOPS[func.overloadpacket](*args, **(kwargs or {}), out_val=result) // 2
             )
         elif args and isinstance(args[0], torch.Tensor):
             self.elements[name] += args[0].numel()

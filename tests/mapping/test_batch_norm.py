@@ -191,6 +191,16 @@ def test_what_stays_digital_and_why(forward: Callable[[Net, Tensor], Any], reaso
     assert isinstance(fold_batch_norm(model, x).norm, nn.BatchNorm1d)
 
 
+def test_a_layer_with_a_forward_of_its_own() -> None:
+    class Normed(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.linear(x, self.weight / self.weight.norm(), self.bias)
+
+    model = Net(lambda net, x: net.norm(net.f(x)))
+    model.f = Normed(3, 3)
+    assert batch_norm_folds(model, torch.randn(3, 3)).digital == {"norm": "f has a forward of its own"}
+
+
 def test_statistics_of_the_batch_cannot_be_folded() -> None:
     model = Net(lambda net, x: net.norm(net.f(x)), track_running_stats=False)
     assert batch_norm_folds(model, torch.randn(3, 3)).digital == {"norm": "has no running statistics"}

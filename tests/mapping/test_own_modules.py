@@ -113,6 +113,29 @@ class Attention(nn.Module):
         return self.a(x, x, x)[0]
 
 
+class Shifted(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + 1
+
+
+class Fused(nn.Module):
+    """Attention by torch's fused operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = nn.Linear(4, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.f(x).view(len(x), 1, 2, 4)
+        return nn.functional.scaled_dot_product_attention(y, y, y)
+
+
+def test_fused_attention_counts_as_products() -> None:
+    assert map_network(Fused(), stuck(), torch.rand(3, 4)).digital_macs == {
+        "_scaled_dot_product_flash_attention_for_cpu": 2 * 2 * 2 * 4
+    }
+
+
 def with_nan() -> nn.Module:
     model = nn.Sequential(nn.Linear(4, 4))
     model[0].weight.data[0, 0] = torch.nan
@@ -124,6 +147,7 @@ def with_nan() -> nn.Module:
     [
         (Mixing, "f: runs on 1 vectors for a batch of 4"),
         (Attention, "out_proj: is not reached"),
+        (lambda: nn.Sequential(Shifted(4, 4)), "0: Shifted has a forward of its own"),
         (with_nan, "0: has weights that are not finite"),
         (
             lambda: nn.Sequential(weight_norm(nn.Linear(4, 4))),

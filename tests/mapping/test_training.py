@@ -12,7 +12,6 @@ from mapping import Admm, BlockSparse, Levels, Masked, OnLevels, Recipe, RhoSche
 from mapping.gemm import from_gemm, to_gemm
 from mapping.retraining import held_on_levels
 from mapping.store import load_checkpoint
-from mapping.through_chip import ThroughChip
 from xbar import ProgrammingNoise, XbarError, load_hardware
 
 
@@ -241,19 +240,6 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, optimizer: s
     for a, b in zip(whole.parameters(), fresh.parameters(), strict=True):
         assert torch.equal(a, b)
     assert [row["loss"] for row in log if "loss" in row] == [row["loss"] for row in resumed if "loss" in row]
-
-
-def test_training_through_the_chip_learns_and_returns_latent_weights() -> None:
-    """With converters and noise in the forward pass the loss falls, and masked weights stay zero."""
-    hardware = load_hardware("admm-32x32").replace(device__programming=ProgrammingNoise("lognormal", 0.05))
-    model = network()
-    mask = torch.rand(64, 5) > 0.5
-    values = torch.arange(1.0, 16.0)
-    method = ThroughChip(model, {"0": Levels(values), "3": Levels(values, mask)}, hardware, batches(1))
-    log = train(model, batches(), Recipe(8, 1e-2), methods=[method, Masked(model, {"3": mask})])
-    assert log[-1]["loss"] < 0.98 * log[0]["loss"]
-    assert (to_gemm(model[3])[~mask] == 0).all()
-    assert not model[0]._forward_hooks
 
 
 def test_a_loss_that_is_not_finite_is_refused() -> None:
