@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mapping.by_value import ByValue
 from mapping.network import Band, MappedLayer, MappedNetwork, Tile
 from xbar.device import Device, ProgrammingNoise, WhiteNoise
 from xbar.encoding import cell_states, codebook, decode
@@ -23,8 +24,8 @@ from xbar.transfer import transfer_matrices
 Cells = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class ProgrammedNetwork:
+@dataclass(frozen=True, eq=False)
+class ProgrammedNetwork(ByValue):
     """One chip at one time after programming.
 
     Parameters
@@ -126,7 +127,7 @@ def program_network(
     ----------
     seed, chip
         Keys of the noise; the same keys give the same cells for any packing and order of layers. Broken
-        lines, converters and reference columns belong to places on tiles, and so to the packing.
+        lines, converters, reference columns and spare ones belong to places on tiles, and so to the packing.
     time
         Seconds after the write [s]; None: the earliest that the device's data describe.
 
@@ -168,44 +169,75 @@ def _program_band(
     """Conductances of a band's cells, and where there are any."""
     encoding, device = hardware.encoding, hardware.device
     cells = cell_states(layer.states(band.rows, band.cols), encoding, device)
-    driven, places = band.built(), band.cols
+    driven, keys = band.built(), band_keys(layer, band)
     if encoding.reference_columns:
         zero = codebook(encoding, device).reference[None, :, None, None]
         references = np.broadcast_to(zero, (1, encoding.slices, len(band.rows), len(band.tiles)))
         cells = np.concatenate([cells, references], axis=3)
         driven = np.concatenate([driven, driven[:, band.tile_starts]], axis=1)
-        places = np.concatenate([places, layer.n + np.arange(len(band.tiles))])
+        keys = np.concatenate([keys, layer.n + np.arange(len(band.tiles))])
     cells = np.where(driven, cells, -1)
     g = np.empty(cells.shape, np.float32)
     for plane, slice_ in np.ndindex(cells.shape[:2]):
         names = (seed, chip, layer.name, plane, slice_)
         values = device.conductances()
         g[plane, slice_] = program_states(
-            cells[plane, slice_], values, device, band.rows, places, names, time
+            cells[plane, slice_], values, device, band.rows, keys, names, time
         ).g
-    present = (cells >= 0) & ~_on_open_lines(cells.shape, layer.name, band, places, hardware, seed, chip)
+    tile = band.tile_of_column(encoding.reference_columns > 0)
+    present = (cells >= 0) & ~on_open_lines(layer.name, band, band.rows, tile, keys, hardware, seed, chip)
     return np.where(present, g, np.float32(0)), present
 
 
-def _on_open_lines(
-    shape: tuple[int, ...],
+def column_keys(layer: MappedLayer, band: Band, number: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What the noise of physical columns of a tile is keyed by, for their places on it.
+
+    That is the output n that stands there unless columns are moved; on a spare place, a number beyond those
+    of outputs and of the tiles' reference columns, n + number.
+    """
+    own = band.tiles[number].cols
+    spare = layer.n + number + len(band.tiles) * (1 + places - len(own))
+    return np.where(places < len(own), own[np.minimum(places, len(own) - 1)], spare)
+
+
+def band_keys(layer: MappedLayer, band: Band) -> NDArray[np.int64]:
+    """`column_keys` of a band's columns, one tile after the other."""
+    keys = [column_keys(layer, band, number, tile.at) for number, tile in enumerate(band.tiles)]
+    return np.concatenate(keys) if keys else np.empty(0, np.int64)
+
+
+def on_open_lines(
     name: str,
     band: Band,
-    places: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    tile: NDArray[np.int64],
+    keys: NDArray[np.int64],
     hardware: Hardware,
     seed: int,
     chip: int,
 ) -> NDArray[np.bool_]:
-    """Cells on open lines: a word line of one tile and plane, a bit line of one band, plane and slice."""
-    crossbar, found = hardware.crossbar, np.zeros(shape, bool)
-    if crossbar.p_open_wl + crossbar.p_open_bl == 0 or not band.tiles:
+    """Cells on open lines: a word line of one tile and plane, a bit line of one band, plane and slice.
+
+    Parameters
+    ----------
+    rows
+        Word lines of the band.
+    tile, keys
+        Of each column, the number of its tile and its `column_keys`.
+
+    Returns
+    -------
+    Shape (planes, slices, rows, columns).
+    """
+    crossbar, encoding = hardware.crossbar, hardware.encoding
+    found = np.zeros((encoding.planes, encoding.slices, len(rows), len(keys)), bool)
+    if crossbar.p_open_wl + crossbar.p_open_bl == 0:
         return found
-    tile = band.tile_of_column(hardware.encoding.reference_columns > 0)
-    for plane, slice_ in np.ndindex(shape[:2]):
+    for plane, slice_ in np.ndindex(found.shape[:2]):
         key = stream_key("open word line", seed, chip, name, plane)
-        open_wl = uniforms(key, band.rows, np.arange(len(band.tiles))) < crossbar.p_open_wl
+        open_wl = uniforms(key, rows, np.arange(len(band.tiles))) < crossbar.p_open_wl
         key = stream_key("open bit line", seed, chip, name, plane, slice_)
-        open_bl = uniforms(key, [band.first_row], places) < crossbar.p_open_bl
+        open_bl = uniforms(key, [band.first_row], keys) < crossbar.p_open_bl
         found[plane, slice_] = open_wl[:, tile] | open_bl
     return found
 
@@ -213,7 +245,7 @@ def _on_open_lines(
 def bit_lines(tile: Tile, hardware: Hardware) -> NDArray[np.int64]:
     """Physical bit lines of a tile's columns and, last, of its reference, shape (slices, columns [+ 1])."""
     slices = hardware.encoding.slices
-    at = np.arange(len(tile.cols)) * slices + np.arange(slices)[:, None]
+    at = tile.at * slices + np.arange(slices)[:, None]
     if not hardware.encoding.reference_columns:
         return at
     last = hardware.crossbar.cols - slices + np.arange(slices)
@@ -223,7 +255,7 @@ def bit_lines(tile: Tile, hardware: Hardware) -> NDArray[np.int64]:
 def _through_wires(band: Band, g: Cells, hardware: Hardware) -> NDArray[np.float64]:
     """What each output sees of each driver, through the wires of its whole tile; the shape of `g`.
 
-    Band rows keep their place among a tile's word lines; columns fill its bit lines from the first on.
+    Band rows keep their place among a tile's word lines; columns stand where the tile says.
 
     Cells that no weight uses are at g_min, without noise, unless their bit lines are gated; their word lines
     are held at 0 V.

@@ -16,14 +16,15 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mapping.by_value import ByValue
 from xbar.errors import XbarError
 from xbar.hardware import Hardware
 
 T = TypeVar("T", bound=np.generic)
 
 
-@dataclass(frozen=True)
-class Tile:
+@dataclass(frozen=True, eq=False)
+class Tile(ByValue):
     """One crossbar array in each plane.
 
     Parameters
@@ -32,14 +33,22 @@ class Tile:
         Inputs of the layer on driven word lines, ascending; for one group these are the GEMM rows k.
     cols
         GEMM columns n on converted bit lines, ascending; each takes `slices` physical bit lines a plane.
+    places
+        Where on the tile each column stands, counted in columns from its first bit line; None: side by side.
     """
 
     rows: NDArray[np.int64]
     cols: NDArray[np.int64]
+    places: NDArray[np.int64] | None = None
+
+    @property
+    def at(self) -> NDArray[np.int64]:
+        """Place of each column on the tile."""
+        return np.arange(len(self.cols)) if self.places is None else self.places
 
 
-@dataclass(frozen=True)
-class Band:
+@dataclass(frozen=True, eq=False)
+class Band(ByValue):
     """The tiles that share the inputs first_row ... first_row + height - 1 of a layer."""
 
     first_row: int
@@ -101,8 +110,8 @@ class Geometry:
     transposed: bool = False
 
 
-@dataclass(frozen=True)
-class Calibration:
+@dataclass(frozen=True, eq=False)
+class Calibration(ByValue):
     """Converter ranges of a layer, measured on calibration inputs.
 
     Parameters
@@ -121,8 +130,8 @@ class Calibration:
     adc_steps: tuple[NDArray[np.float64], ...] | None = None
 
 
-@dataclass(frozen=True)
-class MappedLayer:
+@dataclass(frozen=True, eq=False)
+class MappedLayer(ByValue):
     """One layer on tiles.
 
     Parameters
@@ -239,8 +248,8 @@ class MappedLayer:
         return found
 
 
-@dataclass(frozen=True)
-class MappedNetwork:
+@dataclass(frozen=True, eq=False)
+class MappedNetwork(ByValue):
     """A network on tiles.
 
     Parameters

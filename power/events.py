@@ -87,14 +87,18 @@ def index_bytes(layer: MappedLayer, hardware: Hardware) -> float:
     """Bytes that say where a packed layer's columns and rows belong; 0 for an unpacked one.
 
     A tile whose columns are not the run that an unpacked band would put there names each of them with
-    ceil(log2 n) bits; a tile with dropped rows has one bit for every word line that it could have.
+    ceil(log2 n) bits; a tile with dropped rows has one bit for every word line that it could have. A tile
+    whose columns are moved names the place of each with ceil(log2 places) bits more.
     """
     rows, width = hardware.crossbar.rows, hardware.weights_per_tile_row
     bits = 0
     unpacked = cut(layer.k, layer.n, layer.groups, layer.bias_rows, rows, width)
     for band, (_, columns) in zip(layer.bands, unpacked, strict=True):
         bits += sum(
-            _column_bits(tile, columns, layer.n, width) + _row_bits(tile, band.height) for tile in band.tiles
+            _column_bits(tile, columns, layer.n, width)
+            + _row_bits(tile, band.height)
+            + _place_bits(tile, hardware.column_places)
+            for tile in band.tiles
         )
     return bits / 8
 
@@ -139,6 +143,10 @@ def _column_bits(tile: Tile, columns: NDArray[np.int64], n: int, width: int) -> 
     if start % width == 0 and np.array_equal(tile.cols, columns[start : start + width]):
         return 0
     return len(tile.cols) * math.ceil(math.log2(n))
+
+
+def _place_bits(tile: Tile, places: int) -> int:
+    return 0 if tile.places is None else len(tile.cols) * math.ceil(math.log2(places))
 
 
 def _row_bits(tile: Tile, height: int) -> int:

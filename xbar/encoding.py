@@ -138,9 +138,11 @@ def encode(
         raise XbarError(f"encoding scale = {scale}: must be a positive number")
     values = codebook(encoding, device).levels
     midpoints = (values[1:] + values[:-1]) / 2
-    number = 1 + np.searchsorted(midpoints, np.abs(np.asarray(w, np.float64)) / scale)
-    sign = np.where(np.asarray(w) < 0, -1, 1)
-    return np.where(mask, sign * number, 0).astype(np.int16)
+    kept = np.asarray(w)[mask].astype(np.float64)
+    number = 1 + np.searchsorted(midpoints, np.abs(kept) / scale)
+    state = np.zeros(mask.shape, np.int16)
+    state[mask] = np.where(kept < 0, -number, number)
+    return state
 
 
 def decode_states(
@@ -195,5 +197,5 @@ def decode(
         shape = (-1, *[1] * (cells.ndim - 2))
         zero = reference_conductances(encoding, device).reshape(shape) if reference is None else reference
         held = cells[0] - zero
-    w: NDArray[np.float64] = np.tensordot(slice_weights(encoding, device), held / device.unit, axes=1)
+    w: NDArray[np.float64] = np.einsum("s,s...->...", slice_weights(encoding, device), held / device.unit)
     return w

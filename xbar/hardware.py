@@ -31,6 +31,8 @@ class Crossbar:
     p_open_wl, p_open_bl
         Probability that a word line, a bit line is broken at its driver, its converter: its cells carry no
         current.
+    spare_cols
+        Bit lines of a tile that a mapping leaves free, for columns that are moved off faulty cells.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -42,6 +44,7 @@ class Crossbar:
     r_sense: float = 0.0
     p_open_wl: float = 0.0
     p_open_bl: float = 0.0
+    spare_cols: int = 0
 
     def __post_init__(self) -> None:
         check_types(self, "crossbar.")
@@ -51,6 +54,7 @@ class Crossbar:
             check_range(f"crossbar.{key}", getattr(self, key), 0, 1e9, "ohm")
         for key in ("p_open_wl", "p_open_bl"):
             check_range(f"crossbar.{key}", getattr(self, key), 0, 1)
+        check_range("crossbar.spare_cols", self.spare_cols, 0, self.cols - 1, "(below crossbar.cols)")
 
     @property
     def wired(self) -> bool:
@@ -329,10 +333,11 @@ class Hardware:
     def __post_init__(self) -> None:
         check_types(self, "")
         needed = self.encoding.slices + self.encoding.reference_columns
-        if needed > self.crossbar.cols:
+        if needed > self.crossbar.cols - self.crossbar.spare_cols:
+            spare = f" of which {self.crossbar.spare_cols} are spare" if self.crossbar.spare_cols else ""
             raise XbarError(
                 f"encoding.slices = {self.encoding.slices}: a tile needs at least {needed} bit lines, "
-                f"crossbar.cols = {self.crossbar.cols}"
+                f"crossbar.cols = {self.crossbar.cols}{spare}"
             )
         check_encoding(self.encoding, self.device)
         check_increasing(self.device.iv, self.dac.largest_voltage)
@@ -348,7 +353,14 @@ class Hardware:
 
     @property
     def weights_per_tile_row(self) -> int:
-        """Tile columns in weights: bit lines without references // cells of one weight in one plane."""
+        """Tile columns in weights: bit lines without references and spare ones // cells of one weight in one
+        plane."""
+        free = self.crossbar.cols - self.crossbar.spare_cols - self.encoding.reference_columns
+        return free // self.encoding.slices
+
+    @property
+    def column_places(self) -> int:
+        """Places of a tile for columns of weights, spare ones included."""
         return (self.crossbar.cols - self.encoding.reference_columns) // self.encoding.slices
 
     @property

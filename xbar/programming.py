@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from xbar import noise
 from xbar.device import Device
 from xbar.errors import XbarError
-from xbar.rng import exp32, log32, mixed_places, normal_row, row_key, stream_key, uniform_row
+from xbar.rng import exp32, log32, mixed_places, normal_row, row_key, stream_key, uniform_row, uniforms
 
 _f32 = np.float32
 
@@ -128,6 +128,18 @@ def program_states(
         pulses,
     )
     return Cells(g, np.where(index >= 0, pulses if verified else 1, 0).astype(np.int32))
+
+
+def stuck_conductances(
+    device: Device, rows: ArrayLike, cols: ArrayLike, names: tuple[int | str, ...]
+) -> NDArray[np.float64]:
+    """Conductance [S] of the stuck cells among rows x cols, NaN for those that take what is written.
+
+    Arguments are those of `program_states`.
+    """
+    u = uniforms(stream_key("faults", *names), rows, cols)
+    low = np.where(u < device.p_stuck_g_max + device.p_stuck_g_min, device.g_min, np.nan)
+    return np.where(u < device.p_stuck_g_max, device.g_max, low)
 
 
 class Streams(NamedTuple):

@@ -21,6 +21,7 @@ bits are the same on every machine.
 
 from __future__ import annotations
 
+import functools
 import json
 from hashlib import blake2b
 from typing import Any
@@ -39,6 +40,7 @@ _LOW_32 = np.uint64(0xFFFFFFFF)
 _u32, _i32, _f32 = np.uint32, np.int32, np.float32
 
 
+@functools.lru_cache(maxsize=1 << 12, typed=True)
 def stream_key(*parts: int | float | str) -> np.uint64:
     """Key of the stream that the parts name: the first 8 bytes of BLAKE2b over them as a JSON list.
 

@@ -345,6 +345,20 @@ def test_index_of_packed_columns_and_dropped_rows():
     assert row.energy_nj == pytest.approx(10 * register.energy_j * 1e9)
 
 
+def test_index_of_moved_columns():
+    """3 columns that stand on some of 5 places: 3 x 3 bits at each of 5 positions, and nothing else."""
+    design = hardware(cols=5, crossbar__spare_cols=2)
+    layers = [
+        MappedLayer("layer", "linear", 4, 3, 5, (Band(0, 4, (Tile(np.arange(4), np.arange(3), places),)),))
+        for places in (None, np.array([4, 0, 2]))
+    ]
+    plain, moved = (estimate(network(design, layer)) for layer in layers)
+    (row,) = rows_of(moved, "index")
+    assert (row.units, row.events) == (9 / 8, 5 * 9 / 8)
+    assert moved.area_mm2 - row.area_mm2 == pytest.approx(plain.area_mm2)
+    assert moved.energy_nj_per_image - row.energy_nj == pytest.approx(plain.energy_nj_per_image)
+
+
 def test_pooling_is_charged_and_other_digital_operations_are_named():
     design = hardware()
     layer = unpacked(design, 4, 4)

@@ -20,7 +20,7 @@ from xbar import (
 )
 from xbar import noise as equations
 from xbar.noise import accepted, sigma, written
-from xbar.programming import Cells
+from xbar.programming import Cells, stuck_conductances
 from xbar.programming import program as program_cells
 from xbar.rng import normals, stream_key
 
@@ -169,6 +169,15 @@ def test_stuck_cells_are_as_frequent_as_stated_and_independent_of_noise() -> Non
     deviation = (healthy[~sound] - g[~sound]) / (0.01 * g[~sound])
     for count in (np.sum(deviation > 0), np.sum(np.abs(deviation) > stats.norm.ppf(0.75))):
         assert stats.binomtest(int(count), len(deviation), 0.5).pvalue > FALSE_ALARM
+
+
+def test_the_known_stuck_cells_are_those_that_are_programmed() -> None:
+    g, rows, cols = np.full((40, 30), 0.5 * G_MAX), np.arange(40)[::-1], np.arange(5, 35)
+    faulty = device(p_stuck_g_max=0.2, p_stuck_g_min=0.3)
+    stuck = stuck_conductances(faulty, rows, cols, tuple(NAMES.values()))
+    assert {*stuck[~np.isnan(stuck)]} == {G_MIN, G_MAX}
+    expected = np.where(np.isnan(stuck), g, stuck).astype(np.float32)
+    np.testing.assert_array_equal(program(g, faulty, rows, cols, **NAMES), expected)
 
 
 ONE_DAY = 86400.0
