@@ -7,8 +7,10 @@ same machine and versions give the same bytes.
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from experiments.plots import BLUE, FILLED, GREY, INK, MUTED, ORANGE, STYLE, WID
 from mapping import calibrate, map_network, program_network
 from mapping.chip import decoded_weights
 from mapping.columns import blocks
+from mapping.monte_carlo import half_width
 from xbar.blocks import Block, ReadNoise
 from xbar.converters import Converter, Drive, code_range, currents, drive
 from xbar.device import Device, ProgrammingNoise, Verify, WhiteNoise
@@ -286,6 +289,32 @@ def stuck_and_open(figure: Figure) -> None:
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside upper left", ncols=3, markerscale=2)
 
 
+def around_faults(figure: Figure) -> None:
+    """Accuracy of three networks with stuck cells, as mapped and with moved columns: the kept measurement."""
+    measured = json.loads((FOLDER.parents[1] / "results" / "fault-aware.json").read_text(encoding="utf-8"))
+    kinds = {"half at each": BLUE, "all at g_max": WINE, "all at g_min": TEAL}
+    axes = figure.subplots(1, len(measured), sharey=True)
+    for ax, (name, entry) in zip(axes, measured.items(), strict=True):
+        for (stuck, colour), (layout, style) in product(
+            kinds.items(), (("default order", ":"), ("moved", "-"))
+        ):
+            points = [p for p in entry["points"] if (p["stuck"], p["layout"]) == (stuck, layout)]
+            share, chips = [100 * p["share"] for p in points], [p["accuracies"] for p in points]
+            bars = [half_width(one) for one in chips]
+            label = f"{stuck}, {'columns moved' if layout == 'moved' else layout}"
+            means = np.mean(chips, axis=1)
+            ax.errorbar(
+                share, means, bars, color=colour, linestyle=style, capsize=1.5, marker=".", label=label
+            )
+        free = entry["layouts"]["moved"]["free_bit_lines"]
+        ax.set(xscale="log", title=f"{name}, {100 * free:.0f} % of bit lines free", ylim=(0, 101))
+        ax.set_xticks(share, [f"{x:g}" for x in share])
+        ax.xaxis.set_minor_locator(NullLocator())
+    axes[0].set_ylabel("accuracy [%]")
+    figure.supxlabel("stuck cells [%]", fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+
+
 def phases(figure: Figure) -> None:
     """The voltages of an unsigned and a signed code, in one-bit and in two-bit phases."""
     axes = figure.subplots(2, 2, sharex="col", sharey="row", width_ratios=(2, 1))
@@ -440,7 +469,16 @@ def read_noise(figure: Figure) -> None:
     right.set_title("all outputs; grey: ± 2 standard errors")
 
 
-_CELLS = (levels, encodings, programming, write_verify, time, flicker_and_white, stuck_and_open)
+_CELLS = (
+    levels,
+    encodings,
+    programming,
+    write_verify,
+    time,
+    flicker_and_white,
+    stuck_and_open,
+    around_faults,
+)
 _ARRAYS = (phases, iv, wires, adc, read_noise)
 FIGURES: dict[str, Callable[[Figure], None]] = {
     function.__name__.replace("_", "-"): function for function in (*_CELLS, *_ARRAYS)

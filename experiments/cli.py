@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -29,6 +31,12 @@ class RunCommand:
     """Seed in place of the study's."""
     resume: bool = False
     """Go on with the run in the folder."""
+    network: str | None = None
+    """Network in place of the study's: a built-in name, path/net.py:function, or path/program.pt2."""
+    width: float | None = None
+    """Factor on the channels of a built-in network."""
+    weights: Path | None = None
+    """Weights to start from: safetensors, or what torch.save(network.state_dict(), ...) wrote."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the study, as often as needed: --set compress.rate=20"""
     plan: bool = False
@@ -37,7 +45,11 @@ class RunCommand:
     def __call__(self) -> None:
         from experiments.study import load_study, study_dict
 
-        study = load_study(self.study, self.set, self.seed)
+        named = {"network": self.network, "width": self.width, "train.weights": self.weights}
+        changes = [
+            f"{key}={json.dumps(value, default=str)}" for key, value in named.items() if value is not None
+        ]
+        study = load_study(self.study, [*self.set, *changes], self.seed)
         out = self.out or Path("runs") / (f"{study.name}-seed{study.seed}" if study.seed else study.name)
         if self.data is not None and not self.data.is_dir():
             raise XbarError(f"--data {self.data}: no such folder")
@@ -62,20 +74,78 @@ class ListCommand:
 
     def __call__(self) -> None:
         from experiments.data import READERS
-        from experiments.networks import built_in_networks
+        from experiments.layers_text import networks_table
         from experiments.study import load_study, study_names
         from xbar.files import preset_names
 
         print("studies")
         for name in study_names():
             print(f"  {name:<18} {load_study(name).description}")
+        print("networks, with the size of an input and the number of parameters\n" + networks_table())
         for title, names in (
-            ("networks", sorted(built_in_networks())),
             ("data sets", sorted(READERS)),
             ("designs", preset_names("designs")),
             ("devices", preset_names("devices")),
         ):
             print(f"{title}\n  " + "\n  ".join(names))
+
+
+@dataclass(frozen=True)
+class LayersCommand:
+    """Print what of a network goes onto crossbars: matrices, tiles, operations by layer. Nothing is run."""
+
+    network: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NET")]
+    """A built-in name (`xbar list`), path/net.py:function, or path/program.pt2."""
+    hardware: str = "admm-32x32"
+    """A design, or a TOML file."""
+    width: float = 1.0
+    """Factor on the channels of a built-in network."""
+    input: str = ""
+    """Size of one input, without the batch, as 3x224x224; built-in networks and most programs have one."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
+    """Change a key of the hardware, as often as needed: --set hardware.crossbar.rows=128"""
+    weights: Path | None = None
+    """Check that these weights fit: safetensors, or what torch.save(network.state_dict(), ...) wrote."""
+    json: bool = False
+    """Print JSON."""
+
+    def __call__(self) -> None:
+        if self.input and not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", self.input):
+            raise XbarError(
+                f"--input {self.input}: must be sizes joined by x, without the batch, as 3x224x224"
+            )
+        from experiments.layers_text import layers_of, text
+        from experiments.study import load_design
+
+        shape = tuple(map(int, self.input.split("x"))) if self.input else None
+        hardware = load_design(self.hardware, self.set)
+        layers = layers_of(self.network, hardware, self.width, shape, self.weights)
+        print(json.dumps(layers, indent=1) if self.json else text(layers))
+
+
+@dataclass(frozen=True)
+class ExportCommand:
+    """Write a finished run's mapping, one of its chips, and the target conductances of every tile."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Folder of a finished run."""
+    out: Path
+    """New folder for the files."""
+    format: Literal["npz", "csv"] = "npz"
+    """Of the conductances: NumPy arrays, or text."""
+    chip: int = 0
+    """Number of the chip, from 0."""
+    case: str = ""
+    """Name of its noise case; by default the first of the study."""
+    data: Path | None = None
+    """Folder with the data set, for a case with compensation."""
+
+    def __call__(self) -> None:
+        from experiments.export import export_run
+
+        files = export_run(self.run, self.out, self.format, self.chip, self.case, self.data)
+        for content, path in files.items():
+            print(f"{content}: {path}")
 
 
 @dataclass(frozen=True)
@@ -127,7 +197,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Torch's idle threads must not spin on processors that another program needs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     command = tyro.extras.subcommand_cli_from_dict(
-        {"run": RunCommand, "list": ListCommand, "devices": DevicesCommand, "version": VersionCommand},
+        {
+            "run": RunCommand,
+            "layers": LayersCommand,
+            "export": ExportCommand,
+            "list": ListCommand,
+            "devices": DevicesCommand,
+            "version": VersionCommand,
+        },
         prog="xbar",
         description="Memristor-crossbar co-design: compress, map, simulate and cost a PyTorch network.",
         args=arguments,

@@ -20,8 +20,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student_t
 
+from mapping.monte_carlo import half_width
 from mapping.network import MappedLayer, MappedNetwork
 from mapping.packing import cut
 from xbar.hardware import Hardware
@@ -64,16 +64,19 @@ QUANTITIES = {
 }
 
 
-def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """A function that draws in the style."""
+
     @functools.wraps(draw)
-    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
+    def with_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with mpl.rc_context(STYLE):
             return draw(*args, **kwargs)
 
-    return styled
+    return with_style
 
 
-def _figure(height: float) -> Figure:
+def blank_figure(height: float) -> Figure:
+    """A figure of this height [inches], drawn by Agg."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -101,7 +104,7 @@ MOST_LAYERS = 12
 """Layers whose masks are drawn."""
 
 
-@_styled
+@styled
 def masks_on_tiles(mapped: MappedNetwork) -> Figure:
     """Kept weights of each layer's GEMM matrix under its tile grid, beside the tiles that are built.
 
@@ -115,7 +118,7 @@ def masks_on_tiles(mapped: MappedNetwork) -> Figure:
     designs = [mapped.hardware_of(layer.name) for layer in layers]
     filled = [_occupancy(layer, hardware) for layer, hardware in zip(layers, designs, strict=True)]
     fullest = max((np.nanmax(share, initial=0.0) for share in filled), default=0.0) or 1.0
-    figure = _figure(0.7 + 2.0 * len(layers))
+    figure = blank_figure(0.7 + 2.0 * len(layers))
     axes = figure.subplots(len(layers), 2, squeeze=False, width_ratios=(1.6, 1))
     grid: dict[str, Any] = {"color": ORANGE, "linewidth": 0.4, "alpha": 0.8}
     for (left, right), layer, hardware, share in zip(axes, layers, designs, filled, strict=True):
@@ -184,7 +187,7 @@ MOST_STATES = 64
 """States that are drawn as lines; more would fill the picture."""
 
 
-@_styled
+@styled
 def conductance_histogram(targets: ArrayLike, programmed: ArrayLike, states: ArrayLike) -> Figure:
     """Programmed conductances of all cells against the device's states.
 
@@ -200,7 +203,7 @@ def conductance_histogram(targets: ArrayLike, programmed: ArrayLike, states: Arr
     span = levels[-1] - levels[0]
     low, high = min(got.min(), levels[0]) - 0.02 * span, max(got.max(), levels[-1]) + 0.02 * span
     counts, edges = np.histogram(got, bins=200, range=(low, high))
-    figure = _figure(2.9)
+    figure = blank_figure(2.9)
     ax = figure.subplots()
     ax.stairs(counts, edges, baseline=0.5, fill=True, color=BLUE, alpha=0.75)
     if len(levels) <= MOST_STATES:
@@ -225,7 +228,7 @@ def conductance_histogram(targets: ArrayLike, programmed: ArrayLike, states: Arr
     return figure
 
 
-@_styled
+@styled
 def admm_residuals(log: Sequence[Mapping[str, Any]]) -> Figure:
     """Primal and dual residuals of ADMM against the epoch, a row a layer and a column a phase.
 
@@ -237,7 +240,7 @@ def admm_residuals(log: Sequence[Mapping[str, Any]]) -> Figure:
     """
     phases = list(dict.fromkeys(row["phase"] for row in log))
     layers = list(dict.fromkeys(row["layer"] for row in log))
-    figure = _figure(0.6 + 1.15 * len(layers))
+    figure = blank_figure(0.6 + 1.15 * len(layers))
     axes = figure.subplots(len(layers), len(phases), squeeze=False, sharex="col", sharey=True)
     for (i, layer), (j, phase) in ((a, b) for a in enumerate(layers) for b in enumerate(phases)):
         rows = sorted(
@@ -264,7 +267,7 @@ def admm_residuals(log: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def accuracy_over_chips(cases: Sequence[Mapping[str, Any]], reference: float) -> Figure:
     """Accuracy of every chip, with the mean and its 95 % interval (Student's t), a line a noise case.
 
@@ -275,7 +278,7 @@ def accuracy_over_chips(cases: Sequence[Mapping[str, Any]], reference: float) ->
     reference
         Accuracy of the ideal chip [%].
     """
-    figure = _figure(1.0 + 0.5 * len(cases))
+    figure = blank_figure(1.0 + 0.5 * len(cases))
     ax = figure.subplots()
     ax.axvline(reference, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
     ax.annotate(
@@ -288,7 +291,7 @@ def accuracy_over_chips(cases: Sequence[Mapping[str, Any]], reference: float) ->
         ax.plot(
             chips, y + rng.uniform(-0.18, 0.18, chips.size), "o", color=BLUE, alpha=0.45, markersize=3, mew=0
         )
-        half = _half_width(chips)
+        half = half_width(chips) if chips.size > 1 else 0.0
         ax.errorbar(
             chips.mean(), y, xerr=half, fmt="D", color=ORANGE, markersize=4.5, capsize=4, linewidth=1.6
         )
@@ -306,14 +309,7 @@ def accuracy_over_chips(cases: Sequence[Mapping[str, Any]], reference: float) ->
     return figure
 
 
-def _half_width(values: NDArray[np.float64]) -> float:
-    """Half of the 95 % interval of the mean; 0 where one value gives none."""
-    if values.size < 2:
-        return 0.0
-    return float(student_t.ppf(0.975, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size))
-
-
-@_styled
+@styled
 def breakdown(
     before: Mapping[str, Mapping[str, Any]],
     after: Mapping[str, Mapping[str, Any]],
@@ -335,7 +331,7 @@ def breakdown(
     }
     named = sorted(largest, key=lambda name: -largest[name])[: len(MUTED)]
     rest = [name for name in largest if name not in named]
-    figure = _figure(2.9)
+    figure = blank_figure(2.9)
     top, bottom = figure.subplots(2, 1, height_ratios=(2, 1))
     unlabelled: dict[str, Any] = {}
     for ax, drawn in ((top, ("before", "after")), (bottom, ("after",))):

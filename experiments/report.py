@@ -12,6 +12,7 @@ import jinja2
 import tomli_w
 from markupsafe import Markup
 
+from experiments.noise_plots import AXES
 from mapping.store import write_atomically
 
 NOTHING = "–"
@@ -21,6 +22,25 @@ CAPTIONS = {
     "accuracy": (
         "accuracy",
         "Accuracy of every chip by noise case, with the mean and its 95 % interval.",
+    ),
+    "noise-mismatch": (
+        "noise",
+        "Mean accuracy over chips with its 95 % interval, against the log-normal write error of every cell "
+        "relative to its own target, mean kept. Accuracies stand at the logarithm of the error.",
+    ),
+    "noise-stuck": (
+        "noise",
+        "Against the share of stuck cells; unknown when the weights are mapped, no repair.",
+    ),
+    "noise-adc-bits": ("noise", "Against the bits of the ADC, its ranges calibrated for each."),
+    "noise-time": (
+        "noise",
+        "The same chips at times after the write. Beyond what a device's source measured, its law is "
+        "extrapolated; xbar devices says where.",
+    ),
+    "by-layer": (
+        "noise",
+        "Which layer's noise costs most: noise in one layer only, and in all others.",
     ),
     "residuals": (
         "compression",
@@ -122,6 +142,7 @@ def write_report(result: Mapping[str, Any], figures: Mapping[str, str], path: Pa
             for title, key in (("Component", "by_component"), ("Layer", "by_layer"))
         ],
         layers=_layer_rows(result),
+        curve_tables=_curve_tables(result["accuracy"].get("under_noise", ())),
         hardware=_hardware_rows(result["hardware"]),
         sources=_sources(result),
         not_modelled=_unique(
@@ -244,6 +265,20 @@ def _layer_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         {"name": name, **mapping.get(name, {}), **compression.get(name, {})}
         for name in _unique([*mapping, *compression])
     ]
+
+
+def _curve_tables(
+    curves: Iterable[Mapping[str, Any]],
+) -> list[tuple[str, list[str], list[tuple[str, list[Mapping[str, Any] | None]]]]]:
+    """For every axis: its words, the names of its curves, and (value, a point a curve) in ascending order."""
+    tables = []
+    for axis in _unique(curve["axis"] for curve in curves):
+        own = [curve for curve in curves if curve["axis"] == axis]
+        labels = {point["value"]: point["name"] for curve in own for point in curve["points"]}
+        found = [{point["value"]: point for point in curve["points"]} for curve in own]
+        rows = [(labels[value], [points.get(value) for points in found]) for value in sorted(labels)]
+        tables.append((AXES[axis], [curve["name"] for curve in own], rows))
+    return tables
 
 
 def _hardware_rows(hardware: Mapping[str, Any]) -> list[tuple[str, str, bool]]:

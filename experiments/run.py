@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from pathlib import Path
@@ -13,6 +12,8 @@ import torch
 
 from experiments import data as datasets
 from experiments.folder import open_folder
+from experiments.noise_cases import points, with_noise
+from experiments.noise_plots import noise_figures
 from experiments.plots import (
     accuracy_over_chips,
     admm_residuals,
@@ -22,28 +23,32 @@ from experiments.plots import (
     save,
 )
 from experiments.report import write_report
-from experiments.steps import Run, split_masks
-from experiments.study import Study, study_dict, with_noise
+from experiments.steps import Run
+from experiments.study import Study, study_dict
 from experiments.summary import (
-    chip_statistics,
     compression_summary,
     finite_test_set_ci95,
     mapping_summary,
+    over_chips_summary,
     versions,
 )
+from experiments.under_noise import measured_curves, measured_layers
 from mapping import (
     ProgrammedNetwork,
     analog_network,
     calibrate,
-    map_network,
     program_network,
     without_device_effects,
 )
+from mapping.chip_file import save_mapping
 from mapping.store import write_atomically
 from power.estimate import estimate, reduction_percent
 from xbar.encoding import cell_states
 from xbar.errors import XbarError
 from xbar.files import to_dict
+
+MAPPING_FILE = "mapping.safetensors"
+"""Of a run's folder: the compressed network on its tiles, calibrated."""
 
 
 def prepare(study: Study, data_folder: Path | None, out: Path) -> Run:
@@ -58,18 +63,21 @@ def prepare(study: Study, data_folder: Path | None, out: Path) -> Run:
         torch.set_num_threads(study.threads)
     for case in study.chips.cases:
         with_noise(study.hardware, case)
+    for curve in study.under_noise:
+        points(curve, study.hardware)
     run = Run(study, datasets.load(study.data, data_folder), out)
     _check_fits(run)
-    any_scale = dict.fromkeys(run.layers, 1.0)
+    network, any_scale = run.on_crossbars(), dict.fromkeys(run.layers, 1.0)
     for hardware in (study.hardware, run.uncompressed_hardware):
-        estimate(map_network(run.model, hardware, run.example, scales=any_scale))
+        estimate(run.map(network, hardware, scales=any_scale))
     return run
 
 
 def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = False) -> dict[str, Any]:
     """Run a study and write its folder; returns what `result.json` holds.
 
-    The folder gets `study.toml`, `stages/` (checkpoints), `figures/`, `result.json` and `report.html`.
+    The folder gets `study.toml`, `stages/` (checkpoints), `mapping.safetensors`, `figures/`, `result.json`
+    and `report.html`.
 
     Raises
     ------
@@ -84,39 +92,40 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
     print(f"{study.name}: {study.network} on {data.name}, seed {study.seed}, into {out}", flush=True)
     baseline = run.train_baseline()
     compressed = run.compress(baseline)
-    quantised = run.quantise(compressed)
+    quantised, network = run.quantise(compressed, study.hardware)
 
     mark = time.perf_counter()
-    state, masks = split_masks(baseline.tensors)
-    run.model.load_state_dict(state)
-    plain = map_network(run.model, run.uncompressed_hardware, run.example)
-    plain, plain_activity = calibrate(plain, run.model, run.calibration_batches())
+    run.load(baseline)
     float_accuracy = run.test(run.model, "float")
+    unpruned = run.on_crossbars()
+    plain = run.map(unpruned, run.uncompressed_hardware)
+    plain, plain_activity = calibrate(plain, unpruned, run.calibration_batches())
 
-    state, masks = split_masks(compressed.tensors)
-    run.model.load_state_dict(state)
+    masks = run.load(compressed)
     compressed_accuracy = run.test(run.model, "compressed")
 
-    state, masks = split_masks(quantised.tensors)
-    run.model.load_state_dict(state)
     scales = quantised.record["scales"]
-    unpacked = map_network(run.model, study.hardware, run.example, masks=masks, scales=scales, packing=False)
-    mapped = map_network(run.model, study.hardware, run.example, masks=masks, scales=scales)
-    mapped, activity = calibrate(mapped, run.model, run.calibration_batches())
-    whole = map_network(run.model, study.hardware, run.example)
+    unpacked = run.map(network, study.hardware, masks=masks, scales=scales, packing=False)
+    mapped = run.map(network, study.hardware, masks=masks, scales=scales)
+    mapped, activity = calibrate(mapped, network, run.calibration_batches())
+    save_mapping(mapped, out / MAPPING_FILE)
+    whole = run.map(network, study.hardware)
     map_seconds = time.perf_counter() - mark
 
     mark = time.perf_counter()
-    quantised_accuracy = run.test(run.model, "quantised")
-    exact, _ = calibrate(without_device_effects(mapped), run.model, run.calibration_batches())
-    ideal = analog_network(run.model, program_network(exact))
+    quantised_accuracy = run.test(network, "quantised")
+    exact, _ = calibrate(without_device_effects(mapped), network, run.calibration_batches())
+    ideal = analog_network(network, program_network(exact))
     ideal_accuracy = run.test(ideal, "ideal chip")
     infer_seconds = time.perf_counter() - mark
     cases = []
     for case in study.chips.cases:
-        stage = run.chips(mapped, case, quantised)
-        infer_seconds += stage.seconds
-        cases.append(chip_statistics(case.name, stage.record["accuracies"], study.chips.threshold))
+        stage = run.chips(network, mapped, case, quantised)
+        cases.append(over_chips_summary(case.name, stage.record, study.chips.threshold))
+    layers = measured_layers(run, network, mapped, quantised)
+    curves = measured_curves(run, compressed, quantised, network)
+    infer_seconds += run.seconds_of("chips")
+    compress_seconds = run.seconds_of("compress", "quantise")
 
     before = estimate(plain, plain_activity)
     after = estimate(mapped, activity, image_rate=before.image_rate_per_s)
@@ -129,6 +138,8 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
             "ideal_chip": ideal_accuracy,
             "chips": cases[0],
             "chips_cases": cases,
+            "by_layer": layers,
+            "under_noise": curves,
             "test_set_ci95": finite_test_set_ci95(ideal_accuracy, len(data.test_y)),
             "test_images": len(data.test_y),
             "validation": {
@@ -146,10 +157,10 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
         },
         "seconds": {
             "train": baseline.seconds,
-            "compress": compressed.seconds + quantised.seconds,
+            "compress": compress_seconds,
             "map": map_seconds,
             "infer": infer_seconds,
-            "total": baseline.seconds + compressed.seconds + quantised.seconds + map_seconds + infer_seconds,
+            "total": baseline.seconds + compress_seconds + map_seconds + infer_seconds,
             "this_session": time.perf_counter() - start,
         },
         "units": {
@@ -175,7 +186,7 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
     write_atomically(out / "log.json", json.dumps(baseline.record["log"] + log, indent=1).encode())
     write_atomically(out / "result.json", json.dumps(result, indent=1).encode())
     case = study.chips.cases[0]
-    noisy = dataclasses.replace(mapped, hardware=with_noise(study.hardware, case))
+    noisy = mapped.with_hardware(lambda hardware: with_noise(hardware, case))
     chip = program_network(noisy, seed=study.seed, time=case.time)
     figures = draw(result, chip, log, out / "figures")
     write_report(result, figures, out / "report.html")
@@ -187,12 +198,11 @@ def draw(
 ) -> dict[str, str]:
     """All figures of a run as files; their SVG text by name. `chip` is one of the first noise case."""
     mapped = chip.mapped
-    encoding, device = mapped.hardware.encoding, mapped.hardware.device
     targets, programmed = [], []
     for name, layer in mapped.layers.items():
+        encoding, device = mapped.hardware_of(name).encoding, mapped.hardware_of(name).device
         for band, g in zip(layer.bands, chip.conductances[name], strict=True):
-            assert layer.state is not None
-            states = cell_states(layer.state[np.ix_(band.rows, band.cols)], encoding, device)
+            states = cell_states(layer.states(band.rows, band.cols), encoding, device)
             of_weights = g[..., : len(band.cols)]
             on = np.broadcast_to(band.built(), of_weights.shape) & (states >= 0)
             targets.append(device.conductances()[states[on]])
@@ -215,6 +225,7 @@ def draw(
     }
     if rows:
         figures["residuals"] = admm_residuals(rows)
+    figures |= noise_figures(result)
     for name, figure in figures.items():
         save(figure, folder, name)
     return {name: (folder / f"{name}.svg").read_text(encoding="utf-8") for name in figures}

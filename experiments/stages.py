@@ -18,7 +18,7 @@ import torch
 
 from mapping.store import load_checkpoint, save_checkpoint
 
-VERSIONS = {"train": 1, "compress": 1, "quantise": 3, "chips": 3}
+VERSIONS = {"train": 1, "compress": 1, "quantise": 5, "chips": 3}
 
 
 def stage_id(stage: str, inputs: Mapping[str, Any]) -> str:

@@ -3,46 +3,56 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 from tqdm import tqdm
 
 from experiments import data as datasets
 from experiments.batches import Batches
 from experiments.folder import finished_chips
-from experiments.networks import build_network
+from experiments.networks import build_network, network_file
+from experiments.noise_cases import NoiseCase, with_noise
 from experiments.stages import Compute, StageResult, run_stage, stage_id
-from experiments.study import LayerRule, NoiseCase, Study, with_noise
+from experiments.study import LayerRule, Study
+from experiments.weights import read_weights
 from mapping import (
     Admm,
     BlockSparse,
+    Choice,
     Constraint,
     Levels,
     MappedNetwork,
     Masked,
-    OnLevels,
     Recipe,
     RhoSchedule,
     TileRowsAndColumns,
     accuracy,
-    analog_network,
-    program_network,
+    around_faults,
+    calibrate,
+    chip_accuracy,
+    compensate,
+    crossbar_form,
+    known_reads,
+    map_network,
+    over_chips,
     shares_to_keep,
     train,
+    trainable_network,
 )
+from mapping.chip import without_random_effects
 from mapping.constraints import by_pattern
-from mapping.gemm import mappable_layers, to_gemm
-from mapping.through_chip import ThroughChip
-from mapping.training import Method, derive_seed
+from mapping.gemm import mappable_layers, to_gemm, types_of
+from mapping.layer_noise import noise_in
+from mapping.monte_carlo import half_width
+from mapping.training import Method, Progress, derive_seed
 from xbar.encoding import levels
 from xbar.errors import XbarError
 from xbar.files import to_dict
@@ -73,15 +83,32 @@ class Run:
     study: Study
     data: datasets.Dataset
     out: Path
+    seconds: dict[tuple[str, str], float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.hardware = self.study.hardware
-        self.model = build_network(self.study.network)
-        if ":" not in self.study.network:  # a user's network may `view` what a convolution gives
+        torch.manual_seed(derive_seed(self.study.seed, "initial weights"))
+        self.model = build_network(self.study.network, self.study.width)
+        own_file = network_file(self.study.network)
+        if (
+            own_file is None
+        ):  # a user's network may `view` what a convolution gives, and starts as it is built
             self.model.to(memory_format=torch.channels_last)
-        named_files = (self.study.network.rpartition(":")[0], self.study.train.weights)
+            _draw_weights(self.model, derive_seed(self.study.seed, "initial weights"))
+        weights = self.study.train.weights
+        if weights:
+            self.model.load_state_dict(read_weights(Path(weights), self.model), strict=False)
+        self.example = self.data.train_x[:1]
+        self.model = crossbar_form(self.model, self.example, batch_norm="digital")
+        named_files = (str(own_file or ""), weights)
         self.files = {file: _checksum(Path(file)) for file in named_files if file}
-        self.layers = mappable_layers(self.model)
+        self.types = types_of(mappable_layers(self.model))
+        chosen = self.chosen(self.hardware)
+        self.layers = {
+            name: layer for name, layer in mappable_layers(self.model).items() if not chosen[name].digital
+        }
+        if not self.layers:
+            raise XbarError("layers: every layer is left digital; at least one must go onto crossbars")
         slices = self.study.compare.slices
         try:
             self.uncompressed_hardware = self.hardware.replace(encoding__slices=slices)
@@ -90,16 +117,16 @@ class Run:
                 f"compare.slices = {slices} (cells a weight of the uncompressed network that costs are held "
                 f"against): {error}; compare.slices=1 fits any device"
             ) from None
-        names = list(self.layers)
-        rules = by_pattern(
-            {rule.layer: rule for rule in self.study.compress.layers}, names, "compress.layers"
-        )
+        table = {rule.layer: rule for rule in self.study.compress.layers}
+        fitting = by_pattern(table, list(self.types), "compress.layers", self.types)
+        rules = {name: rule for name, rule in fitting.items() if name in self.layers}
         sizes = {name: layer.weight.numel() for name, layer in self.layers.items()}
         keep = shares_to_keep(
             self.study.compress.rate, sizes, {name: rule.share for name, rule in rules.items()}
         )
         self.constraints = {
-            name: constraint_of(rule, keep[name], self.hardware) for name, rule in rules.items()
+            name: constraint_of(rule, keep[name], chosen[name].hardware or self.hardware)
+            for name, rule in rules.items()
         }
         self._check_rate()
         self.train_batches = Batches(
@@ -108,13 +135,29 @@ class Run:
             self.study.train.batch,
             shuffle=True,
             shift=self.study.train.shift,
+            flip=self.study.train.flip,
         )
-        self.example = self.data.train_x[:1]
+
+    def choices(self, hardware: Hardware) -> dict[str, Choice]:
+        """What the study says of layers, by its own patterns, where the network is on some hardware."""
+        return {
+            setting.layer: Choice(setting.on(hardware), setting.digital, setting.bias_rows)
+            for setting in self.study.layers
+        }
+
+    def chosen(self, hardware: Hardware) -> dict[str, Choice]:
+        """What the study says of every layer, by name."""
+        found = by_pattern(self.choices(hardware), list(self.types), "layers", self.types)
+        return {name: found.get(name, Choice()) for name in self.types}
+
+    def map(self, network: nn.Module, hardware: Hardware, **arguments: Any) -> MappedNetwork:
+        """`map_network` with the study's choices of layers; other arguments are its own."""
+        return map_network(network, hardware, self.example, layers=self.choices(hardware), **arguments)
 
     def _check_rate(self) -> None:
         """Refuse a rate that even the fewest groups of each layer exceed."""
         kept = sum(
-            int(self.constraints[name].project(to_gemm(layer.weight))[1].sum())
+            int(self.constraints[name].project(to_gemm(layer))[1].sum())
             if name in self.constraints and self.constraints[name].exact
             else 0
             for name, layer in self.layers.items()
@@ -127,13 +170,22 @@ class Run:
             )
 
     def stage(self, name: str, inputs: dict[str, Any], compute: Compute, remark: str = "") -> StageResult:
-        """A stage of this run; says what it does and how long it took."""
+        """A stage of this run; says what it does, how long it took and what came out."""
         identity = stage_id(name, {"seed": self.study.seed, **inputs})
         result = run_stage(self.out / "stages", name, identity, compute)
+        self.seconds[name, identity] = result.seconds
         validation = result.record.get("validation", {}).items()
         remark += "".join(f", {key} {value:.2f} % on the validation part" for key, value in validation)
+        chips = result.record.get("accuracies", [])
+        if chips:
+            spread = f" ± {half_width(chips):.2f}" if len(chips) > 1 else ""
+            remark += f": {sum(chips) / len(chips):.2f}{spread} % over {len(chips)} chips"
         print(f"{name:<9} {result.seconds:6.1f} s{remark}", flush=True)
         return dataclasses.replace(result, record={**result.record, "id": identity})
+
+    def seconds_of(self, *stages: str) -> float:
+        """Work on all stages of these names [s], interrupted runs included."""
+        return sum(seconds for (name, _), seconds in self.seconds.items() if name in stages)
 
     def validate(self, model: nn.Module) -> float:
         """Accuracy on the validation part [percent]."""
@@ -141,13 +193,34 @@ class Run:
 
     def test(self, model: nn.Module, description: str) -> float:
         """Accuracy on the test set [percent]."""
-        batches = Batches(self.data.test_x, self.data.test_y, EVALUATION_BATCH)
-        return accuracy(model, batches, lambda it, _, __: bar(it, description, len(batches)))
+        return accuracy(model, *self.test_batches(description))
 
-    def fit(self, prefix: Path, stage: str, recipe: Recipe, methods: list[Method]) -> list[dict[str, Any]]:
-        """Train `self.model` with checkpoints under the stage's prefix."""
+    def test_batches(self, description: str) -> tuple[Batches, Progress]:
+        """The test set, and the bar that shows how far it is."""
+        batches = Batches(self.data.test_x, self.data.test_y, EVALUATION_BATCH)
+        return batches, lambda it, _, __: bar(it, description, len(batches))
+
+    def load(self, stage: StageResult) -> dict[str, torch.Tensor]:
+        """Put the weights of `train` or `compress` into `self.model`; the masks."""
+        state, masks = split_masks(stage.tensors)
+        self.model.load_state_dict(state)
+        return masks
+
+    def on_crossbars(self) -> nn.Module:
+        """Copy of `self.model` as crossbars hold it: with its batch norms folded, or digital ones."""
+        return crossbar_form(self.model, self.example, batch_norm=self.study.batch_norm)
+
+    def fit(
+        self,
+        model: nn.Module,
+        prefix: Path,
+        stage: str,
+        recipe: Recipe,
+        methods: list[Method],
+    ) -> list[dict[str, Any]]:
+        """Train a network with checkpoints under the stage's prefix."""
         return train(
-            self.model,
+            model,
             self.train_batches,
             recipe,
             methods=methods,
@@ -167,17 +240,18 @@ class Run:
             "train": to_dict(study.train),
         }
         inputs |= self.files
+        # Keys that came later count where they are set, so that earlier runs keep their ids.
+        if study.width != 1:
+            inputs["width"] = study.width
+        if not study.train.flip:
+            del inputs["train"]["flip"]
+        if network_file(study.network):
+            inputs["initial weights"] = "as built"
 
         def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-            torch.manual_seed(derive_seed(study.seed, "initial weights"))
-            for module in self.model.modules():
-                if hasattr(module, "reset_parameters"):
-                    module.reset_parameters()
-            if study.train.weights:
-                _load_weights(self.model, Path(study.train.weights))
             t = study.train
             recipe = Recipe(t.epochs, t.lr, weight_decay=t.weight_decay, warmup=min(WARMUP_EPOCHS, t.epochs))
-            log = self.fit(prefix, "train", recipe, [])
+            log = self.fit(self.model, prefix, "train", recipe, [])
             return dict(self.model.state_dict()), {
                 "log": log,
                 "validation": {"float": self.validate(self.model)},
@@ -190,89 +264,148 @@ class Run:
         c = self.study.compress
         crossbar = [self.hardware.crossbar.rows, self.hardware.weights_per_tile_row]
         inputs = {"baseline": baseline.record["id"], "compress": to_dict(c), "tile": crossbar}
+        if self.study.layers:
+            inputs["layers"] = to_dict(self.study.layers)
 
         def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-            self.model.load_state_dict(baseline.tensors)
+            self.load(baseline)
             admm = Admm(
                 self.model, self.constraints, RhoSchedule(c.rho, c.rho_factor, c.rho_limit), c.interval
             )
-            log = self.fit(prefix, "prune", Recipe(c.epochs, c.lr, final=0.1), [admm])
+            log = self.fit(self.model, prefix, "prune", Recipe(c.epochs, c.lr, final=0.1), [admm])
             masks = admm.finish(self.model)
             masked = Masked(self.model, masks)
-            log += self.fit(prefix, "retrain", Recipe(c.retrain_epochs, c.retrain_lr), [masked])
+            recipe = Recipe(c.retrain_epochs, c.retrain_lr)
+            log += self.fit(self.model, prefix, "retrain", recipe, [masked])
             tensors = dict(self.model.state_dict()) | {f"mask.{name}": mask for name, mask in masks.items()}
             return tensors, {"log": log, "validation": {"compressed": self.validate(self.model)}}
 
         return self.stage("compress", inputs, compute)
 
-    def quantise(self, compressed: StageResult) -> StageResult:
-        """Steps 2 and 4: ADMM onto the levels under the masks, retraining on them."""
-        q, device, encoding = self.study.quantise, self.hardware.device, self.hardware.encoding
-        values = torch.from_numpy(levels(encoding, device))
-        inputs = {"compressed": compressed.record["id"], "quantise": to_dict(q), "levels": values.tolist()}
+    def quantise(self, compressed: StageResult, hardware: Hardware) -> tuple[StageResult, nn.Module]:
+        """Steps 2 and 4: ADMM onto the levels under the masks, retraining on them; with the network."""
+        q, chosen = self.study.quantise, self.chosen(hardware)
+        own = {name: chosen[name].hardware or hardware for name in self.layers}
+        values = {name: torch.from_numpy(levels(h.encoding, h.device)) for name, h in own.items()}
+        inputs = {"compressed": compressed.record["id"], "quantise": to_dict(q)}
+        inputs["levels"] = {name: value.tolist() for name, value in values.items()}
+        inputs["batch_norm"] = self.study.batch_norm
         if q.noise.kind != "none" or q.converter_epochs:
-            inputs |= {"hardware": to_dict(self.hardware), "calibration": self.study.calibration_images}
+            inputs |= {"hardware": to_dict(hardware), "calibration": self.study.calibration_images}
+        masks = self.load(compressed)
+        network = self.on_crossbars()
+
+        def with_write_errors(own: Hardware) -> Hardware:
+            return own.replace(device__programming=q.noise)
 
         def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-            state, masks = split_masks(compressed.tensors)
-            self.model.load_state_dict(state)
-            constraints = {name: Levels(values, masks.get(name)) for name in self.layers}
-            masked = Masked(self.model, masks)
-            admm = Admm(self.model, constraints, RhoSchedule(q.rho, q.rho_factor, q.rho_limit), q.interval)
-            log = self.fit(prefix, "levels", Recipe(q.epochs, q.lr, final=0.1), [admm, masked])
-            noisy = dataclasses.replace(device, programming=q.noise)
-            on_levels = OnLevels(self.model, constraints, noisy if q.noise.kind != "none" else None, encoding)
-            log += self.fit(
-                prefix, "levels-retrain", Recipe(q.retrain_epochs, q.retrain_lr), [on_levels, masked]
-            )
+            constraints = {name: Levels(value, masks.get(name)) for name, value in values.items()}
+            admm = Admm(network, constraints, RhoSchedule(q.rho, q.rho_factor, q.rho_limit), q.interval)
+            recipe = Recipe(q.epochs, q.lr, final=0.1)
+            log = self.fit(network, prefix, "levels", recipe, [admm, Masked(network, masks)])
+            seed = derive_seed(self.study.seed, "draws")
+            mapped = self.map(network, hardware, masks=masks)
+            if any(layer.bias_rows for layer in mapped.layers.values()):
+                mapped, _ = calibrate(mapped, network, self.calibration_batches())
+            scales = {name: layer.scale for name, layer in mapped.layers.items()}
+            written = without_random_effects(mapped).with_hardware(with_write_errors)
+            training = trainable_network(network, written, multiply="torch", seed=seed)
+            recipe = Recipe(q.retrain_epochs, q.retrain_lr)
+            log += self.fit(training, prefix, "levels-retrain", recipe, [])
+            trained, on_levels = training.trained()
             if q.converter_epochs:
-                hardware = dataclasses.replace(self.hardware, device=noisy)
-                calibration = self.calibration_batches()
-                through = ThroughChip(
-                    self.model, constraints, hardware, calibration, derive_seed(self.study.seed, "draws")
-                )
+                mapped = dataclasses.replace(mapped, layers=on_levels.layers).with_hardware(with_write_errors)
+                mapped, _ = calibrate(mapped, trained, self.calibration_batches())
+                training = trainable_network(trained, mapped, seed=seed)
                 recipe = Recipe(q.converter_epochs, q.retrain_lr / 4)
-                log += self.fit(prefix, "converters", recipe, [through, masked])
-            scales = on_levels.finish(self.model)
-            tensors = dict(self.model.state_dict()) | {f"mask.{name}": mask for name, mask in masks.items()}
-            record = {"log": log, "scales": scales, "validation": {"quantised": self.validate(self.model)}}
+                log += self.fit(training, prefix, "converters", recipe, [])
+                trained, _ = training.trained()
+            tensors = dict(trained.state_dict()) | {f"mask.{name}": mask for name, mask in masks.items()}
+            record = {"log": log, "scales": scales, "validation": {"quantised": self.validate(trained)}}
             return tensors, record
 
-        return self.stage("quantise", inputs, compute)
+        result = self.stage("quantise", inputs, compute)
+        network.load_state_dict(split_masks(result.tensors)[0])
+        return result, network
 
     def calibration_batches(self) -> Batches:
         """The first images of the training data."""
         n = self.study.calibration_images
         return Batches(self.data.train_x[:n], self.data.train_y[:n], EVALUATION_BATCH)
 
-    def chips(self, mapped: MappedNetwork, case: NoiseCase, quantised: StageResult) -> StageResult:
-        """Steps 5 and 6: n chips of one noise case on the test set, one line a finished chip."""
-        noisy = dataclasses.replace(mapped, hardware=with_noise(mapped.hardware, case))
-        seed = derive_seed(self.study.seed, "chips") % (1 << 31)
+    def chips(
+        self,
+        network: nn.Module,
+        mapped: MappedNetwork,
+        case: NoiseCase,
+        quantised: StageResult,
+        layers: Collection[str] | None = None,
+    ) -> StageResult:
+        """Steps 5 and 6: chips of one noise case on the test set, one line a finished chip.
+
+        ``layers``: those that are noisy; None: all.
+        """
+        chips = self.study.chips
+        noisy = mapped.with_hardware(lambda hardware: with_noise(hardware, case))
+        noisy = noisy if layers is None else noise_in(noisy, layers)
+        seed = chips_seed(self.study.seed)
         inputs = {
             "quantised": quantised.record["id"],
             "hardware": to_dict(noisy.hardware),
+            "own_hardware": to_dict(noisy.own_hardware),
             "calibration": self.study.calibration_images,
-            "n": self.study.chips.n,
+            "chips": [chips.n, chips.least, chips.until],
             "time": case.time,
+            "compensation": case.compensation,
         }
+        if case.around_faults:
+            inputs["around_faults"] = True
 
         def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+            adjust = None
+            if case.compensation != "none":
+                known = known_reads(noisy, network, self.calibration_batches())
+                adjust = functools.partial(compensate, known=known, per=case.compensation)
             lines = prefix.with_name(f"{prefix.name}.jsonl")
             finished = finished_chips(lines)
             with open(lines, "a", encoding="utf-8") as file:
-                for chip in bar(range(self.study.chips.n), f"chips, {case.name}", self.study.chips.n):
-                    if chip in finished:
-                        continue
-                    network = analog_network(
-                        self.model, program_network(noisy, seed=seed, chip=chip, time=case.time)
-                    )
-                    finished[chip] = self.test(network, f"chip {chip}")
-                    file.write(json.dumps({"chip": chip, "accuracy": finished[chip]}) + "\n")
-                    file.flush()
-            return {}, {"accuracies": [finished[chip] for chip in range(self.study.chips.n)]}
 
-        return self.stage("chips", inputs, compute, f", {case.name}")
+                def run_chip(chip: int) -> float:
+                    batches, progress = self.test_batches(f"{case.name}, chip {chip + 1} of {chips.n}")
+                    percent = chip_accuracy(
+                        around_faults(noisy, seed=seed, chip=chip) if case.around_faults else noisy,
+                        network,
+                        batches,
+                        seed=seed,
+                        chip=chip,
+                        time=case.time,
+                        adjust=adjust,
+                        progress=progress,
+                    )
+                    file.write(json.dumps({"chip": chip, "accuracy": percent}) + "\n")
+                    file.flush()
+                    return percent
+
+                found = over_chips(
+                    run_chip, most=chips.n, least=chips.least, until=chips.until, known=finished
+                )
+            return {}, {"accuracies": list(found.accuracies), "settled": found.settled}
+
+        where = "" if layers is None else f", noise in {', '.join(layers)} only"
+        return self.stage("chips", inputs, compute, f", {case.name}{where}")
+
+
+def _draw_weights(model: nn.Module, seed: int) -> None:
+    """Initial weights in the memory order that they are trained in."""
+    torch.manual_seed(seed)
+    for module in model.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+
+
+def chips_seed(seed: int) -> int:
+    """Key of the noise of a study's chips."""
+    return derive_seed(seed, "chips") % (1 << 31)
 
 
 def split_masks(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -286,12 +419,3 @@ def _checksum(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise XbarError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def _load_weights(model: nn.Module, path: Path) -> None:
-    try:
-        model.load_state_dict(load_file(path))
-    except FileNotFoundError:
-        raise XbarError(f"train.weights = {path}: no such file") from None
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise XbarError(f"train.weights = {path}: {str(error).splitlines()[0]}") from None

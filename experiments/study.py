@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from experiments.noise_cases import NoiseCase, NoiseCurve
 from xbar.device import ProgrammingNoise
 from xbar.errors import XbarError, unknown_name
 from xbar.files import build, hardware_dict, read_toml, resolve_device, to_dict
@@ -28,9 +28,11 @@ def _check_training(room: str, epochs: int, lr: float) -> None:
 
 @dataclass(frozen=True)
 class Training:
-    """The baseline: Adam, cosine decay. `shift`: random shifts of up to so many pixels.
+    """The baseline: Adam, cosine decay.
 
-    `weights`: a state dict (safetensors) to start from; with ``epochs = 0`` it is the baseline.
+    `shift`: random shifts of up to so many pixels; `flip`: random mirror images. Both in every stage.
+    `weights`: a file with a state dict to start from (safetensors, or what `torch.save` wrote); with
+    ``epochs = 0`` it is the baseline.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -38,6 +40,7 @@ class Training:
     lr: float = 2e-3
     batch: int = 64
     shift: int = 0
+    flip: bool = False
     weight_decay: float = 0.0
     weights: str = ""
 
@@ -62,6 +65,25 @@ class LayerRule:
 
     def __post_init__(self) -> None:
         check_range(f"compress.layers: share of {self.layer!r}", self.share, 1e-6, 1e6)
+
+
+@dataclass(frozen=True)
+class LayerSetting:
+    """What the layers that `layer` (a name, a pattern with * and ?, or a type such as Conv2d) fits lie on.
+
+    ``hardware``: changes of the study's, tables in the form of [hardware]; ``digital``: not on crossbars;
+    ``bias_rows``: word lines that carry the bias, 0: it is digital.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    layer: str
+    hardware: dict[str, Any] = field(default_factory=dict)
+    digital: bool = False
+    bias_rows: int = 0
+
+    def on(self, hardware: Hardware) -> Hardware | None:
+        """Hardware of these layers where the network is on `hardware`; None: the same."""
+        return changed(hardware, self.hardware, f"layers: {self.layer!r}") if self.hardware else None
 
 
 @dataclass(frozen=True)
@@ -129,35 +151,27 @@ class Quantisation:
 
 
 @dataclass(frozen=True)
-class NoiseCase:
-    """Device noise of one set of chips; what it does not name is that of the hardware's device.
-
-    ``time``: seconds after the write [s].
-    """
-
-    __pydantic_config__: ClassVar = _STRICT
-    name: str
-    programming: ProgrammingNoise | None = None
-    p_stuck_g_max: float | None = None
-    p_stuck_g_min: float | None = None
-    time: float | None = None
-
-
-@dataclass(frozen=True)
 class Chips:
     """Chips to program. The first case is the one that `accuracy.chips` quotes.
 
-    ``threshold``: the share of chips at or above this accuracy [percent] is reported.
+    With ``until`` the chips of a case end, from ``least`` on, where the 95 % interval of their mean is within
+    so many percentage points on either side; ``n`` is then the most. ``threshold``: the share of chips at or
+    above this accuracy [percent] is reported.
     """
 
     __pydantic_config__: ClassVar = _STRICT
     n: int
     cases: tuple[NoiseCase, ...]
     threshold: float = 99.0
+    until: float = 0.0
+    least: int = 10
 
     def __post_init__(self) -> None:
         check_range("chips.n", self.n, 1, 100_000)
         check_range("chips.threshold", self.threshold, 0, 100)
+        check_range("chips.until", self.until, 0, 100, "percentage points")
+        if self.until:
+            check_range("chips.least", self.least, 2, self.n, "(chips.n)")
         names = [case.name for case in self.cases]
         if not names or len(set(names)) < len(names):
             raise XbarError("chips.cases: needs at least one case, each with a name of its own")
@@ -178,8 +192,11 @@ class Comparison:
 class Study:
     """One run from data to report.
 
-    ``network``: a built-in name, or ``path/net.py:function``. ``threads``: of torch; 0: as many as there are
-    processors. One is fastest for the smallest networks, and the last bits of a result depend on it.
+    ``network``: a built-in name, ``path/net.py:function``, or the path of a `torch.export` program (.pt2).
+    ``width``: its channels times this factor, for a built-in network that has one. ``batch_norm``: folded
+    into the layer that it follows, before the network goes onto levels, or left digital.
+    ``threads``: of torch; 0: as many as there are processors. One is fastest for small networks; last bits of
+    results depend on it.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -191,16 +208,26 @@ class Study:
     compress: Compression
     quantise: Quantisation
     chips: Chips
+    layers: tuple[LayerSetting, ...] = ()
+    under_noise: tuple[NoiseCurve, ...] = ()
     compare: Comparison = Comparison()
     description: str = ""
+    width: float = 1.0
+    batch_norm: Literal["fold", "digital"] = "fold"
     seed: int = 0
     threads: int = 0
     calibration_images: int = 512
 
     def __post_init__(self) -> None:
+        check_range("width", self.width, 1 / 64, 64)
         check_range("seed", self.seed, 0, 2**31 - 1)
         check_range("threads", self.threads, 0, 1024)
         check_range("calibration_images", self.calibration_images, 1, 1 << 20)
+        for setting in self.layers:
+            setting.on(self.hardware)
+        curves = [curve.name for curve in self.under_noise]
+        if len(set(curves)) < len(curves):
+            raise XbarError("under_noise: each curve needs a name of its own")
         if not self.name or any(c in self.name for c in '/\\:*?"<>|\0'):
             raise XbarError(f"name = {self.name!r}: must be a name that can be a folder's")
 
@@ -235,7 +262,32 @@ def load_study(name: str, changes: Sequence[str] = (), seed: int | None = None) 
 
 def resolve_study(raw: Mapping[str, Any], where: str) -> Study:
     """Study from plain data, its hardware preset (key `base`) merged with the changes beside it."""
-    hardware = raw.get("hardware")
+    resolved = {**raw, "hardware": _resolved_hardware(raw.get("hardware"), where)}
+    if isinstance(raw.get("under_noise"), list):
+        resolved["under_noise"] = [
+            resolve_device(curve, where) if isinstance(curve, dict) and "device" in curve else curve
+            for curve in raw["under_noise"]
+        ]
+    return build(Study, resolved, where)
+
+
+def load_design(name: str, changes: Sequence[str] = ()) -> Hardware:
+    """A hardware preset by name or a TOML file by path, with changes ``hardware.key=value`` applied.
+
+    Raises
+    ------
+    XbarError
+        For an unknown preset, a missing or broken file, an unknown or impossible key, or one of a study.
+    """
+    raw: dict[str, Any] = {"hardware": name}
+    for change in changes:
+        raw = _with_change(raw, change)
+        if raw.keys() > {"hardware"}:
+            raise XbarError(f"--set {change}: only keys of hardware, for example hardware.crossbar.rows=64")
+    return build(Hardware, _resolved_hardware(raw["hardware"], name), name)
+
+
+def _resolved_hardware(hardware: Any, where: str) -> dict[str, Any]:
     if isinstance(hardware, str):
         hardware = {"base": hardware}
     if not isinstance(hardware, Mapping):
@@ -243,7 +295,19 @@ def resolve_study(raw: Mapping[str, Any], where: str) -> Study:
     changes = {key: value for key, value in hardware.items() if key != "base"}
     if "base" in hardware:
         changes = _merged(hardware_dict(str(hardware["base"])), changes)
-    return build(Study, {**raw, "hardware": resolve_device(changes, where)}, where)
+    return resolve_device(changes, where)
+
+
+def changed(hardware: Hardware, changes: Mapping[str, Any], where: str) -> Hardware:
+    """Hardware with some tables' keys changed.
+
+    Raises
+    ------
+    XbarError
+        For an unknown or impossible key.
+    """
+    merged = _merged(to_dict(hardware), changes)
+    return build(Hardware, resolve_device(merged, where), where)
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,21 +356,3 @@ def study_dict(study: Study) -> dict[str, Any]:
     """Plain data of the resolved study; as TOML it can be run again."""
     data: dict[str, Any] = to_dict(study)
     return data
-
-
-def with_noise(hardware: Hardware, case: NoiseCase) -> Hardware:
-    """The hardware with the device noise of a case."""
-    named = ("programming", "p_stuck_g_max", "p_stuck_g_min")
-    changes = {key: getattr(case, key) for key in named if getattr(case, key) is not None}
-    try:
-        device = dataclasses.replace(hardware.device, **changes)
-        if case.time is not None:
-            device.check_time(case.time)
-            if not device.ages:
-                raise XbarError(
-                    f"time = {case.time:g} s: has no effect; the case's device has no relaxation, drift, 1/f "
-                    "noise or measured times"
-                )
-        return dataclasses.replace(hardware, device=device)
-    except XbarError as error:
-        raise XbarError(f"chips.cases: {case.name!r}: {error}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from collections.abc import Mapping
 from importlib import metadata
@@ -13,6 +12,12 @@ import torch
 from scipy import stats
 
 from mapping import MappedNetwork
+from mapping.monte_carlo import half_width
+
+
+def over_chips_summary(name: str, record: Mapping[str, Any], threshold: float) -> dict[str, Any]:
+    """Statistics of the chips that a stage recorded, and whether the stop rule ended them."""
+    return {**chip_statistics(name, record["accuracies"], threshold), "settled": record["settled"]}
 
 
 def chip_statistics(name: str, accuracies: list[float], threshold: float) -> dict[str, Any]:
@@ -21,7 +26,7 @@ def chip_statistics(name: str, accuracies: list[float], threshold: float) -> dic
     values = np.asarray(accuracies)
     n = len(values)
     std = float(values.std(ddof=1)) if n > 1 else 0.0
-    half = float(stats.t.ppf(0.975, n - 1)) * std / math.sqrt(n) if n > 1 else math.nan
+    half = half_width(values)
     mean = float(values.mean())
     return {
         "name": name,
@@ -117,6 +122,12 @@ def text_summary(result: Mapping[str, Any]) -> str:
             "" if case["n"] == 1 else f", 95 % interval {case['ci95_low']:.2f} to {case['ci95_high']:.2f}"
         )
         lines.append(f"  {case['name']:<18} {case['mean']:.2f} % over {case['n']} chips{spread}")
+    for curve in a["under_noise"]:
+        points = ", ".join(f"{point['name']} {point['mean']:.2f}" for point in curve["points"])
+        lines.append(f"  {curve['name']}: {points} %")
+    for row in a["by_layer"]:
+        only, others = row["only"]["mean"], row["others"]["mean"]
+        lines.append(f"  {row['case']}, {row['layer']} only {only:.2f} %, all but it {others:.2f} %")
     lines += [
         f"compression  {c['rate']:.2f}x ({c['weights_kept']} of {c['weights_total']} weights)",
         f"tiles        {m['tiles_per_plane_before']} a plane before pruning, "

@@ -2,6 +2,7 @@
 
 from mapping.admm import Admm, RhoSchedule
 from mapping.analog import AnalogLayer, analog_network, reset_noise
+from mapping.analog_training import TrainableNetwork, trainable_network
 from mapping.batch_norm import batch_norm_folds, fold_batch_norm
 from mapping.calibration import calibrate
 from mapping.chip import (
@@ -11,11 +12,18 @@ from mapping.chip import (
     with_device,
     without_device_effects,
 )
+from mapping.chip_accuracy import accuracy_over_time, chip_accuracy
+from mapping.chip_file import load_chip, load_mapping, save_chip, save_mapping
+from mapping.compensation import KnownReads, compensate, known_reads
 from mapping.constraints import BlockSparse, Constraint, Levels, TileRowsAndColumns, shares_to_keep
+from mapping.faults import around_faults
+from mapping.layer_noise import LayerNoise, noise_by_layer
 from mapping.lowering import crossbar_form
 from mapping.mapper import Choice, map_network
+from mapping.monte_carlo import OverChips, over_chips
 from mapping.network import Band, Calibration, Geometry, MappedLayer, MappedNetwork, Tile
 from mapping.retraining import Masked, OnLevels
+from mapping.target_files import export_conductances
 from mapping.training import Recipe, accuracy, train
 
 __all__ = [
@@ -27,28 +35,45 @@ __all__ = [
     "Choice",
     "Constraint",
     "Geometry",
+    "KnownReads",
+    "LayerNoise",
     "Levels",
     "MappedLayer",
     "MappedNetwork",
     "Masked",
     "OnLevels",
+    "OverChips",
     "ProgrammedNetwork",
     "Recipe",
     "RhoSchedule",
     "Tile",
     "TileRowsAndColumns",
+    "TrainableNetwork",
     "accuracy",
+    "accuracy_over_time",
     "analog_network",
+    "around_faults",
     "batch_norm_folds",
     "calibrate",
+    "chip_accuracy",
+    "compensate",
     "crossbar_form",
     "decoded_weights",
+    "export_conductances",
     "fold_batch_norm",
+    "known_reads",
+    "load_chip",
+    "load_mapping",
     "map_network",
+    "noise_by_layer",
+    "over_chips",
     "program_network",
     "reset_noise",
+    "save_chip",
+    "save_mapping",
     "shares_to_keep",
     "train",
+    "trainable_network",
     "with_device",
     "without_device_effects",
 ]

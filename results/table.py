@@ -55,6 +55,19 @@ def rows() -> list[str]:
             table.append(f"| {cut} reduction | {published.get(cut, '')} | {ours} % | |")
         minutes = ", ".join(f"{run['seconds']['total'] / 60:.0f}" for run in runs)
         table.append(f"| minutes on 2 cores, by seed | | {minutes} | |")
+    return table + [row for run in kept_runs("accuracy-under-noise.json") for row in under_noise(run)]
+
+
+def under_noise(run: dict[str, Any]) -> list[str]:
+    """A row for each curve: the means over chips at its values."""
+    table = []
+    for number, curve in enumerate(run["accuracy"]["under_noise"]):
+        labels, means = (
+            ", ".join(values)
+            for values in zip(*((p["name"], f"{p['mean']:.2f}") for p in curve["points"]), strict=True)
+        )
+        command = "" if number else f"`xbar run {run['name']}`"
+        table.append(f"| {curve['name']}: {labels} | | {means} % | {command} |")
     return table
 
 

@@ -11,7 +11,7 @@ import pytest
 from experiments.study import resolve_study
 
 ROOT = Path(__file__).resolve().parents[2]
-KEPT = sorted((ROOT / "results").glob("*.json"))
+KEPT = sorted((ROOT / "results").glob("*-seed*.json"))
 
 
 def test_the_readme_s_table_is_that_of_the_kept_runs() -> None:
@@ -30,6 +30,16 @@ def test_kept_runs_are_of_studies_that_still_resolve(path: Path) -> None:
     assert result["compression"]["rate"] >= study.compress.rate
     assert result["accuracy"]["chips"]["n"] == study.chips.n
     assert path.stat().st_size < 1 << 20
+
+
+def test_the_page_on_faults_has_the_kept_table() -> None:
+    rows = runpy.run_path(str(ROOT / "results" / "fault_aware.py"))["rows"]()
+    assert len(rows) == 15
+    page = (ROOT / "docs" / "physics.md").read_text(encoding="utf-8")
+    table = page.split("<!-- rows of `python results/fault_aware.py rows` -->")[1].split(
+        "<!-- end of rows -->"
+    )
+    assert table[0].strip().splitlines()[2:] == rows
 
 
 def test_the_page_on_reductions_quotes_the_kept_run() -> None:

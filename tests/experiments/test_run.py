@@ -195,6 +195,57 @@ def test_the_ideal_chip_does_not_know_the_wires(tmp_path: Path) -> None:
     assert accuracies[0]["chips"]["per_chip"] != accuracies[1]["chips"]["per_chip"]
 
 
+OWN_NETWORK = """
+from torch import nn
+
+def normed():
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(128, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10),
+    )
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(8, 16, batch_first=True), nn.Linear(16, 10)
+
+    def forward(self, x):
+        return self.head(self.lstm(x.squeeze(1))[0][:, -1])
+"""
+
+
+@pytest.mark.parametrize("choice", ["fold", "digital"])
+def test_a_network_with_batch_norm(tmp_path: Path, choice: str) -> None:
+    """Trained and pruned as it is; folded, it goes onto levels without a batch norm, and its masks hold."""
+    (tmp_path / "net.py").write_text(OWN_NETWORK)
+    rule = "compress.layers=[{layer = '5', share = 1.0}]"
+    own = [f"network={tmp_path / 'net.py'}:normed", "compress.rate=2", rule, f"batch_norm={choice}"]
+    result = run_study(load_study("digits", [*SMALL, *own]), None, tmp_path / "run")
+    tensors = {p.name.split("-")[0]: load_checkpoint(p)[0] for p in tmp_path.glob("run/stages/*.safetensors")}
+    assert "1.running_var" in tensors["compress"]
+    assert ("1.running_var" in tensors["quantise"]) == (choice == "digital")
+    assert ("0.bias" in tensors["quantise"]) == (choice == "fold")
+    mask = tensors["compress"]["mask.5"]
+    for stage in ("compress", "quantise"):
+        assert torch.equal(tensors[stage]["5.weight"].T != 0, mask)
+    assert result["compression"]["weights_kept"] == int(mask.sum()) + 72 + 320
+    if choice == "fold":
+        assert result["accuracy"]["quantised"] > 85
+    retraining = [
+        row for row in json.loads((tmp_path / "run/log.json").read_text()) if row["stage"] == "levels-retrain"
+    ]
+    assert retraining[-1]["validation"] == result["accuracy"]["validation"]["quantised"]
+
+
+def test_a_network_with_an_lstm(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(OWN_NETWORK)
+    rule = "compress.layers=[{layer = 'lstm.*', share = 1.0, kind = 'irregular'}]"
+    own = [f"network={tmp_path / 'net.py'}:Recurrent", "compress.rate=1.5", rule]
+    result = run_study(load_study("digits", [*SMALL, *own]), None, tmp_path / "run")
+    assert set(result["mapping"]["layers"]) == {"lstm.ih_l0", "lstm.hh_l0", "head"}
+    assert result["mapping"]["layers"]["lstm.hh_l0"]["positions"] == 8
+
+
 def test_an_own_network_and_its_weights(tmp_path: Path, finished: tuple[Path, dict]) -> None:
     (tmp_path / "net.py").write_text(
         "from torch import nn\n"
@@ -210,7 +261,7 @@ def test_an_own_network_and_its_weights(tmp_path: Path, finished: tuple[Path, di
     study = load_study("digits", changes)
     result = run_study(study, None, tmp_path / "run")
     assert set(result["mapping"]["layers"]) == {"1", "3"}
-    with pytest.raises(XbarError, match="has no 'biuld'"):
+    with pytest.raises(XbarError, match="unknown name 'biuld'; did you mean 'build'"):
         run_study(dataclasses.replace(study, network=f"{tmp_path / 'net.py'}:biuld"), None, tmp_path / "x")
     with pytest.raises(XbarError, match="no such file"):
         run_study(dataclasses.replace(study, network="none.py:build"), None, tmp_path / "x")

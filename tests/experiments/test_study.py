@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from experiments.study import load_study, resolve_study, study_dict, study_names, with_noise
+from experiments.noise_cases import with_noise
+from experiments.study import load_study, resolve_study, study_dict, study_names
 from xbar import XbarError
 
 

@@ -1,0 +1,102 @@
+"""Accuracy of chips after retraining with their noise, and without: `noise-aware.json`.
+
+    python results/noise_aware.py measure NETWORK [DATA]
+    python results/noise_aware.py rows
+
+The first compresses the network once in runs/noise-aware, retrains it for each seed without noise and with
+each noise, in the same epochs at the same rate, and measures both on fresh chips; what the file has is not
+measured again. The second prints the table of docs/physics.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import sys
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from experiments.run import prepare
+from experiments.steps import EVALUATION_BATCH, Batches
+from experiments.study import load_study
+from mapping import calibrate, chip_accuracy, map_network
+from mapping.monte_carlo import half_width
+from mapping.store import write_atomically
+from xbar import ProgrammingNoise
+
+FILE = Path(__file__).with_name("noise-aware.json")
+RUNS = Path(__file__).parents[1] / "runs" / "noise-aware"
+NETWORKS = {
+    "digits": ("quantise.retrain_epochs=30", "quantise.retrain_lr=5e-3"),
+    "lenet5-mnist-37x": ("quantise.retrain_epochs=3", "quantise.retrain_lr=1e-3"),
+}
+"""Studies, and the retraining on levels that both sides have; it starts from the compressed network."""
+NOISES = {
+    "10 % log-normal": ProgrammingNoise("lognormal", 0.1),
+    "20 % log-normal": ProgrammingNoise("lognormal", 0.2),
+    "30 % log-normal": ProgrammingNoise("lognormal", 0.3),
+    "5 % of the range": ProgrammingNoise("gaussian", 0.05, relative_to="range"),
+}
+SEEDS, CHIPS, IMAGES = (0, 1, 2), 10, 2000
+
+
+def kept() -> dict[str, Any]:
+    """What was measured so far, by network."""
+    return json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+
+
+def measure(name: str, data: Path | None) -> None:
+    """Add the points of one network to the file, one after the other."""
+    changes = ["threads=1", "quantise.epochs=0", *NETWORKS[name]]
+    study = load_study(name, changes, seed=0)
+    run = prepare(study, data, RUNS / name)
+    compressed = run.compress(run.train_baseline())
+    masks = run.load(compressed)
+    test = Batches(run.data.test_x[:IMAGES], run.data.test_y[:IMAGES], EVALUATION_BATCH)
+    found = kept()
+    entry = found.setdefault(
+        name, {"images": len(run.data.test_y[:IMAGES]), "changes": changes, "points": []}
+    )
+    done = {(point["noise"], point["retrained"], point["seed"]) for point in entry["points"]}
+    for seed, (noise, programming) in itertools.product(SEEDS, NOISES.items()):
+        for retrained, used in (("without", ProgrammingNoise()), ("with", programming)):
+            if (noise, retrained, seed) in done:
+                continue
+            with_noise = dataclasses.replace(study.quantise, noise=used)
+            run.study = dataclasses.replace(study, seed=seed, quantise=with_noise)
+            quantised, network = run.quantise(compressed, study.hardware)
+            hardware = study.hardware.replace(device__programming=programming)
+            scales = quantised.record["scales"]
+            mapped = map_network(network, hardware, run.example, masks=masks, scales=scales)
+            mapped, _ = calibrate(mapped, network, run.calibration_batches())
+            chips = [chip_accuracy(mapped, network, test, seed=1 + seed, chip=chip) for chip in range(CHIPS)]
+            entry["points"].append(
+                {"noise": noise, "retrained": retrained, "seed": seed, "accuracies": chips}
+            )
+            write_atomically(FILE, json.dumps(found, indent=1).encode())
+            print(f"{name}, seed {seed}, {noise}, {retrained}: {mean(chips):.2f} %", flush=True)
+
+
+def rows() -> list[str]:
+    """Markdown rows: network, noise, mean over all chips after retraining without and with it, and the gain
+    with that of each seed; chips of both sides have the same keys of noise."""
+    table = []
+    for name, entry in kept().items():
+        chips = {(p["noise"], p["retrained"], p["seed"]): p["accuracies"] for p in entry["points"]}
+        for noise in NOISES:
+            sides = [[chips[noise, kind, seed] for seed in SEEDS] for kind in ("without", "with")]
+            pooled = [list(itertools.chain(*side)) for side in sides]
+            gains = [mean(after) - mean(before) for before, after in zip(*sides, strict=True)]
+            cells = [f"{mean(side):.2f} ± {half_width(side):.2f}" for side in pooled]
+            each = ", ".join(f"{gain:+.2f}" for gain in gains)
+            table.append(f"| {name} | {noise} | {' | '.join(cells)} | {mean(gains):+.2f} ({each}) |")
+    return table
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "measure":
+        measure(sys.argv[2], Path(sys.argv[3]) if len(sys.argv) > 3 else None)
+    else:
+        print("\n".join(rows()))

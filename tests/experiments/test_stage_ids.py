@@ -1,0 +1,71 @@
+"""Ids of stages: those of the kept runs are those of today's code; what affects a result changes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from experiments import steps
+from experiments.data import Dataset
+from experiments.stages import StageResult, stage_id
+from experiments.study import Study, load_study, resolve_study
+
+KEPT = sorted((Path(__file__).resolve().parents[2] / "results").glob("lenet5-*.json"))
+
+
+def ids(
+    study: Study, checksum: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    """Ids of the stages train and compress, computed without running them."""
+    found = {}
+
+    def note(folder: Path, stage: str, identity: str, compute: Any) -> StageResult:
+        found[stage] = identity
+        return StageResult({}, {}, 0.0)
+
+    monkeypatch.setattr(steps, "run_stage", note)
+    x, y = torch.zeros(2, *shape), torch.zeros(2, dtype=torch.int64)
+    data = Dataset(study.data, x, y, x, y, x, y, tuple("0123456789"), checksum)
+    run = steps.Run(study, data, Path("none"))
+    run.compress(run.train_baseline())
+    return found
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_kept_runs_keep_their_ids(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = json.loads(path.read_text(encoding="utf-8"))
+    study = resolve_study(result["study"], path.name)
+    found = ids(study, result["data"]["checksum"], (1, 28, 28), monkeypatch)
+    assert found == {stage: result["stages"][stage] for stage in ("train", "compress")}
+
+
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [
+        ("train.flip=true", {"train", "compress"}),
+        ("train.shift=1", {"train", "compress"}),
+        ("width=2", {"train", "compress"}),
+        ("seed=1", {"train", "compress"}),
+        ("compress.rate=3", {"compress"}),
+        ("chips.n=7", set()),
+        ("threads=2", set()),
+    ],
+)
+def test_what_changes_them(change: str, changed: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    base = ["network=resnet20", "compress.layers=[{layer='layer3.*', share=1.0}]", "compress.rate=2"]
+    before, after = (
+        ids(load_study("digits", [*base, *more]), "0" * 64, (3, 32, 32), monkeypatch)
+        for more in ([], [change])
+    )
+    assert {stage for stage in before if before[stage] != after[stage]} == changed
+
+
+def test_an_id_follows_from_values_alone() -> None:
+    first: Mapping[str, Any] = {"a": 1, "b": [1, 2]}
+    assert stage_id("train", first) == stage_id("train", {"b": [1, 2], "a": 1})
+    assert stage_id("train", first) != stage_id("compress", first)
