@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -171,7 +172,7 @@ class _TrainableLayer:
         """The layer with the state numbers of the host's weights."""
         mapped, rows = self.mapped, self.mapped.bias_rows
         w = to_gemm(self.host).float().cpu().numpy()
-        bias = None if self.host.bias is None else self.host.bias.detach().float().cpu().numpy()
+        bias = None if self.host.bias is None else self.host.bias.detach().float().cpu().numpy().copy()
         kept = np.ones(w.shape, np.bool_) if mapped.mask is None else mapped.mask
         if rows:
             assert bias is not None
@@ -235,16 +236,13 @@ def _straight_through(carrier: Tensor, value: Tensor) -> Tensor:
 
 def _product(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The forward of torch's layer with other parameters."""
-    y: Tensor
     if isinstance(layer, nn.Linear):
         return functional.linear(x, weight, bias)
     if isinstance(layer, _ConvTransposeNd):
-        convolve: Any = getattr(functional, f"conv_transpose{len(layer.kernel_size)}d")
+        convolve: Callable[..., Tensor] = getattr(functional, f"conv_transpose{len(layer.kernel_size)}d")
         how = layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation
-        y = convolve(x, weight, bias, *how)
-        return y
-    y = layer._conv_forward(x, weight, bias)
-    return y
+        return convolve(x, weight, bias, *how)
+    return layer._conv_forward(x, weight, bias)
 
 
 def _input_range(layer: MappedLayer, dac: Dac) -> tuple[float, float]:

@@ -23,7 +23,9 @@ def mapped_layer(name: str, k: int, n: int, keep: float) -> MappedLayer:
     for first in range(0, k, 4):
         rows = np.arange(first, min(first + 4, k))
         cols = np.flatnonzero(mask[rows].any(0))
-        bands.append(Band(first, len(rows), tuple(Tile(rows, cols[i : i + 2]) for i in range(0, len(cols), 2))))
+        bands.append(
+            Band(first, len(rows), tuple(Tile(rows, cols[i : i + 2]) for i in range(0, len(cols), 2)))
+        )
     return MappedLayer(name, "linear", k, n, 1, tuple(bands), mask=mask)
 
 

@@ -335,7 +335,9 @@ def test_what_was_trained_is_a_plain_network_and_its_mapping(multiply: Any) -> N
     assert mapped.hardware == network.mapped.hardware
     again = map_network(trained, mapped.hardware, x, scales={n: v.scale for n, v in mapped.layers.items()})
     assert all(np.array_equal(again.layers[n].state, mapped.layers[n].state) for n in again.layers)
+    before = copy.deepcopy(mapped)
     steps(network, x, y, 1, torch.optim.SGD(network.parameters(), 0.1))
+    assert mapped == before, "what was given does not train on"
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Any) -> None:
