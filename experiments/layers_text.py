@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from experiments.networks import build_network, built_in_networks, example_input, network_file
+from experiments.summary import operations_summary
 from experiments.weights import read_weights
 from mapping import MappedNetwork, crossbar_form, map_network
 from mapping.gemm import mappable_layers
@@ -52,17 +53,8 @@ def layers_of(
 
 
 def _data(name: str, mapped: MappedNetwork, form: nn.Module, example: torch.Tensor) -> dict[str, Any]:
-    digital = [
-        {"operator": operator, "unit": unit, "operations": count}
-        for unit, counts in (
-            ("multiply-accumulates", mapped.digital_macs),
-            ("elements", mapped.digital_elements),
-        )
-        for operator, count in counts.items()
-    ]
-    operations = mapped.macs + sum(row["operations"] for row in digital)
-    for row in digital:
-        row["share"] = row["operations"] / operations
+    summary = operations_summary(mapped)
+    operations = summary["operations"]
     layers = []
     for layer in mapped.layers.values():
         crossbar = mapped.hardware.crossbar
@@ -89,12 +81,12 @@ def _data(name: str, mapped: MappedNetwork, form: nn.Module, example: torch.Tens
         "hardware": mapped.hardware.name,
         "tile": [mapped.hardware.crossbar.rows, mapped.hardware.crossbar.cols],
         "layers": layers,
-        "digital": sorted(digital, key=lambda row: -row["operations"]),
+        "digital": summary["digital"],
         "weights": mapped.weights_total,
         "tiles_per_plane": mapped.tiles_per_plane,
         "utilisation": mapped.utilisation,
         "operations": operations,
-        "share": mapped.macs / operations,
+        "share": summary["operations_share"],
     }
 
 

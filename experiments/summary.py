@@ -70,8 +70,19 @@ def compression_summary(mapped: MappedNetwork) -> dict[str, Any]:
 def mapping_summary(whole: MappedNetwork, unpacked: MappedNetwork, mapped: MappedNetwork) -> dict[str, Any]:
     """Tiles a plane before pruning, after it without packing, and packed; whole network and by layer."""
     crossbar = mapped.hardware.crossbar
-    cells = crossbar.rows * crossbar.cols
-    slices = mapped.hardware.encoding.slices
+    layers = {}
+    for name, layer in mapped.layers.items():
+        tiles, hardware = len(layer.tiles), mapped.hardware_of(name)
+        cells = tiles * hardware.crossbar.rows * hardware.crossbar.cols
+        layers[name] = {
+            "k": layer.k,
+            "n": layer.n,
+            "positions": layer.positions,
+            "tiles_before": len(whole.layers[name].tiles),
+            "tiles_unpacked": len(unpacked.layers[name].tiles),
+            "tiles_after": tiles,
+            "utilisation": layer.weights_kept * hardware.encoding.slices / cells if tiles else 0.0,
+        }
     return {
         "tile_rows": crossbar.rows,
         "tile_cols": crossbar.cols,
@@ -79,20 +90,30 @@ def mapping_summary(whole: MappedNetwork, unpacked: MappedNetwork, mapped: Mappe
         "tiles_per_plane_unpacked": unpacked.tiles_per_plane,
         "tiles_per_plane_after": mapped.tiles_per_plane,
         "utilisation": mapped.utilisation,
-        "layers": {
-            name: {
-                "k": layer.k,
-                "n": layer.n,
-                "positions": layer.positions,
-                "tiles_before": len(whole.layers[name].tiles),
-                "tiles_unpacked": len(unpacked.layers[name].tiles),
-                "tiles_after": len(layer.tiles),
-                "utilisation": layer.weights_kept * slices / (len(layer.tiles) * cells)
-                if layer.tiles
-                else 0.0,
-            }
-            for name, layer in mapped.layers.items()
-        },
+        "layers": layers,
+        **operations_summary(mapped),
+    }
+
+
+def operations_summary(mapped: MappedNetwork) -> dict[str, Any]:
+    """Operations an image, the share of those on crossbars, and what stays digital, the most first.
+
+    An operation is a multiply-accumulate of a product, or an input element of any other operator.
+    """
+    kinds = {"multiply-accumulates": mapped.digital_macs, "elements": mapped.digital_elements}
+    digital = [
+        {"operator": operator, "unit": unit, "operations": count}
+        for unit, counts in kinds.items()
+        for operator, count in counts.items()
+    ]
+    total = mapped.macs + sum(row["operations"] for row in digital)
+    return {
+        "operations": total,
+        "operations_share": mapped.macs / total,
+        "digital": sorted(
+            ({**row, "share": row["operations"] / total} for row in digital),
+            key=lambda row: -row["operations"],
+        ),
     }
 
 

@@ -127,6 +127,12 @@ def complete_result(name: str = "lenet5-mnist") -> dict:
             "tiles_per_plane_unpacked": 426,
             "tiles_per_plane_after": 68,
             "utilisation": 0.1009,
+            "operations": 2_300_000,
+            "operations_share": 0.985,
+            "digital": [
+                {"operator": "bmm", "unit": "multiply-accumulates", "operations": 30_000, "share": 0.01304},
+                {"operator": "relu", "unit": "elements", "operations": 4_500, "share": 0.001957},
+            ],
             "layers": {name: {**layer, "utilisation": 0.2} for name, layer in layers.items()},
         },
         "estimate": {

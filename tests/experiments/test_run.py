@@ -154,8 +154,12 @@ def test_a_line_cut_short_loses_that_chip_only(tmp_path: Path) -> None:
     assert finished_chips(tmp_path / "none") == {}
 
 
-def test_retraining_with_noise_and_converters_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "layers", ["[]", "[{layer='fc2', bias_rows=4}, {layer='conv1', hardware={encoding={slices=2}}}]"]
+)
+def test_retraining_with_noise_and_converters_runs(tmp_path: Path, layers: str) -> None:
     changes = ["quantise.noise={kind = 'lognormal', sigma = 0.1}", "quantise.converter_epochs=1", "chips.n=1"]
+    changes.append(f"layers={layers}")
     result = run_study(load_study("digits", [*SMALL, *changes]), None, tmp_path / "run")
     stages = {row["stage"] for row in json.loads((tmp_path / "run" / "log.json").read_text())}
     assert "converters" in stages
