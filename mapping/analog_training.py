@@ -242,7 +242,8 @@ def _product(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None) -> Te
         convolve: Callable[..., Tensor] = getattr(functional, f"conv_transpose{len(layer.kernel_size)}d")
         how = layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation
         return convolve(x, weight, bias, *how)
-    return layer._conv_forward(x, weight, bias)
+    y: Tensor = layer._conv_forward(x, weight, bias)
+    return y
 
 
 def _input_range(layer: MappedLayer, dac: Dac) -> tuple[float, float]:
