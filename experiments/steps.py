@@ -90,11 +90,8 @@ class Run:
         torch.manual_seed(derive_seed(self.study.seed, "initial weights"))
         self.model = build_network(self.study.network, self.study.width)
         own_file = network_file(self.study.network)
-        if (
-            own_file is None
-        ):  # a user's network may `view` what a convolution gives, and starts as it is built
+        if own_file is None:  # a user's network may `view` what a convolution gives
             self.model.to(memory_format=torch.channels_last)
-            _draw_weights(self.model, derive_seed(self.study.seed, "initial weights"))
         weights = self.study.train.weights
         if weights:
             self.model.load_state_dict(read_weights(Path(weights), self.model), strict=False)
@@ -245,8 +242,6 @@ class Run:
             inputs["width"] = study.width
         if not study.train.flip:
             del inputs["train"]["flip"]
-        if network_file(study.network):
-            inputs["initial weights"] = "as built"
 
         def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             t = study.train
@@ -393,14 +388,6 @@ class Run:
 
         where = "" if layers is None else f", noise in {', '.join(layers)} only"
         return self.stage("chips", inputs, compute, f", {case.name}{where}")
-
-
-def _draw_weights(model: nn.Module, seed: int) -> None:
-    """Initial weights in the memory order that they are trained in."""
-    torch.manual_seed(seed)
-    for module in model.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
 
 
 def chips_seed(seed: int) -> int:

@@ -13,7 +13,7 @@ from torch import nn
 
 from mapping.calibration import response
 from mapping.chip import ProgrammedNetwork
-from mapping.codes import largest_code, layer_vectors
+from mapping.codes import largest_code, vector_parts
 from mapping.columns import blocks
 from mapping.network import MappedLayer
 from mapping.unfold import batched, output_tensor
@@ -23,6 +23,9 @@ from xbar.errors import XbarError
 from xbar.hardware import Hardware
 from xbar.mvm import mvm
 from xbar.reference import mvm_reference
+
+VALUES_AT_ONCE = 1 << 22
+"""Numbers of input vectors that are laid out at a time: they stay in memory that is used again."""
 
 
 class AnalogLayer(nn.Module):
@@ -85,11 +88,14 @@ class AnalogLayer(nn.Module):
         layer = self.layer
         self._check(input)
         x = batched(input, layer.geometry)
-        codes = layer_vectors(x.detach().float().cpu().contiguous().numpy(), layer, self.hardware.dac)
-        if not self.drive.bits:
-            codes = applied(codes.astype(np.float32, copy=False), self.hardware)
-        y = self.multiply(codes, x.device)
-        self.vectors += len(codes)
+        values = x.detach().float().cpu().contiguous().numpy()
+        parts = []
+        for codes in vector_parts(values, layer, self.hardware.dac, VALUES_AT_ONCE):
+            if not self.drive.bits:
+                codes = applied(codes.astype(np.float32, copy=False), self.hardware)
+            parts.append(self.multiply(codes, x.device))
+            self.vectors += len(codes)
+        y = torch.cat(parts) if parts else torch.empty(0, layer.n)
         out = output_tensor(y.mul_(self.gain.to(y)), x.shape, layer.geometry)
         if self.bias is not None:
             axis = -1 if layer.geometry is None else 1

@@ -13,7 +13,7 @@ from torch import nn
 
 from mapping.adc_ranges import adc_steps
 from mapping.chip import program_network, without_random_effects
-from mapping.codes import largest_code, layer_vectors
+from mapping.codes import largest_code, vector_parts
 from mapping.gemm import mappable_layers
 from mapping.network import Calibration, MappedLayer, MappedNetwork
 from mapping.training import Batches
@@ -70,7 +70,9 @@ def calibrate(
         hardware = mapped.hardware_of(name)
         assert layer.calibration is not None
         signed = layer.calibration.signed
-        vectors = np.concatenate([layer_vectors(x, layer, hardware.dac) for x in inputs.pop(name)])
+        vectors = np.concatenate(
+            [part for x in inputs.pop(name) for part in vector_parts(x, layer, hardware.dac, x.size)]
+        )
         activity[name] = _activity(vectors, signed, hardware)
         if hardware.adc.bits != "ideal":
             steps = adc_steps(chip, layer, vectors, signed)

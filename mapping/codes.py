@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from mapping.network import Calibration, MappedLayer
-from mapping.unfold import input_vectors
+from mapping.unfold import input_vectors, output_size
 from xbar.errors import XbarError
 from xbar.hardware import Dac
 
@@ -58,9 +60,11 @@ def _quantise(x: NDArray[np.float32], x_max: np.float32, low: int, top: int, cod
     return finite
 
 
-def layer_vectors(x: NDArray[np.float32], layer: MappedLayer, dac: Dac) -> NDArray[np.generic]:
+def vector_parts(
+    x: NDArray[np.float32], layer: MappedLayer, dac: Dac, most: int
+) -> Iterator[NDArray[np.generic]]:
     """Input codes of a calibrated layer, one vector a row, shape (vectors, inputs); voltages [v_read] for an
-    ideal DAC.
+    ideal DAC. In parts of whole images, of at most so many numbers where one image has no more.
 
     Parameters
     ----------
@@ -77,8 +81,14 @@ def layer_vectors(x: NDArray[np.float32], layer: MappedLayer, dac: Dac) -> NDArr
         codes = quantise_inputs(x, layer.calibration, dac)
     except XbarError as error:
         raise XbarError(f"{layer.name}: its {error}") from None
-    vectors = input_vectors(codes, layer.geometry)
-    if not layer.bias_rows:
-        return vectors
-    top = np.full((len(vectors), layer.bias_rows), largest_code(dac, layer.calibration.signed), vectors.dtype)
-    return np.concatenate([vectors, top], axis=1)
+    images = len(codes)
+    if layer.geometry is not None and not layer.geometry.transposed:
+        of_one = math.prod(output_size(layer.geometry, x.shape[2:])) * layer.inputs
+        images = max(1, most // of_one)
+    for first in range(0, len(codes), max(images, 1)):
+        vectors = input_vectors(codes[first : first + images], layer.geometry)
+        if layer.bias_rows:
+            code = largest_code(dac, layer.calibration.signed)
+            top = np.full((len(vectors), layer.bias_rows), code, vectors.dtype)
+            vectors = np.concatenate([vectors, top], axis=1)
+        yield vectors

@@ -96,8 +96,8 @@ def map_network(
     for name, module in on_tiles.items():
         if type(module).forward not in FORWARDS:
             raise XbarError(
-                f"{name}: {type(module).__name__} has a forward of its own, which tiles would not follow; use "
-                "a plain layer and do the rest in a module around it, or leave it digital"
+                f"{name}: {type(module).__name__} has a forward of its own, which tiles would not follow; "
+                "use a plain layer and do the rest in a module around it, or leave it digital"
             )
     for name, choice in chosen.items():
         if choice.hardware is not None and choice.hardware.periphery != hardware.periphery:
