@@ -81,12 +81,13 @@ def measure(name: str, data: Path | None) -> None:
 
 def rows() -> list[str]:
     """Markdown rows: network, noise, mean over all chips after retraining without and with it, and the gain
-    with that of each seed; chips of both sides have the same keys of noise."""
+    with that of each seed that has both; chips of both sides have the same keys of noise."""
     table = []
     for name, entry in kept().items():
         chips = {(p["noise"], p["retrained"], p["seed"]): p["accuracies"] for p in entry["points"]}
         for noise in NOISES:
-            sides = [[chips[noise, kind, seed] for seed in SEEDS] for kind in ("without", "with")]
+            seeds = [s for s in SEEDS if (noise, "without", s) in chips and (noise, "with", s) in chips]
+            sides = [[chips[noise, kind, seed] for seed in seeds] for kind in ("without", "with")]
             pooled = [list(itertools.chain(*side)) for side in sides]
             gains = [mean(after) - mean(before) for before, after in zip(*sides, strict=True)]
             cells = [f"{mean(side):.2f} ± {half_width(side):.2f}" for side in pooled]

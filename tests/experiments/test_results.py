@@ -32,13 +32,12 @@ def test_kept_runs_are_of_studies_that_still_resolve(path: Path) -> None:
     assert path.stat().st_size < 1 << 20
 
 
-def test_the_page_on_faults_has_the_kept_table() -> None:
-    rows = runpy.run_path(str(ROOT / "results" / "fault_aware.py"))["rows"]()
-    assert len(rows) == 15
+@pytest.mark.parametrize(("script", "count"), [("fault_aware", 15), ("noise_aware", 8)])
+def test_the_page_on_physics_has_the_kept_tables(script: str, count: int) -> None:
+    rows = runpy.run_path(str(ROOT / "results" / f"{script}.py"))["rows"]()
+    assert len(rows) == count
     page = (ROOT / "docs" / "physics.md").read_text(encoding="utf-8")
-    table = page.split("<!-- rows of `python results/fault_aware.py rows` -->")[1].split(
-        "<!-- end of rows -->"
-    )
+    table = page.split(f"<!-- rows of `python results/{script}.py rows` -->")[1].split("<!-- end of rows -->")
     assert table[0].strip().splitlines()[2:] == rows
 
 
