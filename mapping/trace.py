@@ -61,9 +61,7 @@ class _Digital(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.in_layer or name in LAYOUT:
             return result
         if func.overloadpacket in FLOPS:
-            self.macs[name] += (
-                FLOPS[func.overloadpacket](*args, **(kwargs or {}), out_val=result) // 2
-            )
+            self.macs[name] += FLOPS[func.overloadpacket](*args, **(kwargs or {}), out_val=result) // 2
         elif args and isinstance(args[0], torch.Tensor):
             self.elements[name] += args[0].numel()
         return result
