@@ -307,7 +307,7 @@ def around_faults(figure: Figure) -> None:
                 share, means, bars, color=colour, linestyle=style, capsize=1.5, marker=".", label=label
             )
         free = entry["layouts"]["moved"]["free_bit_lines"]
-        ax.set(xscale="log", title=f"{name}, {100 * free:.0f} % of bit lines free", ylim=(0, 101))
+        ax.set(xscale="log", title=f"{name}, {100 * free:.0f} % free", ylim=(0, 103))
         ax.set_xticks(share, [f"{x:g}" for x in share])
         ax.xaxis.set_minor_locator(NullLocator())
     axes[0].set_ylabel("accuracy [%]")
