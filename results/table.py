@@ -34,6 +34,7 @@ def rows() -> list[str]:
         ("lenet5-mnist-seed*.json", "xbar run lenet5-mnist", "99.15 %", "17.69"),
         ("lenet5-mnist-37x-seed*.json", "xbar run lenet5-mnist-37x", "", "37.06"),
         ("lenet5-fashion-seed*.json", "xbar run lenet5-fashion", "", ""),
+        ("vgg16-cifar10-seed*.json", "xbar run vgg16-cifar10", "", ""),
     ):
         runs = kept_runs(pattern)
         if not runs:
