@@ -15,6 +15,7 @@ from mapping.adc_ranges import adc_steps
 from mapping.chip import program_network, without_random_effects
 from mapping.codes import largest_code, vector_parts
 from mapping.gemm import mappable_layers
+from mapping.modules import in_eval_mode
 from mapping.network import Calibration, MappedLayer, MappedNetwork
 from mapping.training import Batches
 from mapping.unfold import batched
@@ -145,7 +146,7 @@ def _layer_inputs(
     def record(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             x = batched(next(iter((*args, *kwargs.values()))), mapped.layers[name].geometry)
-            seen[name].append(x.float().cpu().contiguous().numpy())
+            seen[name].append(x.float().cpu().numpy().copy())  # the network may go on in place
 
         return hook
 
@@ -156,16 +157,13 @@ def _layer_inputs(
     handles = [
         modules[name].register_forward_pre_hook(record(name), with_kwargs=True) for name in mapped.layers
     ]
-    training = {module: module.training for module in model.modules()}
     try:
-        model.eval()
-        for x, _ in batches:
-            model(x)
+        with in_eval_mode(model):
+            for x, _ in batches:
+                model(x)
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in training.items():
-            module.training = mode
     if not next(iter(seen.values())):
         raise XbarError("calibrate: the data loader gave no batch")
     return seen

@@ -61,6 +61,26 @@ def test_the_range_and_the_sign_are_those_of_all_batches(seed: int, negative: bo
     assert mapped.layers["0"].calibration is None
 
 
+class InPlace(nn.Module):
+    """Goes on in place with what its layer was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x.clone()
+        out = self.f(y)
+        y.mul_(100)
+        return out + y
+
+
+def test_inputs_are_those_that_the_layer_saw() -> None:
+    model, x = InPlace(), torch.rand(8, 4)
+    mapped, _ = calibrate(map_network(model, design(dac__bits=4), x), model, [(x, x)])
+    assert mapped.layers["f"].calibration.x_max <= 1
+
+
 @given(cases(layers=1), designs(), st.integers(2, 12))
 def test_activity_is_the_mean_number_of_set_bits(case: Case, hardware: Hardware, bits: int) -> None:
     mapped = map_network(case.model, hardware.replace(dac__bits=bits), case.x)
