@@ -90,7 +90,7 @@ class AnalogLayer(nn.Module):
         x = batched(input, layer.geometry)
         values = x.detach().float().cpu().contiguous().numpy()
         parts = []
-        for codes in vector_parts(values, layer, self.hardware.dac, VALUES_AT_ONCE):
+        for codes in vector_parts(values, layer, self.hardware.dac, VALUES_AT_ONCE, self.threads):
             if not self.drive.bits:
                 codes = applied(codes.astype(np.float32, copy=False), self.hardware)
             parts.append(self.multiply(codes, x.device))

@@ -61,7 +61,7 @@ def _quantise(x: NDArray[np.float32], x_max: np.float32, low: int, top: int, cod
 
 
 def vector_parts(
-    x: NDArray[np.float32], layer: MappedLayer, dac: Dac, most: int
+    x: NDArray[np.float32], layer: MappedLayer, dac: Dac, most: int, threads: int | None = None
 ) -> Iterator[NDArray[np.generic]]:
     """Input codes of a calibrated layer, one vector a row, shape (vectors, inputs); voltages [v_read] for an
     ideal DAC. In parts of whole images, of at most so many numbers where one image has no more.
@@ -70,6 +70,8 @@ def vector_parts(
     ----------
     x
         (images, ..., K) or (images, channels, ...).
+    threads
+        Worker threads; None: one a processor.
 
     Raises
     ------
@@ -86,7 +88,7 @@ def vector_parts(
         of_one = math.prod(output_size(layer.geometry, x.shape[2:])) * layer.inputs
         images = max(1, most // of_one)
     for first in range(0, len(codes), max(images, 1)):
-        vectors = input_vectors(codes[first : first + images], layer.geometry)
+        vectors = input_vectors(codes[first : first + images], layer.geometry, threads)
         if layer.bias_rows:
             code = largest_code(dac, layer.calibration.signed)
             top = np.full((len(vectors), layer.bias_rows), code, vectors.dtype)

@@ -22,13 +22,17 @@ def batched(x: torch.Tensor, geometry: Geometry | None) -> torch.Tensor:
     return x[None] if geometry is not None and x.dim() == 1 + len(geometry.kernel) else x
 
 
-def input_vectors(x: NDArray[np.generic], geometry: Geometry | None) -> NDArray[np.generic]:
+def input_vectors(
+    x: NDArray[np.generic], geometry: Geometry | None, threads: int | None = None
+) -> NDArray[np.generic]:
     """Input vectors of a layer, one a row, shape (images * positions, inputs), dtype kept.
 
     Parameters
     ----------
     x
         (images, ..., K) for a linear layer, (images, channels, ...) for a convolution.
+    threads
+        Worker threads; None: one a processor.
     """
     if geometry is None:
         return np.ascontiguousarray(x.reshape(-1, x.shape[-1]))
@@ -40,7 +44,7 @@ def input_vectors(x: NDArray[np.generic], geometry: Geometry | None) -> NDArray[
     inside = _places(size, geometry.kernel, geometry.dilation)
     offset = (np.arange(channels)[:, None] * math.prod(size) + inside).ravel()
     vectors = np.empty((len(x), len(start), len(offset)), x.dtype)
-    workers = worker_count(None, len(x))
+    workers = worker_count(threads, len(x))
     flat = padded.reshape(len(x), -1)
 
     def work(worker: int) -> None:
