@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from mapping.gemm import Layer
+from mapping.modules import in_eval_mode
 from xbar.errors import XbarError
 
 aten = torch.ops.aten
@@ -23,7 +24,8 @@ FLOPS = {
 
 LAYOUT = frozenset(
     "t view _unsafe_view reshape detach alias transpose permute unsqueeze squeeze clone expand slice select "
-    "split split_with_sizes chunk unbind as_strided lift_fresh empty zeros ones full arange _to_copy".split()
+    "split split_with_sizes chunk unbind as_strided lift_fresh empty zeros ones full arange _to_copy "
+    "new_zeros new_ones new_full new_empty cat stack copy_ embedding".split()
 )
 """Operators that move or make numbers and compute nothing."""
 
@@ -109,10 +111,8 @@ def trace(
 
     handles = [m.register_forward_pre_hook(enter(name), with_kwargs=True) for name, m in layers.items()]
     handles += [m.register_forward_hook(leave(name), with_kwargs=True) for name, m in layers.items()]
-    training = {module: module.training for module in model.modules()}
-    model.eval()
     try:
-        with digital:
+        with in_eval_mode(model), digital:
             model(example)
     except XbarError:
         raise
@@ -124,8 +124,6 @@ def trace(
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in training.items():
-            module.training = mode
     _check_reached(layers, vectors, len(example))
     images = len(example)
     calls = {name: Calls(count // images, values[name] // images) for name, count in vectors.items()}

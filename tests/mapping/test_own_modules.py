@@ -136,6 +136,13 @@ def test_fused_attention_counts_as_products() -> None:
     }
 
 
+def test_a_lookup_is_no_operation() -> None:
+    model = nn.Sequential(nn.Embedding(1000, 4), nn.Linear(4, 2))
+    mapped = map_network(model, stuck(), torch.zeros(3, 5, dtype=torch.int64))
+    assert mapped.digital_elements == {}
+    assert mapped.layers["1"].positions == 5
+
+
 def with_nan() -> nn.Module:
     model = nn.Sequential(nn.Linear(4, 4))
     model[0].weight.data[0, 0] = torch.nan
