@@ -285,7 +285,7 @@ class Run:
         inputs = {"compressed": compressed.record["id"], "quantise": to_dict(q)}
         inputs["levels"] = {name: value.tolist() for name, value in values.items()}
         inputs["batch_norm"] = self.study.batch_norm
-        if q.noise.kind != "none" or q.converter_epochs:
+        if q.noise.kind != "none" or q.converter_epochs or any(s.bias_rows for s in self.study.layers):
             inputs |= {"hardware": to_dict(hardware), "calibration": self.study.calibration_images}
         masks = self.load(compressed)
         network = self.on_crossbars()

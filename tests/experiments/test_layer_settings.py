@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from experiments.run import prepare
+from experiments.stages import StageResult
+from experiments.steps import Run
 from experiments.study import load_study, study_dict
 from power.estimate import estimate
 from xbar.errors import XbarError
@@ -61,3 +64,20 @@ def test_choices_that_do_not_fit_are_refused(settings: str, message: str, tmp_pa
     with pytest.raises(XbarError, match=message) as caught:
         prepare(load_study("digits", [settings]), None, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_calibration_counts_where_it_sets_a_bias(rows: int, tmp_path: Path) -> None:
+    """In the id of `quantise`: a bias on word lines is put on levels by the range of the inputs."""
+    seen = []
+    for images in (100, 200):
+        changes = [f'layers=[{{layer="fc2",bias_rows={rows}}}]', f"calibration_images={images}"]
+        run = prepare(load_study("digits", changes), None, tmp_path)
+        run.load = lambda stage: {}
+        run.stage = lambda name, inputs, compute: seen.append(inputs) or StageResult(state(run), {}, 0.0)
+        run.quantise(StageResult({}, {"id": "0"}, 0.0), run.hardware)
+    assert (seen[0] != seen[1]) == (rows > 0)
+
+
+def state(run: Run) -> dict[str, Tensor]:
+    return dict(run.on_crossbars().state_dict())
