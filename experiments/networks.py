@@ -20,6 +20,7 @@ from torch import nn
 
 from mapping.exported import from_exported
 from xbar.errors import XbarError, unknown_name
+from xbar.validation import check_range
 
 OWN = ("experiments", "mapping", "models", "power", "xbar")
 _ROOT = Path(__file__).resolve().parent.parent
@@ -112,6 +113,7 @@ def _built_in(name: str, width: float) -> nn.Module:
     if name not in networks:
         raise unknown_name(FORMS, name, networks)
     network = networks[name]
+    check_range("width", width, 1 / 64, 64)
     if network.has_width:
         return network.construct(width=width)
     if width != 1:

@@ -141,3 +141,9 @@ def test_example_inputs(tmp_path: Path) -> None:
     with pytest.raises(XbarError, match=r"--input: needed for net\.py:build"):
         example_input("net.py:build", nn.Linear(3, 2))
     assert example_input("net.py:build", nn.Linear(3, 2), (3,)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("width", [0.0, -1.0, 100.0])
+def test_a_width_that_no_network_can_have_is_refused(width: float) -> None:
+    with pytest.raises(XbarError, match=r"width = .*: must lie between 0\.015625 and 64"):
+        build_network("resnet20", width)
