@@ -22,7 +22,7 @@ from mapping.lowering import crossbar_form
 from mapping.mapper import Choice, map_network
 from mapping.monte_carlo import OverChips, over_chips
 from mapping.network import Band, Calibration, Geometry, MappedLayer, MappedNetwork, Tile
-from mapping.retraining import Masked, OnLevels
+from mapping.retraining import Masked
 from mapping.target_files import export_conductances
 from mapping.training import Recipe, accuracy, train
 
@@ -41,7 +41,6 @@ __all__ = [
     "MappedLayer",
     "MappedNetwork",
     "Masked",
-    "OnLevels",
     "OverChips",
     "ProgrammedNetwork",
     "Recipe",

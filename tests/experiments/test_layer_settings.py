@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from torch import Tensor
 
 from experiments.run import prepare
 from experiments.stages import StageResult
-from experiments.steps import Run
 from experiments.study import load_study, study_dict
 from power.estimate import estimate
 from xbar.errors import XbarError
@@ -73,11 +71,8 @@ def test_calibration_counts_where_it_sets_a_bias(rows: int, tmp_path: Path) -> N
     for images in (100, 200):
         changes = [f'layers=[{{layer="fc2",bias_rows={rows}}}]', f"calibration_images={images}"]
         run = prepare(load_study("digits", changes), None, tmp_path)
+        result = StageResult(dict(run.on_crossbars().state_dict()), {}, 0.0)
         run.load = lambda stage: {}
-        run.stage = lambda name, inputs, compute: seen.append(inputs) or StageResult(state(run), {}, 0.0)
+        run.stage = lambda name, inputs, compute, result=result: seen.append(inputs) or result
         run.quantise(StageResult({}, {"id": "0"}, 0.0), run.hardware)
     assert (seen[0] != seen[1]) == (rows > 0)
-
-
-def state(run: Run) -> dict[str, Tensor]:
-    return dict(run.on_crossbars().state_dict())

@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from mapping import Admm, BlockSparse, Levels, Masked, OnLevels, Recipe, RhoSchedule, accuracy, train
+from mapping import Admm, BlockSparse, Masked, Recipe, RhoSchedule, accuracy, train
 from mapping.gemm import from_gemm, to_gemm
-from mapping.retraining import held_on_levels
 from mapping.store import load_checkpoint
-from xbar import ProgrammingNoise, XbarError, load_hardware
+from xbar import XbarError
 
 
 def network() -> nn.Module:
@@ -122,81 +121,6 @@ def test_masked_weights_are_exactly_zero_after_every_step(recipe: Recipe) -> Non
     assert len(steps) == 8
     for name, mask in masks.items():
         assert (to_gemm(model.get_submodule(name))[~mask] == 0).all()
-
-
-def test_levels_hold_in_the_forward_pass_and_at_the_end() -> None:
-    model = network()
-    mask = torch.rand(64, 5) > 0.5
-    levels = {"3": Levels(torch.arange(1.0, 4.0), mask)}
-    method = OnLevels(model, levels)
-    seen = []
-    model[3].register_forward_pre_hook(lambda module, args: seen.append(to_gemm(module).clone()))
-    train(model, batches(), Recipe(1, 1e-2), methods=[method, Masked(model, {"3": mask})])
-    scales = method.finish(model)
-    for w in (*seen, to_gemm(model[3])):
-        q = w.abs()[mask].min()
-        ratio = w[mask].abs() / q
-        torch.testing.assert_close(ratio, ratio.round(), atol=1e-4, rtol=0)
-        assert ratio.max() < 3.5
-        assert (w[~mask] == 0).all()
-    assert set(scales) == {"3"}
-
-
-def test_the_end_has_the_scales_of_the_last_epoch(tmp_path: Path) -> None:
-    """Also where the last epoch is read from a checkpoint; validation sees what `finish` leaves."""
-    model, levels = network(), {"3": Levels(torch.arange(1.0, 4.0))}
-    method = OnLevels(model, levels)
-    validated = []
-
-    def validate(model: nn.Module) -> float:
-        latent = model[3].weight.clone()
-        with held_on_levels(model, method.constraints, method.scales):
-            validated.append(model[3].weight.clone())
-        assert torch.equal(model[3].weight, latent)
-        return 0.0
-
-    train(model, batches(), Recipe(3, 1e-1), methods=[method], validate=validate, checkpoint=tmp_path / "c")
-    trained = method.scales["3"]
-    refitted = levels["3"].fit(to_gemm(model[3]))
-    assert abs(trained / refitted - 1) > 1e-3
-    resumed = network()
-    again = OnLevels(resumed, levels)
-    train(resumed, batches(), Recipe(3, 1e-1), methods=[again], checkpoint=tmp_path / "c")
-    for net, own in ((model, method), (resumed, again)):
-        assert own.finish(net) == {"3": trained}
-        assert torch.equal(net[3].weight, validated[-1])
-    untrained = network()
-    assert OnLevels(untrained, levels).finish(untrained) == {"3": levels["3"].fit(to_gemm(network()[3]))}
-
-
-def test_noise_in_the_forward_pass_has_the_device_s_sigma() -> None:
-    """5 % of ln g at both cells: mean of squares over 64 x 5 x 60 draws within 7 standard errors."""
-    device = load_hardware("admm-32x32").device
-    noisy = (
-        load_hardware("admm-32x32").replace(device__programming=ProgrammingNoise("lognormal", 0.05)).device
-    )
-    encoding = load_hardware("admm-32x32").encoding
-    model = network()
-    values = torch.arange(1.0, 16.0)
-    clean, dirty = (
-        OnLevels(model, {"3": Levels(values)}),
-        OnLevels(model, {"3": Levels(values)}, noisy, encoding),
-    )
-    clean.begin_epoch(model, 0)
-    dirty.begin_epoch(model, 0)
-    clean.before_forward(model)
-    w = to_gemm(model[3]).clone()
-    clean.after_backward(model)
-    step = clean.scales["3"] / device.unit
-    g = torch.stack([device.g_min + w.clamp_min(0) / step, device.g_min + (-w).clamp_min(0) / step])
-    expected = (g * 0.05).square().sum(0) * step**2
-    ratios = []
-    for _ in range(60):
-        dirty.before_forward(model)
-        ratios.append((to_gemm(model[3]) - w).square() / expected)
-        dirty.after_backward(model)
-    mean = float(torch.stack(ratios).mean())
-    assert abs(mean - 1) < 7 * (2 / (60 * 320)) ** 0.5 + 0.005
 
 
 def _methods(model: nn.Module) -> list:
