@@ -118,7 +118,8 @@ def masks_on_tiles(mapped: MappedNetwork) -> Figure:
     designs = [mapped.hardware_of(layer.name) for layer in layers]
     filled = [_occupancy(layer, hardware) for layer, hardware in zip(layers, designs, strict=True)]
     fullest = max((np.nanmax(share, initial=0.0) for share in filled), default=0.0) or 1.0
-    figure = blank_figure(0.7 + 2.0 * len(layers))
+    height = 0.7 + 2.0 * len(layers)
+    figure = blank_figure(height)
     axes = figure.subplots(len(layers), 2, squeeze=False, width_ratios=(1.6, 1))
     grid: dict[str, Any] = {"color": ORANGE, "linewidth": 0.4, "alpha": 0.8}
     for (left, right), layer, hardware, share in zip(axes, layers, designs, filled, strict=True):
@@ -146,7 +147,9 @@ def masks_on_tiles(mapped: MappedNetwork) -> Figure:
         right.set(xlabel="tile of the band", ylabel="band")
         for axis in (left.xaxis, left.yaxis, right.xaxis, right.yaxis):
             axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=6))
-    bar = figure.colorbar(image, ax=axes, location="bottom", aspect=60, shrink=0.7)
+    bar = figure.colorbar(
+        image, ax=axes, location="bottom", aspect=60, shrink=0.7, fraction=0.3 / height, pad=0.1 / height
+    )
     bar.set_label("right: share of a built tile's cells that hold a kept weight")
     bar.outline.set_visible(False)
     return figure
