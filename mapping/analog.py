@@ -16,7 +16,7 @@ from mapping.chip import ProgrammedNetwork
 from mapping.codes import largest_code, vector_parts
 from mapping.columns import blocks
 from mapping.network import MappedLayer
-from mapping.unfold import batched, output_tensor
+from mapping.unfold import batched, output_shape, place_outputs
 from xbar.blocks import Block
 from xbar.converters import applied, drive
 from xbar.errors import XbarError
@@ -70,9 +70,9 @@ class AnalogLayer(nn.Module):
         self.drive = drive(hardware, signed)
         unit = layer.scale * layer.calibration.x_max / largest_code(hardware.dac, signed) / response(hardware)
         factors = np.array(1.0) if compensation is None else compensation
-        self.gain = torch.from_numpy(np.asarray(unit * factors, np.float32))
-        digital = layer.bias is not None and not layer.bias_rows
-        self.bias = torch.from_numpy(layer.bias) if digital else None
+        self.gain = np.broadcast_to(np.asarray(unit * factors, np.float32), layer.n)
+        nothing = np.zeros((), np.float32)
+        self.bias = nothing if layer.bias is None or layer.bias_rows else np.asarray(layer.bias, np.float32)
 
     @torch.no_grad()
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -89,18 +89,16 @@ class AnalogLayer(nn.Module):
         self._check(input)
         x = batched(input, layer.geometry)
         values = x.detach().float().cpu().contiguous().numpy()
-        parts = []
-        for codes in vector_parts(values, layer, self.hardware.dac, VALUES_AT_ONCE, self.threads):
+        out = np.empty(output_shape(x.shape, layer.n, layer.geometry), np.float32)
+        for images, codes in vector_parts(values, layer, self.hardware.dac, VALUES_AT_ONCE, self.threads):
             if not self.drive.bits:
                 codes = applied(codes.astype(np.float32, copy=False), self.hardware)
-            parts.append(self.multiply(codes, x.device))
+            y = self.multiply(codes, x.device)
+            shape = values[images].shape
+            place_outputs(y, self.gain, self.bias, out[images], shape, layer.geometry, self.threads)
             self.vectors += len(codes)
-        y = torch.cat(parts) if parts else torch.empty(0, layer.n)
-        out = output_tensor(y.mul_(self.gain.to(y)), x.shape, layer.geometry)
-        if self.bias is not None:
-            axis = -1 if layer.geometry is None else 1
-            out += self.bias.to(out).reshape([-1 if a == axis % out.dim() else 1 for a in range(out.dim())])
-        return (out if x is input else out[0]).to(input.dtype)
+        given = torch.from_numpy(out).to(x)
+        return given if x is input else given[0]
 
     def _check(self, x: torch.Tensor) -> None:
         layer = self.layer
@@ -117,16 +115,17 @@ class AnalogLayer(nn.Module):
                 f"{layer.name}: inputs of shape {tuple(x.shape)}; the layer takes {channels} {what}"
             )
 
-    def multiply(self, vectors: NDArray[np.generic], device: torch.device) -> torch.Tensor:
-        """Outputs [v_read unit] of input codes, float32: by the kernels on the processor, elsewhere by the
-        torch reference, with the same noise."""
+    def multiply(self, vectors: NDArray[np.generic], device: torch.device) -> NDArray[np.float32]:
+        """Outputs [v_read unit] of input codes: by the kernels on the processor, elsewhere by the torch
+        reference, with the same noise."""
         arguments: dict[str, Any] = {"drive": self.drive, "first": self.vectors}
         if device.type == "cpu":
             y = mvm(vectors, self.columns, self.layer.n, threads=self.threads, **arguments)
-            return torch.from_numpy(y.astype(np.float32, copy=False))
-        return mvm_reference(
+            return y.astype(np.float32, copy=False)
+        there = mvm_reference(
             vectors, self.columns, self.layer.n, dtype=torch.float32, device=device, **arguments
         )
+        return np.asarray(there.cpu())
 
     def extra_repr(self) -> str:
         """Shape and tiles."""

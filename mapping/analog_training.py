@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.conv import _ConvTransposeNd
@@ -172,7 +173,7 @@ class _TrainableLayer:
         """The layer with the state numbers of the host's weights."""
         mapped, rows = self.mapped, self.mapped.bias_rows
         w = to_gemm(self.host).float().cpu().numpy()
-        bias = None if self.host.bias is None else self.host.bias.detach().float().cpu().numpy().copy()
+        bias = None if self.host.bias is None else _as_array(self.host.bias)
         kept = np.ones(w.shape, np.bool_) if mapped.mask is None else mapped.mask
         if rows:
             assert bias is not None
@@ -200,8 +201,8 @@ class _TrainableLayer:
         self.bias = held[layer.k :].sum(0) * self._x_max if layer.bias_rows else None
         if self.analog is not None:
             self.analog.columns = blocks(chip, layer.name)
-            if self.analog.bias is not None and self.host.bias is not None:
-                self.analog.bias = self.host.bias.detach()
+            if self.host.bias is not None and not layer.bias_rows:
+                self.analog.bias = _as_array(self.host.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """What the chip gives, with the gradient of the float layer that has the weights of its cells."""
@@ -215,6 +216,11 @@ class _TrainableLayer:
             return _product(self.host, input, weight, bias)
         within = input.clamp(*_input_range(self.mapped, self.hardware.dac))
         return _straight_through(_product(self.host, within, weight, bias), self.analog(input))
+
+
+def _as_array(parameter: Tensor) -> NDArray[np.float32]:
+    """What a parameter holds now, in memory of its own."""
+    return parameter.detach().float().cpu().numpy().copy()
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -72,7 +72,7 @@ def calibrate(
         assert layer.calibration is not None
         signed = layer.calibration.signed
         vectors = np.concatenate(
-            [part for x in inputs.pop(name) for part in vector_parts(x, layer, hardware.dac, x.size)]
+            [part for x in inputs.pop(name) for _, part in vector_parts(x, layer, hardware.dac, x.size)]
         )
         activity[name] = _activity(vectors, signed, hardware)
         if hardware.adc.bits != "ideal":

@@ -62,9 +62,10 @@ def _quantise(x: NDArray[np.float32], x_max: np.float32, low: int, top: int, cod
 
 def vector_parts(
     x: NDArray[np.float32], layer: MappedLayer, dac: Dac, most: int, threads: int | None = None
-) -> Iterator[NDArray[np.generic]]:
+) -> Iterator[tuple[slice, NDArray[np.generic]]]:
     """Input codes of a calibrated layer, one vector a row, shape (vectors, inputs); voltages [v_read] for an
-    ideal DAC. In parts of whole images, of at most so many numbers where one image has no more.
+    ideal DAC. Each part is of the images in its slice, and of at most so many numbers where one image has no
+    more.
 
     Parameters
     ----------
@@ -83,14 +84,15 @@ def vector_parts(
         codes = quantise_inputs(x, layer.calibration, dac)
     except XbarError as error:
         raise XbarError(f"{layer.name}: its {error}") from None
-    images = len(codes)
+    images = max(1, len(codes))
     if layer.geometry is not None and not layer.geometry.transposed:
         of_one = math.prod(output_size(layer.geometry, x.shape[2:])) * layer.inputs
         images = max(1, most // of_one)
-    for first in range(0, len(codes), max(images, 1)):
-        vectors = input_vectors(codes[first : first + images], layer.geometry, threads)
+    for first in range(0, len(codes), images):
+        part = slice(first, min(first + images, len(codes)))
+        vectors = input_vectors(codes[part], layer.geometry, threads)
         if layer.bias_rows:
             code = largest_code(dac, layer.calibration.signed)
             top = np.full((len(vectors), layer.bias_rows), code, vectors.dtype)
             vectors = np.concatenate([vectors, top], axis=1)
-        yield vectors
+        yield part, vectors

@@ -71,10 +71,10 @@ def known_reads(mapped: MappedNetwork, model: nn.Module, batches: Batches) -> Kn
     }
     rng = np.random.default_rng(0)
 
-    def record(layer: AnalogLayer) -> Callable[..., torch.Tensor]:
+    def record(layer: AnalogLayer) -> Callable[..., NDArray[np.float32]]:
         multiply = layer.multiply
 
-        def recorded(vectors: NDArray[np.generic], device: torch.device) -> torch.Tensor:
+        def recorded(vectors: NDArray[np.generic], device: torch.device) -> NDArray[np.float32]:
             y = multiply(vectors, device)
             chosen = rng.permutation(len(vectors))[:VECTORS]
             seen[layer.layer.name].append((vectors[chosen], _weighted(layer, y[chosen])))
@@ -158,7 +158,6 @@ def _read(chip: ProgrammedNetwork, name: str, vectors: NDArray[np.generic]) -> N
     return _weighted(layer, layer.multiply(inputs, torch.device("cpu")))
 
 
-def _weighted(layer: AnalogLayer, y: torch.Tensor) -> NDArray[np.float64]:
+def _weighted(layer: AnalogLayer, y: NDArray[np.float32]) -> NDArray[np.float64]:
     """Outputs [v_read unit] in the units of the layer's weights and inputs."""
-    outputs: NDArray[np.float64] = (y.cpu().double() * layer.gain.double()).numpy()
-    return outputs
+    return y.astype(np.float64) * layer.gain

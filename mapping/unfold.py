@@ -18,8 +18,9 @@ PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "ci
 
 
 def batched(x: torch.Tensor, geometry: Geometry | None) -> torch.Tensor:
-    """(images, channels, ...) for a convolution's input, which may lack the first axis; else as it is."""
-    return x[None] if geometry is not None and x.dim() == 1 + len(geometry.kernel) else x
+    """A layer's input with its first axis, images, which it may lack: (images, ..., K) or (images, channels,
+    ...)."""
+    return x[None] if x.dim() == (1 if geometry is None else 1 + len(geometry.kernel)) else x
 
 
 def input_vectors(
@@ -84,23 +85,71 @@ def _padded(x: NDArray[np.generic], geometry: Geometry) -> NDArray[np.generic]:
     return np.pad(x, around, mode)
 
 
-def output_tensor(y: torch.Tensor, shape: torch.Size, geometry: Geometry | None) -> torch.Tensor:
-    """Output vectors (images * positions, N) as the tensor that the layer gives.
+def output_shape(shape: tuple[int, ...], n: int, geometry: Geometry | None) -> tuple[int, ...]:
+    """Shape of the tensor that a layer of n output columns gives for an input of this shape."""
+    if geometry is None:
+        return (*shape[:-1], n)
+    channels = n // math.prod(geometry.kernel) if geometry.transposed else n
+    return (shape[0], channels, *output_size(geometry, shape[2:]))
+
+
+def place_outputs(
+    y: NDArray[np.float32],
+    gain: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    out: NDArray[np.float32],
+    shape: tuple[int, ...],
+    geometry: Geometry | None,
+    threads: int | None = None,
+) -> None:
+    """Fill `out`, of `output_shape`, with output vectors y (images * positions, N), each column times its
+    gain, plus the bias of its channel.
 
     Parameters
     ----------
+    bias
+        Shape (channels,), or () for one of all.
     shape
         Of the layer's input.
+    threads
+        Worker threads; None: one a processor.
     """
-    if geometry is None:
-        return y.reshape(*shape[:-1], y.shape[1])
-    if geometry.transposed:
-        return _spread(y, shape, geometry)
-    size = output_size(geometry, shape[2:])
-    return y.reshape(shape[0], *size, y.shape[1]).movedim(-1, 1).contiguous()
+    if geometry is not None and geometry.transposed:
+        _spread(y * gain, shape, geometry, out)
+        out += bias.reshape(-1, *(1 for _ in geometry.kernel))
+        return
+    bias = np.broadcast_to(bias, gain.shape)
+    by_position = out.reshape(len(y), -1, 1) if geometry is None else out.reshape(*out.shape[:2], -1)
+    workers = worker_count(threads, len(by_position))
+
+    def work(worker: int) -> None:
+        images = len(by_position)
+        part = slice(images * worker // workers, images * (worker + 1) // workers)
+        vectors = slice(part.start * by_position.shape[2], part.stop * by_position.shape[2])
+        _place(y[vectors], gain, bias, by_position[part])
+
+    run_workers(work, workers)
 
 
-def output_size(geometry: Geometry, size: torch.Size | tuple[int, ...]) -> tuple[int, ...]:
+BESIDE = 64
+"""Positions that are laid out at a time: their vectors stay in the first-level cache."""
+
+
+@njit(cache=True, nogil=True)
+def _place(
+    y: NDArray[np.float32], gain: NDArray[np.float32], bias: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    """``out[i, n, m] = y[i M + m, n] gain[n] + bias[n]``."""
+    images, columns, positions = out.shape
+    for i in range(images):
+        for first in range(0, positions, BESIDE):
+            for n in range(columns):
+                times, plus = gain[n], bias[n]
+                for m in range(first, min(first + BESIDE, positions)):
+                    out[i, n, m] = y[i * positions + m, n] * times + plus
+
+
+def output_size(geometry: Geometry, size: tuple[int, ...]) -> tuple[int, ...]:
     """Places of a convolution's output in each dimension."""
     dimensions = zip(size, geometry.kernel, geometry.stride, geometry.padding, geometry.dilation, strict=True)
     if geometry.transposed:
@@ -108,26 +157,28 @@ def output_size(geometry: Geometry, size: torch.Size | tuple[int, ...]) -> tuple
     return tuple((s + sum(pad) - d * (k - 1) - 1) // step + 1 for s, k, step, pad, d in dimensions)
 
 
-def _spread(y: torch.Tensor, shape: torch.Size, geometry: Geometry) -> torch.Tensor:
+def _spread(
+    y: NDArray[np.float32], shape: tuple[int, ...], geometry: Geometry, out: NDArray[np.float32]
+) -> None:
     """Columns (channel, kernel position) added up where they fall on one place of the output."""
     images, inside = shape[0], shape[2:]
     places = math.prod(geometry.kernel)
-    by_place = y.reshape(images, *inside, -1, places).movedim(-2, 1)
+    by_place = np.moveaxis(y.reshape(images, *inside, -1, places), -2, 1)
     whole = [
         (s - 1) * step + d * (k - 1) + 1
         for s, k, step, d in zip(inside, geometry.kernel, geometry.stride, geometry.dilation, strict=True)
     ]
     reach = [max(w, w - after) for w, (_, after) in zip(whole, geometry.padding, strict=True)]
-    out = y.new_zeros(images, by_place.shape[1], *reach)
+    spread = np.zeros((images, by_place.shape[1], *reach), y.dtype)
     every = (slice(None), slice(None))
     for index, place in enumerate(itertools.product(*map(range, geometry.kernel))):
         target = [
             slice(p * d, p * d + (s - 1) * step + 1, step)
             for p, d, s, step in zip(place, geometry.dilation, inside, geometry.stride, strict=True)
         ]
-        out[(*every, *target)] += by_place[..., index]
+        spread[(*every, *target)] += by_place[..., index]
     crop = [
         slice(before, before + size)
-        for (before, _), size in zip(geometry.padding, output_size(geometry, inside), strict=True)
+        for (before, _), size in zip(geometry.padding, out.shape[2:], strict=True)
     ]
-    return out[(*every, *crop)].contiguous()
+    out[:] = spread[(*every, *crop)]

@@ -31,11 +31,14 @@ from numpy.typing import NDArray
 from xbar.blocks import Block
 from xbar.converters import Drive
 from xbar.errors import XbarError
-from xbar.rng import add_noise_row, row_key
+from xbar.rng import add_noise, row_key, words
 from xbar.threads import run_workers, worker_count
 
 CHUNK_ROWS = 256
 """Rows (vectors x phases) of one product: its operands stay in the second-level cache."""
+
+LINE = 256
+"""Columns, of as many rows as it takes, that noise and converters work on at a time."""
 
 
 def mvm(
@@ -267,34 +270,27 @@ def _finish(
 ) -> None:
     """Noise, converters and the sum over phases of a chunk's currents; each column goes to its output."""
     phases, cols, run = len(weights), len(block.out), _is_run(block.out)
-    noisy, convert, bent = len(block.floor) > 0, len(block.step) > 0, len(block.inl) > 0
     before = len(block.reference) > 0 and block.subtract_before
     after = len(block.reference) > 0 and not block.subtract_before
-    low, high, floor, step, rate = block.low, block.high, block.floor, block.step, block.codes_a_unit
-    offset, coefficient, reference, inl = block.offset, block.coefficient, block.reference, block.inl
+    coefficient, reference, inl = block.coefficient, block.reference, block.inl
+    if len(block.floor):
+        _add_noise(current, variance, block, first * np.uint64(phases))
+    if before:
+        for row in current:
+            _subtract(row, reference)
+    if len(inl):
+        for row in current:
+            _convert_bent(row, block.codes_a_unit, block.offset, inl, block.low, block.high, block.step)
+    elif len(block.step):
+        _convert(current, block)
     for m in range(len(out)):
         total = current[m * phases]
-        for p in range(phases):
+        for c in range(cols):
+            total[c] *= weights[0]
+        for p in range(1, phases):
             row = current[m * phases + p]
-            if noisy:
-                draw = (first + np.uint64(m)) * np.uint64(phases) + np.uint64(p)
-                add_noise_row(row_key(block.key, draw), block.places, variance[m * phases + p], floor, row)
-            if before:
-                _subtract(row, reference)
-            if convert and bent:
-                _convert_bent(row, rate, offset, inl, low, high, step)
-            elif convert:
-                for c in range(cols):
-                    code = row[c] * rate[c] + offset[c]
-                    code = code if code > low else low
-                    code = code if code < high else high
-                    row[c] = np.rint(code) * step[c]
-            if p == 0:
-                for c in range(cols):
-                    total[c] *= weights[0]
-            else:
-                for c in range(cols):
-                    total[c] += weights[p] * row[c]
+            for c in range(cols):
+                total[c] += weights[p] * row[c]
         if after:
             _subtract(total, reference)
         if run:
@@ -304,6 +300,54 @@ def _finish(
         else:
             for c in range(cols):
                 out[m, block.out[c]] += coefficient[c] * total[c]
+
+
+@njit(cache=True, nogil=True)
+def _add_noise(current: NDArray[Any], variance: NDArray[Any], block: _Columns, first: np.uint64) -> None:
+    """Add the draw of each current; row 0 has the number `first`."""
+    cols, together = len(block.out), _rows_together(len(block.out))
+    length = together * cols
+    a, b, floor = np.empty(length, np.uint32), np.empty(length, np.uint32), _repeated(block.floor, together)
+    currents, variances = current.reshape(-1), variance.reshape(-1)
+    for start in range(0, len(current), together):
+        for r in range(together):
+            row, line = row_key(block.key, first + np.uint64(start + r)), slice(r * cols, (r + 1) * cols)
+            words(row, block.places, a[line], b[line])
+        these = slice(start * cols, start * cols + length)
+        add_noise(a, b, variances[these], floor, currents[these])
+
+
+@njit(cache=True, nogil=True)
+def _convert(current: NDArray[Any], block: _Columns) -> None:
+    """The value of each column's code in place of its current."""
+    cols, together = len(block.out), _rows_together(len(block.out))
+    rate, offset = _repeated(block.codes_a_unit, together), _repeated(block.offset, together)
+    step, low, high = _repeated(block.step, together), block.low, block.high
+    currents = current.reshape(-1)
+    for start in range(0, len(currents), together * cols):
+        line = currents[start : start + together * cols]
+        for c in range(len(line)):
+            code = line[c] * rate[c] + offset[c]
+            code = code if code > low else low
+            code = code if code < high else high
+            line[c] = np.rint(code) * step[c]
+
+
+@njit(cache=True, nogil=True)
+def _rows_together(cols: int) -> int:
+    """Rows of a chunk that are worked on as one line: one of few columns is too short for vector units."""
+    together = 1
+    while together < CHUNK_ROWS and together * cols < LINE:
+        together *= 2
+    return together
+
+
+@njit(cache=True, nogil=True)
+def _repeated(values: NDArray[np.float32], times: int) -> NDArray[np.float32]:
+    line = np.empty(times * len(values), np.float32)
+    for start in range(0, len(line), len(values)):
+        line[start : start + len(values)] = values
+    return line
 
 
 @njit(cache=True, nogil=True)

@@ -159,18 +159,26 @@ def normal_row(row: np.uint64, places: NDArray[np.uint32], out: NDArray[np.float
 
 
 @njit(cache=True, nogil=True)
-def add_noise_row(
-    row: np.uint64,
-    places: NDArray[np.uint32],
+def words(row: np.uint64, places: NDArray[np.uint32], a: NDArray[np.uint32], b: NDArray[np.uint32]) -> None:
+    """Words of `mixed_places` of one row before their last `mix32`, as `add_noise` takes them."""
+    high, low = _u32(row >> np.uint64(32)), _u32(row & _LOW_32)
+    for c in range(len(places)):
+        a[c] = places[c] ^ high
+        b[c] = places[c] ^ low
+
+
+@njit(cache=True, nogil=True)
+def add_noise(
+    a: NDArray[np.uint32],
+    b: NDArray[np.uint32],
     variance: NDArray[Any],
     floor: NDArray[np.float32],
     out: NDArray[Any],
 ) -> None:
-    """Add normal errors of variance ``variance + floor`` to `out`, with the draws of `normal_row`: one root
-    of the product of variance and squared radius in place of two."""
-    high, low = _u32(row >> np.uint64(32)), _u32(row & _LOW_32)
-    for c in range(len(places)):
-        square, sine = _polar(mix32(_u32(places[c] ^ high)), mix32(_u32(places[c] ^ low)))
+    """Add normal errors of variance ``variance + floor`` to `out`, with the draws that `normal_row` has for
+    these words: one root of the product of variance and squared radius in place of two."""
+    for c in range(len(out)):
+        square, sine = _polar(mix32(a[c]), mix32(b[c]))
         out[c] += np.sqrt((variance[c] + floor[c]) * square) * sine
 
 

@@ -309,7 +309,7 @@ def test_tensors_on_another_device_go_by_the_torch_reference(monkeypatch: pytest
 
     monkeypatch.setattr("mapping.analog.mvm_reference", reference)
     y = layer.multiply(codes, SimpleNamespace(type="elsewhere"))
-    torch.testing.assert_close(y, expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_mistakes_of_a_call_are_one_line() -> None:
