@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timing import record
+from timing import each_thread_count, record
 
 from experiments.networks import build_network
-from mapping import AnalogLayer, analog_network, calibrate, map_network, program_network
+from mapping import analog_network, calibrate, map_network, program_network
 from xbar import Drift, Hardware, LogClamp, LowFrequencyNoise, ProgrammingNoise, WhiteNoise, load_hardware
 
 IMAGES = 1000
@@ -47,15 +47,10 @@ def rows(repeats: int = 5) -> list[dict[str, Any]]:
     model = build_network("lenet5").eval()
     x = torch.rand(IMAGES, 1, 28, 28)
     records = []
-    before = torch.get_num_threads()
     for name, hardware in designs().items():
         mapped, _ = calibrate(map_network(model, hardware, x[:1]), model, [(x[:100], None)])
         network = analog_network(model, program_network(mapped))
-        for threads in THREADS:
-            torch.set_num_threads(threads)
-            for layer in network.modules():
-                if isinstance(layer, AnalogLayer):
-                    layer.threads = threads
+        for threads in each_thread_count(network, THREADS):
             records.append(
                 record(
                     f"LeNet-5, {name}, {IMAGES} images",
@@ -67,5 +62,4 @@ def rows(repeats: int = 5) -> list[dict[str, Any]]:
                     baseline_threads=threads,
                 )
             )
-    torch.set_num_threads(before)
     return records

@@ -9,10 +9,10 @@ import textwrap
 from typing import Any
 
 import torch
-from timing import record
+from timing import each_thread_count, record
 
 from experiments.networks import build_network
-from mapping import AnalogLayer, analog_network, calibrate, fold_batch_norm, map_network, program_network
+from mapping import analog_network, calibrate, fold_batch_norm, map_network, program_network
 from xbar import Hardware, ProgrammingNoise, WhiteNoise, load_hardware
 
 IMAGES = 1000
@@ -54,17 +54,12 @@ def tiles_of(columns: int) -> Hardware:
 def rows(repeats: int = 3) -> list[dict[str, Any]]:
     """ResNet-20 by threads, then the conversion; programming is not in the time of the first."""
     torch.manual_seed(0)
-    before = torch.get_num_threads()
     x = torch.rand(IMAGES, 3, 32, 32)
     model = fold_batch_norm(build_network("resnet20").eval(), x[:2])
     mapped, _ = calibrate(map_network(model, tiles_of(128), x[:1]), model, [(x[:50], None)])
     network = analog_network(model, program_network(mapped))
     records = []
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        for layer in network.modules():
-            if isinstance(layer, AnalogLayer):
-                layer.threads = threads
+    for threads in each_thread_count(network, (1, 2)):
         records.append(
             record(
                 f"ResNet-20, {IMAGES:,} images of 3 x 32 x 32, 128 x 128 tiles, programming and read noise, "
@@ -77,7 +72,6 @@ def rows(repeats: int = 3) -> list[dict[str, Any]]:
                 baseline_threads=threads,
             )
         )
-    torch.set_num_threads(before)
     resnet50, image = build_network("resnet50").eval(), torch.rand(1, 3, 224, 224)
     memory = json.loads(
         subprocess.run(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from threadpoolctl import threadpool_limits
+from torch import nn
+
+from mapping import AnalogLayer
 
 
 def seconds(call: Callable[[], Any]) -> float:
@@ -14,6 +18,19 @@ def seconds(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
+
+
+def each_thread_count(network: nn.Module, counts: tuple[int, ...]) -> Iterator[int]:
+    """So many threads in torch and in the analog layers of a network, one count after the other; at the end
+    torch has its own again."""
+    before = torch.get_num_threads()
+    for threads in counts:
+        torch.set_num_threads(threads)
+        for layer in network.modules():
+            if isinstance(layer, AnalogLayer):
+                layer.threads = threads
+        yield threads
+    torch.set_num_threads(before)
 
 
 def record(

@@ -21,6 +21,7 @@ from torch.nn import functional
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from mapping.analog import AnalogLayer
+from mapping.calibration import bias_on_rows
 from mapping.chip import ProgrammedNetwork, decoded_weights, program_network
 from mapping.codes import largest_code
 from mapping.columns import blocks
@@ -177,7 +178,7 @@ class _TrainableLayer:
         kept = np.ones(w.shape, np.bool_) if mapped.mask is None else mapped.mask
         if rows:
             assert bias is not None
-            w = np.concatenate([w, np.broadcast_to(bias / (rows * self._x_max), (rows, mapped.n))])
+            w = np.concatenate([w, bias_on_rows(bias, rows, self._x_max)])
             kept = np.pad(kept, ((0, rows), (0, 0)), constant_values=True)
         if not np.isfinite(w).all():
             raise XbarError(f"{mapped.name}: has weights that are not finite; lower the learning rate")

@@ -111,8 +111,14 @@ def _bias_states(layer: MappedLayer, x_max: float, hardware: Hardware) -> NDArra
             f"{layer.name}: bias_rows = {layer.bias_rows}: its bias of up to {np.abs(layer.bias).max():.3g} "
             f"needs at least {needed}, each of which gives at most {largest:.3g}"
         )
-    share = np.broadcast_to(layer.bias / (layer.bias_rows * x_max), (layer.bias_rows, layer.n))
+    share = bias_on_rows(layer.bias, layer.bias_rows, x_max)
     return encode(share, layer.scale, np.ones(share.shape, np.bool_), hardware.encoding, hardware.device)
+
+
+def bias_on_rows(bias: NDArray[np.float32], rows: int, x_max: float) -> NDArray[np.float32]:
+    """Weights that together give a bias where each of so many word lines is driven at x_max, shape
+    (rows, n)."""
+    return np.broadcast_to(bias / (rows * x_max), (rows, len(bias)))
 
 
 def _x_max(x: NDArray[np.float32], signed: bool, dac: Dac) -> float:

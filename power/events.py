@@ -35,7 +35,7 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
     input_bytes = phases / 8
     sums = vectors * sum(len(tile.cols) for tile in layer.tiles)
     outputs = layer.output_values
-    crossing = sums - min(vectors * _outputs_on_tiles(layer), outputs)
+    crossing = sums - _outputs_on_tiles(layer)
     drives = vectors * phases * planes * sum(len(tile.rows) for tile in layer.tiles)
     lines = sum(converted_lines(len(tile.cols), hardware) for tile in layer.tiles)
     conversions = vectors * hardware.conversions * lines
@@ -130,11 +130,17 @@ def converted_lines(columns: int, hardware: Hardware) -> int:
 
 
 def _outputs_on_tiles(layer: MappedLayer) -> int:
-    """How many of the layer's outputs lie on some tile."""
-    found = np.zeros(layer.n, bool)
+    """How many outputs an image have a column on some tile.
+
+    Of a channel of a transposed convolution they are as many as its columns, and at most its outputs.
+    """
+    found = np.zeros(layer.n, np.int64)
     for tile in layer.tiles:
-        found[tile.cols] = True
-    return int(found.sum())
+        found[tile.cols] = 1
+    geometry = layer.geometry
+    places = math.prod(geometry.kernel) if geometry is not None and geometry.transposed else 1
+    by_channel = layer.positions * found.reshape(-1, places).sum(1)
+    return int(np.minimum(by_channel, layer.output_values * places // layer.n).sum())
 
 
 def _column_bits(tile: Tile, columns: NDArray[np.int64], n: int, width: int) -> int:

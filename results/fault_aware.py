@@ -10,13 +10,12 @@ to it. The second prints the table of docs/physics.md.
 from __future__ import annotations
 
 import itertools
-import json
-import sys
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import numpy as np
+import points
 
 from experiments.run import prepare
 from experiments.steps import EVALUATION_BATCH, Batches
@@ -24,7 +23,6 @@ from experiments.study import load_study
 from mapping import MappedNetwork, calibrate, chip_accuracy, decoded_weights, map_network, program_network
 from mapping.faults import around_faults
 from mapping.monte_carlo import half_width
-from mapping.store import write_atomically
 from power.estimate import estimate
 from xbar.encoding import decode_states
 
@@ -41,11 +39,6 @@ SHARES = (0.005, 0.01, 0.02, 0.05, 0.1)
 AT_G_MAX = {"half at each": 0.5, "all at g_max": 1.0, "all at g_min": 0.0}
 LAYOUTS = {"default order": (0, False), "moved": (0, True), "4 spare": (4, True), "8 spare": (8, True)}
 """Spare bit lines of a tile of 32 (measured for half at each), and whether columns are moved."""
-
-
-def kept() -> dict[str, Any]:
-    """What was measured so far, by network."""
-    return json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
 
 
 def error(mapped: MappedNetwork, chip: int) -> float:
@@ -91,7 +84,7 @@ def measure(name: str, data: Path | None) -> None:
     quantised, network = run.quantise(compressed, study.hardware)
     masks = run.load(compressed)
     test = Batches(run.data.test_x[:IMAGES], run.data.test_y[:IMAGES], EVALUATION_BATCH)
-    found = kept()
+    found = points.kept(FILE)
     entry = found.setdefault(name, {"images": len(run.data.test_y[:IMAGES]), "layouts": {}, "points": []})
     done = {(point["stuck"], point["share"], point["layout"]) for point in entry["points"]}
     mappings = {}
@@ -118,15 +111,15 @@ def measure(name: str, data: Path | None) -> None:
             "weight_error": mean(error(one, c) for c, one in enumerate(chips)),
         }
         entry["points"].append(point)
-        write_atomically(FILE, json.dumps(found, indent=1).encode())
+        points.keep(FILE, found)
         print(f"{name}, {stuck}, {100 * share:g} %, {layout}: {mean(point['accuracies']):.2f} %", flush=True)
-    write_atomically(FILE, json.dumps(found, indent=1).encode())
+    points.keep(FILE, found)
 
 
 def rows() -> list[str]:
     """Markdown rows, half of the stuck cells at each end: mean accuracy by layout, half its 95 % interval."""
     table = []
-    for name, entry in kept().items():
+    for name, entry in points.kept(FILE).items():
         half = [point for point in entry["points"] if point["stuck"] == "half at each"]
         for share in SHARES:
             chips = {point["layout"]: point["accuracies"] for point in half if point["share"] == share}
@@ -136,7 +129,4 @@ def rows() -> list[str]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "measure":
-        measure(sys.argv[2], Path(sys.argv[3]) if len(sys.argv) > 3 else None)
-    else:
-        print("\n".join(rows()))
+    points.main(measure, rows)

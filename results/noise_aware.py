@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
-import sys
 from pathlib import Path
 from statistics import mean
-from typing import Any
+
+import points
 
 from experiments.run import prepare
 from experiments.steps import EVALUATION_BATCH, Batches
 from experiments.study import load_study
 from mapping import calibrate, chip_accuracy, map_network
 from mapping.monte_carlo import half_width
-from mapping.store import write_atomically
 from xbar import ProgrammingNoise
 
 FILE = Path(__file__).with_name("noise-aware.json")
@@ -42,11 +40,6 @@ NOISES = {
 SEEDS, CHIPS, IMAGES = (0, 1, 2), 10, 2000
 
 
-def kept() -> dict[str, Any]:
-    """What was measured so far, by network."""
-    return json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
-
-
 def measure(name: str, data: Path | None) -> None:
     """Add the points of one network to the file, one after the other."""
     changes = ["threads=1", "quantise.epochs=0", *NETWORKS[name]]
@@ -55,7 +48,7 @@ def measure(name: str, data: Path | None) -> None:
     compressed = run.compress(run.train_baseline())
     masks = run.load(compressed)
     test = Batches(run.data.test_x[:IMAGES], run.data.test_y[:IMAGES], EVALUATION_BATCH)
-    found = kept()
+    found = points.kept(FILE)
     entry = found.setdefault(
         name, {"images": len(run.data.test_y[:IMAGES]), "changes": changes, "points": []}
     )
@@ -75,7 +68,7 @@ def measure(name: str, data: Path | None) -> None:
             entry["points"].append(
                 {"noise": noise, "retrained": retrained, "seed": seed, "accuracies": chips}
             )
-            write_atomically(FILE, json.dumps(found, indent=1).encode())
+            points.keep(FILE, found)
             print(f"{name}, seed {seed}, {noise}, {retrained}: {mean(chips):.2f} %", flush=True)
 
 
@@ -83,7 +76,7 @@ def rows() -> list[str]:
     """Markdown rows: network, noise, mean over all chips after retraining without and with it, and the gain
     with that of each seed that has both; chips of both sides have the same keys of noise."""
     table = []
-    for name, entry in kept().items():
+    for name, entry in points.kept(FILE).items():
         chips = {(p["noise"], p["retrained"], p["seed"]): p["accuracies"] for p in entry["points"]}
         for noise in NOISES:
             seeds = [s for s in SEEDS if (noise, "without", s) in chips and (noise, "with", s) in chips]
@@ -97,7 +90,4 @@ def rows() -> list[str]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "measure":
-        measure(sys.argv[2], Path(sys.argv[3]) if len(sys.argv) > 3 else None)
-    else:
-        print("\n".join(rows()))
+    points.main(measure, rows)

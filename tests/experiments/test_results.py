@@ -33,7 +33,10 @@ def test_kept_runs_are_of_studies_that_still_resolve(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("script", "count"), [("fault_aware", 15), ("noise_aware", 8)])
-def test_the_page_on_physics_has_the_kept_tables(script: str, count: int) -> None:
+def test_the_page_on_physics_has_the_kept_tables(
+    script: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "results")
     rows = runpy.run_path(str(ROOT / "results" / f"{script}.py"))["rows"]()
     assert len(rows) == count
     page = (ROOT / "docs" / "physics.md").read_text(encoding="utf-8")
