@@ -5,12 +5,18 @@ Ohmic cells without wires: in general a read takes t sum_i V_i I_source,i, which
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.network import MappedLayer, Tile
+from mapping.chip import ProgrammedNetwork
+from mapping.network import MappedLayer
 from xbar.encoding import levels, reference_conductances, target_conductances
 from xbar.hardware import Hardware
+
+Case = Literal["worst", "mean"]
+"""What is taken for inputs and weights that are not known."""
 
 
 def read_energy_j(
@@ -32,31 +38,44 @@ def read_energy_j(
     return float(t_read * v_read**2 * np.dot(activity, row_conductance))
 
 
-def row_conductance(layer: MappedLayer, hardware: Hardware) -> NDArray[np.float64]:
-    """Sum of the target conductances that each word line of a layer drives [S], shape (inputs,).
+def row_conductance(
+    layer: MappedLayer, hardware: Hardware, case: Case = "worst", chip: ProgrammedNetwork | None = None
+) -> NDArray[np.float64]:
+    """Sum of the conductances that each word line of a layer drives [S], shape (inputs,).
 
     All planes and slices, every tile; with its reference column, and with the spare bit lines of a built
-    tile at g_min, unless `periphery.gated_columns` or `encoding.unformed`. A layer without weights takes the
-    worst: every kept weight at the number whose cells conduct most.
+    tile at g_min, unless `periphery.gated_columns` or `encoding.unformed`.
+
+    Parameters
+    ----------
+    case
+        What a kept weight conducts in a layer without weights: the most that any can (``worst``), or the mean
+        over all that it can be (``mean``).
+    chip
+        Programmed conductances in place of the targets.
     """
     encoding, device = hardware.encoding, hardware.device
+    unused = encoding.unformed or hardware.periphery.gated_columns
+    idle = 0.0 if unused else encoding.planes * device.g_min
+    used = encoding.slices, encoding.reference_columns
+    total = np.zeros(layer.inputs)
+    for tile in layer.tiles:
+        spare = hardware.crossbar.cols - len(tile.cols) * used[0] - used[1]
+        total[tile.rows] += spare * idle
+    if chip is not None:
+        for band, cells in zip(layer.bands, chip.conductances[layer.name], strict=True):
+            total[band.rows] += cells.sum(axis=(0, 1, 3), dtype=np.float64)
+        return total
     largest = len(levels(encoding, device))
     numbers = np.arange(-largest, largest + 1, dtype=np.int16)
     of_weight = target_conductances(numbers, encoding, device).sum(axis=(0, 1))
-    unused = encoding.unformed or hardware.periphery.gated_columns
-    idle = 0.0 if unused else encoding.planes * device.g_min
+    weights = of_weight[numbers != 0]
+    unknown = weights.max() if case == "worst" else weights.mean()
     reference = reference_conductances(encoding, device).sum() if encoding.reference_columns else 0.0
-
-    total = np.zeros(layer.inputs)
     for tile in layer.tiles:
-        spare = hardware.crossbar.cols - len(tile.cols) * encoding.slices - encoding.reference_columns
-        held = of_weight[_numbers(layer, tile, int(np.argmax(of_weight)) - largest) + largest]
-        total[tile.rows] += held.sum(axis=1) + reference + spare * idle
+        if layer.has_states:
+            held = of_weight[layer.states(tile.rows, tile.cols).astype(np.int64) + largest]
+        else:
+            held = np.where(layer.kept(tile.rows, tile.cols), unknown, of_weight[largest])
+        total[tile.rows] += held.sum(axis=1) + reference
     return total
-
-
-def _numbers(layer: MappedLayer, tile: Tile, worst: int) -> NDArray[np.int64]:
-    """State number of each cell of a tile, shape (len(rows), len(cols)); without weights, the worst one."""
-    if not layer.has_states:
-        return np.where(layer.kept(tile.rows, tile.cols), worst, 0)
-    return layer.states(tile.rows, tile.cols).astype(np.int64)

@@ -6,15 +6,17 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mapping.chip import ProgrammedNetwork
 from mapping.network import MappedLayer, MappedNetwork
-from power.array import read_energy_j, row_conductance
-from power.events import index_bytes, layer_events, layer_time_s, units_per_array
-from power.library import AdcLibrary, Area, Components, Lump, PeripheryLibrary, load_adc, load_periphery
+from power.array import Case, read_energy_j, row_conductance
+from power.events import index_bytes, layer_events, layer_time_s, units_per_array, vector_time_s
+from power.library import load_periphery
+from power.prices import Price, not_scaled, prices_of
 from xbar.errors import XbarError, unknown_name
 from xbar.hardware import Hardware
 
@@ -45,18 +47,32 @@ class Row:
         Module name, or ``(digital)`` for pooling between layers.
     component
         Name in the component library, ``array`` for the cells, or ``index``.
-    units
-        Units that are there.
-    events
-        Events an image.
+    units, unit_area_um2
+        Units that are there, and the area of one [um^2].
+    events, event_energy_pj
+        Events an image, and the energy of one [pJ]; of an array, the mean over its reads.
     """
 
     layer: str
     component: str
     units: float
+    unit_area_um2: float
     events: float
-    energy_nj: float
-    area_mm2: float
+    event_energy_pj: float
+
+    @property
+    def energy_nj(self) -> float:
+        """Energy an image [nJ]."""
+        return self.events * self.event_energy_pj * 1e-3
+
+    @property
+    def area_mm2(self) -> float:
+        """Area [mm^2]."""
+        return self.units * self.unit_area_um2 * 1e-6
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: what it is made of, and both products."""
+        return {**dataclasses.asdict(self), "energy_nj": self.energy_nj, "area_mm2": self.area_mm2}
 
 
 @dataclass(frozen=True)
@@ -75,12 +91,22 @@ class Estimate:
         Physical arrays that hold weights, and the whole groups and tiles of the periphery that hold them.
     area_whole_tiles_mm2
         Area where groups and tiles of the periphery can only be bought whole [mm^2].
+    operations, dense_operations
+        Operations an image, two a multiply-accumulate: of kept weights, and of all weights as if none were
+        masked.
+    peak_operations_per_s
+        Where every cell of every array that is there holds a weight and is always busy [1/s].
     conductances
-        ``target`` (from the weights) or ``worst`` (every kept weight at its largest level).
+        ``programmed`` (those of a chip), ``target`` (from the weights), or, without weights, ``worst`` (every
+        kept weight at its largest) or ``mean``.
     inputs
-        ``measured`` (from `activity`) or ``worst`` (every phase at `v_read`).
+        ``measured`` (from `activity`), ``worst`` (every phase at `v_read`) or ``mean`` (every second one).
     adc
         Converter model and its bits.
+    prices
+        By component, those that its rows were made with: one, unless layers have hardware of their own.
+    not_scaled
+        Components whose numbers are of another node than `periphery.node_nm`.
     """
 
     table: tuple[Row, ...]
@@ -91,13 +117,23 @@ class Estimate:
     groups: int
     tiles: int
     area_whole_tiles_mm2: float
+    operations: int
+    dense_operations: int
+    peak_operations_per_s: float
     weight_bits: float
     slices: int
-    conductances: Literal["target", "worst"]
-    inputs: Literal["measured", "worst"]
+    conductances: Literal["programmed", "target", "worst", "mean"]
+    inputs: Literal["measured", "worst", "mean"]
     adc: str
+    prices: Mapping[str, tuple[Price, ...]]
+    not_scaled: tuple[str, ...]
     not_modelled: tuple[str, ...]
-    sources: tuple[str, ...]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every source that a number comes from, each once."""
+        cited = [source for priced in self.prices.values() for price in priced for source in price.sources]
+        return tuple(dict.fromkeys(cited))
 
     @property
     def area_mm2(self) -> float:
@@ -120,6 +156,21 @@ class Estimate:
         return self.energy_nj_per_image * self.peak_image_rate_per_s * 1e-6
 
     @property
+    def tops(self) -> float:
+        """Operations of kept weights at the peak image rate [1e12/s]."""
+        return self.operations * self.peak_image_rate_per_s * 1e-12
+
+    @property
+    def tops_per_w(self) -> float:
+        """Operations of kept weights for their energy [1e12/J]."""
+        return self.operations / self.energy_nj_per_image * 1e-3
+
+    @property
+    def tops_per_mm2(self) -> float:
+        """`tops` on `area_mm2` [1e12/s/mm^2]."""
+        return self.tops / self.area_mm2
+
+    @property
     def by_component(self) -> dict[str, dict[str, float]]:
         """`area_mm2` and `energy_nj` of each component."""
         return _sums((row.component, row) for row in self.table)
@@ -131,21 +182,19 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: totals, what they were made from, and the sums by component and layer."""
-        totals = {
-            "area_mm2": self.area_mm2,
-            "energy_nj_per_image": self.energy_nj_per_image,
-            "power_mw": self.power_mw,
-            "peak_power_mw": self.peak_power_mw,
-        }
-        stored = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "table"}
-        lists = {"not_modelled": list(self.not_modelled), "sources": list(self.sources)}
-        parts = {"by_component": self.by_component, "by_layer": self.by_layer}
+        derived = ["area_mm2", "energy_nj_per_image", "power_mw", "peak_power_mw"]
+        derived += ["tops", "tops_per_w", "tops_per_mm2"]
+        stored = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        lists = {name: list(getattr(self, name)) for name in ("not_scaled", "not_modelled", "sources")}
+        prices = {name: [price.to_dict() for price in priced] for name, priced in self.prices.items()}
         return {
-            **totals,
+            **{name: getattr(self, name) for name in derived},
             **stored,
             **lists,
-            **parts,
-            "table": [dataclasses.asdict(row) for row in self.table],
+            "by_component": self.by_component,
+            "by_layer": self.by_layer,
+            "prices": prices,
+            "table": [row.to_dict() for row in self.table],
         }
 
 
@@ -153,6 +202,9 @@ def estimate(
     mapped: MappedNetwork,
     activity: Mapping[str, NDArray[np.floating]] | None = None,
     image_rate: float | None = None,
+    *,
+    case: Case = "worst",
+    chip: ProgrammedNetwork | None = None,
 ) -> Estimate:
     """Area, energy, power and latency of a mapped network.
 
@@ -162,49 +214,57 @@ def estimate(
         The network on its tiles.
     activity
         For every layer, shape (inputs,): sum over the phases of the mean of (V / v_read)^2 on each word line
-        (for one-bit phases, the mean number of set bits of an input code). None: the worst, every phase of
-        every input at `v_read`.
+        (for one-bit phases, the mean number of set bits of an input code). None: not known.
     image_rate
         Images a second that `power_mw` is for [1/s]; None: the peak rate of this mapping.
+    case
+        What inputs and weights are where they are not known: the ``worst``, every phase of every input at
+        `v_read` and every weight at its largest, or the ``mean``, every second phase and the mean over
+        levels.
+    chip
+        A chip of this mapping: its arrays are read at their programmed conductances, at its time.
 
     Raises
     ------
     XbarError
-        Where the hardware has an option without a cost entry, nothing lies on a tile, the activity does
-        not fit the layers, or the image rate is not a positive number.
+        Where the hardware has an option without a cost entry, nothing lies on a tile, the activity or the
+        chip does not fit the layers, the case is unknown, or the image rate is not a positive number.
     """
+    if case not in get_args(Case):
+        raise unknown_name("case", str(case), get_args(Case))
     if not mapped.tiles_per_plane:
         raise XbarError("mapped network: no layer has a tile; an estimate needs at least one")
+    if chip is not None and chip.mapped != mapped:
+        raise XbarError("chip: was programmed from another mapping; program this one")
     hardware = mapped.hardware
-    periphery = load_periphery(hardware.periphery.library)
     used = {name: mapped.hardware_of(name) for name in mapped.layers}
-    converters = {name: _converters(own, periphery) for name, own in used.items()}
-    active = _activity(mapped, activity)
+    components = load_periphery(hardware.periphery.library).components
+    by_hardware = {id(own): prices_of(own) for own in (hardware, *used.values())}
+    active = _activity(mapped, activity, case)
     table: list[Row] = []
     for name, layer in mapped.layers.items():
-        prices = _prices(used[name], periphery.components, converters[name])
-        per_array = units_per_array(used[name], periphery.components)
-        table += _layer_rows(name, layer, used[name], active[name], prices, per_array)
+        own = used[name]
+        conductance = row_conductance(layer, own, case, chip)
+        read = read_energy_j(active[name], conductance, own.dac.v_read, own.periphery.t_read)
+        per_array = units_per_array(own, components)
+        table += _layer_rows(layer, own, read, by_hardware[id(own)], per_array)
 
     arrays = sum(used[name].encoding.planes * len(layer.tiles) for name, layer in mapped.layers.items())
     groups = math.ceil(arrays / hardware.periphery.arrays_per_group)
     tiles = math.ceil(groups / hardware.periphery.groups_per_tile)
     unused = tiles * hardware.periphery.groups_per_tile * hardware.periphery.arrays_per_group - arrays
-    prices = _prices(hardware, periphery.components, load_adc(hardware.adc.library))
-    per_array = units_per_array(hardware, periphery.components)
-    white_space = unused * sum(units * prices.area_mm2[part] for part, units in per_array.items())
+    prices = by_hardware[id(hardware)]
+    per_array = units_per_array(hardware, components)
+    white_space = unused * sum(units * prices[part].area_um2 * 1e-6 for part, units in per_array.items())
     pooled = sum(count for name, count in mapped.digital_elements.items() if "pool" in name)
-    table.append(Row(DIGITAL, "max_pool", 0.0, pooled, pooled * prices.energy_j["max_pool"] * 1e9, 0.0))
+    table.append(Row(DIGITAL, "max_pool", 0.0, 0.0, pooled, prices["max_pool"].energy_pj))
 
     times = [layer_time_s(layer, used[name]) for name, layer in mapped.layers.items()]
     rate = 1 / max(times) if image_rate is None else image_rate
     if not (math.isfinite(rate) and rate > 0):
         raise XbarError(f"image_rate = {image_rate}: must be a positive number of images a second")
-    unpriced = sorted(
-        name
-        for name in (*mapped.digital_macs, *mapped.digital_elements)
-        if "pool" not in name and name.rstrip("_") not in ACTIVATIONS
-    )
+    known = all(layer.has_states for layer in mapped.layers.values())
+    priced = {name: by_hardware[id(own)] for name, own in used.items()}
     return Estimate(
         table=tuple(table),
         area_whole_tiles_mm2=sum(row.area_mm2 for row in table) + white_space,
@@ -214,15 +274,37 @@ def estimate(
         arrays=arrays,
         groups=groups,
         tiles=tiles,
+        operations=2 * sum(layer.positions * layer.weights_kept for layer in mapped.layers.values()),
+        dense_operations=2 * mapped.macs,
+        peak_operations_per_s=sum(
+            len(layer.tiles) * _peak_operations_per_s(used[name]) for name, layer in mapped.layers.items()
+        ),
         weight_bits=hardware.weight_bits,
         slices=hardware.encoding.slices,
-        conductances="target" if all(x.has_states for x in mapped.layers.values()) else "worst",
-        inputs="worst" if activity is None else "measured",
-        adc="; ".join(
-            dict.fromkeys(f"{converters[name].name}, {own.adc.bits} bits" for name, own in used.items())
-        ),
-        not_modelled=NOT_MODELLED + tuple(f"digital operation: {name}" for name in unpriced),
-        sources=_sources(used, periphery, converters),
+        conductances="programmed" if chip is not None else "target" if known else case,
+        inputs=case if activity is None else "measured",
+        adc="; ".join(dict.fromkeys(f"{own.adc.library}, {own.adc.bits} bits" for own in used.values())),
+        prices={
+            component: tuple(dict.fromkeys(of[component] for of in priced.values()))
+            for component in (*per_array, "index")
+        },
+        not_scaled=not_scaled(priced, hardware.periphery.node_nm),
+        not_modelled=NOT_MODELLED + tuple(f"digital operation: {name}" for name in _unpriced(mapped)),
+    )
+
+
+def _peak_operations_per_s(hardware: Hardware) -> float:
+    """Operations of one tile (in all planes) that is full and always busy [1/s]."""
+    columns = hardware.weights_per_tile_row
+    return 2 * hardware.crossbar.rows * columns / vector_time_s(columns, hardware)
+
+
+def _unpriced(mapped: MappedNetwork) -> list[str]:
+    """Digital operators that no component is charged for."""
+    return sorted(
+        name
+        for name in (*mapped.digital_macs, *mapped.digital_elements)
+        if "pool" not in name and name.rstrip("_") not in ACTIVATIONS
     )
 
 
@@ -240,70 +322,35 @@ def reduction_percent(before: Estimate, after: Estimate) -> dict[str, float]:
     return {name: 100 * (1 - new / old) for name, (old, new) in pairs.items()}
 
 
-@dataclass(frozen=True)
-class _Prices:
-    """Energy of an event [J] and area of a unit [mm^2], by component."""
-
-    energy_j: Mapping[str, float]
-    area_mm2: Mapping[str, float]
-
-
-def _prices(hardware: Hardware, components: Components, converters: AdcLibrary) -> _Prices:
-    """Prices of everything but the arrays' energy, which is the device's; an index is kept in registers."""
-    converter = converters.of_bits(hardware.adc.bits)
-    parts = components.by_name()
-    energy = {name: part.energy_j for name, part in parts.items() if isinstance(part, Lump)}
-    area = {name: part.unit_area_mm2 for name, part in parts.items() if isinstance(part, Area)}
-    cells = hardware.crossbar.rows * hardware.crossbar.cols
-    return _Prices(
-        {**energy, "adc": converter.energy_pj * 1e-12, "index": energy["output_register"]},
-        {
-            **area,
-            "adc": converter.area_um2 * 1e-6,
-            "index": area["output_register"],
-            "array": area["cell"] * cells,
-        },
-    )
-
-
 def _layer_rows(
-    name: str,
     layer: MappedLayer,
     hardware: Hardware,
-    activity: NDArray[np.floating],
-    prices: _Prices,
+    read_j: float,
+    prices: Mapping[str, Price],
     per_array: Mapping[str, float],
 ) -> list[Row]:
-    """Rows of one layer."""
+    """Rows of one layer, whose arrays take so much energy for one input vector [J]."""
     arrays = hardware.encoding.planes * len(layer.tiles)
-    read = read_energy_j(
-        activity, row_conductance(layer, hardware), hardware.dac.v_read, hardware.periphery.t_read
-    )
     events = layer_events(layer, hardware)
-    energy = {part: count * prices.energy_j[part] for part, count in events.items() if part != "array"}
-    energy["array"] = layer.positions * read
+    energy_pj = {name: price.energy_pj for name, price in prices.items()}
+    energy_pj["array"] = layer.positions * read_j * 1e12 / (events["array"] or 1)
     units = {part: arrays * count for part, count in per_array.items()}
     units["index"] = index_bytes(layer, hardware)
     return [
-        Row(
-            layer=name,
-            component=part,
-            units=count,
-            events=events.get(part, 0.0),
-            energy_nj=energy.get(part, 0.0) * 1e9,
-            area_mm2=count * prices.area_mm2[part],
-        )
+        Row(layer.name, part, count, prices[part].area_um2, events.get(part, 0.0), energy_pj[part])
         for part, count in units.items()
     ]
 
 
 def _activity(
-    mapped: MappedNetwork, activity: Mapping[str, NDArray[np.floating]] | None
+    mapped: MappedNetwork, activity: Mapping[str, NDArray[np.floating]] | None, case: Case
 ) -> dict[str, NDArray[np.floating]]:
-    """Checked activity of every layer, shape (inputs,); the number of phases where none is given."""
+    """Checked activity of every layer, shape (inputs,); where none is given, the number of phases, or half of
+    it for the mean."""
     phases = {name: mapped.hardware_of(name).dac.phases for name in mapped.layers}
     if activity is None:
-        return {name: np.full(layer.inputs, float(phases[name])) for name, layer in mapped.layers.items()}
+        share = 1.0 if case == "worst" else 0.5
+        return {name: np.full(layer.inputs, share * phases[name]) for name, layer in mapped.layers.items()}
     for name in activity:
         if name not in mapped.layers:
             raise unknown_name("activity", name, mapped.layers)
@@ -318,42 +365,6 @@ def _activity(
                 f"activity[{name!r}]: must lie between 0 and {phases[name]}, the number of phases"
             )
     return dict(activity)
-
-
-def _converters(hardware: Hardware, periphery: PeripheryLibrary) -> AdcLibrary:
-    """ADC library of a layer's hardware; what the libraries cannot price is refused."""
-    converters = load_adc(hardware.adc.library)
-    nodes = {
-        f"{periphery.name}: {name}": part.node_nm for name, part in periphery.components.by_name().items()
-    }
-    nodes[converters.name] = converters.node_nm
-    for name, node in nodes.items():
-        if node != hardware.periphery.node_nm:
-            raise XbarError(
-                f"periphery.node_nm = {hardware.periphery.node_nm:g}: the component library ({name}) is at "
-                f"{node:g} nm and scaling between nodes is not there yet; allowed: {node:g}"
-            )
-    if hardware.dac.bits == "ideal":
-        raise XbarError(
-            "dac.bits = 'ideal': has no cost entry; allowed: a number of one-bit phases "
-            "(accuracy without an estimate: docs/howto.md)"
-        )
-    if hardware.dac.phase_bits != 1:
-        raise XbarError(
-            f"dac.phase_bits = {hardware.dac.phase_bits}: has no cost entry; the libraries price drivers of "
-            "one bit; allowed: 1 (accuracy without an estimate: docs/howto.md)"
-        )
-    return converters
-
-
-def _sources(
-    used: Mapping[str, Hardware], periphery: PeripheryLibrary, converters: Mapping[str, AdcLibrary]
-) -> tuple[str, ...]:
-    """Every source that a number of the estimate comes from, each once."""
-    cited = [part.source for part in periphery.components.by_name().values()]
-    for name, hardware in used.items():
-        cited += [converters[name].of_bits(hardware.adc.bits).source, hardware.device.source]
-    return tuple(dict.fromkeys(cited))
 
 
 def _sums(pairs: Iterable[tuple[str, Row]]) -> dict[str, dict[str, float]]:

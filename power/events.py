@@ -17,6 +17,25 @@ from mapping.packing import cut
 from power.library import Components
 from xbar.hardware import Hardware
 
+FORMULAS = {
+    "dac": ("positions x phases x planes x driven rows of all tiles", "rows an array"),
+    "adc": ("positions x conversions a vector x converted lines of all tiles", "converters an array"),
+    "sample_hold": ("as adc", "converted bit lines an array"),
+    "shift_add": ("as adc", "as adc"),
+    "input_register": ("as dac: one bit is read a drive", "rows x phases / 8 bytes an array"),
+    "output_register": ("2 bytes x positions x conversions a vector x columns", "2 bytes a converted column"),
+    "tile_output_register": ("2 bytes x positions x columns of all tiles", "as output_register"),
+    "edram": ("(positions x driven rows of all bands + outputs) x input bits / 8", "an array's share"),
+    "bus": ("as edram, and 2 bytes for each addition of tile_shift_add", "an array's share"),
+    "sigmoid": ("outputs", "an array's share"),
+    "max_pool": ("input elements of operators with pool in their name", "an array's share"),
+    "tile_shift_add": ("positions x columns of all tiles - outputs", "an array's share"),
+    "router": ("outputs x input bits / 8", "an array's share of a tile's"),
+    "index": ("positions x bytes of the index", "bytes that name packed columns and dropped rows"),
+    "array": ("positions x phases x planes x tiles", "planes x tiles"),
+}
+"""How the events of an image and the units of a layer are counted, in words, by component."""
+
 VALUE_BYTES = 2
 """Bytes of a sum in an output register (ISAAC: 16 bits, doi:10.1109/ISCA.2016.12)."""
 
@@ -104,22 +123,23 @@ def index_bytes(layer: MappedLayer, hardware: Hardware) -> float:
 
 
 def layer_time_s(layer: MappedLayer, hardware: Hardware) -> float:
-    """Time of a layer for one image [s]: a phase takes max(t_read, columns of the busiest ADC / its rate).
+    """Time of a layer for one image [s]: that of a vector on its fullest tile, at each position."""
+    if not layer.tiles:
+        return 0.0
+    return layer.positions * vector_time_s(max(len(tile.cols) for tile in layer.tiles), hardware)
+
+
+def vector_time_s(columns: int, hardware: Hardware) -> float:
+    """Time of one input vector on a tile with so many columns of weights [s]: a phase takes max(t_read,
+    columns of the busiest ADC / its rate).
 
     Where phases are accumulated, the one conversion goes on while the next vector is read.
     """
-    if not layer.tiles:
-        return 0.0
-    encoding = hardware.encoding
-    lines = (
-        max(converted_lines(len(tile.cols), hardware) for tile in layer.tiles) // encoding.converted_planes
-    )
+    lines = converted_lines(columns, hardware) // hardware.encoding.converted_planes
     conversion = min(lines, hardware.adc.columns) / hardware.adc.rate
     if hardware.adc.after == "accumulation":
-        vector = max(hardware.dac.phases * hardware.periphery.t_read, conversion)
-    else:
-        vector = hardware.dac.phases * max(hardware.periphery.t_read, conversion)
-    return layer.positions * vector
+        return max(hardware.dac.phases * hardware.periphery.t_read, conversion)
+    return hardware.dac.phases * max(hardware.periphery.t_read, conversion)
 
 
 def converted_lines(columns: int, hardware: Hardware) -> int:

@@ -1,19 +1,22 @@
 """Component libraries: what a block costs a unit of area and an event of energy, with source and node.
 
-A library is a TOML file of published totals; the numbers a unit and an event are derived from them here.
+A library is a TOML file of published totals; the numbers a unit and an event are derived from them here. With
+``base`` it takes from another library the components that it has not.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
-from xbar.errors import XbarError, unknown_name
+from power.checks import check_positive, find_library
+from power.scaling import area_factor, energy_factor
+from xbar.errors import XbarError
 from xbar.files import build, read_toml
+
+P = TypeVar("P", bound="Part")
 
 _STRICT = {"extra": "forbid"}
 
@@ -28,6 +31,9 @@ class Part:
         DOI and table.
     node_nm
         Technology node [nm].
+    kind
+        ``digital`` logic can be scaled between nodes; ``analog`` blocks, ``memory``, ``wire`` and ``link``
+        stay at theirs.
     unit
         What is counted: the thing that has the area.
     """
@@ -35,6 +41,7 @@ class Part:
     __pydantic_config__: ClassVar = _STRICT
     source: str
     node_nm: float
+    kind: Literal["digital", "analog", "memory", "wire", "link"]
     per: Literal["group", "tile", "router", "chip"]
     unit: str
     count: int
@@ -96,7 +103,7 @@ class Components:
     def __post_init__(self) -> None:
         for name, part in self.by_name().items():
             for key in ("count", "node_nm", "area_mm2", "power_mw", "rate_per_s"):
-                _check_positive(f"components.{name}.{key}", getattr(part, key, 1))
+                check_positive(f"components.{name}.{key}", getattr(part, key, 1))
 
     def by_name(self) -> dict[str, Part]:
         """The blocks that are there."""
@@ -114,91 +121,41 @@ class PeripheryLibrary:
     components: Components
 
 
-@dataclass(frozen=True)
-class Converter:
-    """One ADC: energy of a conversion [pJ], area [um^2]."""
-
-    __pydantic_config__: ClassVar = _STRICT
-    bits: int
-    energy_pj: float
-    area_um2: float
-    source: str
-
-    def __post_init__(self) -> None:
-        for key in ("bits", "energy_pj", "area_um2"):
-            _check_positive(f"converter.{key}", getattr(self, key))
-
-
-@dataclass(frozen=True)
-class AdcLibrary:
-    """Converters by their bits (`adc.library`)."""
-
-    __pydantic_config__: ClassVar = _STRICT
-    name: str
-    source: str
-    node_nm: float
-    converter: tuple[Converter, ...]
-
-    def __post_init__(self) -> None:
-        _check_positive("node_nm", self.node_nm)
-        bits = [c.bits for c in self.converter]
-        if len(set(bits)) < len(bits):
-            raise XbarError(f"converter.bits = {bits}: each number of bits may be given once")
-
-    def of_bits(self, bits: int | Literal["ideal"]) -> Converter:
-        """The converter of so many bits.
-
-        Raises
-        ------
-        XbarError
-            Where the library has none.
-        """
-        for converter in self.converter:
-            if converter.bits == bits:
-                return converter
-        allowed = ", ".join(str(c.bits) for c in sorted(self.converter, key=lambda c: c.bits))
-        raise XbarError(
-            f"adc.bits = {bits!r}: the component library {self.name!r} has no such converter; "
-            f"allowed: {allowed}"
-        )
-
-
 def load_periphery(name: str) -> PeripheryLibrary:
     """Periphery library by name, or from a user's file where `name` ends in .toml.
 
     Raises
     ------
     XbarError
-        For an unknown name, a missing file, or a missing, unknown or impossible key.
+        For an unknown name, a missing file, a missing, unknown or impossible key, or a base that leads back
+        to the library.
     """
-    path = _find("periphery.library", name, "components")
-    return build(PeripheryLibrary, read_toml(path), path.name)
+    return build(PeripheryLibrary, _with_base(name, ()), Path(name).name)
 
 
-def load_adc(name: str) -> AdcLibrary:
-    """ADC library by name, or from a user's file where `name` ends in .toml.
+def _with_base(name: str, above: tuple[str, ...]) -> dict[str, Any]:
+    """What a file says, with the components of its base that it has not."""
+    if name in above:
+        raise XbarError(f"periphery.library: {' -> '.join((*above, name))}: a base that leads back to itself")
+    data = read_toml(find_library("periphery.library", name, {"components"}))
+    if not isinstance(data.get("base"), str):
+        return data
+    base = _with_base(data.pop("base"), (*above, name))
+    return {**base, **data, "components": {**base.get("components", {}), **data.get("components", {})}}
+
+
+def at_node(part: P, node_nm: float) -> P:
+    """A digital block at another node, by `power.scaling`; any other block as it is.
 
     Raises
     ------
     XbarError
-        For an unknown name, a missing file, or a missing, unknown or impossible key.
+        For a node outside the scaling tables.
     """
-    path = _find("adc.library", name, "converter")
-    return build(AdcLibrary, read_toml(path), path.name)
-
-
-def _find(key: str, name: str, holds: str) -> Path:
-    """Path of the library `name`: a file that has the table `holds`."""
-    if name.endswith(".toml"):
-        return Path(name)
-    folder = Path(str(resources.files("power") / "components"))
-    paths = {path.stem: path for path in sorted(folder.glob("*.toml"))}
-    if name not in paths or holds not in read_toml(paths[name]):
-        allowed = [stem for stem, path in paths.items() if holds in read_toml(path)]
-        raise unknown_name(f"{key} (or a path that ends in .toml)", name, allowed)
-    return paths[name]
-
-
-def _check_positive(key: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise XbarError(f"{key} = {value}: must be a positive number")
+    if part.kind != "digital" or part.node_nm == node_nm:
+        return part
+    if isinstance(part, Area):
+        part = dataclasses.replace(part, area_mm2=part.area_mm2 * area_factor(part.node_nm, node_nm))
+    if isinstance(part, Lump):
+        part = dataclasses.replace(part, power_mw=part.power_mw * energy_factor(part.node_nm, node_nm))
+    return dataclasses.replace(part, node_nm=node_nm)

@@ -293,11 +293,19 @@ class Adc:
 
 @dataclass(frozen=True)
 class Periphery:
-    """What surrounds the arrays: sharing, timing, and the component library that prices it."""
+    """What surrounds the arrays: sharing, timing, and the component library that prices it.
+
+    Parameters
+    ----------
+    scaling
+        ``stillmaker-baas``: digital blocks of another node than `node_nm` are scaled to it, all others stay
+        at their own; ``none``: blocks of another node are refused.
+    """
 
     __pydantic_config__: ClassVar = _STRICT
     library: str = "isaac"
     node_nm: float = 32.0
+    scaling: Literal["none", "stillmaker-baas"] = "none"
     t_read: float = 100e-9
     arrays_per_group: int = 8
     groups_per_tile: int = 12

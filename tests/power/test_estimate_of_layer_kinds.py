@@ -13,8 +13,9 @@ from power_cases import hardware
 from torch import Tensor, nn
 
 from mapping import Choice, MappedNetwork, calibrate, map_network
+from power.converters import load_adc
 from power.estimate import Estimate, estimate
-from power.library import load_adc, load_periphery
+from power.library import load_periphery
 from xbar.device import Device
 from xbar.hardware import Hardware
 
@@ -69,7 +70,7 @@ def check(
     assert {name: row.events for name, row in rows.items()} == pytest.approx(expected)
     parts = vars(load_periphery("isaac").components)
     each = {name: parts[name].energy_j * 1e9 for name in expected if name in parts}
-    each["adc"] = load_adc("isaac-scaled-adc").of_bits(adc_bits).energy_pj * 1e-3
+    each["adc"] = load_adc("isaac-scaled-adc").of(adc_bits, 1.28e9, 32).energy_pj * 1e-3
     each["index"] = each["output_register"]
     energy = {name: expected[name] * price for name, price in each.items()} | {"array": array_nj}
     assert {name: row.energy_nj for name, row in rows.items()} == pytest.approx(energy)
@@ -430,7 +431,7 @@ def test_hardware_of_its_own() -> None:
     area = {row.component: row.area_mm2 for row in result.table if row.layer == "1"}
     cell = load_periphery("isaac").components.cell.unit_area_mm2
     assert area["array"] == pytest.approx(2 * 64 * cell)
-    assert area["adc"] == pytest.approx(4 * load_adc("isaac-scaled-adc").of_bits(6).area_um2 * 1e-6)
+    assert area["adc"] == pytest.approx(4 * load_adc("isaac-scaled-adc").of(6, 1.28e9, 32).area_um2 * 1e-6)
     assert (result.arrays, result.groups, result.tiles) == (4 + 2, 2, 1)
     two_free = result.by_layer["0"]["area_mm2"] * 2 / 4
     assert result.area_whole_tiles_mm2 == pytest.approx(result.area_mm2 + two_free)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from power.library import Area, Lump, load_adc, load_periphery
+from power.converters import load_adc
+from power.library import Area, Lump, at_node, load_periphery
 from xbar.errors import XbarError
 
 GROUPS, TILES, TILES_A_ROUTER = 12, 168, 4
@@ -86,9 +87,9 @@ def test_every_component_has_source_unit_node_and_event(isaac):
 def test_scaled_converters():
     library = load_adc("isaac-scaled-adc")
     assert [c.bits for c in library.converter] == [4, 5, 6, 7, 8, 9]
-    assert library.of_bits(8).energy_pj == pytest.approx(2 / 1.2, abs=5e-3)
+    assert library.of(8, 1.28e9, 32).energy_pj == pytest.approx(2 / 1.2, abs=5e-3)
     nameplate = load_periphery("isaac").components.adc
-    assert library.of_bits(8).area_um2 == pytest.approx(nameplate.unit_area_mm2 * 1e6)
+    assert library.of(8, 1.28e9, 32).area_um2 == pytest.approx(nameplate.unit_area_mm2 * 1e6)
     for converter in library.converter:
         bits = converter.bits
         assert converter.energy_pj == pytest.approx(0.1956 * bits + 0.00041 * 2**bits, abs=2e-3)
@@ -98,15 +99,17 @@ def test_scaled_converters():
 @pytest.mark.parametrize("bits", [3, 10, "ideal"])
 def test_converter_outside_the_library_is_refused(bits):
     with pytest.raises(XbarError, match=r"^adc\.bits = .*allowed: 4, 5, 6, 7, 8, 9$"):
-        load_adc("isaac-scaled-adc").of_bits(bits)
+        load_adc("isaac-scaled-adc").of(bits, 1.28e9, 32)
 
 
 def test_unknown_names_are_refused_with_those_of_the_kind():
     with pytest.raises(
-        XbarError, match=r"^periphery\.library.*'isac'; did you mean 'isaac'\? allowed: isaac$"
+        XbarError, match=r"^periphery\.library.*'isac'; did you mean 'isaac'\? allowed: isaac, isaac-aladdin$"
     ):
         load_periphery("isac")
-    with pytest.raises(XbarError, match=r"^adc\.library.*'isaac'.*allowed: isaac-scaled-adc$"):
+    with pytest.raises(
+        XbarError, match=r"^adc\.library.*'isaac'.*allowed: adc-regression, .*isaac-scaled-adc$"
+    ):
         load_adc("isaac")
 
 
@@ -168,3 +171,46 @@ def test_the_documented_prices_are_those_of_the_library(isaac):
         assert (cells[1], cells[3], cells[6]) == (f"{part.count} a {part.per}", area, energy), name
     for converter in load_adc("isaac-scaled-adc").converter:
         assert f"| {converter.bits} | {converter.energy_pj:g} | {converter.area_um2:g} |" in text
+
+
+def test_a_library_takes_from_its_base_what_it_has_not() -> None:
+    own, base = (load_periphery(name).components.by_name() for name in ("isaac-aladdin", "isaac"))
+    changed = {name for name in base if own[name] != base[name]}
+    assert changed == {
+        "shift_add",
+        "tile_shift_add",
+        "input_register",
+        "output_register",
+        "tile_output_register",
+        "max_pool",
+    }
+    assert own["shift_add"].energy_j == pytest.approx(0.21e-12)
+    assert own["input_register"].unit_area_mm2 * 1e6 == pytest.approx(8 * 5.98)
+    assert own["output_register"].energy_j == pytest.approx(8 * 9e-15)
+
+
+def test_only_digital_blocks_are_scaled() -> None:
+    """From 40 to 32 nm, between 45 and 32 in the row of 45 nm: area 1 - 5/13 x .54 at 40 nm."""
+    parts = load_periphery("isaac-aladdin").components.by_name()
+    adder = at_node(parts["shift_add"], 32)
+    assert adder.node_nm == 32
+    assert adder.unit_area_mm2 / parts["shift_add"].unit_area_mm2 == pytest.approx(0.46 / (1 - 5 / 13 * 0.54))
+    at_45, at_32 = (a * 0.64 + b * 0.8 + c for a, b, c in ((1.103, -0.362, 0.2767), (0.9559, -0.7823, 0.471)))
+    at_40 = at_45 + (at_32 - at_45) * 5 / 13
+    assert adder.energy_j / parts["shift_add"].energy_j == pytest.approx(at_32 / at_40)
+    for name in ("dac", "sample_hold", "cell", "edram", "bus"):
+        assert at_node(parts[name], 45) is parts[name]
+
+
+def test_a_base_that_leads_back_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(f'name = "own"\nsource = "none"\nbase = "{path}"\n')
+    with pytest.raises(XbarError, match=r"own\.toml: a base that leads back to itself$"):
+        load_periphery(str(path))
+
+
+def test_a_library_without_components_says_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('name = "own"\nsource = "none"\nbase = 3\n')
+    with pytest.raises(XbarError, match=r"own\.toml"):
+        load_periphery(str(path))
