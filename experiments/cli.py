@@ -110,17 +110,70 @@ class LayersCommand:
     """Print JSON."""
 
     def __call__(self) -> None:
-        if self.input and not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", self.input):
-            raise XbarError(
-                f"--input {self.input}: must be sizes joined by x, without the batch, as 3x224x224"
-            )
+        shape = _shape(self.input)
         from experiments.layers_text import layers_of, text
         from experiments.study import load_design
 
-        shape = tuple(map(int, self.input.split("x"))) if self.input else None
         hardware = load_design(self.hardware, self.set)
         layers = layers_of(self.network, hardware, self.width, shape, self.weights)
         print(json.dumps(layers, indent=1) if self.json else text(layers))
+
+
+@dataclass(frozen=True)
+class EstimateCommand:
+    """Area, energy, power and latency of a network on crossbars, line by line. Nothing is run."""
+
+    what: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WHAT")]
+    """A network (built-in name, path/net.py:function, path/program.pt2), a study, or the folder of a run."""
+    hardware: str = ""
+    """A design, or a TOML file; by default admm-32x32, or that of the study or run."""
+    against: str = ""
+    """A second design, or a TOML file, to compare with."""
+    width: float = 1.0
+    """Factor on the channels of a built-in network."""
+    input: str = ""
+    """Size of one input, without the batch, as 3x224x224; built-in networks and most programs have one."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
+    """Change a key of the hardware, as often as needed: --set hardware.adc.bits=8"""
+    case: Literal["worst", "mean"] = "worst"
+    """What inputs and weights that are not known are taken for."""
+    image_rate: float | None = None
+    """Images a second that the power is for; by default the most that the design can do."""
+    layers: bool = False
+    """Print a table by layer, too."""
+    explain: str = ""
+    """Print formula, numbers and source of one component, layer by layer."""
+    json: bool = False
+    """Print JSON."""
+    csv: Path | None = None
+    """Write every row of the estimate into this file."""
+    figure: Path | None = None
+    """Draw area and energy by layer and component into this file, .svg, .png or .pdf."""
+
+    def __call__(self) -> None:
+        shape = _shape(self.input)
+        if self.figure is not None and self.figure.suffix not in (".svg", ".png", ".pdf"):
+            raise XbarError(f"--figure {self.figure}: the file's name must end in .svg, .png or .pdf")
+        if self.json and self.explain:
+            raise XbarError("--json, --explain: choose one; the JSON has the prices and their sources")
+        from experiments import estimate_text
+        from power.estimate import estimate
+
+        sides = estimate_text.mapped(self.what, self.hardware, self.against, self.width, shape, self.set)
+        results = {name: estimate(one, None, self.image_rate, case=self.case) for name, one in sides.items()}
+        if self.csv is not None:
+            estimate_text.write_csv(results, self.csv)
+        if self.figure is not None:
+            from experiments.estimate_plots import estimate_figure
+            from experiments.plots import save_as
+
+            save_as(estimate_figure(results), self.figure)
+        if self.json:
+            print(json.dumps({name: result.to_dict() for name, result in results.items()}, indent=1))
+        elif self.explain:
+            print("\n\n".join(estimate_text.explain(n, r, self.explain) for n, r in results.items()))
+        else:
+            print(estimate_text.text(self.what, results, self.layers))
 
 
 @dataclass(frozen=True)
@@ -176,9 +229,10 @@ class DevicesCommand:
             raise XbarError(f"--out {out}: the file's name must end in .png or .svg")
         print(describe(device, width))
         if draws:
-            from experiments.device_plots import device_figure, save
+            from experiments.device_plots import device_figure
+            from experiments.plots import save_as
 
-            save(device_figure(device), out)
+            save_as(device_figure(device), out)
             print(f"\nfigure: {out}")
 
 
@@ -192,6 +246,13 @@ class VersionCommand:
         print(version("xbar-codesign"))
 
 
+def _shape(text: str) -> tuple[int, ...] | None:
+    """Sizes of one input; None where none are given."""
+    if text and not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", text):
+        raise XbarError(f"--input {text}: must be sizes joined by x, without the batch, as 3x224x224")
+    return tuple(map(int, text.split("x"))) if text else None
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: exit status 0, 2 for a user's mistake, 130 after Ctrl-C."""
     # Torch's idle threads must not spin on processors that another program needs.
@@ -200,6 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         {
             "run": RunCommand,
             "layers": LayersCommand,
+            "estimate": EstimateCommand,
             "export": ExportCommand,
             "list": ListCommand,
             "devices": DevicesCommand,

@@ -9,7 +9,6 @@ import dataclasses
 import math
 import textwrap
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -21,7 +20,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from experiments.device_text import duration
-from experiments.plots import BLUE, GREY, INK, MUTED, ORANGE, STYLE, WIDTH, svg
+from experiments.plots import BLUE, GREY, INK, MUTED, ORANGE, STYLE, WIDTH
 from xbar import Device
 from xbar.iv import current_per_siemens
 from xbar.noise import low_frequency_sigma, sigma, white_sigma
@@ -73,16 +72,6 @@ def device_figure(device: Device) -> Figure:
         figure.suptitle(heading, x=0.01, ha="left", fontsize=8)
         figure.supxlabel("\n".join(_notes(device)), x=0.01, ha="left", fontsize=7, color=GREY)
     return figure
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as the path's suffix says, .svg or .png; its folder is made where absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".svg":
-        path.write_text(svg(figure), encoding="utf-8")
-        return
-    with mpl.rc_context(STYLE):
-        figure.savefig(path, metadata={"Software": None})
 
 
 def changes(device: Device) -> bool:

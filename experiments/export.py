@@ -39,7 +39,7 @@ def export_run(
     XbarError
         For a folder that holds no finished run or is not empty, or an unknown case or format.
     """
-    study, mapped = _finished(run)
+    study, mapped = finished_run(run)
     cases = {one.name: one for one in study.chips.cases}
     if case and case not in cases:
         raise unknown_name("noise case", case, cases)
@@ -60,7 +60,7 @@ def export_run(
     return files
 
 
-def _finished(run: Path) -> tuple[Study, MappedNetwork]:
+def finished_run(run: Path) -> tuple[Study, MappedNetwork]:
     if not (run / "study.toml").is_file():
         raise XbarError(f"{run}: holds no run of xbar")
     study = load_study(str(run / "study.toml"))

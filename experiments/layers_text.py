@@ -11,6 +11,7 @@ from torch import nn
 
 from experiments.networks import build_network, built_in_networks, example_input, network_file
 from experiments.summary import operations_summary
+from experiments.text_table import text_table
 from experiments.weights import read_weights
 from mapping import MappedNetwork, crossbar_form, map_network
 from mapping.gemm import mappable_layers
@@ -42,14 +43,24 @@ def layers_of(
     XbarError
         For a network, weights or hardware that cannot be had, or do not fit.
     """
+    form, example = form_of(name, width, shape, weights)
+    unscaled = dict.fromkeys(mappable_layers(form), 1.0)  # tiles do not depend on the scales: none is fitted
+    return _data(name, map_network(form, hardware, example, scales=unscaled), form, example)
+
+
+def form_of(
+    name: str, width: float = 1.0, shape: tuple[int, ...] | None = None, weights: Path | None = None
+) -> tuple[nn.Module, torch.Tensor]:
+    """A network in the form that goes onto crossbars, and an input; built-in ones without their weights.
+
+    Parameters and errors are those of `layers_of`.
+    """
     with torch.device("meta" if network_file(name) is None else "cpu"):
         network = build_network(name, width)
     if weights is not None:
         read_weights(weights, network)
     example = example_input(name, network, shape)
-    form = crossbar_form(network, example)
-    unscaled = dict.fromkeys(mappable_layers(form), 1.0)  # tiles do not depend on the scales: none is fitted
-    return _data(name, map_network(form, hardware, example, scales=unscaled), form, example)
+    return crossbar_form(network, example), example
 
 
 def _data(name: str, mapped: MappedNetwork, form: nn.Module, example: torch.Tensor) -> dict[str, Any]:
@@ -116,9 +127,9 @@ def text(data: dict[str, Any]) -> str:
         [
             f"{data['network']}, input {_sizes(data['input'])}, on {data['hardware']} (tiles of {tile})",
             "",
-            _table(layers, "llllrrrr"),
+            text_table(layers, "llllrrrr"),
             "",
-            _table(digital, "lrlr"),
+            text_table(digital, "lrlr"),
             "",
             f"{len(data['layers'])} layers with {data['weights']:,} weights on {data['tiles_per_plane']:,} "
             f"tiles in each plane, {100 * data['utilisation']:.1f} % of their cells used",
@@ -135,7 +146,7 @@ def networks_table() -> str:
             network = entry.construct()
         parameters = f"{sum(p.numel() for p in network.parameters()):,}"
         rows.append((f"  {name}", _sizes(entry.input_shape), parameters))
-    return _table(rows, "lrr")
+    return text_table(rows, "lrr")
 
 
 def _matrix(row: dict[str, Any]) -> str:
@@ -150,15 +161,3 @@ def _sizes(sizes: Sequence[int]) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2f} %" if share >= 5e-5 else "< 0.01 %"
-
-
-def _table(rows: Sequence[Sequence[str]], sides: str) -> str:
-    """Columns two spaces apart, each to the left (l) or right (r)."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if side == "l" else cell.rjust(width)
-            for cell, width, side in zip(row, widths, sides, strict=True)
-        ).rstrip()
-        for row in rows
-    )

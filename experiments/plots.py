@@ -100,6 +100,17 @@ def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
     return [vector, pixels]
 
 
+def save_as(figure: Figure, path: Path) -> None:
+    """Write a figure as the path's suffix says, .svg, .png or .pdf; its folder is made where absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".svg":
+        path.write_text(svg(figure), encoding="utf-8")
+        return
+    nothing = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
+    with mpl.rc_context(STYLE):
+        figure.savefig(path, metadata=nothing)
+
+
 MOST_LAYERS = 12
 """Layers whose masks are drawn."""
 

@@ -10,12 +10,14 @@ than a tile has bands of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapping.network import Band, Tile
 
+T = TypeVar("T", bound=np.generic)
 Index = NDArray[np.int64]
 Kept = Callable[[Index, Index], NDArray[np.bool_]]
 """Whether there is a weight to hold at inputs x columns."""
@@ -53,7 +55,9 @@ def grid(bands: Iterator[tuple[Index, Index]], cols: int, kept: Kept) -> tuple[B
     """
     made = []
     for inputs, columns in bands:
-        tiles = [Tile(inputs, part) for part in _chunks(columns, cols) if kept(inputs, part).any()]
+        alive = np.logical_or.reduce(kept(inputs, columns))
+        parts = zip(_chunks(columns, cols), _chunks(alive, cols), strict=True)
+        tiles = [Tile(inputs, part) for part, any_alive in parts if any_alive.any()]
         made.append(Band(int(inputs[0]), len(inputs), tuple(tiles)))
     return tuple(made)
 
@@ -69,5 +73,5 @@ def pack(bands: Iterator[tuple[Index, Index]], cols: int, kept: Kept) -> tuple[B
     return tuple(made)
 
 
-def _chunks(index: Index, size: int) -> Iterator[Index]:
+def _chunks(index: NDArray[T], size: int) -> Iterator[NDArray[T]]:
     return (index[first : first + size] for first in range(0, len(index), size))

@@ -57,10 +57,9 @@ def row_conductance(
     encoding, device = hardware.encoding, hardware.device
     unused = encoding.unformed or hardware.periphery.gated_columns
     idle = 0.0 if unused else encoding.planes * device.g_min
-    used = encoding.slices, encoding.reference_columns
     total = np.zeros(layer.inputs)
     for tile in layer.tiles:
-        spare = hardware.crossbar.cols - len(tile.cols) * used[0] - used[1]
+        spare = hardware.crossbar.cols - len(tile.cols) * encoding.slices - encoding.reference_columns
         total[tile.rows] += spare * idle
     if chip is not None:
         for band, cells in zip(layer.bands, chip.conductances[layer.name], strict=True):
@@ -72,10 +71,12 @@ def row_conductance(
     weights = of_weight[numbers != 0]
     unknown = weights.max() if case == "worst" else weights.mean()
     reference = reference_conductances(encoding, device).sum() if encoding.reference_columns else 0.0
-    for tile in layer.tiles:
+    for band in layer.bands:
         if layer.has_states:
-            held = of_weight[layer.states(tile.rows, tile.cols).astype(np.int64) + largest]
+            held = of_weight[layer.states(band.rows, band.cols).astype(np.int64) + largest]
         else:
-            held = np.where(layer.kept(tile.rows, tile.cols), unknown, of_weight[largest])
-        total[tile.rows] += held.sum(axis=1) + reference
+            held = np.where(layer.kept(band.rows, band.cols), unknown, of_weight[largest])
+        total[band.rows] += (held * band.built()).sum(axis=1)
+        for tile in band.tiles:
+            total[tile.rows] += reference
     return total

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mapping.chip import ProgrammedNetwork
 from mapping.network import MappedLayer, MappedNetwork
 from power.array import Case, read_energy_j, row_conductance
-from power.events import index_bytes, layer_events, layer_time_s, units_per_array, vector_time_s
+from power.events import layer_events, layer_time_s, units_per_array, vector_time_s
 from power.library import load_periphery
 from power.prices import Price, not_scaled, prices_of
 from xbar.errors import XbarError, unknown_name
@@ -239,7 +239,8 @@ def estimate(
     hardware = mapped.hardware
     used = {name: mapped.hardware_of(name) for name in mapped.layers}
     components = load_periphery(hardware.periphery.library).components
-    by_hardware = {id(own): prices_of(own) for own in (hardware, *used.values())}
+    designs = {id(own): own for own in (hardware, *used.values())}
+    by_hardware = {key: prices_of(own) for key, own in designs.items()}
     active = _activity(mapped, activity, case)
     table: list[Row] = []
     for name, layer in mapped.layers.items():
@@ -335,7 +336,7 @@ def _layer_rows(
     energy_pj = {name: price.energy_pj for name, price in prices.items()}
     energy_pj["array"] = layer.positions * read_j * 1e12 / (events["array"] or 1)
     units = {part: arrays * count for part, count in per_array.items()}
-    units["index"] = index_bytes(layer, hardware)
+    units["index"] = events["index"] / layer.positions
     return [
         Row(layer.name, part, count, prices[part].area_um2, events.get(part, 0.0), energy_pj[part])
         for part, count in units.items()

@@ -112,13 +112,10 @@ def index_bytes(layer: MappedLayer, hardware: Hardware) -> float:
     rows, width = hardware.crossbar.rows, hardware.weights_per_tile_row
     bits = 0
     unpacked = cut(layer.k, layer.n, layer.groups, layer.bias_rows, rows, width)
-    for band, (_, columns) in zip(layer.bands, unpacked, strict=True):
-        bits += sum(
-            _column_bits(tile, columns, layer.n, width)
-            + _row_bits(tile, band.height)
-            + _place_bits(tile, hardware.column_places)
-            for tile in band.tiles
-        )
+    for band, (inputs, columns) in zip(layer.bands, unpacked, strict=True):
+        for tile in band.tiles:
+            bits += _column_bits(tile, columns, layer.n, width)
+            bits += _row_bits(tile, len(inputs)) + _place_bits(tile, hardware.column_places)
     return bits / 8
 
 
