@@ -20,9 +20,8 @@ def test_the_regression_at_32_nm(bits: int, rate: float, energy_pj: float, area_
     assert (converter.bits, converter.node_nm) == (bits, 32)
 
 
-@given(st.integers(6, 14), st.floats(1e6, 1e10), st.floats(7, 130))
+@given(st.integers(4, 14), st.floats(1e6, 1e10), st.floats(7, 130))
 def test_a_bit_or_a_node_more_costs_more(bits: int, rate: float, node: float) -> None:
-    """From 6 bits on: below, a bit less saves nothing in the regression."""
     library = load_adc("adc-regression")
     here, finer, larger = (
         library.of(bits, rate, node),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -84,6 +85,40 @@ def test_every_row_is_a_product_of_its_price() -> None:
         if row.units:
             assert row.area_mm2 == pytest.approx(row.units * price.area_um2 * 1e-6)
     assert result.not_scaled == ()
+
+
+@pytest.mark.parametrize(("library", "most"), [("isaac-scaled-adc", 9), ("adc-regression", 12)])
+def test_a_bit_or_a_slice_less_never_costs_more(library: str, most: int) -> None:
+    """Converter bits, input bits, and the second cell of a weight."""
+    design = hardware(slices=2, adc__library=library, adc__bits=most)
+    chains = [
+        [{"adc__bits": bits} for bits in range(most, 3, -1)],
+        [{"dac__bits": bits} for bits in (8, 7, 4, 2, 1)],
+        [{"encoding__slices": slices} for slices in (2, 1)],
+    ]
+    for chain in chains:
+        results = []
+        for changes in chain:
+            changed = design.replace(**changes)
+            results.append(estimate(network(changed, unpacked(changed, 9, 7, positions=3))))
+        for larger, smaller in itertools.pairwise(results):
+            for name, cost in smaller.by_component.items():
+                for key, value in cost.items():
+                    assert value <= larger.by_component[name][key] * (1 + 1e-12), (name, key)
+            assert smaller.energy_nj_per_image < larger.energy_nj_per_image
+
+
+def test_twice_the_images_are_twice_the_energy() -> None:
+    """Of one image with twice the positions in every layer, and of no component more or less."""
+    design = hardware()
+    once, twice = (
+        estimate(network(design, unpacked(design, 9, 7, n), unpacked(design, 7, 3, 2 * n, "next")))
+        for n in (3, 6)
+    )
+    for name, cost in once.by_component.items():
+        assert twice.by_component[name]["energy_nj"] == pytest.approx(2 * cost["energy_nj"])
+        assert twice.by_component[name]["area_mm2"] == cost["area_mm2"]
+    assert twice.latency_us_per_image == pytest.approx(2 * once.latency_us_per_image)
 
 
 def test_operations_and_rates() -> None:
