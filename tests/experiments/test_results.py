@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,34 @@ def test_the_page_on_physics_has_the_kept_tables(
     page = (ROOT / "docs" / "physics.md").read_text(encoding="utf-8")
     table = page.split(f"<!-- rows of `python results/{script}.py rows` -->")[1].split("<!-- end of rows -->")
     assert table[0].strip().splitlines()[2:] == rows
+
+
+def test_the_page_on_reductions_has_the_kept_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "results")
+    script = runpy.run_path(str(ROOT / "results" / "reductions.py"))
+    kept = json.loads((ROOT / "results" / "reductions.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "reductions.md").read_text(encoding="utf-8")
+    tables = script["tables"](kept)
+    assert len(tables) == page.count("<!-- rows of ") == 7
+    for name, rows in tables.items():
+        table = page.split(f"<!-- rows of `python results/reductions.py`: {name} -->")[1]
+        assert table.split("<!-- end of rows -->")[0].strip().splitlines()[2:] == rows, name
+
+
+@pytest.mark.slow
+def test_kept_reductions_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "results")
+    script = runpy.run_path(str(ROOT / "results" / "reductions.py"))
+    kept = json.loads((ROOT / "results" / "reductions.json").read_text(encoding="utf-8"))["networks"]
+    again = script["reductions_of"]("ResNet-18")
+    assert _numbers(again) == pytest.approx(_numbers(kept["ResNet-18"]), rel=1e-9)
+
+
+def _numbers(entry: Any) -> dict[str, float]:
+    """Every number of nested dicts by its path."""
+    if not isinstance(entry, dict):
+        return {"": entry}
+    return {f"{key}/{path}": value for key in entry for path, value in _numbers(entry[key]).items()}
 
 
 def test_the_page_on_reductions_quotes_the_kept_run() -> None:
