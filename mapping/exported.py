@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -40,12 +40,13 @@ def from_exported(program: torch.export.ExportedProgram) -> fx.GraphModule:
     source: Any = program.module()
     graph: fx.Graph = source.graph
     names: dict[str, str] = {}
+    constants: dict[fx.Node, Any] = {}
     for node in list(graph.nodes):
         if node.op == "placeholder":
             _check_batch(node)
         elif node.op == "call_module" or _is_bookkeeping(node):
             graph.erase_node(node)
-        elif made := _module_of(node, source):
+        elif made := _module_of(node, constants):
             x, module = made
             others = [value for value in (*node.args, *node.kwargs.values()) if value is not x]
             identity = _text([node.target, *others])
@@ -53,6 +54,8 @@ def from_exported(program: torch.export.ExportedProgram) -> fx.GraphModule:
                 names[identity] = _free_name(source, node, x)
                 source.add_submodule(names[identity], module)
             _replace(node, names[identity], x)
+        elif (value := _constant(node, source, constants)) is not None:
+            constants[node] = value
     graph.eliminate_dead_code()
     if _is_plain(program):
         graph.output_node().args = graph.output_node().args[0]  # type: ignore[assignment]
@@ -83,29 +86,32 @@ def _is_bookkeeping(node: fx.Node) -> bool:
     return counts or packet is aten._assert_tensor_metadata
 
 
-def _module_of(node: fx.Node, source: nn.Module) -> Made:
+def _module_of(node: fx.Node, constants: Mapping[fx.Node, Any]) -> Made:
     make = MAKERS.get(getattr(node.target, "overloadpacket", None))
     if make is None:
         return None
     schema = node.target._schema.arguments  # type: ignore[union-attr]
     given = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
     given |= dict(zip((argument.name for argument in schema), node.args, strict=False)) | node.kwargs
-    return make({name: _evaluated(value, source) for name, value in given.items()})
+    return make(
+        {
+            name: constants.get(value, value) if isinstance(value, fx.Node) else value
+            for name, value in given.items()
+        }
+    )
 
 
-def _evaluated(value: Any, source: nn.Module) -> Any:
-    """The tensor of a node that follows from the program's own tensors alone; anything else as it is."""
-    if not isinstance(value, fx.Node):
-        return value
-    if value.op == "get_attr":
-        return operator.attrgetter(str(value.target))(source)
-    target: Any = value.target
-    known = {node: _evaluated(node, source) for node in value.all_input_nodes}
-    if not known or not _is_function(target) or any(t is node for node, t in known.items()):
-        return value
-    args, kwargs = fx.map_arg((value.args, value.kwargs), known.__getitem__)
+def _constant(node: fx.Node, source: nn.Module, constants: Mapping[fx.Node, Any]) -> Any:
+    """What a node gives that follows from the program's own tensors alone, those before it being known; None
+    for any other."""
+    if node.op == "get_attr":
+        return operator.attrgetter(str(node.target))(source)
+    inputs, target = node.all_input_nodes, node.target
+    if not inputs or not _is_function(target) or any(other not in constants for other in inputs):
+        return None
+    args, kwargs = fx.map_arg((node.args, node.kwargs), constants.__getitem__)
     with torch.no_grad():
-        return target(*args, **kwargs)
+        return target(*args, **kwargs)  # type: ignore[operator]
 
 
 def _is_function(target: Any) -> bool:

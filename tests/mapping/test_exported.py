@@ -198,3 +198,25 @@ def test_random_and_computed_operands_are_no_constants() -> None:
     assert not any(isinstance(module, nn.Linear) for module in network.modules())
     x = torch.rand(6, 4)
     assert not torch.equal(network(x), network(x))
+
+
+class Chain(nn.Module):
+    """Sixty sums of a value with itself, and a layer at their end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(60):
+            x = (x + x.tanh()) / 2
+        return self.last(x)
+
+
+def test_a_graph_that_branches_and_joins_many_times_is_walked_once() -> None:
+    """Each sum doubles the paths from the input: walked one by one, they would be 2^60."""
+    program = export(Chain().eval(), (torch.rand(2, 4),), dynamic_shapes={"x": {0: Dim.DYNAMIC}})
+    module = from_exported(program.run_decompositions())
+    x = torch.rand(3, 4)
+    torch.testing.assert_close(module(x), program.module()(x))
+    assert list(mappable_layers(module)) == ["last"]
