@@ -56,7 +56,26 @@ def rows() -> list[str]:
             table.append(f"| {cut} reduction | {published.get(cut, '')} | {ours} % | |")
         minutes = ", ".join(f"{run['seconds']['total'] / 60:.0f}" for run in runs)
         table.append(f"| minutes on 2 cores, by seed | | {minutes} | |")
-    return table + [row for run in kept_runs("accuracy-under-noise.json") for row in under_noise(run)]
+    table += [row for run in kept_runs("accuracy-under-noise.json") for row in under_noise(run)]
+    return table + reductions()
+
+
+def reductions() -> list[str]:
+    """A row for each published reduction of a network that is not trained here."""
+    published = {"VGG-16": ("29.81x", 98.38, 98.28), "ResNet-18": ("20.88x", 96.95, 97.46)}
+    table = []
+    for found in kept_runs("reductions.json"):
+        for name, (rate, *printed) in published.items():
+            before, after = (
+                found["networks"][name]["steps"][s] for s in ("9 bits, not pruned", "pruned and packed")
+            )
+            label = f"{name}/CIFAR-10 at {rate}, full width, masks of untrained weights"
+            command = "`python results/reductions.py`"
+            for what, key, theirs in zip(("power", "area"), ("energy_nj", "area_mm2"), printed, strict=True):
+                ours = 100 * (1 - after[key] / before[key])
+                table.append(f"| {label}: {what} reduction | {theirs} % | {ours:.2f} % | {command} |")
+                label, command = name, ""
+    return table
 
 
 def under_noise(run: dict[str, Any]) -> list[str]:

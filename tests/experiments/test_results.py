@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from experiments.study import resolve_study
+from experiments.study import load_study, resolve_study
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = sorted((ROOT / "results").glob("*-seed*.json"))
@@ -71,6 +71,29 @@ def _numbers(entry: Any) -> dict[str, float]:
     if not isinstance(entry, dict):
         return {"": entry}
     return {f"{key}/{path}": value for key in entry for path, value in _numbers(entry[key]).items()}
+
+
+def test_the_page_on_noise_has_the_kept_tables_and_pictures(tmp_path: Path) -> None:
+    script = runpy.run_path(str(ROOT / "results" / "under_noise.py"))
+    page = (ROOT / "docs" / "under-noise.md").read_text(encoding="utf-8")
+    for what, count, rows in (("rows", 49, script["rows"]()), ("layer rows", 4, script["layer_rows"]())):
+        table = page.split(f"<!-- {what} of `python results/under_noise.py rows` -->")[1]
+        assert table.split(f"<!-- end of {what} -->")[0].strip().splitlines()[2:] == rows
+        assert len(rows) == count
+    for drawn in script["draw"](tmp_path):
+        assert f"(under-noise/{drawn.name})" in page
+        assert drawn.read_bytes() == (ROOT / "docs" / "under-noise" / drawn.name).read_bytes()
+
+
+def test_the_kept_run_under_noise_is_of_its_study() -> None:
+    result = json.loads((ROOT / "results" / "accuracy-under-noise.json").read_text(encoding="utf-8"))
+    kept, now = resolve_study(result["study"], "kept"), load_study("accuracy-under-noise")
+    assert kept == now
+    points = [point for curve in result["accuracy"]["under_noise"] for point in curve["points"]]
+    assert all(point["settled"] or point["n"] == now.chips.n for point in points)
+    assert [len(curve["points"]) for curve in result["accuracy"]["under_noise"]] == [
+        len(curve.values) for curve in now.under_noise
+    ]
 
 
 def test_the_page_on_reductions_quotes_the_kept_run() -> None:
