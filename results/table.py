@@ -35,6 +35,7 @@ def rows() -> list[str]:
         ("lenet5-mnist-37x-seed*.json", "xbar run lenet5-mnist-37x", "", "37.06"),
         ("lenet5-fashion-seed*.json", "xbar run lenet5-fashion", "", ""),
         ("vgg16-cifar10-seed*.json", "xbar run vgg16-cifar10", "", ""),
+        ("resnet18-cifar10-seed*.json", "xbar run resnet18-cifar10", "", ""),
     ):
         runs = kept_runs(pattern)
         if not runs:
