@@ -138,9 +138,11 @@ def _with_base(name: str, above: tuple[str, ...]) -> dict[str, Any]:
     if name in above:
         raise XbarError(f"periphery.library: {' -> '.join((*above, name))}: a base that leads back to itself")
     data = read_toml(find_library("periphery.library", name, {"components"}))
-    if not isinstance(data.get("base"), str):
+    if "base" not in data:
         return data
-    base = _with_base(data.pop("base"), (*above, name))
+    if not isinstance(of := data.pop("base"), str):
+        raise XbarError(f"{Path(name).name}: base = {of!r}: must be the name of a library, or a path")
+    base = _with_base(of, (*above, name))
     return {**base, **data, "components": {**base.get("components", {}), **data.get("components", {})}}
 
 

@@ -209,8 +209,8 @@ def test_a_base_that_leads_back_is_refused(tmp_path: Path) -> None:
         load_periphery(str(path))
 
 
-def test_a_library_without_components_says_what_is_missing(tmp_path: Path) -> None:
+def test_a_base_that_is_no_name_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text('name = "own"\nsource = "none"\nbase = 3\n')
-    with pytest.raises(XbarError, match=r"own\.toml"):
+    with pytest.raises(XbarError, match=r"^own\.toml: base = 3: must be the name of a library, or a path$"):
         load_periphery(str(path))
