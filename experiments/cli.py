@@ -277,7 +277,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"xbar: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\nxbar: interrupted; the same command with --resume goes on from here", file=sys.stderr)
+        goes_on = (
+            "; the same command with --resume goes on from here" if isinstance(command, RunCommand) else ""
+        )
+        print(f"\nxbar: interrupted{goes_on}", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)

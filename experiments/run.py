@@ -236,11 +236,16 @@ def _check_fits(run: Run) -> None:
     try:
         with torch.no_grad():
             outputs = run.model.eval()(run.example)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise XbarError(
             f"network {run.study.network} does not take images of {run.data.name} "
             f"{tuple(run.example.shape[1:])}: {str(error).splitlines()[0]}"
         ) from None
+    if not isinstance(outputs, torch.Tensor):
+        raise XbarError(
+            f"network {run.study.network} gives a {type(outputs).__name__}; "
+            "must be one tensor, a number for each class"
+        )
     if outputs.shape != (1, len(run.data.classes)):
         raise XbarError(
             f"network {run.study.network} gives {tuple(outputs.shape[1:])} outputs, "

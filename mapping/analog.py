@@ -15,6 +15,7 @@ from mapping.calibration import response
 from mapping.chip import ProgrammedNetwork
 from mapping.codes import largest_code, vector_parts
 from mapping.columns import blocks
+from mapping.gemm import mappable_layers, to_gemm
 from mapping.network import MappedLayer
 from mapping.unfold import batched, output_shape, place_outputs
 from xbar.blocks import Block
@@ -146,13 +147,16 @@ def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type = n
     Raises
     ------
     XbarError
-        Where the mapping is not calibrated, or names a layer that the model has not.
+        Where the mapping is not calibrated, or has a layer that the model has not, or one of another shape.
     """
     network = copy.deepcopy(model).eval()
-    modules = dict(network.named_modules())
+    modules = mappable_layers(network)
     for name, layer in chip.mapped.layers.items():
         if name not in modules:
             raise XbarError(f"{name}: mapped, but {type(model).__name__} has no such layer")
+        shape = tuple(to_gemm(modules[name]).shape)
+        if shape != (layer.k, layer.n):
+            raise XbarError(f"{name}: its GEMM matrix is {shape}, that of the mapping {(layer.k, layer.n)}")
         analog = AnalogLayer(
             layer,
             chip.mapped.hardware_of(name),
@@ -160,7 +164,7 @@ def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type = n
             chip.compensation.get(name),
         )
         modules[name].add_module("analog", analog)
-        modules[name].forward = analog.forward
+        modules[name].forward = analog.forward  # type: ignore[method-assign]
     return network
 
 

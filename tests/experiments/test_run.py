@@ -308,6 +308,25 @@ def test_mistakes_are_found_before_anything_is_written(tmp_path: Path, change: s
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("forward", "words"),
+    [
+        ("def forward(self, x, y): return x", "does not take images of digits"),
+        ("def forward(self, x): return x, x", "gives a tuple; must be one tensor"),
+    ],
+)
+def test_a_network_of_another_signature_is_refused(tmp_path: Path, forward: str, words: str) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\nclass Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(8, 10)\n"
+        f"    {forward}\n"
+    )
+    study = load_study("digits", [*SMALL, "compress.rate=1", "compress.layers=[]"])
+    study = dataclasses.replace(study, network=f"{tmp_path / 'net.py'}:Net")
+    with pytest.raises(XbarError, match=words):
+        run_study(study, None, tmp_path / "run")
+
+
 def test_statistics_over_chips() -> None:
     values = [98.0, 99.0, 99.5, 97.5, 99.0]
     s = chip_statistics("x", values, 99.0)

@@ -186,6 +186,8 @@ def test_a_network_without_the_mapped_layer_is_refused() -> None:
     mapped, _ = Case(nn.Sequential(nn.Linear(3, 2)), x, {}).on(design())
     with pytest.raises(XbarError, match="0: mapped, but Linear has no such layer"):
         analog_network(nn.Linear(3, 2), program_network(mapped))
+    with pytest.raises(XbarError, match=r"^0: its GEMM matrix is \(3, 4\), that of the mapping \(3, 2\)$"):
+        analog_network(nn.Sequential(nn.Linear(3, 4)), program_network(mapped))
 
 
 def test_a_mapping_that_is_not_calibrated_is_refused() -> None:
