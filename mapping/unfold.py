@@ -119,7 +119,7 @@ def place_outputs(
         out += bias.reshape(-1, *(1 for _ in geometry.kernel))
         return
     bias = np.broadcast_to(bias, gain.shape)
-    by_position = out.reshape(len(y), -1, 1) if geometry is None else out.reshape(*out.shape[:2], -1)
+    by_position = out.reshape(len(y), len(gain), 1) if geometry is None else out.reshape(*out.shape[:2], -1)
     workers = worker_count(threads, len(by_position))
 
     def work(worker: int) -> None:

@@ -194,3 +194,12 @@ def test_a_mapping_that_is_not_calibrated_is_refused() -> None:
     model, x = nn.Sequential(nn.Linear(3, 2)), torch.rand(2, 3)
     with pytest.raises(XbarError, match="0: not calibrated"):
         analog_network(model, program_network(map_network(model, design(), x)))
+
+
+def test_an_empty_axis_gives_an_empty_output() -> None:
+    """A sequence of no images, as a recurrent layer passes it on."""
+    model = nn.Sequential(nn.Linear(3, 2))
+    mapped, _ = Case(model, torch.rand(2, 3), {}).on(design())
+    network = analog_network(model, program_network(mapped))
+    assert network(torch.empty(5, 0, 3)).shape == (5, 0, 2)
+    assert network(torch.empty(0, 3)).shape == (0, 2)
