@@ -129,6 +129,12 @@ class EstimateCommand:
     """A design, or a TOML file; by default admm-32x32, or that of the study or run."""
     against: str = ""
     """A second design, or a TOML file, to compare with."""
+    arrays: int | None = None
+    """Copy the slowest layers, so that all layers fill at most so many arrays."""
+    lossless_adc: bool = False
+    """Give each layer the fewest ADC bits that lose nothing."""
+    programming: bool = False
+    """Print time and energy of writing a chip, too, for the folder of a run."""
     width: float = 1.0
     """Factor on the channels of a built-in network."""
     input: str = ""
@@ -157,10 +163,23 @@ class EstimateCommand:
         if self.json and self.explain:
             raise XbarError("--json, --explain: choose one; the JSON has the prices and their sources")
         from experiments import estimate_text
+        from experiments.export import run_activity
+        from power.duplication import duplicate
         from power.estimate import estimate
+        from power.resolution import with_lossless_bits
 
+        is_run = Path(self.what).is_dir()
+        if self.programming and not is_run:
+            raise XbarError("--programming: needs weights, and so the folder of a finished run")
         sides = estimate_text.mapped(self.what, self.hardware, self.against, self.width, shape, self.set)
-        results = {name: estimate(one, None, self.image_rate, case=self.case) for name, one in sides.items()}
+        if self.lossless_adc:
+            sides = {name: with_lossless_bits(one) for name, one in sides.items()}
+        if self.arrays is not None:
+            sides = {name: duplicate(one, self.arrays) for name, one in sides.items()}
+        activity = run_activity(Path(self.what)) if is_run else None
+        results = {
+            name: estimate(one, activity, self.image_rate, case=self.case) for name, one in sides.items()
+        }
         if self.csv is not None:
             estimate_text.write_csv(results, self.csv)
         if self.figure is not None:
@@ -173,7 +192,32 @@ class EstimateCommand:
         elif self.explain:
             print("\n\n".join(estimate_text.explain(n, r, self.explain) for n, r in results.items()))
         else:
-            print(estimate_text.text(self.what, results, self.layers))
+            notes = [estimate_text.lossless_text(sides)]
+            if self.programming:
+                notes += [estimate_text.programming_text(Path(self.what), m) for m in sides.values()]
+            print(estimate_text.text(self.what, results, self.layers, notes))
+
+
+@dataclass(frozen=True)
+class NameplateCommand:
+    """Area and power of whole tiles of a design, every block at its rated speed, as papers print them."""
+
+    design: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DESIGN")]
+    """A design, or a TOML file."""
+    tiles: int = 1
+    """How many tiles."""
+    links: bool = False
+    """With the links of the chip."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
+    """Change a key of the hardware, as often as needed: --set hardware.adc.bits=8"""
+
+    def __call__(self) -> None:
+        from experiments.estimate_text import nameplate_text
+        from experiments.study import load_design
+        from power.nameplate import nameplate
+
+        design = load_design(self.design, self.set)
+        print(nameplate_text(design.name, nameplate(design, self.tiles, self.links)))
 
 
 @dataclass(frozen=True)
@@ -262,6 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "run": RunCommand,
             "layers": LayersCommand,
             "estimate": EstimateCommand,
+            "nameplate": NameplateCommand,
             "export": ExportCommand,
             "list": ListCommand,
             "devices": DevicesCommand,

@@ -150,6 +150,7 @@ def describe(device: Device, width: int) -> str:
         ("1/f noise", device.low_frequency, _low_frequency),
         ("read noise", device.read_noise.sigma, lambda d: f"{_white(d)}, drawn at every read"),
         ("stuck cells", device.p_stuck_g_max + device.p_stuck_g_min, _faults),
+        ("pulse", device.pulse, _pulse),
     ]
     entries += [(key, say(device) if part else "none given") for key, part, say in optional]
     entries += [
@@ -165,6 +166,13 @@ def describe(device: Device, width: int) -> str:
         first, *rest = _wrap(text, body)
         lines += [key.ljust(room) + first, *(" " * room + line for line in rest)]
     return "\n".join(lines)
+
+
+def _pulse(device: Device) -> str:
+    pulse = device.pulse
+    assert pulse is not None
+    each = "of a write" if pulse.per == "write" else "from each state to the next"
+    return f"{pulse.voltage:g} V for {duration(pulse.width)}, {each} ({pulse.source})"
 
 
 def _states(device: Device) -> str:

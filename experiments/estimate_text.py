@@ -9,15 +9,20 @@ from pathlib import Path
 
 import torch
 
-from experiments.export import finished_run
+from experiments.export import finished_run, first_chip
 from experiments.layers_text import form_of
-from experiments.study import load_design, load_study, study_names
+from experiments.stages import COST_ONLY, simulated
+from experiments.study import changed_design, load_design, load_study, study_names
 from experiments.text_table import number, text_table
 from mapping import MappedNetwork, map_network
 from mapping.store import write_atomically
 from power.estimate import Estimate, Row, reduction_percent
 from power.events import FORMULAS
+from power.nameplate import Nameplate
+from power.programming import programming
+from power.resolution import lossless_bits_of_network
 from xbar.errors import XbarError, unknown_name
+from xbar.hardware import Hardware
 
 TOTALS = (
     ("area", "area_mm2", "mm2"),
@@ -27,6 +32,7 @@ TOTALS = (
     ("power at it", "power_mw", "mW"),
     ("highest image rate", "peak_image_rate_per_s", "1/s"),
     ("power at it", "peak_power_mw", "mW"),
+    ("leakage, where it is known", "leakage_mw", "mW"),
     ("latency", "latency_us_per_image", "us"),
     ("operations an image, kept weights", "operations", ""),
     ("operations an image, all weights", "dense_operations", ""),
@@ -38,7 +44,7 @@ TOTALS = (
 
 
 CSV_COLUMNS = (
-    *("design", "layer", "component", "events", "event_energy_pj", "energy_nj"),
+    *("design", "layer", "component", "events", "event_energy_pj", "leakage_nj", "energy_nj"),
     *("units", "unit_area_um2", "area_mm2"),
 )
 
@@ -63,20 +69,20 @@ def mapped(
     shape
         Of one input, without the batch.
     changes
-        ``hardware.key=value``, of both designs.
+        ``hardware.key=value``, of both designs; of a run, what its mapping and accuracy do not depend on.
 
     Raises
     ------
     XbarError
-        For a network, study, run or design that cannot be had; for a change of a run, whose mapping is made.
+        For a network, study, run or design that cannot be had, or a change that would make a run another one.
     """
     if Path(what).is_dir():
-        if hardware or against or changes or width != 1 or shape:
+        if hardware or against or width != 1 or shape:
             raise XbarError(
-                f"{what}: a finished run is on its own hardware; --hardware, --against, --set, --width and "
+                f"{what}: a finished run is on its own hardware; --hardware, --against, --width and "
                 "--input are for networks and studies"
             )
-        finished = finished_run(Path(what))[1]
+        finished = finished_run(Path(what))[1].with_hardware(lambda own: _priced_anew(own, changes))
         return {finished.hardware.name: finished}
     network, design = what, hardware or "admm-32x32"
     if what.endswith(".toml") or what in study_names():
@@ -96,8 +102,77 @@ def mapped(
         return {name: map_network(form, each, example) for name, each in designs.items()}
 
 
-def text(what: str, results: Mapping[str, Estimate], layers: bool = False) -> str:
-    """Totals and the table by component, of two designs side by side with the reduction."""
+def _priced_anew(hardware: Hardware, changes: Sequence[str]) -> Hardware:
+    """Hardware of a finished run with changes of what it costs."""
+    changed = changed_design(hardware, changes)
+    if simulated(changed) != simulated(hardware):
+        allowed = [f"{table}.{key}" if table else key for table, keys in COST_ONLY.items() for key in keys]
+        raise XbarError(
+            f"--set {' '.join(changes)}: a finished run keeps what it was mapped and measured on; allowed: "
+            f"keys of hardware that only its costs depend on ({', '.join(allowed)})"
+        )
+    return changed
+
+
+def lossless_text(sides: Mapping[str, MappedNetwork]) -> str:
+    """ADC bits that lose nothing, by design: of all layers, and of which the most."""
+    lines = []
+    for name, mapped in sides.items():
+        given = dict.fromkeys(str(mapped.hardware_of(layer).adc.bits) for layer in mapped.layers)
+        has = f"; {name} has {', '.join(given)}"
+        try:
+            bits = lossless_bits_of_network(mapped)
+        except XbarError as error:
+            lines.append(f"ADC bits that lose nothing: not known, {error}{has}")
+            continue
+        fewest, most = min(bits, key=bits.__getitem__), max(bits, key=bits.__getitem__)
+        found = f"{bits[fewest]}"
+        if bits[most] > bits[fewest]:
+            found += f" ({fewest}) to {bits[most]} ({most}); --lossless-adc takes each layer's own"
+        lines.append(f"ADC bits that lose nothing: {found}{has}")
+    return "\n".join(lines)
+
+
+def programming_text(run: Path, mapped: MappedNetwork) -> str:
+    """Time and energy of writing chip 0 of a finished run's first noise case, by layer."""
+    cost = programming(first_chip(run, mapped))
+    table = [("layer", "cells", "pulses", "reads", "nJ pulses", "nJ reads", "us an array", "us all arrays")]
+    table += [
+        (
+            row.layer,
+            *map(number, (row.cells, row.pulses, row.reads, row.pulse_energy_nj, row.read_energy_nj)),
+            *map(number, (row.array_time_us, row.total_time_us)),
+        )
+        for row in cost.layers
+    ]
+    return (
+        f"programming one chip: {number(cost.energy_uj)} uJ; {number(cost.array_time_us)} us with all arrays "
+        f"at once, {number(cost.total_time_us)} us one array after the other (pulse: {cost.source})\n"
+        + text_table(table, "lrrrrrrr")
+    )
+
+
+def nameplate_text(name: str, plate: Nameplate) -> str:
+    """Blocks of a nameplate, and the totals."""
+    rows = [("component", "in each", "units", "power [mW]", "area [mm2]")]
+    rows += [
+        (b.component, b.per, number(b.units), number(b.power_mw), number(b.area_mm2)) for b in plate.blocks
+    ]
+    rows += [("sum", "", "", number(plate.power_mw()), number(plate.area_mm2()))]
+    peak = (
+        f"peak {number(plate.operations_per_s * 1e-9)} GOPS (two a multiply-accumulate), "
+        f"{number(plate.gops_per_w)} GOPS/W, {number(plate.gops_per_mm2)} GOPS/mm2"
+    )
+    return f"{name}, {plate.tiles} tile{'s' * (plate.tiles > 1)}\n" + text_table(rows, "llrrr") + f"\n{peak}"
+
+
+def text(
+    what: str,
+    results: Mapping[str, Estimate],
+    layers: bool = False,
+    notes: Sequence[str] = (),
+) -> str:
+    """Totals and the table by component, of two designs side by side with the reduction; then the notes."""
     estimates = list(results.values())
     parts = [_title(what, results), "", text_table(_totals(results), "l" + "r" * len(results) + "lr"), ""]
     for name, result in results.items():
@@ -106,6 +181,7 @@ def text(what: str, results: Mapping[str, Estimate], layers: bool = False) -> st
         parts += [text_table(_sums(result.by_component, result, "component"), "lrrrr"), ""]
         if layers:
             parts += [text_table(_sums(result.by_layer, result, "layer"), "lrrrr"), ""]
+    parts += [note for each in notes for note in (each, "")]
     if estimates[0].not_scaled:
         parts += [f"at another node, not scaled: {', '.join(estimates[0].not_scaled)}"]
     parts += ["not modelled: " + "; ".join(estimates[0].not_modelled)]
@@ -131,6 +207,8 @@ def _totals(results: Mapping[str, Estimate]) -> list[tuple[str, ...]]:
         if at_peak and key in ("image_rate_per_s", "power_mw"):
             continue
         values = [float(getattr(result, key)) for result in results.values()]
+        if key == "leakage_mw" and not any(values):
+            continue
         less = f"{100 * (1 - values[1] / values[0]):.1f} %" if two and values[0] else ""
         rows.append((label, *map(number, values), unit, less))
     if two:
@@ -169,7 +247,7 @@ def explain(title: str, result: Estimate, component: str) -> str:
     events, units = FORMULAS[component]
     lines = [
         f"{component} on {title}",
-        "energy an image = events x energy of one; area = units x area of one",
+        "energy an image = events x energy of one + leakage x time; area = units x area of one",
         f"events: {events}",
         f"units:  {units}",
     ]
@@ -182,15 +260,17 @@ def explain(title: str, result: Estimate, component: str) -> str:
             *(f"source: {source}" for source in price.sources),
         ]
     rows = [row for row in result.table if row.component == component]
-    table = [("layer", "events", "pJ each", "nJ", "units", "um2 each", "mm2")]
+    table = [("layer", "events", "pJ each", "nJ leakage", "nJ", "units", "um2 each", "mm2")]
     table += [(row.layer, *map(number, _factors(row))) for row in rows]
     area, energy = sum(row.area_mm2 for row in rows), sum(row.energy_nj for row in rows)
-    table += [("sum", "", "", number(energy), "", "", number(area))]
-    return "\n".join([*lines, "", text_table(table, "lrrrrrr")])
+    leakage = sum(row.leakage_nj for row in rows)
+    table += [("sum", "", "", number(leakage), number(energy), "", "", number(area))]
+    return "\n".join([*lines, "", text_table(table, "lrrrrrrr")])
 
 
 def _factors(row: Row) -> tuple[float, ...]:
-    return row.events, row.event_energy_pj, row.energy_nj, row.units, row.unit_area_um2, row.area_mm2
+    energies = row.event_energy_pj, row.leakage_nj, row.energy_nj
+    return row.events, *energies, row.units, row.unit_area_um2, row.area_mm2
 
 
 def write_csv(results: Mapping[str, Estimate], path: Path) -> None:

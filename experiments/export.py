@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
 from experiments.noise_cases import NoiseCase, with_noise
-from experiments.run import MAPPING_FILE, prepare
+from experiments.run import ACTIVITY_FILE, MAPPING_FILE, prepare
 from experiments.steps import chips_seed
 from experiments.study import Study, load_study
 from mapping import around_faults, compensate, known_reads, program_network
@@ -70,6 +74,20 @@ def finished_run(run: Path) -> tuple[Study, MappedNetwork]:
             f"`xbar run {run / 'study.toml'} --out {run} --resume` goes on until it has one"
         )
     return study, load_mapping(run / MAPPING_FILE)
+
+
+def first_chip(run: Path, mapped: MappedNetwork) -> ProgrammedNetwork:
+    """Chip 0 of the first noise case of a finished run; `mapped` is its mapping."""
+    study = finished_run(run)[0]
+    case = study.chips.cases[0]
+    noisy = mapped.with_hardware(lambda hardware: with_noise(hardware, case))
+    return program_network(noisy, seed=chips_seed(study.seed), time=case.time)
+
+
+def run_activity(run: Path) -> dict[str, NDArray[np.float64]] | None:
+    """Activity of a finished run's layers on its calibration images; None: the run kept none."""
+    path = run / ACTIVITY_FILE
+    return load_file(path) if path.exists() else None
 
 
 def _chip(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import save as save_arrays
 
 from experiments import data as datasets
 from experiments.folder import open_folder
@@ -50,6 +51,9 @@ from xbar.files import to_dict
 MAPPING_FILE = "mapping.safetensors"
 """Of a run's folder: the compressed network on its tiles, calibrated."""
 
+ACTIVITY_FILE = "activity.safetensors"
+"""Of a run's folder: the activity of each layer's word lines on the calibration images."""
+
 
 def prepare(study: Study, data_folder: Path | None, out: Path) -> Run:
     """Read the data and check that network, rules and data fit; writes nothing.
@@ -76,8 +80,8 @@ def prepare(study: Study, data_folder: Path | None, out: Path) -> Run:
 def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = False) -> dict[str, Any]:
     """Run a study and write its folder; returns what `result.json` holds.
 
-    The folder gets `study.toml`, `stages/` (checkpoints), `mapping.safetensors`, `figures/`, `result.json`
-    and `report.html`.
+    The folder gets `study.toml`, `stages/` (checkpoints), `mapping.safetensors`, `activity.safetensors`,
+    `figures/`, `result.json` and `report.html`.
 
     Raises
     ------
@@ -109,6 +113,7 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
     mapped = run.map(network, study.hardware, masks=masks, scales=scales)
     mapped, activity = calibrate(mapped, network, run.calibration_batches())
     save_mapping(mapped, out / MAPPING_FILE)
+    write_atomically(out / ACTIVITY_FILE, save_arrays(activity))
     whole = run.map(network, study.hardware)
     map_seconds = time.perf_counter() - mark
 

@@ -17,8 +17,31 @@ from typing import Any
 import torch
 
 from mapping.store import load_checkpoint, save_checkpoint
+from xbar.files import to_dict
+from xbar.hardware import Hardware
 
-VERSIONS = {"train": 1, "compress": 1, "quantise": 5, "chips": 3}
+VERSIONS = {"train": 1, "compress": 1, "quantise": 5, "chips": 4}
+
+COST_ONLY = {
+    "": ("name", "source", "assumed"),
+    "device": ("name", "source", "claims", "does_not_claim", "pulse"),
+    "crossbar": ("cell_f2",),
+    "adc": ("library", "rate"),
+    "periphery": (
+        *("library", "node_nm", "scaling", "t_read", "copies", "buffer_kb"),
+        *("arrays_per_group", "groups_per_tile", "tiles_per_router"),
+    ),
+}
+"""Keys of a hardware, by table, that no accuracy depends on."""
+
+
+def simulated(hardware: Hardware) -> dict[str, Any]:
+    """Plain data of what a simulation reads of a hardware."""
+    data: dict[str, Any] = to_dict(hardware)
+    for table, keys in COST_ONLY.items():
+        for key in keys:
+            (data[table] if table else data).pop(key, None)
+    return data
 
 
 def stage_id(stage: str, inputs: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from experiments.batches import Batches
 from experiments.folder import finished_chips
 from experiments.networks import build_network, network_file
 from experiments.noise_cases import NoiseCase, with_noise
-from experiments.stages import Compute, StageResult, run_stage, stage_id
+from experiments.stages import Compute, StageResult, run_stage, simulated, stage_id
 from experiments.study import LayerRule, Study
 from experiments.weights import read_weights
 from mapping import (
@@ -286,7 +286,7 @@ class Run:
         inputs["levels"] = {name: value.tolist() for name, value in values.items()}
         inputs["batch_norm"] = self.study.batch_norm
         if q.noise.kind != "none" or q.converter_epochs or any(s.bias_rows for s in self.study.layers):
-            inputs |= {"hardware": to_dict(hardware), "calibration": self.study.calibration_images}
+            inputs |= {"hardware": simulated(hardware), "calibration": self.study.calibration_images}
         masks = self.load(compressed)
         network = self.on_crossbars()
 
@@ -346,8 +346,8 @@ class Run:
         seed = chips_seed(self.study.seed)
         inputs = {
             "quantised": quantised.record["id"],
-            "hardware": to_dict(noisy.hardware),
-            "own_hardware": to_dict(noisy.own_hardware),
+            "hardware": simulated(noisy.hardware),
+            "own_hardware": {name: simulated(own) for name, own in noisy.own_hardware.items()},
             "calibration": self.study.calibration_images,
             "chips": [chips.n, chips.least, chips.until],
             "time": case.time,

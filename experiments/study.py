@@ -279,12 +279,20 @@ def load_design(name: str, changes: Sequence[str] = ()) -> Hardware:
     XbarError
         For an unknown preset, a missing or broken file, an unknown or impossible key, or one of a study.
     """
-    raw: dict[str, Any] = {"hardware": name}
+    return _design({"hardware": name}, changes, name)
+
+
+def changed_design(hardware: Hardware, changes: Sequence[str]) -> Hardware:
+    """A hardware with changes ``hardware.key=value`` applied; errors as those of `load_design`."""
+    return _design({"hardware": to_dict(hardware)}, changes, hardware.name)
+
+
+def _design(raw: dict[str, Any], changes: Sequence[str], where: str) -> Hardware:
     for change in changes:
         raw = _with_change(raw, change)
         if raw.keys() > {"hardware"}:
             raise XbarError(f"--set {change}: only keys of hardware, for example hardware.crossbar.rows=64")
-    return build(Hardware, _resolved_hardware(raw["hardware"], name), name)
+    return build(Hardware, _resolved_hardware(raw["hardware"], where), where)
 
 
 def _resolved_hardware(hardware: Any, where: str) -> dict[str, Any]:

@@ -167,6 +167,28 @@ def _program_band(
     time: float,
 ) -> tuple[Cells, NDArray[np.bool_]]:
     """Conductances of a band's cells, and where there are any."""
+    cells, keys = cells_to_write(layer, band, hardware)
+    g = np.empty(cells.shape, np.float32)
+    for plane, slice_ in np.ndindex(cells.shape[:2]):
+        names = (seed, chip, layer.name, plane, slice_)
+        values = hardware.device.conductances()
+        g[plane, slice_] = program_states(
+            cells[plane, slice_], values, hardware.device, band.rows, keys, names, time
+        ).g
+    tile = band.tile_of_column(hardware.encoding.reference_columns > 0)
+    present = (cells >= 0) & ~on_open_lines(layer.name, band, band.rows, tile, keys, hardware, seed, chip)
+    return np.where(present, g, np.float32(0)), present
+
+
+def cells_to_write(
+    layer: MappedLayer, band: Band, hardware: Hardware
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """State that each cell of a band is written to, -1 where there is none, and its columns' keys.
+
+    Returns
+    -------
+    Shapes (planes, slices, rows, columns) and (columns,); the columns of `ProgrammedNetwork.conductances`.
+    """
     encoding, device = hardware.encoding, hardware.device
     cells = cell_states(layer.states(band.rows, band.cols), encoding, device)
     driven, keys = band.built(), band_keys(layer, band)
@@ -176,17 +198,7 @@ def _program_band(
         cells = np.concatenate([cells, references], axis=3)
         driven = np.concatenate([driven, driven[:, band.tile_starts]], axis=1)
         keys = np.concatenate([keys, layer.n + np.arange(len(band.tiles))])
-    cells = np.where(driven, cells, -1)
-    g = np.empty(cells.shape, np.float32)
-    for plane, slice_ in np.ndindex(cells.shape[:2]):
-        names = (seed, chip, layer.name, plane, slice_)
-        values = device.conductances()
-        g[plane, slice_] = program_states(
-            cells[plane, slice_], values, device, band.rows, keys, names, time
-        ).g
-    tile = band.tile_of_column(encoding.reference_columns > 0)
-    present = (cells >= 0) & ~on_open_lines(layer.name, band, band.rows, tile, keys, hardware, seed, chip)
-    return np.where(present, g, np.float32(0)), present
+    return np.where(driven, cells, np.int32(-1)), keys
 
 
 def column_keys(layer: MappedLayer, band: Band, number: int, places: NDArray[np.int64]) -> NDArray[np.int64]:

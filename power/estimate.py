@@ -15,7 +15,7 @@ from mapping.chip import ProgrammedNetwork
 from mapping.network import MappedLayer, MappedNetwork
 from power.array import Case, read_energy_j, row_conductance
 from power.events import layer_events, layer_time_s, units_per_array, vector_time_s
-from power.library import load_periphery
+from power.library import Components, load_periphery
 from power.prices import Price, not_scaled, prices_of
 from xbar.errors import XbarError, unknown_name
 from xbar.hardware import Hardware
@@ -26,9 +26,8 @@ ACTIVATIONS = frozenset({"relu", "leaky_relu", "hardtanh", "elu", "gelu", "silu"
 """Operators that the activation unit does: charged once an output element of every layer."""
 
 NOT_MODELLED = (
-    "leakage: no source gives it for any of these blocks",
     "chip I/O (HyperTransport): it belongs to the link, not to the network",
-    "programming: time and energy of writing the cells",
+    "programming: time and energy of writing the cells are those of power.programming",
     "wires of the arrays: read energy is t V^2 G, an upper bound for ohmic cells",
     "cells that are not ohmic: read energy is t V^2 G with G at V = 0 or at v_read, as the device says",
     "analog accumulation of phases: the capacitors that hold the sum",
@@ -51,6 +50,10 @@ class Row:
         Units that are there, and the area of one [um^2].
     events, event_energy_pj
         Events an image, and the energy of one [pJ]; of an array, the mean over its reads.
+    leakage_mw
+        Of all units [mW]; None: not known.
+    image_s
+        Time that an image takes at the estimate's image rate [s].
     """
 
     layer: str
@@ -59,11 +62,18 @@ class Row:
     unit_area_um2: float
     events: float
     event_energy_pj: float
+    leakage_mw: float | None
+    image_s: float
+
+    @property
+    def leakage_nj(self) -> float:
+        """What leaks in the time of an image [nJ]; 0 where it is not known."""
+        return (self.leakage_mw or 0.0) * self.image_s * 1e6
 
     @property
     def energy_nj(self) -> float:
-        """Energy an image [nJ]."""
-        return self.events * self.event_energy_pj * 1e-3
+        """Energy an image, leakage included where it is known [nJ]."""
+        return self.events * self.event_energy_pj * 1e-3 + self.leakage_nj
 
     @property
     def area_mm2(self) -> float:
@@ -146,14 +156,24 @@ class Estimate:
         return sum(row.energy_nj for row in self.table)
 
     @property
+    def leakage_mw(self) -> float:
+        """Of all blocks that it is known of [mW]."""
+        return sum(row.leakage_mw or 0.0 for row in self.table)
+
+    def power_mw_at(self, image_rate: float) -> float:
+        """Power at an image rate [1/s]: what events take, and leakage [mW]."""
+        events_nj = self.energy_nj_per_image - sum(row.leakage_nj for row in self.table)
+        return events_nj * image_rate * 1e-6 + self.leakage_mw
+
+    @property
     def power_mw(self) -> float:
         """Energy an image times `image_rate_per_s` [mW]."""
         return self.energy_nj_per_image * self.image_rate_per_s * 1e-6
 
     @property
     def peak_power_mw(self) -> float:
-        """Energy an image times `peak_image_rate_per_s` [mW]."""
-        return self.energy_nj_per_image * self.peak_image_rate_per_s * 1e-6
+        """Power at `peak_image_rate_per_s` [mW]."""
+        return self.power_mw_at(self.peak_image_rate_per_s)
 
     @property
     def tops(self) -> float:
@@ -182,7 +202,7 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: totals, what they were made from, and the sums by component and layer."""
-        derived = ["area_mm2", "energy_nj_per_image", "power_mw", "peak_power_mw"]
+        derived = ["area_mm2", "energy_nj_per_image", "power_mw", "peak_power_mw", "leakage_mw"]
         derived += ["tops", "tops_per_w", "tops_per_mm2"]
         stored = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         lists = {name: list(getattr(self, name)) for name in ("not_scaled", "not_modelled", "sources")}
@@ -242,15 +262,19 @@ def estimate(
     designs = {id(own): own for own in (hardware, *used.values())}
     by_hardware = {key: prices_of(own) for key, own in designs.items()}
     active = _activity(mapped, activity, case)
+    times = [layer_time_s(layer, used[name]) for name, layer in mapped.layers.items()]
+    rate = 1 / max(times) if image_rate is None else image_rate
+    if not (math.isfinite(rate) and rate > 0):
+        raise XbarError(f"image_rate = {image_rate}: must be a positive number of images a second")
     table: list[Row] = []
     for name, layer in mapped.layers.items():
         own = used[name]
         conductance = row_conductance(layer, own, case, chip)
         read = read_energy_j(active[name], conductance, own.dac.v_read, own.periphery.t_read)
         per_array = units_per_array(own, components)
-        table += _layer_rows(layer, own, read, by_hardware[id(own)], per_array)
+        table += _layer_rows(layer, own, read, by_hardware[id(own)], per_array, 1 / rate)
 
-    arrays = sum(used[name].encoding.planes * len(layer.tiles) for name, layer in mapped.layers.items())
+    arrays = sum(arrays_of(layer, used[name]) for name, layer in mapped.layers.items())
     groups = math.ceil(arrays / hardware.periphery.arrays_per_group)
     tiles = math.ceil(groups / hardware.periphery.groups_per_tile)
     unused = tiles * hardware.periphery.groups_per_tile * hardware.periphery.arrays_per_group - arrays
@@ -258,12 +282,7 @@ def estimate(
     per_array = units_per_array(hardware, components)
     white_space = unused * sum(units * prices[part].area_um2 * 1e-6 for part, units in per_array.items())
     pooled = sum(count for name, count in mapped.digital_elements.items() if "pool" in name)
-    table.append(Row(DIGITAL, "max_pool", 0.0, 0.0, pooled, prices["max_pool"].energy_pj))
-
-    times = [layer_time_s(layer, used[name]) for name, layer in mapped.layers.items()]
-    rate = 1 / max(times) if image_rate is None else image_rate
-    if not (math.isfinite(rate) and rate > 0):
-        raise XbarError(f"image_rate = {image_rate}: must be a positive number of images a second")
+    table.append(Row(DIGITAL, "max_pool", 0.0, 0.0, pooled, prices["max_pool"].energy_pj, None, 1 / rate))
     known = all(layer.has_states for layer in mapped.layers.values())
     priced = {name: by_hardware[id(own)] for name, own in used.items()}
     return Estimate(
@@ -278,7 +297,8 @@ def estimate(
         operations=2 * sum(layer.positions * layer.weights_kept for layer in mapped.layers.values()),
         dense_operations=2 * mapped.macs,
         peak_operations_per_s=sum(
-            len(layer.tiles) * _peak_operations_per_s(used[name]) for name, layer in mapped.layers.items()
+            len(layer.tiles) * used[name].periphery.copies * peak_operations_per_s(used[name])
+            for name, layer in mapped.layers.items()
         ),
         weight_bits=hardware.weight_bits,
         slices=hardware.encoding.slices,
@@ -290,11 +310,33 @@ def estimate(
             for component in (*per_array, "index")
         },
         not_scaled=not_scaled(priced, hardware.periphery.node_nm),
-        not_modelled=NOT_MODELLED + tuple(f"digital operation: {name}" for name in _unpriced(mapped)),
+        not_modelled=_not_modelled(mapped, priced, components),
     )
 
 
-def _peak_operations_per_s(hardware: Hardware) -> float:
+def arrays_of(layer: MappedLayer, hardware: Hardware) -> int:
+    """Physical arrays of a layer, in all planes and copies."""
+    return hardware.encoding.planes * hardware.periphery.copies * len(layer.tiles)
+
+
+def _not_modelled(
+    mapped: MappedNetwork, priced: Mapping[str, Mapping[str, Price]], components: Components
+) -> tuple[str, ...]:
+    """What no number of an estimate holds."""
+    known = {
+        name: price.leakage_uw is not None for prices in priced.values() for name, price in prices.items()
+    }
+    silent = ", ".join(name for name in known if not known[name])
+    missing = ", ".join(components.unpriced())
+    return (
+        f"leakage of {silent if any(known.values()) else 'any block'}: not in the libraries",
+        *([f"{missing}: not in the library"] if missing else []),
+        *NOT_MODELLED,
+        *(f"digital operation: {name}" for name in _unpriced(mapped)),
+    )
+
+
+def peak_operations_per_s(hardware: Hardware) -> float:
     """Operations of one tile (in all planes) that is full and always busy [1/s]."""
     columns = hardware.weights_per_tile_row
     return 2 * hardware.crossbar.rows * columns / vector_time_s(columns, hardware)
@@ -314,7 +356,7 @@ def reduction_percent(before: Estimate, after: Estimate) -> dict[str, float]:
 
     Power is that of both at the image rate of `before`.
     """
-    power = after.energy_nj_per_image * before.image_rate_per_s * 1e-6
+    power = after.power_mw_at(before.image_rate_per_s)
     pairs = {
         "area": (before.area_mm2, after.area_mm2),
         "power": (before.power_mw, power),
@@ -329,18 +371,22 @@ def _layer_rows(
     read_j: float,
     prices: Mapping[str, Price],
     per_array: Mapping[str, float],
+    image_s: float,
 ) -> list[Row]:
     """Rows of one layer, whose arrays take so much energy for one input vector [J]."""
-    arrays = hardware.encoding.planes * len(layer.tiles)
+    arrays = arrays_of(layer, hardware)
     events = layer_events(layer, hardware)
     energy_pj = {name: price.energy_pj for name, price in prices.items()}
     energy_pj["array"] = layer.positions * read_j * 1e12 / (events["array"] or 1)
     units = {part: arrays * count for part, count in per_array.items()}
-    units["index"] = events["index"] / layer.positions
-    return [
-        Row(layer.name, part, count, prices[part].area_um2, events.get(part, 0.0), energy_pj[part])
-        for part, count in units.items()
-    ]
+    units["index"] = hardware.periphery.copies * events["index"] / layer.positions
+
+    def row(part: str, count: float) -> Row:
+        price, happened = prices[part], events.get(part, 0.0)
+        leakage = None if price.leakage_uw is None else count * price.leakage_uw * 1e-3
+        return Row(layer.name, part, count, price.area_um2, happened, energy_pj[part], leakage, image_s)
+
+    return [row(part, count) for part, count in units.items()]
 
 
 def _activity(

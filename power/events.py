@@ -19,6 +19,9 @@ from xbar.hardware import Hardware
 
 FORMULAS = {
     "dac": ("positions x phases x planes x driven rows of all tiles", "rows an array"),
+    "row_driver": ("as dac", "as dac"),
+    "column_driver": ("positions x phases x planes x bit lines in use of all tiles", "columns an array"),
+    "mux": ("as adc", "bit lines an array, where an ADC has more than one"),
     "adc": ("positions x conversions a vector x converted lines of all tiles", "converters an array"),
     "sample_hold": ("as adc", "converted bit lines an array"),
     "shift_add": ("as adc", "as adc"),
@@ -59,8 +62,13 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
     lines = sum(converted_lines(len(tile.cols), hardware) for tile in layer.tiles)
     conversions = vectors * hardware.conversions * lines
     fetched = vectors * sum(len(band.rows) for band in layer.bands) * input_bytes
+    encoding = hardware.encoding
+    bit_lines = sum(len(t.cols) * encoding.slices + encoding.reference_columns for t in layer.tiles)
     return {
         "dac": drives,
+        "row_driver": drives,
+        "column_driver": vectors * phases * planes * bit_lines,
+        "mux": conversions if hardware.adc.columns > 1 else 0,
         "adc": conversions,
         "sample_hold": conversions,
         "shift_add": conversions,
@@ -84,9 +92,12 @@ def units_per_array(hardware: Hardware, components: Components) -> dict[str, flo
     converters = math.ceil(crossbar.cols / hardware.adc.columns) * converted
     sum_bytes = VALUE_BYTES * hardware.weights_per_tile_row * converted
     tile_share = 1 / (periphery.arrays_per_group * periphery.groups_per_tile)
-    return {
+    units = {
         "array": 1,
         "dac": crossbar.rows,
+        "row_driver": crossbar.rows,
+        "column_driver": crossbar.cols,
+        "mux": crossbar.cols if hardware.adc.columns > 1 else 0,
         "adc": converters,
         "sample_hold": crossbar.cols * converted,
         "shift_add": converters,
@@ -100,6 +111,7 @@ def units_per_array(hardware: Hardware, components: Components) -> dict[str, flo
         "tile_shift_add": components.tile_shift_add.count * tile_share,
         "router": components.router.count * tile_share / periphery.tiles_per_router,
     }
+    return {part: count for part, count in units.items() if part in components.charged()}
 
 
 def index_bytes(layer: MappedLayer, hardware: Hardware) -> float:
@@ -120,10 +132,11 @@ def index_bytes(layer: MappedLayer, hardware: Hardware) -> float:
 
 
 def layer_time_s(layer: MappedLayer, hardware: Hardware) -> float:
-    """Time of a layer for one image [s]: that of a vector on its fullest tile, at each position."""
+    """Time of a layer for one image [s]: that of a vector on its fullest tile, at each position of a copy."""
     if not layer.tiles:
         return 0.0
-    return layer.positions * vector_time_s(max(len(tile.cols) for tile in layer.tiles), hardware)
+    positions = math.ceil(layer.positions / hardware.periphery.copies)
+    return positions * vector_time_s(max(len(tile.cols) for tile in layer.tiles), hardware)
 
 
 def vector_time_s(columns: int, hardware: Hardware) -> float:

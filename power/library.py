@@ -15,6 +15,7 @@ from power.checks import check_positive, find_library
 from power.scaling import area_factor, energy_factor
 from xbar.errors import XbarError
 from xbar.files import build, read_toml
+from xbar.validation import check_range
 
 P = TypeVar("P", bound="Part")
 
@@ -49,9 +50,10 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Area(Part):
-    """A block with an area: `area_mm2` is the total of its `count` units."""
+    """A block with an area: `area_mm2` is the total of its `count` units, as is `leakage_mw` where known."""
 
     area_mm2: float
+    leakage_mw: float | None = None
 
     @property
     def unit_area_mm2(self) -> float:
@@ -78,9 +80,23 @@ class Component(Area, Lump):
     """A block with both."""
 
 
+OPTIONAL = ("row_driver", "column_driver", "mux")
+"""Blocks that are charged where a library has them."""
+
+DEPTH_EXPONENT = 0.78
+"""Energy of a memory access over its depth (CACTI); area goes with the depth itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory(Component):
+    """A memory of `capacity_kb` in each unit."""
+
+    capacity_kb: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Components:
-    """Every block that an estimate charges, and those that it only tells of (None: not in the library)."""
+    """Every block that an estimate charges; None: the library has no price for it."""
 
     __pydantic_config__: ClassVar = _STRICT
     cell: Area
@@ -90,25 +106,40 @@ class Components:
     input_register: Component
     output_register: Component
     tile_output_register: Component
-    edram: Component
+    edram: Memory
     bus: Component
     sigmoid: Component
     max_pool: Component
     tile_shift_add: Component
     router: Component
+    row_driver: Component | None = None
+    column_driver: Component | None = None
+    mux: Component | None = None
     adc: Component | None = None
     array_read: Lump | None = None
     hyper_transport: Component | None = None
 
     def __post_init__(self) -> None:
         for name, part in self.by_name().items():
-            for key in ("count", "node_nm", "area_mm2", "power_mw", "rate_per_s"):
+            for key in ("count", "node_nm", "area_mm2", "power_mw", "rate_per_s", "capacity_kb"):
                 check_positive(f"components.{name}.{key}", getattr(part, key, 1))
+            leakage = getattr(part, "leakage_mw", None)
+            if leakage is not None:
+                check_range(f"components.{name}.leakage_mw", leakage, 0, 1e6, "mW")
 
     def by_name(self) -> dict[str, Part]:
         """The blocks that are there."""
         pairs = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
         return {name: part for name, part in pairs if part is not None}
+
+    def charged(self) -> frozenset[str]:
+        """What an estimate charges, arrays and converters included."""
+        both = {n for n, part in self.by_name().items() if isinstance(part, Component)}
+        return frozenset(both - {"hyper_transport"} | {"array", "adc"})
+
+    def unpriced(self) -> tuple[str, ...]:
+        """Blocks that a library may price, and this one does not."""
+        return tuple(name for name in OPTIONAL if getattr(self, name) is None)
 
 
 @dataclass(frozen=True)
@@ -146,8 +177,21 @@ def _with_base(name: str, above: tuple[str, ...]) -> dict[str, Any]:
     return {**base, **data, "components": {**base.get("components", {}), **data.get("components", {})}}
 
 
+def of_capacity(memory: Memory, capacity_kb: float) -> Memory:
+    """A memory of another size: energy with depth^.78, area with depth (CACTI)."""
+    depth = capacity_kb / memory.capacity_kb
+    return dataclasses.replace(
+        memory,
+        capacity_kb=capacity_kb,
+        area_mm2=memory.area_mm2 * depth,
+        power_mw=memory.power_mw * depth**DEPTH_EXPONENT,
+    )
+
+
 def at_node(part: P, node_nm: float) -> P:
     """A digital block at another node, by `power.scaling`; any other block as it is.
+
+    Leakage stays that of the block's own node: the published factors are those of switching energy.
 
     Raises
     ------

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from power.converters import load_adc
-from power.library import Area, Lump, Part, PeripheryLibrary, at_node, load_periphery
+from power.library import (
+    DEPTH_EXPONENT,
+    Area,
+    Component,
+    Memory,
+    Part,
+    PeripheryLibrary,
+    at_node,
+    load_periphery,
+    of_capacity,
+)
 from power.scaling import SOURCE as SCALING_SOURCE
 from power.scaling import area_factor, energy_factor
 from xbar.errors import XbarError
@@ -25,6 +35,8 @@ class Price:
         Of one event [pJ]; 0 for the array, whose reads are priced by its device, voltage and inputs.
     area_um2
         Of one unit [um^2].
+    leakage_uw
+        Of one unit [uW]; None: not known.
     node_nm
         Technology node of the numbers [nm].
     derivation
@@ -35,6 +47,7 @@ class Price:
 
     energy_pj: float
     area_um2: float
+    leakage_uw: float | None
     event: str
     unit: str
     node_nm: float
@@ -57,29 +70,19 @@ def prices_of(hardware: Hardware) -> dict[str, Price]:
     periphery = load_periphery(hardware.periphery.library)
     _refuse_unpriced(hardware)
     _check_nodes(hardware, periphery)
-    charged = periphery.components.by_name()
-    prices = {
-        name: _price(part, hardware.periphery.node_nm)
-        for name, part in charged.items()
-        if isinstance(part, Area) and isinstance(part, Lump) and name not in ("adc", "hyper_transport")
-    }
-    cells, cell = hardware.crossbar.rows * hardware.crossbar.cols, periphery.components.cell
-    prices["array"] = Price(
-        energy_pj=0.0,
-        area_um2=cells * cell.unit_area_mm2 * 1e6,
-        event="read of one plane",
-        unit="array",
-        node_nm=cell.node_nm,
-        derivation=f"{hardware.crossbar.rows} x {hardware.crossbar.cols} cells of {_area(cell)}; a read: "
-        f"{hardware.periphery.t_read * 1e9:g} ns ({hardware.dac.v_read:g} V)^2 G, with G of all driven cells",
-        sources=(cell.source, hardware.device.source),
-    )
+    charged = periphery.components.charged() - {"array", "adc"}
+    parts = {name: part for name, part in periphery.components.by_name().items() if name in charged}
+    prices = {name: _price(part, hardware.periphery.node_nm) for name, part in parts.items()}
+    if hardware.periphery.buffer_kb != "library":
+        prices["edram"] = _buffer(periphery.components.edram, hardware.periphery.buffer_kb)
+    prices["array"] = _array(hardware, periphery.components.cell)
     converter = load_adc(hardware.adc.library).of(
         hardware.adc.bits, hardware.adc.rate, hardware.periphery.node_nm
     )
     prices["adc"] = Price(
         converter.energy_pj,
         converter.area_um2,
+        None,
         "conversion",
         "converter",
         converter.node_nm,
@@ -90,9 +93,44 @@ def prices_of(hardware: Hardware) -> dict[str, Price]:
     return prices
 
 
+def _array(hardware: Hardware, cell: Area) -> Price:
+    """Of all cells of an array; their size is the library's, or so many F^2."""
+    size, source, node_nm = _area(cell), cell.source, cell.node_nm
+    area_um2 = cell.unit_area_mm2 * 1e6
+    if hardware.crossbar.cell_f2 != "library":
+        node_nm = hardware.periphery.node_nm
+        size, source = f"{hardware.crossbar.cell_f2:g} F^2, F = {node_nm:g} nm", "crossbar.cell_f2"
+        area_um2 = hardware.crossbar.cell_f2 * (node_nm * 1e-3) ** 2
+    crossbar = hardware.crossbar
+    return Price(
+        energy_pj=0.0,
+        area_um2=crossbar.rows * crossbar.cols * area_um2,
+        leakage_uw=None,
+        event="read of one plane",
+        unit="array",
+        node_nm=node_nm,
+        derivation=f"{crossbar.rows} x {crossbar.cols} cells of {size}; a read: "
+        f"{hardware.periphery.t_read * 1e9:g} ns ({hardware.dac.v_read:g} V)^2 G, with G of all driven cells",
+        sources=(source, hardware.device.source),
+    )
+
+
+def _buffer(edram: Memory, capacity_kb: float) -> Price:
+    """Of an eDRAM of another size."""
+    depth = capacity_kb / edram.capacity_kb
+    price = _price(of_capacity(edram, capacity_kb), edram.node_nm)
+    derivation = (
+        f"{edram.power_mw:g} mW / ({edram.count} x {edram.rate_per_s:g} /s); {_area(edram)} a {edram.unit}; "
+        f"{edram.capacity_kb:g} to {capacity_kb:g} KB: energy x {depth**DEPTH_EXPONENT:.4g} (depth^"
+        f"{DEPTH_EXPONENT:g}), area x {depth:.4g}"
+    )
+    return dataclasses.replace(
+        price, derivation=derivation, sources=(edram.source, "energy and area over depth: CACTI")
+    )
+
+
 def _price(part: Part, node_nm: float) -> Price:
-    assert isinstance(part, Area)
-    assert isinstance(part, Lump)
+    assert isinstance(part, Component)
     here = at_node(part, node_nm)
     derivation = (
         f"{part.power_mw:g} mW / ({part.count} x {part.rate_per_s:g} /s); {_area(part)} a {part.unit}"
@@ -105,7 +143,12 @@ def _price(part: Part, node_nm: float) -> Price:
         )
         sources += (SCALING_SOURCE,)
     area = here.unit_area_mm2 * 1e6
-    return Price(here.energy_j * 1e12, area, part.event, part.unit, here.node_nm, derivation, sources)
+    leakage = None if part.leakage_mw is None else part.leakage_mw * 1e3 / part.count
+    if leakage is not None:
+        derivation += f"; leakage {part.leakage_mw:g} mW / {part.count}"
+    return Price(
+        here.energy_j * 1e12, area, leakage, part.event, part.unit, here.node_nm, derivation, sources
+    )
 
 
 def _area(part: Area) -> str:
@@ -132,6 +175,8 @@ def _check_nodes(hardware: Hardware, periphery: PeripheryLibrary) -> None:
     nodes = {f"{periphery.name}: {name}": p.node_nm for name, p in periphery.components.by_name().items()}
     library = load_adc(hardware.adc.library)
     nodes[library.name] = getattr(library, "node_nm", hardware.periphery.node_nm)
+    if hardware.crossbar.cell_f2 != "library":
+        del nodes[f"{periphery.name}: cell"]
     for name, node in nodes.items():
         if node != hardware.periphery.node_nm:
             raise XbarError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
@@ -94,6 +95,19 @@ def lossless_bits(layer: MappedLayer, hardware: Hardware) -> int:
 def lossless_bits_of_network(mapped: MappedNetwork) -> dict[str, int]:
     """`lossless_bits` of every layer, by name, each on its own hardware."""
     return {name: lossless_bits(layer, mapped.hardware_of(name)) for name, layer in mapped.layers.items()}
+
+
+def with_lossless_bits(mapped: MappedNetwork) -> MappedNetwork:
+    """The same mapping with converters of each layer that have its `lossless_bits`, at least 2.
+
+    Raises
+    ------
+    XbarError
+        As `lossless_bits`.
+    """
+    bits = lossless_bits_of_network(mapped)
+    own = {name: mapped.hardware_of(name).replace(adc__bits=max(2, bits[name])) for name in mapped.layers}
+    return dataclasses.replace(mapped, own_hardware=own)
 
 
 def _refuse_halves(offset: float, most: float) -> None:

@@ -12,6 +12,7 @@ from xbar.device import (
     Relaxation,
     Verify,
     WhiteNoise,
+    WritePulse,
 )
 from xbar.errors import XbarError
 from xbar.files import load_device, load_hardware
@@ -41,6 +42,7 @@ __all__ = [
     "Solution",
     "Verify",
     "WhiteNoise",
+    "WritePulse",
     "XbarError",
     "gradient",
     "load_device",

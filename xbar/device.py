@@ -261,6 +261,33 @@ class WhiteNoise:
 
 
 @dataclass(frozen=True)
+class WritePulse:
+    """Pulse that a write applies to a cell, for the time and energy of programming.
+
+    Parameters
+    ----------
+    voltage, width
+        Of one pulse [V], [s].
+    per
+        A ``write`` is one pulse; or one pulse leads from each ``state`` to the next, so that state k, reached
+        from g_min, takes k of them.
+    source
+        Where the numbers come from.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    voltage: float
+    width: float
+    source: str
+    per: Literal["write", "state"] = "write"
+
+    def __post_init__(self) -> None:
+        check_types(self, "pulse.")
+        check_range("pulse.voltage", self.voltage, 1e-3, 100, "V")
+        check_range("pulse.width", self.width, 1e-15, 10, "s")
+
+
+@dataclass(frozen=True)
 class Device:
     """A memristive cell.
 
@@ -280,6 +307,8 @@ class Device:
         Current against voltage.
     p_stuck_g_max, p_stuck_g_min
         Probability that a cell is stuck at g_max, g_min.
+    pulse
+        What a write takes; None: not known.
     claims, does_not_claim
         What the source says, and what it does not.
     """
@@ -298,6 +327,7 @@ class Device:
     iv: IV = field(default_factory=IV)
     p_stuck_g_max: float = 0.0
     p_stuck_g_min: float = 0.0
+    pulse: WritePulse | None = None
     claims: str = ""
     does_not_claim: str = ""
 

@@ -33,6 +33,9 @@ class Crossbar:
         current.
     spare_cols
         Bit lines of a tile that a mapping leaves free, for columns that are moved off faulty cells.
+    cell_f2
+        Area of a cell in F^2, with F = `periphery.node_nm`: 4 without a selector, 3 (W/L + 1) with a
+        transistor of width W and length L; ``library``: what the component library says.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -45,9 +48,12 @@ class Crossbar:
     p_open_wl: float = 0.0
     p_open_bl: float = 0.0
     spare_cols: int = 0
+    cell_f2: float | Literal["library"] = "library"
 
     def __post_init__(self) -> None:
         check_types(self, "crossbar.")
+        if self.cell_f2 != "library":
+            check_range("crossbar.cell_f2", self.cell_f2, 0.01, 1e6, "F^2")
         check_range("crossbar.rows", self.rows, 1, 4096)
         check_range("crossbar.cols", self.cols, 1, 4096)
         for key in ("r_wl", "r_bl", "r_driver", "r_sense"):
@@ -300,6 +306,10 @@ class Periphery:
     scaling
         ``stillmaker-baas``: digital blocks of another node than `node_nm` are scaled to it, all others stay
         at their own; ``none``: blocks of another node are refused.
+    copies
+        How often the arrays of a layer are there; each copy takes its share of the layer's positions.
+    buffer_kb
+        eDRAM of a tile [KB]; ``library``: as large as that of the component library.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -311,12 +321,16 @@ class Periphery:
     groups_per_tile: int = 12
     tiles_per_router: int = 4
     gated_columns: bool = False
+    copies: int = 1
+    buffer_kb: float | Literal["library"] = "library"
 
     def __post_init__(self) -> None:
         check_types(self, "periphery.")
         check_range("periphery.node_nm", self.node_nm, 1, 1000, "nm")
         check_range("periphery.t_read", self.t_read, 1e-12, 1, "s")
-        for key in ("arrays_per_group", "groups_per_tile", "tiles_per_router"):
+        if self.buffer_kb != "library":
+            check_range("periphery.buffer_kb", self.buffer_kb, 1e-3, 1e9, "KB")
+        for key in ("arrays_per_group", "groups_per_tile", "tiles_per_router", "copies"):
             check_range(f"periphery.{key}", getattr(self, key), 1, 1 << 20)
 
 

@@ -181,6 +181,9 @@ def test_event_counts_by_hand():
     drives, sums = 3 * 8 * 2 * (4 + 4 + 2 + 2), 3 * (5 + 5)
     assert events == {
         "dac": drives,
+        "row_driver": drives,
+        "column_driver": 3 * 8 * 2 * (5 + 5),
+        "mux": 8 * sums,
         "input_register": drives,
         "adc": 8 * sums,
         "sample_hold": 8 * sums,

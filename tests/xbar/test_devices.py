@@ -37,6 +37,7 @@ WINDOWS = {
     "ag-a-si": (0.0030769, 0.038462, 97),
     "alox-hfo2": (13.4, 59.2, 40),
     "epiram": (0.246, 12.3, 64),
+    "isaac-cimloop": (50, 1e6 / 1333, 4),
 }
 # (preset, time [s], {target [uS]: standard deviation of the write [uS]})
 WRITES: list[tuple[str, float | None, dict[float, float]]] = [

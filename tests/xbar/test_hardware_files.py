@@ -91,7 +91,11 @@ NAN = float("nan")
     ("key", "value", "message"),
     [
         ("crosbar", {}, "crosbar: unknown key; did you mean 'crossbar'? allowed: adc, assumed, crossbar"),
-        ("crossbar.row", 8, "crossbar.row: unknown key; did you mean 'rows'? allowed: cols, p_open_bl"),
+        (
+            "crossbar.row",
+            8,
+            "crossbar.row: unknown key; did you mean 'rows'? allowed: cell_f2, cols, p_open_bl",
+        ),
         ("dac.bit", 8, "dac.bit: unknown key; did you mean 'bits'? allowed: bits, gain_error"),
         ("device.gmin", 0.0, "device.gmin: unknown key; did you mean 'g_min'? allowed: claims"),
         ("device.programming.sgima", 0.1, "device.programming.sgima: unknown key; did you mean 'sigma'?"),
