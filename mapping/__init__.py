@@ -4,7 +4,9 @@ from mapping.admm import Admm, RhoSchedule
 from mapping.analog import AnalogLayer, analog_network, reset_noise
 from mapping.analog_training import TrainableNetwork, trainable_network
 from mapping.batch_norm import batch_norm_folds, fold_batch_norm
+from mapping.budgets import NonzeroBudget, Width, WidthBudget, choose_widths, width_table
 from mapping.calibration import calibrate
+from mapping.centroids import Centroids
 from mapping.chip import (
     ProgrammedNetwork,
     decoded_weights,
@@ -15,14 +17,18 @@ from mapping.chip import (
 from mapping.chip_accuracy import accuracy_over_time, chip_accuracy
 from mapping.chip_file import load_chip, load_mapping, save_chip, save_mapping
 from mapping.compensation import KnownReads, compensate, known_reads
-from mapping.constraints import BlockSparse, Constraint, Levels, TileRowsAndColumns, shares_to_keep
+from mapping.constraints import Constraint, NetworkConstraint, shares_to_keep
 from mapping.faults import around_faults
+from mapping.fragments import OneSign, SegmentSparse
+from mapping.intersections import BothSparse, SparseValues
 from mapping.layer_noise import LayerNoise, noise_by_layer
+from mapping.levels import Levels, Ternary, Window, equal_levels, power_levels
 from mapping.lowering import crossbar_form
 from mapping.mapper import Choice, map_network
 from mapping.monte_carlo import OverChips, over_chips
 from mapping.network import Band, Calibration, Geometry, MappedLayer, MappedNetwork, Tile
 from mapping.retraining import Masked
+from mapping.sparsity import BlockSparse, TileRowsAndColumns, block_sparse
 from mapping.target_files import export_conductances
 from mapping.training import Recipe, accuracy, train
 
@@ -31,7 +37,9 @@ __all__ = [
     "AnalogLayer",
     "Band",
     "BlockSparse",
+    "BothSparse",
     "Calibration",
+    "Centroids",
     "Choice",
     "Constraint",
     "Geometry",
@@ -41,23 +49,35 @@ __all__ = [
     "MappedLayer",
     "MappedNetwork",
     "Masked",
+    "NetworkConstraint",
+    "NonzeroBudget",
+    "OneSign",
     "OverChips",
     "ProgrammedNetwork",
     "Recipe",
     "RhoSchedule",
+    "SegmentSparse",
+    "SparseValues",
+    "Ternary",
     "Tile",
     "TileRowsAndColumns",
     "TrainableNetwork",
+    "Width",
+    "WidthBudget",
+    "Window",
     "accuracy",
     "accuracy_over_time",
     "analog_network",
     "around_faults",
     "batch_norm_folds",
+    "block_sparse",
     "calibrate",
     "chip_accuracy",
+    "choose_widths",
     "compensate",
     "crossbar_form",
     "decoded_weights",
+    "equal_levels",
     "export_conductances",
     "fold_batch_norm",
     "known_reads",
@@ -66,6 +86,7 @@ __all__ = [
     "map_network",
     "noise_by_layer",
     "over_chips",
+    "power_levels",
     "program_network",
     "reset_noise",
     "save_chip",
@@ -73,6 +94,7 @@ __all__ = [
     "shares_to_keep",
     "train",
     "trainable_network",
+    "width_table",
     "with_device",
     "without_device_effects",
 ]

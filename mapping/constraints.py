@@ -1,29 +1,37 @@
-"""Sets that a weight may have to lie in, with their Euclidean projections.
+"""What a constraint is, which layer has which, and how much of each layer stays.
 
-All act on the GEMM matrix (K, N) of a layer. `project` never changes its argument. Groups are chosen by
-top-k index, so that ties keep the cardinality exact.
+The sets themselves: `mapping.sparsity`, `mapping.fragments`, `mapping.levels`, `mapping.centroids`, their
+intersections in `mapping.intersections`, and budgets of a whole network in `mapping.budgets`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import ClassVar, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
-from torch.nn.functional import pad
 
-from mapping.scale import EXACT_LEVELS, fit_scale, nearest_levels
+from mapping.levels import Levels
+from mapping.sparsity import BlockSparse, TileRowsAndColumns
 from xbar.errors import XbarError, unknown_name
-from xbar.validation import check_range
+
+__all__ = [
+    "BlockSparse",
+    "Constraint",
+    "Levels",
+    "NetworkConstraint",
+    "TileRowsAndColumns",
+    "by_pattern",
+    "shares_to_keep",
+]
 
 T = TypeVar("T")
 
 
 class Constraint(Protocol):
-    """A set with a projection."""
+    """A set with a projection, on the GEMM matrix (K, N) of a layer. `project` never changes its argument."""
 
     @property
     def exact(self) -> bool:
@@ -35,132 +43,17 @@ class Constraint(Protocol):
         ...
 
 
-def _keep_count(keep: float, sizes: torch.Tensor) -> int:
-    """Most groups of which any choice holds at most `keep` of the weights; at least one."""
-    largest_first = torch.sort(sizes.flatten(), descending=True).values.cumsum(0)
-    return max(1, int((largest_first <= keep * float(sizes.sum()) + 1e-6).sum()))
-
-
-def _top(energy: torch.Tensor, count: int) -> torch.Tensor:
-    """Mask of the `count` largest entries; ties go to the lower index."""
-    order = torch.sort(energy.flatten(), descending=True, stable=True).indices[:count]
-    mask = torch.zeros(energy.numel(), dtype=torch.bool)
-    mask[order] = True
-    return mask.reshape(energy.shape)
-
-
-def _blocks(v: torch.Tensor, rows: int, cols: int) -> torch.Tensor:
-    """Energy of each block of rows x cols, shape (ceil(K/rows), ceil(N/cols)); edges are zero-padded."""
-    k, n = v.shape
-    padded = pad(v.double().square(), (0, -n % cols, 0, -k % rows))
-    return padded.reshape(padded.shape[0] // rows, rows, -1, cols).sum((1, 3))
-
-
-def _spread(mask: torch.Tensor, rows: int, cols: int, shape: torch.Size) -> torch.Tensor:
-    """Block mask as a mask of weights."""
-    return mask.repeat_interleave(rows, 0).repeat_interleave(cols, 1)[: shape[0], : shape[1]]
-
-
-def _check_keep(keep: float) -> None:
-    if not 0 < keep <= 1:
-        raise XbarError(f"keep = {keep}: must lie in (0, 1], the share of groups that stay")
-
-
-@dataclass(frozen=True)
-class BlockSparse:
-    """At most a of a layer's blocks of rows x cols weights are not zero; the rest are zero. Exact.
-
-    On tiles of R word lines and C weights a row: (R, 1) are tile columns, (1, C) tile rows, (R, C) whole
-    tiles, (1, 1) is irregular sparsity. a is the largest number of blocks of which no choice holds more than
-    ``keep`` of the layer's weights (blocks at the edge are smaller); those of largest L2 norm stay.
-    """
-
-    rows: int
-    cols: int
-    keep: float
-    exact: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        check_range("rows of a block", self.rows, 1, 1 << 20)
-        check_range("cols of a block", self.cols, 1, 1 << 20)
-        _check_keep(self.keep)
-
-    def project(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Constraint.project`."""
-        energy = _blocks(v, self.rows, self.cols)
-        count = _keep_count(self.keep, _blocks(torch.ones_like(v), self.rows, self.cols))
-        mask = _spread(_top(energy, count), self.rows, self.cols, v.shape)
-        return torch.where(mask, v, 0.0), mask
-
-
-@dataclass(frozen=True)
-class TileRowsAndColumns:
-    """Both directions: at most keep_cols of the tile columns (R x 1) and keep_rows of the tile rows (1 x C).
-
-    No closed form: columns and rows are chosen in turn, each by the energy that the other leaves, to a fixed
-    point. Not exact; on small cases about 1.5 % of excess error over the best pair of choices.
-    """
-
-    rows: int
-    cols: int
-    keep_rows: float
-    keep_cols: float
-    exact: ClassVar[bool] = False
-    max_rounds: ClassVar[int] = 50
-
-    def __post_init__(self) -> None:
-        _check_keep(self.keep_rows)
-        _check_keep(self.keep_cols)
-
-    def project(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Constraint.project`."""
-        by_column = BlockSparse(self.rows, 1, self.keep_cols)
-        by_row = BlockSparse(1, self.cols, self.keep_rows)
-        in_rows = torch.ones(v.shape, dtype=torch.bool)
-        mask = torch.zeros(v.shape, dtype=torch.bool)
-        for _ in range(self.max_rounds):
-            _, in_columns = by_column.project(torch.where(in_rows, v, 0.0))
-            _, in_rows = by_row.project(torch.where(in_columns, v, 0.0))
-            if torch.equal(mask, in_columns & in_rows):
-                break
-            mask = in_columns & in_rows
-        return torch.where(mask, v, 0.0), mask
-
-
-@dataclass(frozen=True, eq=False)
-class Levels:
-    """Unmasked weights lie on +-scale times given levels, scale fitted to the layer; masked ones are zero.
-
-    Parameters
-    ----------
-    values
-        Positive levels, ascending, shape (L,): `xbar.encoding.levels`. Zero is not among them.
-    mask
-        Weights that stay (K, N); None: all.
-    """
-
-    values: torch.Tensor
-    mask: torch.Tensor | None = None
+class NetworkConstraint(Protocol):
+    """A set that ties the layers of a network together."""
 
     @property
     def exact(self) -> bool:
-        """Whether the search for the scale always ends (see `mapping.scale.fit_scale`)."""
-        return len(self.values) <= EXACT_LEVELS
+        """See `Constraint.exact`."""
+        ...
 
-    def fit(self, v: torch.Tensor) -> float:
-        """Scale of least squared error on the unmasked weights."""
-        kept = v if self.mask is None else v[self.mask]
-        return fit_scale(kept.double().abs().flatten().numpy(), self.values.double().numpy())
-
-    def project_with(self, v: torch.Tensor, scale: float) -> torch.Tensor:
-        """Nearest point at a given scale."""
-        z = nearest_levels(v, scale, self.values)
-        return z if self.mask is None else torch.where(self.mask, z, 0.0)
-
-    def project(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Constraint.project`."""
-        mask = torch.ones(v.shape, dtype=torch.bool) if self.mask is None else self.mask
-        return self.project_with(v, self.fit(v)), mask
+    def project(self, v: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """By layer, what `Constraint.project` gives."""
+        ...
 
 
 def by_pattern(

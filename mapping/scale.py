@@ -1,6 +1,8 @@
-"""The scale q that brings a layer's weights nearest to +-q times given levels, and the nearest levels."""
+"""Scales that bring a layer's weights nearest to levels, a window or -1, 0, 1; and the nearest levels."""
 
 from __future__ import annotations
+
+from bisect import bisect_left
 
 import numpy as np
 import torch
@@ -105,3 +107,70 @@ def nearest_levels(v: torch.Tensor, scale: float, levels: torch.Tensor) -> torch
     midpoints = ((levels[1:] + levels[:-1]) / 2).to(v.dtype)
     values = levels.to(v.dtype)[torch.bucketize((v.abs() / scale).contiguous(), midpoints)]
     return torch.where(v < 0, -values, values) * scale
+
+
+def fit_window(magnitudes: NDArray[np.floating], low: float, high: float) -> float:
+    """Scale s that brings weights nearest to s * [low, high]; the smallest of the best ones. Exact.
+
+    sum_i (s low - |w_i|)_+^2 + (|w_i| - s high)_+^2 is convex in s and quadratic between the breakpoints
+    |w_i| / low and |w_i| / high: its slope is bisected over them, and the last piece solved.
+
+    Parameters
+    ----------
+    magnitudes
+        Absolute weights, shape (n,).
+
+    Returns
+    -------
+    float
+        The scale; 1 where there is no weight other than zero.
+    """
+    w = np.sort(magnitudes).astype(np.float64)
+    if not len(w) or w[-1] == 0:
+        return 1.0
+    sums = np.concatenate([[0.0], np.cumsum(w)])
+
+    def pulls(s: float) -> tuple[float, float]:
+        """<w, l> and <l, l> over the weights outside, l the edge that each is clipped to."""
+        below, above = np.searchsorted(w, s * low), np.searchsorted(w, s * high)
+        wl = low * sums[below] + high * (sums[-1] - sums[above])
+        return float(wl), float(low**2 * below + high**2 * (len(w) - above))
+
+    inner = w[w * high < low * w[-1]]  # the largest weight bounds the scale: nothing is clipped beyond it
+    edges = np.unique(np.concatenate([[0.0], w / high, inner / low if low else inner]))
+
+    def piece(i: int) -> tuple[float, float]:
+        return pulls((edges[i] + edges[i + 1]) / 2)
+
+    def slope_at_end(i: int) -> float:
+        wl, ll = piece(i)
+        return float(edges[i + 1]) * ll - wl
+
+    pieces = range(len(edges) - 1)
+    best = min(bisect_left(pieces, 0.0, key=slope_at_end), pieces[-1])
+    wl, ll = piece(best)
+    return min(max(wl / ll if ll else 0.0, float(edges[best])), float(edges[best + 1]))
+
+
+def fit_ternary(magnitudes: NDArray[np.floating]) -> float:
+    """Scale q that brings weights nearest to -q, 0 and q. Exact.
+
+    With the k largest on +-q the best q is their mean, and (sum of them)^2 / k is what they save: the best k
+    is found by sorting.
+
+    Parameters
+    ----------
+    magnitudes
+        Absolute weights, shape (n,).
+
+    Returns
+    -------
+    float
+        The scale; 1 where there is no weight other than zero.
+    """
+    sums = np.cumsum(np.sort(magnitudes)[::-1], dtype=np.float64)
+    if not len(sums) or sums[-1] == 0:
+        return 1.0
+    counts = np.arange(1, len(sums) + 1)
+    best = int(np.argmax(sums**2 / counts))
+    return float(sums[best] / counts[best])

@@ -10,11 +10,23 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping.constraints import BlockSparse, Levels, TileRowsAndColumns, by_pattern, shares_to_keep
+from mapping.centroids import Centroids
+from mapping.constraints import (
+    BlockSparse,
+    Constraint,
+    Levels,
+    TileRowsAndColumns,
+    by_pattern,
+    shares_to_keep,
+)
+from mapping.fragments import OneSign, SegmentSparse
+from mapping.intersections import BothSparse, SparseValues
+from mapping.levels import Ternary, Window
 from mapping.scale import EXACT_LEVELS, fit_scale
 from xbar import XbarError
 
 seeds = st.integers(0, 2**31 - 1)
+HALF = torch.rand(12, 8, generator=torch.Generator().manual_seed(1)) < 0.5
 
 
 def matrix(seed: int, k: int, n: int) -> torch.Tensor:
@@ -29,6 +41,14 @@ def groups(k: int, n: int, rows: int, cols: int) -> list[torch.Tensor]:
             mask[i : i + rows, j : j + cols] = True
             masks.append(mask)
     return masks
+
+
+def chosen(blocks: list[torch.Tensor], count: int) -> torch.Tensor:
+    return torch.stack([torch.stack(c).any(0) for c in itertools.combinations(blocks, count)])
+
+
+PAIRS = (chosen(groups(4, 4, 2, 1), 4)[:, None] & chosen(groups(4, 4, 1, 2), 4)).reshape(-1, 16).double()
+"""On 4 x 4, four of the eight 2 x 1 columns and four of the eight 1 x 2 rows: the weights that stay."""
 
 
 @given(seeds, st.integers(1, 5), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.floats(0.05, 1))
@@ -67,25 +87,19 @@ def test_both_directions_lie_in_the_set_and_near_the_best(seed: int) -> None:
     columns, rows = groups(4, 4, 2, 1), groups(4, 4, 1, 2)
     assert sum(bool(mask[g].any()) for g in columns) <= 4
     assert sum(bool(mask[g].any()) for g in rows) <= 4
-    in_columns = [torch.stack(c).any(0) for c in itertools.combinations(columns, 4)]
-    in_rows = [torch.stack(r).any(0) for r in itertools.combinations(rows, 4)]
-    best = max(float(v[c & r].square().sum()) for c in in_columns for r in in_rows)
+    best = float((PAIRS @ v.square().reshape(-1)).max())
     assert float(z.square().sum()) >= 0.6 * best
     assert not TileRowsAndColumns(2, 2, 0.5, 0.5).exact
 
 
 def test_both_directions_excess_error_is_small_on_average() -> None:
     """Mean excess of the error over the best pair of choices, on 60 cases, stays below 6 %."""
-    columns, rows = groups(4, 4, 2, 1), groups(4, 4, 1, 2)
-    in_columns = torch.stack([torch.stack(c).any(0) for c in itertools.combinations(columns, 4)])
-    in_rows = torch.stack([torch.stack(r).any(0) for r in itertools.combinations(rows, 4)])
-    pairs = (in_columns[:, None] & in_rows[None]).reshape(-1, 16).double()
     excess = []
     for seed in range(60):
         v = matrix(seed, 4, 4)
         z, _ = TileRowsAndColumns(2, 2, 0.5, 0.5).project(v)
         total = float(v.square().sum())
-        best = total - float((pairs @ v.square().reshape(-1)).max())
+        best = total - float((PAIRS @ v.square().reshape(-1)).max())
         excess.append((total - float(z.square().sum())) / best - 1)
     assert min(excess) >= -1e-9
     assert np.mean(excess) < 0.06
@@ -159,17 +173,48 @@ def test_levels_project_to_the_nearest(seed: int) -> None:
     assert (z[mask] != 0).all()
 
 
-def test_projection_is_idempotent() -> None:
-    v = matrix(3, 12, 8)
-    for constraint in (
+@pytest.mark.parametrize(
+    "constraint",
+    [
         BlockSparse(4, 1, 0.3),
         BlockSparse(4, 4, 0.5),
+        BlockSparse(2, 1, 0.3, band=4),
         TileRowsAndColumns(4, 4, 0.5, 0.5),
+        SegmentSparse(4, 2),
+        OneSign(3),
+        BothSparse(BlockSparse(12, 1, 0.5), BlockSparse(3, 8, 0.5)),
+        BothSparse(OneSign(2), BlockSparse(4, 1, 0.5)),
         Levels(torch.arange(1.0, 8.0)),
-    ):
-        z, _ = constraint.project(v)
-        again, _ = constraint.project(z)
-        assert torch.allclose(z, again, atol=1e-12)
+        Levels(torch.ones(1), HALF),
+        Levels(torch.tensor([1.0, 2.0, 4.0]), HALF, scale=0.3),
+        Window(1.0, 3.0),
+        Window(1.0, 3.0, HALF, scale=0.4),
+        Ternary(),
+        Ternary(HALF),
+        Centroids(5),
+        Centroids(5, HALF),
+        SparseValues(BlockSparse(4, 1, 0.4), Levels(torch.arange(1.0, 4.0))),
+        SparseValues(BlockSparse(4, 1, 0.4), Levels(torch.arange(1.0, 4.0), scale=0.4)),
+        SparseValues(SegmentSparse(4, 2), Window(1.0, 2.0)),
+        SparseValues(OneSign(3), Centroids(4)),
+        SparseValues(BothSparse(OneSign(2), BlockSparse(4, 1, 0.5)), Levels(torch.ones(1))),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_laws_of_a_projection(constraint: Constraint, dtype: torch.dtype) -> None:
+    """The argument stays as it is; z has its type, is zero where masked, and is its own nearest point."""
+    v = matrix(3, 12, 8).to(dtype)
+    before = v.clone()
+    z, mask = constraint.project(v)
+    assert torch.equal(v, before)
+    assert (z.dtype, mask.dtype, z.shape, mask.shape) == (dtype, torch.bool, v.shape, v.shape)
+    assert z.data_ptr() != v.data_ptr()
+    assert (z[~mask] == 0).all()
+    assert (z[mask] != 0).all()
+    again, same = constraint.project(z)
+    assert torch.allclose(z, again, atol=1e-12 if dtype == torch.float64 else 1e-6)
+    assert same[mask].all()
 
 
 def test_shares_reach_the_rate() -> None:
