@@ -212,11 +212,7 @@ def draw(
             on = np.broadcast_to(band.built(), of_weights.shape) & (states >= 0)
             targets.append(device.conductances()[states[on]])
             programmed.append(of_weights[on])
-    rows = [
-        {"phase": {"prune": "prune", "levels": "levels"}[entry["stage"]], **entry}
-        for entry in log
-        if "primal" in entry
-    ]
+    rows = [{"phase": entry["stage"], **entry} for entry in log if "primal" in entry]
     cases = [{"name": c["name"], "accuracies": c["per_chip"]} for c in result["accuracy"]["chips_cases"]]
     both = [result["estimate"][side]["by_component"] for side in ("before", "after")]
     figures = {

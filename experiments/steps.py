@@ -21,7 +21,7 @@ from experiments.folder import finished_chips
 from experiments.networks import build_network, network_file
 from experiments.noise_cases import NoiseCase, with_noise
 from experiments.stages import Compute, StageResult, run_stage, simulated, stage_id
-from experiments.study import LayerRule, Study
+from experiments.study import Compression, LayerRule, Study
 from experiments.weights import read_weights
 from mapping import (
     Admm,
@@ -118,13 +118,14 @@ class Run:
         fitting = by_pattern(table, list(self.types), "compress.layers", self.types)
         rules = {name: rule for name, rule in fitting.items() if name in self.layers}
         sizes = {name: layer.weight.numel() for name, layer in self.layers.items()}
-        keep = shares_to_keep(
-            self.study.compress.rate, sizes, {name: rule.share for name, rule in rules.items()}
-        )
-        self.constraints = {
-            name: constraint_of(rule, keep[name], chosen[name].hardware or self.hardware)
-            for name, rule in rules.items()
-        }
+        shares = {name: rule.share for name, rule in rules.items()}
+        self.constraints: dict[float, dict[str, Constraint]] = {}
+        for step in self.study.compress.steps():
+            keep = shares_to_keep(step.rate, sizes, shares)
+            self.constraints[step.rate] = {
+                name: constraint_of(rule, keep[name], chosen[name].hardware or self.hardware)
+                for name, rule in rules.items()
+            }
         self._check_rate()
         self.train_batches = Batches(
             self.data.train_x,
@@ -153,9 +154,10 @@ class Run:
 
     def _check_rate(self) -> None:
         """Refuse a rate that even the fewest groups of each layer exceed."""
+        constraints = self.constraints[self.study.compress.rate]
         kept = sum(
-            int(self.constraints[name].project(to_gemm(layer))[1].sum())
-            if name in self.constraints and self.constraints[name].exact
+            int(constraints[name].project(to_gemm(layer))[1].sum())
+            if name in constraints and constraints[name].exact
             else 0
             for name, layer in self.layers.items()
         )
@@ -255,27 +257,37 @@ class Run:
         return self.stage("train", inputs, compute)
 
     def compress(self, baseline: StageResult) -> StageResult:
-        """Steps 2 and 3: ADMM to the constraints, hard projection, masked retraining."""
-        c = self.study.compress
+        """Steps 2 and 3, for each rate in turn: ADMM, hard projection, masked retraining."""
+        result = baseline
+        for step in self.study.compress.steps():
+            result = self._compress_to(step, result)
+        return result
+
+    def _compress_to(self, c: Compression, start: StageResult) -> StageResult:
+        """Compress the network of a stage, and keep what is masked there masked."""
         crossbar = [self.hardware.crossbar.rows, self.hardware.weights_per_tile_row]
-        inputs = {"baseline": baseline.record["id"], "compress": to_dict(c), "tile": crossbar}
+        inputs = {"baseline": start.record["id"], "compress": to_dict(c), "tile": crossbar}
+        del inputs["compress"]["before"]
         if self.study.layers:
             inputs["layers"] = to_dict(self.study.layers)
 
         def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-            self.load(baseline)
-            admm = Admm(
-                self.model, self.constraints, RhoSchedule(c.rho, c.rho_factor, c.rho_limit), c.interval
-            )
-            log = self.fit(self.model, prefix, "prune", Recipe(c.epochs, c.lr, final=0.1), [admm])
+            before = self.load(start)
+            at = "" if c.rate == self.study.compress.rate else f" {c.rate:g}x"
+            methods: list[Method] = [Masked(self.model, before)] if before else []
+            rho = RhoSchedule(c.rho, c.rho_factor, c.rho_limit)
+            admm = Admm(self.model, self.constraints[c.rate], rho, c.interval)
+            log = start.record["log"] if before else []
+            recipe = Recipe(c.epochs, c.lr, final=0.1)
+            log = log + self.fit(self.model, prefix, f"prune{at}", recipe, [admm, *methods])
             masks = admm.finish(self.model)
-            masked = Masked(self.model, masks)
+            masks = {name: mask & before[name] if name in before else mask for name, mask in masks.items()}
             recipe = Recipe(c.retrain_epochs, c.retrain_lr)
-            log += self.fit(self.model, prefix, "retrain", recipe, [masked])
+            log += self.fit(self.model, prefix, f"retrain{at}", recipe, [Masked(self.model, masks)])
             tensors = dict(self.model.state_dict()) | {f"mask.{name}": mask for name, mask in masks.items()}
             return tensors, {"log": log, "validation": {"compressed": self.validate(self.model)}}
 
-        return self.stage("compress", inputs, compute)
+        return self.stage("compress", inputs, compute, f", {c.rate:g}x" if self.study.compress.before else "")
 
     def quantise(self, compressed: StageResult, hardware: Hardware) -> tuple[StageResult, nn.Module]:
         """Steps 2 and 4: ADMM onto the levels under the masks, retraining on them; with the network."""

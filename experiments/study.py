@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -87,10 +88,23 @@ class LayerSetting:
 
 
 @dataclass(frozen=True)
+class Step:
+    """A rate on the way to that of the compression: what is not given is as there."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    rate: float
+    epochs: int | None = None
+    retrain_epochs: int | None = None
+    lr: float | None = None
+    retrain_lr: float | None = None
+
+
+@dataclass(frozen=True)
 class Compression:
     """ADMM to `rate` (of all mapped weights) under the rules, then masked retraining.
 
-    `interval`: epochs between two Z-steps.
+    `interval`: epochs between two Z-steps. `before`: progressive pruning, lower rates that are reached
+    first, each from the network of the one before and within its masks.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -104,6 +118,12 @@ class Compression:
     rho_factor: float = 2.0
     rho_limit: float = 0.1
     interval: int = 1
+    before: tuple[Step, ...] = ()
+
+    def steps(self) -> tuple[Compression, ...]:
+        """Every rate in turn as a compression of its own, the last one that of this."""
+        given = [{k: v for k, v in to_dict(step).items() if v is not None} for step in self.before]
+        return tuple(dataclasses.replace(self, before=(), **changes) for changes in [*given, {}])
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.rate) and self.rate >= 1):
@@ -118,6 +138,14 @@ class Compression:
         check_range("compress.rho_factor", self.rho_factor, 1, 100)
         check_range("compress.rho_limit", self.rho_limit, self.rho, 1e6)
         check_range("compress.interval", self.interval, 1, 1000)
+        rates = [step.rate for step in self.before] + [self.rate]
+        if sorted(set(rates)) != rates:
+            raise XbarError(
+                f"compress.before: rates {', '.join(f'{rate:g}' for rate in rates)}: "
+                "must rise up to compress.rate"
+            )
+        if self.before:
+            self.steps()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from scipy import stats
 
 from mapping import MappedNetwork
 from mapping.monte_carlo import half_width
+from mapping.storage import storage
 
 
 def over_chips_summary(name: str, record: Mapping[str, Any], threshold: float) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def compression_summary(mapped: MappedNetwork) -> dict[str, Any]:
         "weights_total": mapped.weights_total,
         "weights_kept": mapped.weights_kept,
         "counted": "all weights of mapped layers; biases and indices not counted",
+        "storage": storage(mapped).to_dict(),
         "layers": {
             name: {
                 "weights_total": layer.weights_total,
