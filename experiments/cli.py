@@ -199,6 +199,55 @@ class EstimateCommand:
 
 
 @dataclass(frozen=True)
+class SensitivityCommand:
+    """What a trained network loses where one layer alone is pruned, at each rate, on the validation part."""
+
+    what: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WHAT")]
+    """A study, or a network (built-in name, path/net.py:function, path/program.pt2)."""
+    weights: Path | None = None
+    """Trained weights: safetensors (stages/train-*.safetensors of a run), or what torch.save wrote."""
+    data: Path | None = None
+    """Folder with the data set (MNIST-like IDX files, or CIFAR-10 in its binary layout)."""
+    data_set: str = ""
+    """Name of the data set, for a network (`xbar list`)."""
+    hardware: str = ""
+    """A design, or a TOML file, for a network; by default admm-32x32."""
+    kind: Literal["tile-columns", "tile-rows", "tiles", "irregular", "filter", "channel", "shape"] = (
+        "tile-columns"
+    )
+    """What is pruned: parts of tiles, single weights, or filters, input channels, word lines of a layer."""
+    rates: str = "2,4,8"
+    """Each keeps 1/rate of a layer's weights."""
+    images: int | None = None
+    """Only the first so many images of the validation part."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
+    """Change a key of the study or its hardware, as often as needed: --set hardware.crossbar.rows=64"""
+    csv: Path | None = None
+    """Write the rows into this file."""
+    figure: Path | None = None
+    """Draw them into this file, .svg, .png or .pdf."""
+
+    def __call__(self) -> None:
+        if self.figure is not None and self.figure.suffix not in (".svg", ".png", ".pdf"):
+            raise XbarError(f"--figure {self.figure}: the file's name must end in .svg, .png or .pdf")
+        from experiments import sensitivity
+
+        rates = sensitivity.parsed_rates(self.rates)
+        network = sensitivity.trained(
+            self.what, self.data, self.data_set, self.weights, self.hardware, self.set
+        )
+        rows = sensitivity.measured(network, self.kind, rates, self.images)
+        if self.csv is not None:
+            sensitivity.write_csv(rows, self.csv)
+        if self.figure is not None:
+            from experiments.plots import save_as
+
+            save_as(sensitivity.sensitivity_figure(rows), self.figure)
+        images = self.images or len(network.data.val_y)
+        print(sensitivity.text(self.what, self.kind, rows, images))
+
+
+@dataclass(frozen=True)
 class NameplateCommand:
     """Area and power of whole tiles of a design, every block at its rated speed, as papers print them."""
 
@@ -306,6 +355,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "run": RunCommand,
             "layers": LayersCommand,
             "estimate": EstimateCommand,
+            "sensitivity": SensitivityCommand,
             "nameplate": NameplateCommand,
             "export": ExportCommand,
             "list": ListCommand,

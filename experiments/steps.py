@@ -20,6 +20,7 @@ from experiments.batches import Batches
 from experiments.folder import finished_chips
 from experiments.networks import build_network, network_file
 from experiments.noise_cases import NoiseCase, with_noise
+from experiments.pruning import WARMUP_EPOCHS, prune
 from experiments.stages import Compute, StageResult, run_stage, simulated, stage_id
 from experiments.study import Compression, LayerRule, Study
 from experiments.weights import read_weights
@@ -59,7 +60,6 @@ from xbar.files import to_dict
 from xbar.hardware import Hardware
 
 EVALUATION_BATCH = 500
-WARMUP_EPOCHS = 0.3
 
 
 def bar(iterable: Iterable[Any], description: str, total: int) -> Iterable[Any]:
@@ -127,13 +127,12 @@ class Run:
                 for name, rule in rules.items()
             }
         self._check_rate()
-        self.train_batches = Batches(
-            self.data.train_x,
-            self.data.train_y,
-            self.study.train.batch,
-            shuffle=True,
-            shift=self.study.train.shift,
-            flip=self.study.train.flip,
+
+    def batches(self, size: int = 0) -> Batches:
+        """The training data in random order, so many images at once; 0: as many as the baseline takes."""
+        t = self.study.train
+        return Batches(
+            self.data.train_x, self.data.train_y, size or t.batch, shuffle=True, shift=t.shift, flip=t.flip
         )
 
     def choices(self, hardware: Hardware) -> dict[str, Choice]:
@@ -216,11 +215,12 @@ class Run:
         stage: str,
         recipe: Recipe,
         methods: list[Method],
+        batches: Batches | None = None,
     ) -> list[dict[str, Any]]:
         """Train a network with checkpoints under the stage's prefix."""
         return train(
             model,
-            self.train_batches,
+            batches or self.batches(),
             recipe,
             methods=methods,
             seed=derive_seed(self.study.seed, "order"),
@@ -267,23 +267,23 @@ class Run:
         """Compress the network of a stage, and keep what is masked there masked."""
         crossbar = [self.hardware.crossbar.rows, self.hardware.weights_per_tile_row]
         inputs = {"baseline": start.record["id"], "compress": to_dict(c), "tile": crossbar}
-        del inputs["compress"]["before"]
+        # Keys that came later count where they are set, so that earlier runs keep their ids.
+        for key in ("before", "method", "momentum", "weight_decay", "batch"):
+            if not inputs["compress"][key] or inputs["compress"][key] == "admm":
+                del inputs["compress"][key]
         if self.study.layers:
             inputs["layers"] = to_dict(self.study.layers)
 
         def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             before = self.load(start)
             at = "" if c.rate == self.study.compress.rate else f" {c.rate:g}x"
-            methods: list[Method] = [Masked(self.model, before)] if before else []
-            rho = RhoSchedule(c.rho, c.rho_factor, c.rho_limit)
-            admm = Admm(self.model, self.constraints[c.rate], rho, c.interval)
-            log = start.record["log"] if before else []
-            recipe = Recipe(c.epochs, c.lr, final=0.1)
-            log = log + self.fit(self.model, prefix, f"prune{at}", recipe, [admm, *methods])
-            masks = admm.finish(self.model)
-            masks = {name: mask & before[name] if name in before else mask for name, mask in masks.items()}
-            recipe = Recipe(c.retrain_epochs, c.retrain_lr)
-            log += self.fit(self.model, prefix, f"retrain{at}", recipe, [Masked(self.model, masks)])
+            batches = self.batches(c.batch)
+
+            def fit(stage: str, recipe: Recipe, methods: list[Method]) -> list[dict[str, Any]]:
+                return self.fit(self.model, prefix, stage, recipe, methods, batches)
+
+            log, masks = prune(self.model, c, self.constraints[c.rate], before, fit, at)
+            log = (start.record["log"] if before else []) + log
             tensors = dict(self.model.state_dict()) | {f"mask.{name}": mask for name, mask in masks.items()}
             return tensors, {"log": log, "validation": {"compressed": self.validate(self.model)}}
 

@@ -17,7 +17,7 @@ from xbar.device import ProgrammingNoise
 from xbar.errors import XbarError, unknown_name
 from xbar.files import build, hardware_dict, read_toml, resolve_device, to_dict
 from xbar.hardware import Hardware
-from xbar.validation import check_range
+from xbar.validation import check_range, refuse_idle
 
 _STRICT = {"extra": "forbid"}
 
@@ -101,9 +101,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Compression:
-    """ADMM to `rate` (of all mapped weights) under the rules, then masked retraining.
+    """To `rate` (of all mapped weights), then masked retraining.
 
-    `interval`: epochs between two Z-steps. `before`: progressive pruning, lower rates that are reached
+    ``method``: ``admm`` under the rules, or ``gsm``, one choice over all layers with a rule, by SGD with
+    `momentum` and `weight_decay`. `interval`: epochs between two Z-steps. `batch`: images, 0: as
+    `train.batch`. `before`: progressive pruning, lower rates that are reached
     first, each from the network of the one before and within its masks.
     """
 
@@ -119,6 +121,10 @@ class Compression:
     rho_limit: float = 0.1
     interval: int = 1
     before: tuple[Step, ...] = ()
+    method: Literal["admm", "gsm"] = "admm"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch: int = 0
 
     def steps(self) -> tuple[Compression, ...]:
         """Every rate in turn as a compression of its own, the last one that of this."""
@@ -138,6 +144,15 @@ class Compression:
         check_range("compress.rho_factor", self.rho_factor, 1, 100)
         check_range("compress.rho_limit", self.rho_limit, self.rho, 1e6)
         check_range("compress.interval", self.interval, 1, 1000)
+        check_range("compress.momentum", self.momentum, 0, 0.9999)
+        check_range("compress.weight_decay", self.weight_decay, 0, 1)
+        check_range("compress.batch", self.batch, 0, 1 << 20)
+        refuse_idle(self, "compress", {"gsm": ("momentum", "weight_decay")}, "method")
+        if self.method == "gsm" and not self.weight_decay:
+            raise XbarError(
+                "compress.weight_decay: missing; compress.method = 'gsm' needs it, and a momentum of .98 or "
+                "more: passive weights decay by them"
+            )
         rates = [step.rate for step in self.before] + [self.rate]
         if sorted(set(rates)) != rates:
             raise XbarError(

@@ -20,6 +20,7 @@ from mapping.compensation import KnownReads, compensate, known_reads
 from mapping.constraints import Constraint, NetworkConstraint, shares_to_keep
 from mapping.faults import around_faults
 from mapping.fragments import OneSign, SegmentSparse
+from mapping.gsm import Gsm
 from mapping.intersections import BothSparse, SparseValues
 from mapping.layer_noise import LayerNoise, noise_by_layer
 from mapping.levels import Levels, Ternary, Window, equal_levels, power_levels
@@ -28,9 +29,12 @@ from mapping.mapper import Choice, map_network
 from mapping.monte_carlo import OverChips, over_chips
 from mapping.network import Band, Calibration, Geometry, MappedLayer, MappedNetwork, Tile
 from mapping.retraining import Masked
+from mapping.smaller import SmallerNetwork, load_network, save_network, save_onnx, smaller_network
 from mapping.sparsity import BlockSparse, TileRowsAndColumns, block_sparse
+from mapping.storage import Storage, storage
 from mapping.target_files import export_conductances
 from mapping.training import Recipe, accuracy, train
+from mapping.unused_paths import UsedPaths, remove_unused_paths
 
 __all__ = [
     "Admm",
@@ -43,6 +47,7 @@ __all__ = [
     "Choice",
     "Constraint",
     "Geometry",
+    "Gsm",
     "KnownReads",
     "LayerNoise",
     "Levels",
@@ -57,11 +62,14 @@ __all__ = [
     "Recipe",
     "RhoSchedule",
     "SegmentSparse",
+    "SmallerNetwork",
     "SparseValues",
+    "Storage",
     "Ternary",
     "Tile",
     "TileRowsAndColumns",
     "TrainableNetwork",
+    "UsedPaths",
     "Width",
     "WidthBudget",
     "Window",
@@ -83,15 +91,21 @@ __all__ = [
     "known_reads",
     "load_chip",
     "load_mapping",
+    "load_network",
     "map_network",
     "noise_by_layer",
     "over_chips",
     "power_levels",
     "program_network",
+    "remove_unused_paths",
     "reset_noise",
     "save_chip",
     "save_mapping",
+    "save_network",
+    "save_onnx",
     "shares_to_keep",
+    "smaller_network",
+    "storage",
     "train",
     "trainable_network",
     "width_table",

@@ -12,15 +12,15 @@ rho -> c rho needs U -> U / c.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from mapping.constraints import Constraint
-from mapping.gemm import Layer, from_gemm, to_gemm
+from mapping.constraints import ByLayer, Constraint, NetworkConstraint
+from mapping.gemm import Layer, from_gemm, mappable_layers, to_gemm
 from mapping.training import Method
 from xbar.errors import XbarError
 from xbar.validation import check_range
@@ -52,24 +52,31 @@ class Admm(Method):
     model
         Its layers named in `constraints` are constrained; others are free.
     constraints
-        By layer name, on the layer's GEMM matrix.
+        By layer name, on the layer's GEMM matrix, or one that ties layers together.
     interval
         Epochs between two Z-steps; rho follows the number of Z-steps.
+    layers
+        Of a constraint that ties layers together; None: all linear and convolution layers.
 
     Raises
     ------
     XbarError
-        Where a name is not a layer with a weight.
+        Where a name is not a layer with a weight that can be trained, or the interval is below 1.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        constraints: Mapping[str, Constraint],
+        constraints: Mapping[str, Constraint] | NetworkConstraint,
         rho: RhoSchedule | None = None,
         interval: int = 1,
+        layers: Iterable[str] | None = None,
     ) -> None:
-        self.constraints = dict(constraints)
+        if isinstance(constraints, Mapping):
+            names, self.constraint = list(constraints), cast(NetworkConstraint, ByLayer(constraints))
+        else:
+            names, self.constraint = list(layers or mappable_layers(model)), constraints
+        check_range("interval", interval, 1, 1 << 20)
         self.interval = interval
         self.rho = rho or RhoSchedule()
         self.current_rho = self.rho.at(0)
@@ -77,14 +84,16 @@ class Admm(Method):
         self.u: dict[str, torch.Tensor] = {}
         self._pull: dict[str, torch.Tensor] = {}
         modules = dict(model.named_modules())
-        for name, constraint in self.constraints.items():
+        for name in names:
             if not isinstance(modules.get(name), Layer):
                 raise XbarError(
                     f"constraint on {name!r}: the network has no such linear or convolution layer"
                 )
-            w = to_gemm(layer_of(model, name))
-            self.z[name] = constraint.project(w)[0]
-            self.u[name] = torch.zeros_like(w)
+            if not weight_of(model, name).requires_grad:
+                raise XbarError(f"constraint on {name!r}: its weight is frozen (requires_grad is False)")
+        weights = {name: to_gemm(layer_of(model, name)) for name in names}
+        for name, (z, _) in self.constraint.project(weights).items():
+            self.z[name], self.u[name] = z, torch.zeros_like(weights[name])
 
     def begin_epoch(self, model: nn.Module, epoch: int) -> None:
         """Set rho, rescale U to it, and form the point Z - U that weights are drawn to."""
@@ -108,9 +117,10 @@ class Admm(Method):
         if (epoch + 1) % self.interval:
             return []
         rows = []
-        for name, constraint in self.constraints.items():
-            w = to_gemm(layer_of(model, name))
-            z, mask = constraint.project(w + self.u[name])
+        weights = {name: to_gemm(layer_of(model, name)) for name in self.z}
+        projected = self.constraint.project({name: w + self.u[name] for name, w in weights.items()})
+        for name, (z, mask) in projected.items():
+            w = weights[name]
             dual = self.current_rho * float((z - self.z[name]).norm())
             self.z[name] = z
             self.u[name] = self.u[name] + w - z
@@ -129,25 +139,24 @@ class Admm(Method):
     @torch.no_grad()
     def finish(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """Project the weights onto their sets, in place (masked mapping); the masks, (K, N) bool by layer."""
-        masks = {}
-        for name, constraint in self.constraints.items():
+        projected = self.constraint.project({name: to_gemm(layer_of(model, name)) for name in self.z})
+        for name, (z, _) in projected.items():
             layer = layer_of(model, name)
-            z, masks[name] = constraint.project(to_gemm(layer))
             layer.weight.copy_(from_gemm(z, layer))
-        return masks
+        return {name: mask for name, (_, mask) in projected.items()}
 
     def state(self) -> dict[str, torch.Tensor]:
         """Z and U by layer, and rho."""
         tensors = {"rho": torch.tensor(self.current_rho, dtype=torch.float64)}
-        for name in self.constraints:
+        for name in self.z:
             tensors |= {f"z.{name}": self.z[name], f"u.{name}": self.u[name]}
         return tensors
 
     def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
         """Take back what `state` gave."""
         self.current_rho = float(tensors["rho"])
-        self.z = {name: tensors[f"z.{name}"] for name in self.constraints}
-        self.u = {name: tensors[f"u.{name}"] for name in self.constraints}
+        self.u = {name: tensors[f"u.{name}"] for name in self.z}
+        self.z = {name: tensors[f"z.{name}"] for name in self.z}
 
 
 def layer_of(model: nn.Module, name: str) -> Layer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol, TypeVar
 
@@ -19,6 +20,7 @@ from xbar.errors import XbarError, unknown_name
 
 __all__ = [
     "BlockSparse",
+    "ByLayer",
     "Constraint",
     "Levels",
     "NetworkConstraint",
@@ -54,6 +56,22 @@ class NetworkConstraint(Protocol):
     def project(self, v: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """By layer, what `Constraint.project` gives."""
         ...
+
+
+@dataclass(frozen=True)
+class ByLayer:
+    """A `NetworkConstraint` of constraints that know nothing of each other, by layer name."""
+
+    constraints: Mapping[str, Constraint]
+
+    @property
+    def exact(self) -> bool:
+        """Whether all of them are."""
+        return all(constraint.exact for constraint in self.constraints.values())
+
+    def project(self, v: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """See `NetworkConstraint.project`."""
+        return {name: constraint.project(v[name]) for name, constraint in self.constraints.items()}
 
 
 def by_pattern(

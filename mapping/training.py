@@ -125,9 +125,12 @@ def train(
     Raises
     ------
     XbarError
-        Where `batches` is empty, or the loss is not a finite number (with epoch and step).
+        Where nothing can be trained, `batches` is empty, or the loss is not a finite number (with its epoch).
     """
-    optimizer = recipe.build([p for p in model.parameters() if p.requires_grad])
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise XbarError(f"{stage}: the network has no weight to train (requires_grad is False for all)")
+    optimizer = recipe.build(parameters)
     log: list[dict[str, Any]] = []
     first = 0
     if checkpoint is not None and checkpoint.exists():

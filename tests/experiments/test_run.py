@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import signal
@@ -148,6 +149,34 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert b"--resume" in message
     assert b"Traceback" not in message
+
+
+def test_progressive_pruning_keeps_within_the_masks_of_each_rate(
+    tmp_path: Path, finished: tuple[Path, dict]
+) -> None:
+    """Three rates: each a stage whose masks lie within those before; the log tells them apart."""
+    changes = [*SMALL, "compress.before=[{rate=1.5}, {rate=2.5}]", "compress.rate=4.0", "chips.n=1"]
+    result = run_study(load_study("digits", changes), None, tmp_path / "run")
+    stages = (tmp_path / "run" / "stages").glob("compress-*.safetensors")
+    tensors = [load_checkpoint(path)[0] for path in stages]
+    kept = sorted(
+        ({k: t for k, t in one.items() if k.startswith("mask.")} for one in tensors),
+        key=lambda masks: -sum(int(mask.sum()) for mask in masks.values()),
+    )
+    assert len(kept) == 3
+    for wider, narrower in itertools.pairwise(kept):
+        for name, mask in narrower.items():
+            assert not (mask & ~wider[name]).any()
+    log = json.loads((tmp_path / "run" / "log.json").read_text())
+    stages_of_log = dict.fromkeys(row["stage"] for row in log)
+    assert list(stages_of_log)[1:7] == [
+        *("prune 1.5x", "retrain 1.5x", "prune 2.5x", "retrain 2.5x"),
+        *("prune", "retrain"),
+    ]
+    assert result["compression"]["rate"] >= 4
+    stored = result["compression"]["storage"]
+    assert stored["rate_without_indices"] == pytest.approx(result["compression"]["rate"] * 32 / 5)
+    assert stored["rate_with_indices"] < stored["rate_without_indices"]
 
 
 def test_a_line_cut_short_loses_that_chip_only(tmp_path: Path) -> None:

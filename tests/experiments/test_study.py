@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from pathlib import Path
 
@@ -119,3 +120,17 @@ def test_a_noise_case_takes_what_it_does_not_name_from_the_device() -> None:
     a, b = (with_noise(study.hardware, case).device for case in study.chips.cases)
     assert a == study.hardware.device
     assert (b.p_stuck_g_max, b.programming.sigma) == (0.1, 0.3)
+
+
+def test_rates_on_the_way_are_compressions_of_their_own() -> None:
+    before = "compress.before=[{rate=2.0, epochs=7}, {rate=2.5, retrain_lr=0.1}]"
+    study = load_study("digits", [before, "compress.rate=3.0"])
+    first, second, last = study.compress.steps()
+    assert [step.rate for step in (first, second, last)] == [2.0, 2.5, 3.0]
+    assert (first.epochs, second.epochs) == (7, study.compress.epochs)
+    assert (second.retrain_lr, last.retrain_lr) == (0.1, study.compress.retrain_lr)
+    assert last == dataclasses.replace(study.compress, before=())
+    with pytest.raises(XbarError, match=r"compress.before: rates 2, 2.5, 2: must rise up to compress.rate"):
+        load_study("digits", [before, "compress.rate=2.0"])
+    with pytest.raises(XbarError, match=r"compress.epochs = -1: must lie between 0"):
+        load_study("digits", ["compress.before=[{rate=1.5, epochs=-1}]"])

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mapping import Admm, BlockSparse, Masked, Recipe, RhoSchedule, accuracy, train
+from mapping.budgets import NonzeroBudget
 from mapping.gemm import from_gemm, to_gemm
 from mapping.store import load_checkpoint
 from xbar import XbarError
@@ -92,6 +93,33 @@ def test_admm_draws_weights_to_their_set() -> None:
     log = train(model, batches() * 20, Recipe(12, 3e-3), methods=[admm])
     residuals = [row["primal"] for row in log if row.get("layer") == "3"]
     assert residuals[-1] < 0.05 < residuals[0]
+
+
+def test_a_budget_of_the_network_is_kept_across_layers() -> None:
+    """40 weights in all, wherever they are; layers without a name in `layers` stay free."""
+    model = network()
+    budget = NonzeroBudget(40)
+    admm = Admm(model, budget, RhoSchedule(0.1, 1.5, 10))
+    log = train(model, batches() * 20, Recipe(8, 3e-3), methods=[admm])
+    assert sum(row["kept"] for row in log[-2:]) == 40
+    weights = {name: to_gemm(model.get_submodule(name)).clone() for name in CONSTRAINTS}
+    masks = admm.finish(model)
+    assert sum(int(mask.sum()) for mask in masks.values()) == 40
+    for name, (z, mask) in budget.project(weights).items():
+        torch.testing.assert_close(to_gemm(model.get_submodule(name)), z)
+        assert torch.equal(masks[name], mask)
+    assert list(Admm(model, NonzeroBudget(5), layers=["3"]).z) == ["3"]
+
+
+def test_what_cannot_be_trained_is_refused() -> None:
+    model = network()
+    model.get_submodule("0").weight.requires_grad_(False)
+    with pytest.raises(XbarError, match=r"^constraint on '0': its weight is frozen"):
+        Admm(model, CONSTRAINTS)
+    with pytest.raises(XbarError, match=r"^interval = 0: must lie between 1"):
+        Admm(network(), CONSTRAINTS, interval=0)
+    with pytest.raises(XbarError, match=r"^train: the network has no weight to train"):
+        train(model.requires_grad_(False), batches(), Recipe(1))
 
 
 @pytest.mark.parametrize("recipe", [Recipe(2, 1e-2), Recipe(2, 1e-1, "sgd", weight_decay=1e-2)])

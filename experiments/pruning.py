@@ -1,0 +1,50 @@
+"""The methods that take a network to a rate, by their names in a study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from experiments.study import Compression
+from mapping import Admm, Constraint, Gsm, Masked, Recipe, RhoSchedule
+from mapping.training import Method
+
+Masks = dict[str, torch.Tensor]
+Log = list[dict[str, Any]]
+Fit = Callable[[str, Recipe, list[Method]], Log]
+"""Trains the network in one named stage: ``fit(stage, recipe, methods)``."""
+
+STAGES = {"admm": "prune", "gsm": "gsm"}
+"""Stage of the log by method."""
+WARMUP_EPOCHS = 0.3
+"""Of training with a large learning rate from the start."""
+
+
+def prune(
+    model: nn.Module, c: Compression, constraints: Mapping[str, Constraint], before: Masks, fit: Fit, at: str
+) -> tuple[Log, Masks]:
+    """Take a network to the rate of `c` in place; the log, and the masks, which lie within those `before`.
+
+    Parameters
+    ----------
+    constraints
+        By layer, for ADMM; GSM takes the names of the layers only.
+    at
+        Ends the names of the training stages.
+    """
+    held: list[Method] = [Masked(model, before)] if before else []
+    method: Admm | Gsm
+    if c.method == "gsm":
+        method = Gsm(model, c.rate, constraints)
+        recipe = Recipe(c.epochs, c.lr, "sgd", c.momentum, c.weight_decay, min(WARMUP_EPOCHS, c.epochs))
+    else:
+        method = Admm(model, constraints, RhoSchedule(c.rho, c.rho_factor, c.rho_limit), c.interval)
+        recipe = Recipe(c.epochs, c.lr, final=0.1)
+    log = fit(f"{STAGES[c.method]}{at}", recipe, [method, *held])
+    masks = method.finish(model)
+    masks = {name: mask & before[name] if name in before else mask for name, mask in masks.items()}
+    log += fit(f"retrain{at}", Recipe(c.retrain_epochs, c.retrain_lr), [Masked(model, masks)])
+    return log, masks
