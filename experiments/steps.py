@@ -29,6 +29,7 @@ from mapping import (
     BlockSparse,
     Choice,
     Constraint,
+    Freezing,
     Levels,
     MappedNetwork,
     Masked,
@@ -295,6 +296,8 @@ class Run:
         own = {name: chosen[name].hardware or hardware for name in self.layers}
         values = {name: torch.from_numpy(levels(h.encoding, h.device)) for name, h in own.items()}
         inputs = {"compressed": compressed.record["id"], "quantise": to_dict(q)}
+        if not q.freeze:
+            del inputs["quantise"]["freeze"], inputs["quantise"]["freeze_epochs"]
         inputs["levels"] = {name: value.tolist() for name, value in values.items()}
         inputs["batch_norm"] = self.study.batch_norm
         if q.noise.kind != "none" or q.converter_epochs or any(s.bias_rows for s in self.study.layers):
@@ -310,6 +313,10 @@ class Run:
             admm = Admm(network, constraints, RhoSchedule(q.rho, q.rho_factor, q.rho_limit), q.interval)
             recipe = Recipe(q.epochs, q.lr, final=0.1)
             log = self.fit(network, prefix, "levels", recipe, [admm, Masked(network, masks)])
+            if q.freeze:
+                freezing = Freezing(network, constraints, q.freeze, q.freeze_epochs)
+                recipe = Recipe(freezing.total_epochs, q.lr, final=0.1)
+                log += self.fit(network, prefix, "freeze", recipe, [freezing])
             seed = derive_seed(self.study.seed, "draws")
             mapped = self.map(network, hardware, masks=masks)
             if any(layer.bias_rows for layer in mapped.layers.values()):

@@ -17,7 +17,7 @@ from xbar.device import ProgrammingNoise
 from xbar.errors import XbarError, unknown_name
 from xbar.files import build, hardware_dict, read_toml, resolve_device, to_dict
 from xbar.hardware import Hardware
-from xbar.validation import check_range, refuse_idle
+from xbar.validation import check_range, check_rising_to_one, refuse_idle
 
 _STRICT = {"extra": "forbid"}
 
@@ -167,8 +167,9 @@ class Compression:
 class Quantisation:
     """ADMM onto the device's levels, then retraining on them.
 
-    ``noise``: programming noise drawn at every step of the retraining. ``converters``: its last
-    `converter_epochs` run through DAC, tiles and ADC.
+    ``freeze``: after ADMM, shares of each layer's weights, rising to 1, that are set to their levels and held
+    while the others are retrained, `freeze_epochs` each. ``noise``: programming noise drawn at every
+    step of the retraining. ``converters``: its last `converter_epochs` run through DAC, tiles and ADC.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -182,6 +183,8 @@ class Quantisation:
     interval: int = 1
     noise: ProgrammingNoise = field(default_factory=ProgrammingNoise)
     converter_epochs: int = 0
+    freeze: tuple[float, ...] = ()
+    freeze_epochs: int = 1
 
     def __post_init__(self) -> None:
         _check_training("quantise.", self.epochs, self.lr)
@@ -191,6 +194,9 @@ class Quantisation:
         check_range("quantise.rho_limit", self.rho_limit, self.rho, 1e6)
         check_range("quantise.interval", self.interval, 1, 1000)
         check_range("quantise.converter_epochs", self.converter_epochs, 0, 1000)
+        check_range("quantise.freeze_epochs", self.freeze_epochs, 1, 1000)
+        if self.freeze:
+            check_rising_to_one("quantise.freeze", self.freeze)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from mapping.compensation import KnownReads, compensate, known_reads
 from mapping.constraints import Constraint, NetworkConstraint, shares_to_keep
 from mapping.faults import around_faults
 from mapping.fragments import OneSign, SegmentSparse
+from mapping.freezing import Freezing
 from mapping.gsm import Gsm
 from mapping.intersections import BothSparse, SparseValues
 from mapping.layer_noise import LayerNoise, noise_by_layer
@@ -46,6 +47,7 @@ __all__ = [
     "Centroids",
     "Choice",
     "Constraint",
+    "Freezing",
     "Geometry",
     "Gsm",
     "KnownReads",

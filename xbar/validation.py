@@ -154,3 +154,15 @@ def as_floats(name: str, values: ArrayLike) -> NDArray[np.float64]:
     if not np.isfinite(array).all():
         raise XbarError(f"{name}: must be finite, has nan or inf")
     return array
+
+
+def check_rising_to_one(key: str, shares: Sequence[float]) -> None:
+    """Refuse shares that do not rise from above 0 to 1.
+
+    Raises
+    ------
+    XbarError
+        With the key and the shares.
+    """
+    if not shares or sorted(set(shares)) != list(shares) or shares[0] <= 0 or shares[-1] != 1:
+        raise XbarError(f"{key} = {list(shares)}: must rise from above 0 to 1, such as 0.3, 0.6, 1.0")

@@ -134,3 +134,9 @@ def test_rates_on_the_way_are_compressions_of_their_own() -> None:
         load_study("digits", [before, "compress.rate=2.0"])
     with pytest.raises(XbarError, match=r"compress.epochs = -1: must lie between 0"):
         load_study("digits", ["compress.before=[{rate=1.5, epochs=-1}]"])
+
+
+def test_shares_to_freeze_must_rise_to_one() -> None:
+    assert load_study("digits", ["quantise.freeze=[0.5, 1.0]"]).quantise.freeze == (0.5, 1.0)
+    with pytest.raises(XbarError, match=r"quantise.freeze = \[0.5\]: must rise from above 0 to 1"):
+        load_study("digits", ["quantise.freeze=[0.5]"])
