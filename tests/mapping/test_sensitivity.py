@@ -141,13 +141,13 @@ class Residual(nn.Module):
         self.stem, self.norm = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4)
         self.inner, self.outer = nn.Conv2d(4, 6, 1), nn.Conv2d(6, 4, 1)
         self.shortcut, self.last = nn.Conv2d(4, 4, 2, 2), nn.Conv2d(4, 4, 1)
-        self.gate, self.fc = nn.Linear(4, 4), nn.Linear(16, 4)
+        self.gate, self.fc = nn.Conv2d(4, 4, 1), nn.Linear(16, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = torch.relu(self.norm(self.stem(x)))
         x = torch.relu(x + self.outer(torch.relu(self.inner(x))))
-        gate = torch.sigmoid(self.gate(x.mean((2, 3))))
-        x = nn.functional.max_pool2d(x * gate[:, :, None, None], 2)
+        gate = torch.sigmoid(self.gate(nn.functional.adaptive_avg_pool2d(x, 1)))
+        x = nn.functional.max_pool2d(x * gate, 2)
         x = x + self.last(x)
         x += self.shortcut(nn.functional.interpolate(x, scale_factor=2.0))
         return x.flatten(1)[:, :4] + self.fc(x.flatten(1))
@@ -156,6 +156,20 @@ class Residual(nn.Module):
 def test_layers_whose_outputs_are_added_are_one_group() -> None:
     groups = coupled_layers(Residual(), torch.rand(1, 1, 4, 4))
     assert groups == [("stem", "outer", "last", "shortcut")]
+
+
+class SumOfSums(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.d = (nn.Linear(2, 3) for _ in range(4))
+        self.alone = nn.Linear(2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([(self.a(x) + self.b(x)) - (self.c(x) + self.d(x)), self.alone(x)], 1)
+
+
+def test_groups_that_meet_are_one() -> None:
+    assert coupled_layers(SumOfSums(), torch.rand(1, 2)) == [("a", "b", "c", "d")]
 
 
 def test_a_chain_has_no_groups() -> None:
