@@ -271,8 +271,9 @@ class _Savings:
         """The step down that loses least for what it saves; of those that save nothing, that loses least."""
         name, keep = min(self._steps_down(now), key=lambda step: self._rank(now, *step))
         after = self.trials.step({**now.keeps, name: keep})
-        expected = now.cost - self._saved(now, name, keep)
-        if math.isclose(after.cost, expected, rel_tol=EQUAL) or self.measured_at is now:
+        saved = self._saved(now, name, keep)
+        as_measured = saved > 0 and math.isclose(after.cost, now.cost - saved, rel_tol=EQUAL)
+        if as_measured or self.measured_at is now:
             return after
         self._measure(now)
         return self.best_step(now)

@@ -141,12 +141,13 @@ def test_all_stays_where_it_fits() -> None:
 
 def test_greedy_by_hand() -> None:
     """Least lost for a weight saved: layer 4 to 1/4 (0.5 / 12); layer 2 to 1/2 (1 / 16), beyond the 3/4 that
-    loses as much. That is more than needed, and layer 4 steps up to 3/4."""
+    loses as much. That is more than needed, and layer 4 steps up to 3/4,
+    which gains more than 1/2."""
     model = small()
     table = {
         "0": {1: 0, 0.5: 9},
         "2": {1: 0, 0.75: 1, 0.5: 1},
-        "4": {1: 0, 0.75: 0.3, 0.25: 0.5},
+        "4": {1: 0, 0.75: 0.3, 0.5: 0.4, 0.25: 0.5},
     }
     found = greedy(model, mapped_small(model), dict.fromkeys(NAMES, single), table, kept, 78)
     assert [(step.keeps["0"], step.keeps["2"], step.keeps["4"], step.cost) for step in found.steps] == [
@@ -157,6 +158,19 @@ def test_greedy_by_hand() -> None:
     ]
     assert found.keeps == {"0": 1, "2": 0.5, "4": 0.75}
     assert found.cost == 76
+
+
+def test_savings_that_do_not_add_up_are_measured_anew() -> None:
+    """The largest layer decides, 48, then 32: layer 2 saves nothing at first, layer 4 never does."""
+    model = small()
+    table = {"0": {1: 0, 0.25: 1}, "2": {1: 0, 0.5: 1}, "4": {1: 0, 0.5: 0.001}}
+
+    def largest(mapped: MappedNetwork) -> float:
+        return float(max(layer.weights_kept for layer in mapped.layers.values()))
+
+    found = greedy(model, mapped_small(model), dict.fromkeys(NAMES, single), table, largest, 20)
+    assert [tuple(step.keeps.values()) for step in found.steps] == [(1, 1, 1), (0.25, 1, 1), (0.25, 0.5, 1)]
+    assert [step.cost for step in found.steps] == [48, 32, 16]
 
 
 def test_an_error_that_falls_with_the_keep_is_luck() -> None:
