@@ -10,6 +10,7 @@ from torch import nn
 
 from experiments.study import Compression
 from mapping import Admm, Constraint, Gsm, Masked, Recipe, RhoSchedule
+from mapping.constraints import ByLayer
 from mapping.training import Method
 
 Masks = dict[str, torch.Tensor]
@@ -24,26 +25,34 @@ WARMUP_EPOCHS = 0.3
 
 
 def prune(
-    model: nn.Module, c: Compression, constraints: Mapping[str, Constraint], before: Masks, fit: Fit, at: str
+    model: nn.Module,
+    c: Compression,
+    constraints: Callable[[], Mapping[str, Constraint]],
+    before: Masks,
+    fit: Fit,
+    at: str,
 ) -> tuple[Log, Masks]:
     """Take a network to the rate of `c` in place; the log, and the masks, which lie within those `before`.
 
     Parameters
     ----------
     constraints
-        By layer, for ADMM; GSM takes the names of the layers only.
+        By layer, for the weights as they are: asked for at the start, and again before ADMM's projection. GSM
+        takes the names of the layers only.
     at
         Ends the names of the training stages.
     """
     held: list[Method] = [Masked(model, before)] if before else []
     method: Admm | Gsm
     if c.method == "gsm":
-        method = Gsm(model, c.rate, constraints)
+        method = Gsm(model, c.rate, constraints())
         recipe = Recipe(c.epochs, c.lr, "sgd", c.momentum, c.weight_decay, min(WARMUP_EPOCHS, c.epochs))
     else:
-        method = Admm(model, constraints, RhoSchedule(c.rho, c.rho_factor, c.rho_limit), c.interval)
+        method = Admm(model, constraints(), RhoSchedule(c.rho, c.rho_factor, c.rho_limit), c.interval)
         recipe = Recipe(c.epochs, c.lr, final=0.1)
     log = fit(f"{STAGES[c.method]}{at}", recipe, [method, *held])
+    if isinstance(method, Admm):
+        method.constraint = ByLayer(constraints())
     masks = method.finish(model)
     masks = {name: mask & before[name] if name in before else mask for name, mask in masks.items()}
     log += fit(f"retrain{at}", Recipe(c.retrain_epochs, c.retrain_lr), [Masked(model, masks)])

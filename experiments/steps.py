@@ -22,7 +22,7 @@ from experiments.networks import build_network, network_file
 from experiments.noise_cases import NoiseCase, with_noise
 from experiments.pruning import WARMUP_EPOCHS, prune
 from experiments.stages import Compute, StageResult, run_stage, simulated, stage_id
-from experiments.study import Compression, LayerRule, Study
+from experiments.study import Compression, LayerRule, Limit, Study
 from experiments.weights import read_weights
 from mapping import (
     Admm,
@@ -52,9 +52,13 @@ from mapping import (
 from mapping.chip import without_random_effects
 from mapping.constraints import by_pattern
 from mapping.gemm import mappable_layers, to_gemm, types_of
+from mapping.hardware_budget import within
 from mapping.layer_noise import noise_in
+from mapping.mapper import without_weights
 from mapping.monte_carlo import half_width
+from mapping.sensitivity import Family
 from mapping.training import Method, Progress, derive_seed
+from power.estimate import estimate
 from xbar.encoding import levels
 from xbar.errors import XbarError
 from xbar.files import to_dict
@@ -119,14 +123,15 @@ class Run:
         fitting = by_pattern(table, list(self.types), "compress.layers", self.types)
         rules = {name: rule for name, rule in fitting.items() if name in self.layers}
         sizes = {name: layer.weight.numel() for name, layer in self.layers.items()}
-        shares = {name: rule.share for name, rule in rules.items()}
+        self.shares = {name: rule.share for name, rule in rules.items()}
+        self.families: dict[str, Family] = {
+            name: functools.partial(constraint_of, rule, hardware=chosen[name].hardware or self.hardware)
+            for name, rule in rules.items()
+        }
         self.constraints: dict[float, dict[str, Constraint]] = {}
         for step in self.study.compress.steps():
-            keep = shares_to_keep(step.rate, sizes, shares)
-            self.constraints[step.rate] = {
-                name: constraint_of(rule, keep[name], chosen[name].hardware or self.hardware)
-                for name, rule in rules.items()
-            }
+            keep = shares_to_keep(step.rate, sizes, self.shares)
+            self.constraints[step.rate] = {name: of(keep[name]) for name, of in self.families.items()}
         self._check_rate()
 
     def batches(self, size: int = 0) -> Batches:
@@ -151,6 +156,19 @@ class Run:
     def map(self, network: nn.Module, hardware: Hardware, **arguments: Any) -> MappedNetwork:
         """`map_network` with the study's choices of layers; other arguments are its own."""
         return map_network(network, hardware, self.example, layers=self.choices(hardware), **arguments)
+
+    def constraints_within(self, limit: Limit) -> dict[str, Constraint]:
+        """Constraints under which the network, with its weights as they are, costs at most the limit."""
+
+        def cost(mapped: MappedNetwork) -> float:
+            found = estimate(mapped)
+            return found.area_mm2 if limit.energy_nj is None else found.energy_nj_per_image
+
+        most = limit.area_mm2 if limit.energy_nj is None else limit.energy_nj
+        assert most is not None
+        mapped = without_weights(self.map(self.model, self.hardware))
+        found = within(self.model, mapped, self.families, self.shares, cost, most)
+        return {name: self.families[name](keep) for name, keep in found.keeps.items()}
 
     def _check_rate(self) -> None:
         """Refuse a rate that even the fewest groups of each layer exceed."""
@@ -272,6 +290,8 @@ class Run:
         for key in ("before", "method", "momentum", "weight_decay", "batch"):
             if not inputs["compress"][key] or inputs["compress"][key] == "admm":
                 del inputs["compress"][key]
+        if c.limit is not None:
+            inputs["cost"] = to_dict(self.hardware)
         if self.study.layers:
             inputs["layers"] = to_dict(self.study.layers)
 
@@ -283,7 +303,10 @@ class Run:
             def fit(stage: str, recipe: Recipe, methods: list[Method]) -> list[dict[str, Any]]:
                 return self.fit(self.model, prefix, stage, recipe, methods, batches)
 
-            log, masks = prune(self.model, c, self.constraints[c.rate], before, fit, at)
+            def constraints() -> dict[str, Constraint]:
+                return self.constraints[c.rate] if c.limit is None else self.constraints_within(c.limit)
+
+            log, masks = prune(self.model, c, constraints, before, fit, at)
             log = (start.record["log"] if before else []) + log
             tensors = dict(self.model.state_dict()) | {f"mask.{name}": mask for name, mask in masks.items()}
             return tensors, {"log": log, "validation": {"compressed": self.validate(self.model)}}

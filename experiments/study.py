@@ -100,12 +100,28 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """What the compressed network may cost: area [mm^2], or energy of an image [nJ] at the worst inputs."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    area_mm2: float | None = None
+    energy_nj: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [key for key in ("area_mm2", "energy_nj") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise XbarError("compress.limit: needs one of area_mm2 [mm2] and energy_nj [nJ an image]")
+        check_range(f"compress.limit.{given[0]}", getattr(self, given[0]), 1e-12, 1e12)
+
+
+@dataclass(frozen=True)
 class Compression:
     """To `rate` (of all mapped weights), then masked retraining.
 
     ``method``: ``admm`` under the rules, or ``gsm``, one choice over all layers with a rule, by SGD with
     `momentum` and `weight_decay`. `interval`: epochs between two Z-steps. `batch`: images, 0: as
-    `train.batch`. `before`: progressive pruning, lower rates that are reached
+    `train.batch`. ``limit``: in place of a rate, which is then 1; the rules' shares stay, and their common
+    factor is the largest within it. `before`: progressive pruning, lower rates that are reached
     first, each from the network of the one before and within its masks.
     """
 
@@ -125,6 +141,7 @@ class Compression:
     momentum: float = 0.0
     weight_decay: float = 0.0
     batch: int = 0
+    limit: Limit | None = None
 
     def steps(self) -> tuple[Compression, ...]:
         """Every rate in turn as a compression of its own, the last one that of this."""
@@ -153,6 +170,13 @@ class Compression:
                 "compress.weight_decay: missing; compress.method = 'gsm' needs it, and a momentum of .98 or "
                 "more: passive weights decay by them"
             )
+        if self.limit is not None and (self.rate != 1 or self.method != "admm" or self.before):
+            raise XbarError(
+                "compress.limit: the rate follows from it; goes with compress.rate = 1, "
+                "compress.method = 'admm' and no compress.before"
+            )
+        if self.limit is not None and not self.layers:
+            raise XbarError("compress.limit: needs at least one rule in compress.layers")
         rates = [step.rate for step in self.before] + [self.rate]
         if sorted(set(rates)) != rates:
             raise XbarError(

@@ -32,7 +32,6 @@ from mapping.network import Band, Calibration, Geometry, MappedLayer, MappedNetw
 from mapping.retraining import Masked
 from mapping.smaller import SmallerNetwork, load_network, save_network, save_onnx, smaller_network
 from mapping.sparsity import BlockSparse, TileRowsAndColumns, block_sparse
-from mapping.storage import Storage, storage
 from mapping.target_files import export_conductances
 from mapping.training import Recipe, accuracy, train
 from mapping.unused_paths import UsedPaths, remove_unused_paths
@@ -66,7 +65,6 @@ __all__ = [
     "SegmentSparse",
     "SmallerNetwork",
     "SparseValues",
-    "Storage",
     "Ternary",
     "Tile",
     "TileRowsAndColumns",
@@ -107,7 +105,6 @@ __all__ = [
     "save_onnx",
     "shares_to_keep",
     "smaller_network",
-    "storage",
     "train",
     "trainable_network",
     "width_table",

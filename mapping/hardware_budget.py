@@ -102,6 +102,7 @@ def within(
         `shares` or are not in network and mapping; for a share, limit or resolution that is not positive, or
         a cost that is not a finite number.
     """
+    _check_limit(limit)
     _check_same_layers(families, shares, "share")
     for name, share in shares.items():
         check_range(f"share of {name}", share, 1e-9, 1e9)
@@ -112,10 +113,10 @@ def within(
         return trials.step({name: min(1.0, c * share) for name, share in shares.items()})
 
     low = min(1 / (mapped.layers[name].weights_total * share) for name, share in shares.items())
-    high = 1 / min(shares.values())
+    high = (1 + EQUAL) / min(shares.values())
     steps = [at(low), at(high)]
     best, dense = steps
-    _check_limit(limit, best)
+    _check_reach(limit, best)
     if dense.cost <= limit:
         return Limited(dict(dense.keeps), dense.cost, tuple(steps))
     while high > low * (1 + resolution):
@@ -159,11 +160,12 @@ def greedy(
     XbarError
         As in `within`; for a layer without keeps, or an error that is not a finite number.
     """
+    _check_limit(limit)
     _check_same_layers(families, errors, "table of errors")
     table = {name: _rising(name, own) for name, own in errors.items()}
     trials = _Trials(model, mapped, families, cost, remember=True)
     least = trials.step({name: min(own) for name, own in table.items()})
-    _check_limit(limit, least)
+    _check_reach(limit, least)
     steps = [trials.step({name: max(own) for name, own in table.items()})]
     savings = _Savings(trials, table, steps[0])
     while steps[-1].cost > limit:
@@ -340,8 +342,11 @@ def _check_same_layers(families: Mapping[str, Family], other: Mapping[str, objec
             raise XbarError(f"{what} of {name}: missing; each layer with a family of constraints needs one")
 
 
-def _check_limit(limit: float, least: Step) -> None:
+def _check_limit(limit: float) -> None:
     if not (math.isfinite(limit) and limit > 0):
         raise XbarError(f"limit = {limit}: must be a positive number")
+
+
+def _check_reach(limit: float, least: Step) -> None:
     if least.cost > limit:
         raise XbarError(f"limit = {limit:g}: out of reach; the smallest keeps already cost {least.cost:.4g}")

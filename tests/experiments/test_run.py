@@ -17,12 +17,16 @@ import pytest
 import torch
 from small_study import SMALL, comparable
 
+from experiments.estimate_text import mapped
 from experiments.folder import finished_chips
 from experiments.run import run_study
 from experiments.stages import run_stage
 from experiments.study import load_study
 from experiments.summary import chip_statistics, finite_test_set_ci95
+from mapping.chip_file import load_mapping
+from mapping.mapper import without_weights
 from mapping.store import load_checkpoint
+from power.estimate import estimate
 from xbar import XbarError
 
 CONTRACT = """
@@ -177,6 +181,24 @@ def test_progressive_pruning_keeps_within_the_masks_of_each_rate(
     stored = result["compression"]["storage"]
     assert stored["rate_without_indices"] == pytest.approx(result["compression"]["rate"] * 32 / 5)
     assert stored["rate_with_indices"] < stored["rate_without_indices"]
+
+
+@pytest.mark.parametrize(("key", "share"), [("area_mm2", 0.5), ("energy_nj", 0.6)])
+def test_a_limit_in_place_of_a_rate(tmp_path: Path, key: str, share: float) -> None:
+    """The finished network costs at most the limit, and not much less: energy at the worst inputs."""
+    dense = estimate(mapped("digits")["admm-32x32"])
+    limit = share * (dense.area_mm2 if key == "area_mm2" else dense.energy_nj_per_image)
+    changes = [*SMALL, "compress.rate=1", f"compress.limit.{key}={limit}", "chips.n=1"]
+    result = run_study(load_study("digits", changes), None, tmp_path / "run")
+    mapping = load_mapping(tmp_path / "run" / "mapping.safetensors")
+    found = estimate(without_weights(mapping))
+    cost = found.area_mm2 if key == "area_mm2" else found.energy_nj_per_image
+    assert 0.8 * limit < cost <= limit
+    assert result["compression"]["rate"] > 1.3
+    with pytest.raises(XbarError, match=r"compress.limit: the rate follows from it"):
+        load_study("digits", [*changes, "compress.rate=2"])
+    with pytest.raises(XbarError, match=r"compress.limit: needs one of area_mm2"):
+        load_study("digits", ["compress.rate=1", "compress.limit={}"])
 
 
 def test_a_line_cut_short_loses_that_chip_only(tmp_path: Path) -> None:

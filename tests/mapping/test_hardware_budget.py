@@ -133,7 +133,7 @@ def test_all_stays_where_it_fits() -> None:
     model = small()
     mapped = mapped_small(model)
     families = dict.fromkeys(NAMES, single)
-    found = within(model, mapped, families, {"0": 0.5, "2": 2, "4": 1}, kept, 96)
+    found = within(model, mapped, families, {"0": 0.41, "2": 2, "4": 1}, kept, 96)
     assert found == Limited(dict.fromkeys(NAMES, 1.0), 96, found.steps)
     table = {name: dict.fromkeys(GRID, 0.0) for name in NAMES}
     assert greedy(model, mapped, families, table, kept, 96).keeps == dict.fromkeys(NAMES, 1.0)
