@@ -17,6 +17,7 @@ from mapping.chip import (
 from mapping.chip_accuracy import accuracy_over_time, chip_accuracy
 from mapping.chip_file import load_chip, load_mapping, save_chip, save_mapping
 from mapping.compensation import KnownReads, compensate, known_reads
+from mapping.compressor import Compressed, compress
 from mapping.constraints import Constraint, NetworkConstraint, shares_to_keep
 from mapping.faults import around_faults
 from mapping.fragments import OneSign, SegmentSparse
@@ -45,6 +46,7 @@ __all__ = [
     "Calibration",
     "Centroids",
     "Choice",
+    "Compressed",
     "Constraint",
     "Freezing",
     "Geometry",
@@ -83,6 +85,7 @@ __all__ = [
     "chip_accuracy",
     "choose_widths",
     "compensate",
+    "compress",
     "crossbar_form",
     "decoded_weights",
     "equal_levels",
