@@ -58,7 +58,39 @@ def rows() -> list[str]:
         minutes = ", ".join(f"{run['seconds']['total'] / 60:.0f}" for run in runs)
         table.append(f"| minutes on 2 cores, by seed | | {minutes} | |")
     table += [row for run in kept_runs("accuracy-under-noise.json") for row in under_noise(run)]
-    return table + reductions()
+    return table + methods() + reductions()
+
+
+METHODS = {
+    "lenet5-admm-71x": "71.2x at 99.2 %",
+    "lenet5-progressive-167x": "167x at 99.1 %",
+    "lenet5-progressive-246x": "246x at 99.1 %",
+    "lenet5-gsm-125x": "125x, no loss, no retraining",
+    "lenet5-binary": "99.21 %",
+    "lenet5-cluster-1910x": "1,910x of storage without indices at 99.0 %",
+    "lenet5-budget-2000x": "2,120x of storage without indices at 99.0 %",
+    "lenet5-crossbar-105x": "105.5x at a loss below 1 point",
+}
+"""Published figures of the compression methods, by study."""
+
+
+def methods() -> list[str]:
+    """A row for each study of a compression method."""
+    table = []
+    for study, published in METHODS.items():
+        for run in kept_runs(f"{study}-seed*.json"):
+            accuracy, stored = run["accuracy"], run["compression"]["storage"]
+            ours = (
+                f"{run['compression']['rate']:.1f}x: {accuracy['compressed']:.2f} % "
+                f"of {accuracy['float']:.2f} %, "
+                f"on levels {accuracy['quantised']:.2f} %, ideal chip {accuracy['ideal_chip']:.2f} %, "
+                f"{accuracy['chips']['n']} chips {accuracy['chips']['mean']:.2f} %; storage "
+                f"{stored['rate_without_indices']:,.0f}x, with {stored['index_bits']}-bit indices "
+                f"{stored['rate_with_indices']:,.0f}x; {run['seconds']['total'] / 60:.0f} minutes"
+            )
+            label = run["study"]["description"]
+            table.append(f"| {label}, seed {run['seed']} | {published} | {ours} | `xbar run {study}` |")
+    return table
 
 
 def reductions() -> list[str]:

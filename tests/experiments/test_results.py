@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from experiments.study import load_study, resolve_study
+from xbar.encoding import levels
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = sorted((ROOT / "results").glob("*-seed*.json"))
@@ -31,6 +32,23 @@ def test_kept_runs_are_of_studies_that_still_resolve(path: Path) -> None:
     assert result["compression"]["rate"] >= study.compress.rate
     assert result["accuracy"]["chips"]["n"] == study.chips.n
     assert path.stat().st_size < 1 << 20
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "results" / "weights").glob("*.safetensors")), ids=lambda path: path.stem
+)
+def test_kept_weights_are_those_of_their_result(path: Path) -> None:
+    """As many are not zero as the result says, on no more values than the levels of the hardware."""
+    state = runpy.run_path(str(ROOT / "results" / "keep.py"))["kept_weights"](path.stem)
+    result = json.loads((ROOT / "results" / f"{path.stem}.json").read_text(encoding="utf-8"))
+    hardware = resolve_study(result["study"], path.name).hardware
+    most = 2 * len(levels(hardware.encoding, hardware.device))
+    for name, layer in result["compression"]["layers"].items():
+        weight = state[f"{name}.weight"]
+        kept = weight[weight != 0]
+        assert len(kept) == layer["weights_kept"], name
+        assert len(kept.unique()) <= most, name
+    assert path.stat().st_size <= 2 << 20
 
 
 @pytest.mark.parametrize(("script", "count"), [("fault_aware", 15), ("noise_aware", 8)])
