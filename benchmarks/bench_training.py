@@ -1,4 +1,4 @@
-"""Time of a training step of LeNet-5 on chips that are drawn anew, against the same step in plain torch."""
+"""LeNet-5 in training: a step on chips that are drawn anew, an epoch of ADMM, each against plain torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from experiments.networks import build_network
-from mapping import AnalogLayer, BlockSparse, calibrate, map_network, trainable_network
+from mapping import (
+    Admm,
+    AnalogLayer,
+    BlockSparse,
+    Constraint,
+    Recipe,
+    calibrate,
+    map_network,
+    train,
+    trainable_network,
+)
 from mapping.gemm import mappable_layers, to_gemm
 from xbar import ProgrammingNoise, load_hardware
 
@@ -30,6 +40,29 @@ def step(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callable[[], N
         optimizer.step()
 
     return run
+
+
+STEPS = 200
+"""Of an epoch here; MNIST has 937 of 64 images, over which the one Z-step is spread."""
+
+
+def epochs_of_admm(model: nn.Module, x: torch.Tensor, y: torch.Tensor, repeats: int) -> list[dict[str, Any]]:
+    """An epoch with the penalty in each step and a projection at its end, for two grains."""
+    batches = [(x, y)] * STEPS
+    records = []
+    for what, shape in (("tile columns of 32", (32, 1)), ("single weights", (1, 1))):
+        sets: dict[str, Constraint] = {name: BlockSparse(*shape, 0.06) for name in mappable_layers(model)}
+        records.append(
+            record(
+                f"LeNet-5, an epoch of ADMM, {STEPS} steps of {len(x)} images and a Z-step, {what}",
+                lambda sets=sets: train(model, batches, Recipe(1), methods=[Admm(model, sets)]),
+                "the epoch without it",
+                lambda: train(model, batches, Recipe(1)),
+                threads=1,
+                repeats=repeats,
+            )
+        )
+    return records
 
 
 def rows(repeats: int = 10) -> list[dict[str, Any]]:
@@ -63,5 +96,6 @@ def rows(repeats: int = 10) -> list[dict[str, Any]]:
                     repeats=repeats,
                 )
             )
+    records += epochs_of_admm(model, x, y, min(repeats, 3))
     torch.set_num_threads(before)
     return records
