@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 
-from experiments.study import Study, study_dict
+from experiments.study import Study, load_study, study_dict
 from mapping.store import write_atomically
 from xbar.errors import XbarError
 
@@ -30,7 +31,7 @@ def open_folder(out: Path, study: Study, resume: bool) -> None:
                 )
             if not file.exists():
                 raise XbarError(f"{out}: holds no run of xbar; choose another folder with --out")
-            difference = _first_difference(file.read_text(encoding="utf-8"), content)
+            difference = _first_difference(study_dict(load_study(str(file))), study_dict(study))
             if difference:
                 raise XbarError(
                     f"{out}: holds a run of another study ({difference}); choose another folder with --out"
@@ -41,11 +42,16 @@ def open_folder(out: Path, study: Study, resume: bool) -> None:
         raise XbarError(f"{out}: cannot be used as run folder ({error.strerror})") from None
 
 
-def _first_difference(old: str, new: str) -> str:
-    for line_old, line_new in zip([*old.splitlines(), ""], [*new.splitlines(), ""], strict=False):
-        if line_old != line_new:
-            return f"there {line_old.strip() or 'the end'!r}, here {line_new.strip() or 'the end'!r}"
-    return ""
+def _first_difference(old: Any, new: Any, key: str = "") -> str:
+    """The first key with another value, in both; "": there is none."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        pairs = ((str(name), old.get(name), new.get(name)) for name in {**old, **new})
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = ((str(i), *both) for i, both in enumerate(zip(old, new, strict=True)))
+    else:
+        return "" if old == new else f"{key}: {old!r} there, {new!r} here"
+    found = (_first_difference(a, b, f"{key}.{name}" if key else name) for name, a, b in pairs)
+    return next(filter(None, found), "")
 
 
 def finished_chips(path: Path) -> dict[int, float]:

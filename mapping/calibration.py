@@ -17,7 +17,7 @@ from mapping.codes import largest_code, vector_parts
 from mapping.gemm import mappable_layers
 from mapping.modules import in_eval_mode
 from mapping.network import Calibration, MappedLayer, MappedNetwork
-from mapping.training import Batches
+from mapping.training import Batches, pair
 from mapping.unfold import batched
 from xbar.converters import currents, drive
 from xbar.encoding import encode
@@ -165,8 +165,8 @@ def _layer_inputs(
     ]
     try:
         with in_eval_mode(model):
-            for x, _ in batches:
-                model(x)
+            for batch in batches:
+                model(pair(batch, "calibrate")[0])
     finally:
         for handle in handles:
             handle.remove()

@@ -21,7 +21,7 @@ from mapping.by_value import ByValue
 from mapping.chip import ProgrammedNetwork, program_network, without_device_effects
 from mapping.columns import blocks
 from mapping.network import MappedNetwork
-from mapping.training import Batches
+from mapping.training import Batches, pair
 from xbar.converters import applied
 from xbar.errors import XbarError, unknown_name
 from xbar.hardware import Adc, Hardware
@@ -85,7 +85,8 @@ def known_reads(mapped: MappedNetwork, model: nn.Module, batches: Batches) -> Kn
     for module in network.modules():
         if isinstance(module, AnalogLayer):
             module.multiply = record(module)  # type: ignore[method-assign]
-    for x, _ in batches:
+    for batch in batches:
+        x, _ = pair(batch, "known_reads")
         network(x)
     if not all(seen.values()):
         raise XbarError("known_reads: the data loader gave no batch")

@@ -89,6 +89,12 @@ def map_network(
         )
     modules = mappable_layers(model)
     choices = by_pattern(layers or {}, list(modules), "choice of a layer", types_of(modules))
+    for name, choice in choices.items():
+        if not isinstance(choice, Choice):
+            raise XbarError(
+                f"choice of layer {name}: a {type(choice).__name__}; must be a mapping.Choice, such as "
+                "Choice(hardware=...) or Choice(digital=True)"
+            )
     chosen = {name: choices.get(name, Choice()) for name in modules}
     on_tiles = {name: module for name, module in modules.items() if not chosen[name].digital}
     if not on_tiles:
@@ -100,8 +106,12 @@ def map_network(
                 "use a plain layer and do the rest in a module around it, or leave it digital"
             )
     for name, choice in chosen.items():
-        if choice.hardware is not None and choice.hardware.periphery != hardware.periphery:
-            raise XbarError(f"hardware of {name}: its periphery differs; one chip has one periphery")
+        own_periphery = hardware.periphery if choice.hardware is None else choice.hardware.periphery
+        if dataclasses.replace(own_periphery, copies=hardware.periphery.copies) != hardware.periphery:
+            raise XbarError(
+                f"hardware of {name}: its periphery differs; one chip has one periphery, only its copies may "
+                "differ"
+            )
     masks, scales = masks or {}, scales or {}
     for name in (*masks, *scales):
         if name not in on_tiles:

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from mapping.admm import layer_of, weight_of
-from mapping.gemm import from_gemm
+from mapping.gemm import from_gemm, mappable_layers, to_gemm
 from mapping.training import Method
+from xbar.errors import XbarError, unknown_name
 
 
 class Masked(Method):
@@ -22,9 +23,21 @@ class Masked(Method):
     ----------
     masks
         (K, N) bool by layer name, true where a weight stays.
+
+    Raises
+    ------
+    XbarError
+        For a mask of no layer, or of another shape than its layer's.
     """
 
     def __init__(self, model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
+        layers = mappable_layers(model)
+        for name, mask in masks.items():
+            if name not in layers:
+                raise unknown_name("layer with a mask", name, layers)
+            shape = tuple(to_gemm(layers[name]).shape)
+            if tuple(mask.shape) != shape:
+                raise XbarError(f"mask of {name}: of shape {tuple(mask.shape)}; must be (K, N) = {shape}")
         self.masks = {name: from_gemm(mask.float(), layer_of(model, name)) for name, mask in masks.items()}
         for name, mask in self.masks.items():
             weight_of(model, name).data.mul_(mask)

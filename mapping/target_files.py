@@ -96,6 +96,10 @@ def export_conductances(mapped: MappedNetwork, folder: Path | str, format: str =
     XbarError
         For a mapping without weights, an unknown format, or a folder that is not empty.
     """
+    if not isinstance(mapped, MappedNetwork):
+        raise XbarError(
+            f"mapped: a {type(mapped).__name__}; must be a MappedNetwork (of a chip: its `mapped`)"
+        )
     if format not in WRITERS:
         raise unknown_name("format", format, WRITERS)
     folder = Path(folder)

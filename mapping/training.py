@@ -58,6 +58,24 @@ class Recipe:
         return torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay, fused=True)
 
 
+def pair(batch: Any, who: str) -> tuple[torch.Tensor, Any]:
+    """Inputs and targets of a batch; `who` begins the message.
+
+    Raises
+    ------
+    XbarError
+        For a batch that is no pair, or holds no input.
+    """
+    if not isinstance(batch, tuple | list) or len(batch) != 2 or not isinstance(batch[0], torch.Tensor):
+        raise XbarError(
+            f"{who}: the data loader gave a {type(batch).__name__}; must be pairs (inputs, targets), "
+            "inputs a tensor"
+        )
+    if not len(batch[0]):
+        raise XbarError(f"{who}: the data loader gave a batch without an input")
+    return batch[0], batch[1]
+
+
 class Method:
     """What hooks into the training loop; every hook does nothing until a method overrides it."""
 
@@ -171,7 +189,8 @@ def _epoch(
         steps = progress(batches, f"{stage} {epoch + 1}/{recipe.epochs}", total)
     layout = memory_format(model)
     summed, count = torch.zeros(()), 0
-    for step, (x, y) in enumerate(steps):
+    for step, batch in enumerate(steps):
+        x, y = pair(batch, stage)
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr_at(epoch + step / max(total, 1))
         x = x.contiguous(memory_format=layout) if x.dim() == 4 else x
@@ -251,7 +270,10 @@ def accuracy(model: nn.Module, batches: Batches, progress: Progress | None = Non
     model.eval()
     layout = memory_format(model)
     right = count = 0
-    for x, y in progress(batches, "accuracy", 0) if progress else batches:
+    for batch in progress(batches, "accuracy", 0) if progress else batches:
+        x, y = pair(batch, "accuracy")
+        if not isinstance(y, torch.Tensor):
+            raise XbarError(f"accuracy: targets are a {type(y).__name__}; must be a tensor of class numbers")
         x = x.contiguous(memory_format=layout) if x.dim() == 4 else x
         right += int((model(x).argmax(1) == y).sum())
         count += len(y)

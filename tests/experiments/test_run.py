@@ -115,7 +115,7 @@ def test_a_second_run_is_refused_or_goes_on(finished: tuple[Path, dict]) -> None
         run_study(load_study("digits", SMALL), None, out)
     again = run_study(load_study("digits", SMALL), None, out, resume=True)
     assert comparable(again) == comparable(result)
-    with pytest.raises(XbarError, match=r"another study \(there 'seed = 0', here 'seed = 1'\)"):
+    with pytest.raises(XbarError, match=r"another study \(seed: 0 there, 1 here\)"):
         run_study(load_study("digits", SMALL, seed=1), None, out, resume=True)
 
 

@@ -226,3 +226,19 @@ def test_gemm_round_trip_keeps_layout() -> None:
     assert back.stride() == layer.weight.stride()
     assert to_gemm(layer).shape == (12, 6)
     assert to_gemm(layer)[5, 2] == layer.weight[2, 1, 0, 1]
+
+
+def test_batches_and_masks_that_do_not_fit_are_one_line() -> None:
+    model, x = network(), torch.rand(3, 8)
+    for batch, words in ((x, "gave a Tensor; must be pairs"), ((x[:0], x[:0]), "a batch without an input")):
+        with pytest.raises(XbarError, match=words):
+            train(model, [batch], Recipe(1))
+        with pytest.raises(XbarError, match=words):
+            accuracy(model, [batch])
+    with pytest.raises(XbarError, match=r"^accuracy: targets are a NoneType"):
+        accuracy(model, [(x, None)])
+    mask = torch.ones(2, 2, dtype=torch.bool)
+    with pytest.raises(XbarError, match=r"^mask of 0: of shape \(2, 2\); must be \(K, N\) = "):
+        Masked(model, {"0": mask})
+    with pytest.raises(XbarError, match=r"layer with a mask.*'9'"):
+        Masked(model, {"9": mask})
