@@ -24,7 +24,7 @@ def test_choices_reach_every_step(tmp_path: Path) -> None:
     run = prepare(study, None, tmp_path)
     assert list(run.layers) == ["conv2", "fc1", "fc2"]
     assert run.constraints[run.study.compress.rate]["fc1"].rows == 64
-    assert run.constraints["conv2"].rows == 32
+    assert run.constraints[run.study.compress.rate]["conv2"].rows == 32
     mapped = run.map(run.on_crossbars(), study.hardware)
     assert list(mapped.layers) == ["conv2", "fc1", "fc2"]
     assert mapped.layers["fc1"].bias_rows == 2
