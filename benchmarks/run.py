@@ -14,7 +14,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "speed.md"
-NAMES = ("mvm", "inference", "networks", "estimate", "wires", "circuit", "programming", "training", "start", "struct")
+NAMES = tuple("mvm inference networks struct estimate wires circuit programming training start".split())
 
 
 def main(chosen: Sequence[str]) -> int:

@@ -22,6 +22,7 @@ from mapping.constraints import Constraint, NetworkConstraint, shares_to_keep
 from mapping.faults import around_faults
 from mapping.fragments import OneSign, SegmentSparse
 from mapping.freezing import Freezing
+from mapping.gathered import GatheredConv2d, gathered_network
 from mapping.gsm import Gsm
 from mapping.intersections import BothSparse, SparseValues
 from mapping.layer_noise import LayerNoise, noise_by_layer
@@ -49,6 +50,7 @@ __all__ = [
     "Compressed",
     "Constraint",
     "Freezing",
+    "GatheredConv2d",
     "Geometry",
     "Gsm",
     "KnownReads",
@@ -91,6 +93,7 @@ __all__ = [
     "equal_levels",
     "export_conductances",
     "fold_batch_norm",
+    "gathered_network",
     "known_reads",
     "load_chip",
     "load_mapping",

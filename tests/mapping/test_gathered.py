@@ -43,6 +43,7 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Conv2d, tuple[int, int]]:
     return layer.double(), (height, width)
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same'")  # torch, of an even window
 @settings(max_examples=150, deadline=None)
 @given(convolutions(), seeds, st.floats(0, 1), st.integers(0, 3), st.booleans())
 def test_any_geometry(
