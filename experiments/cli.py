@@ -160,26 +160,33 @@ class EstimateCommand:
         shape = _shape(self.input)
         if self.figure is not None and self.figure.suffix not in (".svg", ".png", ".pdf"):
             raise XbarError(f"--figure {self.figure}: the file's name must end in .svg, .png or .pdf")
+        _check_file("--csv", self.csv)
+        _check_file("--figure", self.figure)
         if self.json and self.explain:
             raise XbarError("--json, --explain: choose one; the JSON has the prices and their sources")
         from experiments import estimate_text
-        from experiments.export import run_activity
+        from experiments.export import first_chip, run_activity
         from power.duplication import duplicate
         from power.estimate import estimate
+        from power.programming import programming
         from power.resolution import with_lossless_bits
 
         is_run = Path(self.what).is_dir()
         if self.programming and not is_run:
             raise XbarError("--programming: needs weights, and so the folder of a finished run")
         sides = estimate_text.mapped(self.what, self.hardware, self.against, self.width, shape, self.set)
+        notes = [estimate_text.lossless_text(sides)]
         if self.lossless_adc:
             sides = {name: with_lossless_bits(one) for name, one in sides.items()}
         if self.arrays is not None:
             sides = {name: duplicate(one, self.arrays) for name, one in sides.items()}
         activity = run_activity(Path(self.what)) if is_run else None
-        results = {
-            name: estimate(one, activity, self.image_rate, case=self.case) for name, one in sides.items()
-        }
+        try:
+            results = {
+                name: estimate(one, activity, self.image_rate, case=self.case) for name, one in sides.items()
+            }
+        except XbarError as error:
+            raise XbarError(f"--lossless-adc: {error}" if self.lossless_adc else str(error)) from None
         if self.csv is not None:
             estimate_text.write_csv(results, self.csv)
         if self.figure is not None:
@@ -187,14 +194,20 @@ class EstimateCommand:
             from experiments.plots import save_as
 
             save_as(estimate_figure(results), self.figure)
+        costs = (
+            {name: programming(first_chip(Path(self.what), one)) for name, one in sides.items()}
+            if self.programming
+            else {}
+        )
         if self.json:
-            print(json.dumps({name: result.to_dict() for name, result in results.items()}, indent=1))
+            plain = {name: result.to_dict() for name, result in results.items()}
+            for name, cost in costs.items():
+                plain[name]["programming"] = cost.to_dict()
+            print(json.dumps(plain, indent=1))
         elif self.explain:
             print("\n\n".join(estimate_text.explain(n, r, self.explain) for n, r in results.items()))
         else:
-            notes = [estimate_text.lossless_text(sides)]
-            if self.programming:
-                notes += [estimate_text.programming_text(Path(self.what), m) for m in sides.values()]
+            notes += [estimate_text.programming_text(cost) for cost in costs.values()]
             print(estimate_text.text(self.what, results, self.layers, notes))
 
 
@@ -230,6 +243,8 @@ class SensitivityCommand:
     def __call__(self) -> None:
         if self.figure is not None and self.figure.suffix not in (".svg", ".png", ".pdf"):
             raise XbarError(f"--figure {self.figure}: the file's name must end in .svg, .png or .pdf")
+        _check_file("--csv", self.csv)
+        _check_file("--figure", self.figure)
         from experiments import sensitivity
 
         rates = sensitivity.parsed_rates(self.rates)
@@ -337,6 +352,12 @@ class VersionCommand:
         from importlib.metadata import version
 
         print(version("xbar-codesign"))
+
+
+def _check_file(key: str, path: Path | None) -> None:
+    """Refuse a path that is a folder, or none at all."""
+    if path is not None and (not path.name or path.is_dir()):
+        raise XbarError(f"{key} {path}: is a folder; must be the path of a file")
 
 
 def _shape(text: str) -> tuple[int, ...] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from experiments.export import finished_run, first_chip
+from experiments.export import finished_run
 from experiments.layers_text import form_of
 from experiments.stages import COST_ONLY, simulated
 from experiments.study import changed_design, load_design, load_study, study_names
@@ -19,7 +19,7 @@ from mapping.store import write_atomically
 from power.estimate import Estimate, Row, reduction_percent
 from power.events import FORMULAS
 from power.nameplate import Nameplate
-from power.programming import programming
+from power.programming import Programming
 from power.resolution import lossless_bits_of_network
 from xbar.errors import XbarError, unknown_name
 from xbar.hardware import Hardware
@@ -133,9 +133,8 @@ def lossless_text(sides: Mapping[str, MappedNetwork]) -> str:
     return "\n".join(lines)
 
 
-def programming_text(run: Path, mapped: MappedNetwork) -> str:
-    """Time and energy of writing chip 0 of a finished run's first noise case, by layer."""
-    cost = programming(first_chip(run, mapped))
+def programming_text(cost: Programming) -> str:
+    """Time and energy of writing a chip, by layer."""
     table = [("layer", "cells", "pulses", "reads", "nJ pulses", "nJ reads", "us an array", "us all arrays")]
     table += [
         (

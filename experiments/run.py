@@ -71,6 +71,8 @@ def prepare(study: Study, data_folder: Path | None, out: Path) -> Run:
         points(curve, study.hardware)
     run = Run(study, datasets.load(study.data, data_folder), out)
     _check_fits(run)
+    if study.compress.limit is not None:
+        run.constraints_within(study.compress.limit)
     network, any_scale = run.on_crossbars(), dict.fromkeys(run.layers, 1.0)
     for hardware in (study.hardware, run.uncompressed_hardware):
         estimate(run.map(network, hardware, scales=any_scale))

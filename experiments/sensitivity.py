@@ -18,7 +18,7 @@ from torch import nn
 
 from experiments import data as datasets
 from experiments.batches import Batches
-from experiments.networks import build_network
+from experiments.networks import build_network, built_in_networks
 from experiments.plots import INK, SHADES, blank_figure, styled
 from experiments.steps import EVALUATION_BATCH, Run, bar, constraint_of
 from experiments.study import LayerRule, load_design, load_study, study_names
@@ -106,6 +106,9 @@ def trained(
             run.model, run.data, {name: chosen[name].hardware or study.hardware for name in run.layers}
         )
     else:
+        known = [*study_names(), *built_in_networks()]
+        if what not in known and ":" not in what and not what.endswith(".pt2"):
+            raise unknown_name("study or network", what, known)
         if not data_set:
             raise XbarError(f"--data-set: needed for {what}; allowed: {', '.join(sorted(datasets.READERS))}")
         if weights is None:

@@ -167,7 +167,16 @@ class Run:
         most = limit.area_mm2 if limit.energy_nj is None else limit.energy_nj
         assert most is not None
         mapped = without_weights(self.map(self.model, self.hardware))
-        found = within(self.model, mapped, self.families, self.shares, cost, most)
+        key = "area_mm2" if limit.energy_nj is None else "energy_nj"
+        try:
+            found = within(self.model, mapped, self.families, self.shares, cost, most)
+        except XbarError as error:
+            raise XbarError(f"compress.limit.{key}: {error}") from None
+        if all(keep == 1 for keep in found.keeps.values()):
+            raise XbarError(
+                f"compress.limit.{key} = {most:g}: the network costs {found.cost:.4g} without pruning; must be "
+                "less"
+            )
         return {name: self.families[name](keep) for name, keep in found.keeps.items()}
 
     def _check_rate(self) -> None:

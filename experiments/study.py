@@ -164,7 +164,8 @@ class Compression:
         check_range("compress.momentum", self.momentum, 0, 0.9999)
         check_range("compress.weight_decay", self.weight_decay, 0, 1)
         check_range("compress.batch", self.batch, 0, 1 << 20)
-        refuse_idle(self, "compress", {"gsm": ("momentum", "weight_decay")}, "method")
+        of_admm = ("rho", "rho_factor", "rho_limit")
+        refuse_idle(self, "compress", {"gsm": ("momentum", "weight_decay"), "admm": of_admm}, "method")
         if self.method == "gsm" and not self.weight_decay:
             raise XbarError(
                 "compress.weight_decay: missing; compress.method = 'gsm' needs it, and a momentum of .98 or "

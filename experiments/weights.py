@@ -36,6 +36,7 @@ def read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
         For a file that cannot be read or holds something else, and for names and shapes that differ from the
         model's.
     """
+    path = Path(path)
     found = _tensors(_read(path), path)
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in found):

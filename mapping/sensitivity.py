@@ -105,6 +105,9 @@ def sensitivity(
     layers_with_values(model, [layer for names in members.values() for layer in names])
     trial, state = copy_of(model), model.state_dict()
     layers = mappable_layers(trial)
+    for name, layer in layers.items():
+        if not layer.weight.isfinite().all():
+            raise XbarError(f"{name}: has weights that are not finite numbers")
     for names in members.values():
         stacked([layers[name] for name in names])
     unpruned = _measured(measure, trial, "the unpruned network")

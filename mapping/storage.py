@@ -59,17 +59,24 @@ def storage(mapped: MappedNetwork, index_bits: int = 4) -> Storage:
 
     A kept weight takes log2 of the numbers that the levels of its layer tell apart, signs included, rounded
     up. Its index is the distance from the kept weight before it in the layer, output after output; where that
-    does not fit, fillers of weight zero stand between (Han et al., ICLR 2016, arXiv:1510.00149, figure 2).
+    does not fit, fillers of weight zero, a value more, stand between (Han et al., ICLR 2016,
+    arXiv:1510.00149, figure 2).
     """
     dense = weights = indexed = 0
     for name, layer in mapped.layers.items():
         hardware = mapped.hardware_of(name)
-        bits = math.ceil(math.log2(2 * len(levels(hardware.encoding, hardware.device))))
+        values = 2 * len(levels(hardware.encoding, hardware.device))
         mask = np.ones((layer.k, layer.n), bool) if layer.mask is None else layer.mask
         dense += DENSE_BITS * layer.weights_total
-        weights += bits * layer.weights_kept
-        indexed += (bits + index_bits) * entries(mask, index_bits)
+        weights += _bits(values) * layer.weights_kept
+        listed = entries(mask, index_bits)
+        with_fillers = values + (listed > layer.weights_kept)
+        indexed += (_bits(with_fillers) + index_bits) * listed
     return Storage(dense, weights, indexed, index_bits)
+
+
+def _bits(values: int) -> int:
+    return math.ceil(math.log2(values))
 
 
 def entries(mask: NDArray[np.bool_], index_bits: int) -> int:

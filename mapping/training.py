@@ -210,7 +210,9 @@ def _epoch(
         raise XbarError(f"{stage}: the data loader gave no batch")
     mean = float(summed / count)
     if not math.isfinite(mean):
-        raise XbarError(f"{stage}: the loss is {mean} in epoch {epoch}; lower lr (now {recipe.lr}) or rho")
+        raise XbarError(
+            f"{stage}: the loss is {mean} in epoch {epoch}; lower lr (now {recipe.lr}), or rho of ADMM"
+        )
     return mean
 
 

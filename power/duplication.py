@@ -16,7 +16,7 @@ def duplicate(mapped: MappedNetwork, arrays: int) -> MappedNetwork:
 
     Layers run as a pipeline, whose image rate is that of the slowest. That one gets the fewest copies that
     make it faster, again and again, until they do not fit. No choice of copies within `arrays` has a higher
-    rate: one that had would give every layer at least as many.
+    rate: one that had would give every layer at least as many. Copies that a layer has already stay.
 
     Parameters
     ----------
@@ -26,18 +26,17 @@ def duplicate(mapped: MappedNetwork, arrays: int) -> MappedNetwork:
     Raises
     ------
     XbarError
-        Where one copy of each layer needs more arrays.
+        Where the layers as they are need more arrays.
     """
     own = {name: mapped.hardware_of(name) for name in mapped.layers}
     each = {name: own[name].encoding.planes * len(layer.tiles) for name, layer in mapped.layers.items()}
-    copies = dict.fromkeys(mapped.layers, 1)
-    free = arrays - sum(each.values())
+    copies = {name: own[name].periphery.copies for name in mapped.layers}
+    least = sum(copies[name] * count for name, count in each.items())
+    free = arrays - least
     if free < 0:
-        raise XbarError(
-            f"arrays = {arrays}: too few; one copy of each layer needs {sum(each.values())} arrays"
-        )
+        raise XbarError(f"arrays = {arrays}: too few; the layers with their copies need {least} arrays")
     layers = mapped.layers
-    times = {name: layer_time_s(layer, with_copies(own[name], 1)) for name, layer in layers.items()}
+    times = {name: layer_time_s(layer, own[name]) for name, layer in layers.items()}
     while times:
         slowest = max(times, key=times.__getitem__)
         shares = math.ceil(layers[slowest].positions / copies[slowest])

@@ -145,7 +145,7 @@ def _price(part: Part, node_nm: float) -> Price:
     area = here.unit_area_mm2 * 1e6
     leakage = None if part.leakage_mw is None else part.leakage_mw * 1e3 / part.count
     if leakage is not None:
-        derivation += f"; leakage {part.leakage_mw:g} mW / {part.count}"
+        derivation += f"; leakage {part.leakage_mw:g} mW / {part.count} at {part.node_nm:g} nm"
     return Price(
         here.energy_j * 1e12, area, leakage, part.event, part.unit, here.node_nm, derivation, sources
     )

@@ -89,7 +89,7 @@ def programming(chip: ProgrammedNetwork) -> Programming:
     for each state above g_min, V^2 G t each with the conductance that the pulse leads to (the target's, for
     every try); cells that are left at g_min by a pulse a state take none. With write-verify every write is
     followed by a read at `dac.v_read` for `periphery.t_read`, with one drive and one conversion at the prices
-    of the estimate. Erasing before the write, half-selected cells, wires and the write drivers are left out;
+    of the estimate; it takes `t_read`, or the time of the conversion where that is longer. Erasing before the write, half-selected cells, wires and the write drivers are left out;
     stuck cells take the pulses that a sound one would.
 
     Raises
@@ -126,7 +126,8 @@ def _of_layer(chip: ProgrammedNetwork, layer: MappedLayer, hardware: Hardware) -
         there = states >= 0
         state = np.where(there, states, 0)
         n_pulses = np.where(there, tries * pulses_of[state], 0)
-        seconds = n_pulses * pulse.width + (tries * hardware.periphery.t_read if verified else 0.0)
+        read_s = max(hardware.periphery.t_read, 1 / hardware.adc.rate) if verified else 0.0
+        seconds = n_pulses * pulse.width + tries * read_s
         pulse_j += float((there * tries * siemens_of[state]).sum()) * pulse.voltage**2 * pulse.width
         if verified:
             read_v2_g_t = hardware.dac.v_read**2 * device.conductances()[state] * hardware.periphery.t_read

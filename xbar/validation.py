@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 import numbers
 import types
@@ -164,5 +165,6 @@ def check_rising_to_one(key: str, shares: Sequence[float]) -> None:
     XbarError
         With the key and the shares.
     """
-    if not shares or sorted(set(shares)) != list(shares) or shares[0] <= 0 or shares[-1] != 1:
+    rises = all(low < high for low, high in itertools.pairwise([0.0, *shares]))
+    if not shares or not rises or shares[-1] != 1:
         raise XbarError(f"{key} = {list(shares)}: must rise from above 0 to 1, such as 0.3, 0.6, 1.0")

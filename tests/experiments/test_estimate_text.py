@@ -152,6 +152,8 @@ def test_what_a_run_costs_is_priced_anew_and_what_it_is_stays(
     assert written == cells
     changes = ["--set", f"hardware.periphery.library={write_drivers(tmp_path / 'mine.toml', 0.0)}"]
     assert "mux" in printed(capsys, str(tmp_path), *changes)
+    plain = json.loads(printed(capsys, str(tmp_path), "--programming", "--json", "--set", pulse))
+    assert plain["admm-32x32"]["programming"]["pulses"] == cells
     with pytest.raises(SystemExit, match="2"):
         main(["estimate", str(tmp_path), "--set", "hardware.crossbar.rows=64"])
     assert "a finished run keeps what it was mapped and measured on; allowed" in capsys.readouterr().err
@@ -187,9 +189,10 @@ def test_the_nameplate_of_isaac(capsys: pytest.CaptureFixture[str]) -> None:
         (["lenet5", "--json", "--explain", "adc"], "choose one"),
         (["digits", "--width", "2"], "is a study, which has its own"),
         ([".", "--against", "ideal"], "a finished run is on its own hardware"),
+        (["lenet5", "--csv", ""], "--csv .: is a folder; must be the path of a file"),
         (["lenet5", "--programming"], "needs weights, and so the folder of a finished run"),
-        (["lenet5", "--arrays", "800"], "arrays = 800: too few; one copy of each layer needs 898"),
-        (["lenet5", "--lossless-adc"], "adc.bits = 10: the component library"),
+        (["lenet5", "--arrays", "800"], "arrays = 800: too few; the layers with their copies need 898"),
+        (["lenet5", "--lossless-adc"], "--lossless-adc: adc.bits = 10: the component library"),
         (["."], "holds no run of xbar"),
     ],
 )

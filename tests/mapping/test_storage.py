@@ -28,6 +28,18 @@ def test_a_layer_by_hand() -> None:
     assert storage(mapped, index_bits=6).indexed_bits == 3 * (5 + 6)
 
 
+def test_a_filler_needs_a_value_of_its_own() -> None:
+    """Two states: +-1 take 1 bit, and 2 where a filler's zero is a third value."""
+    design = load_hardware("admm-32x32").replace(device__states=2)
+    for second, bits in ((15, 1), (17, 2)):
+        mask = torch.zeros(40, 1, dtype=torch.bool)
+        mask[[0, second]] = True
+        model = nn.Sequential(nn.Linear(40, 1, bias=False))
+        found = storage(map_network(model, design, torch.rand(1, 40), masks={"0": mask}))
+        assert found.weight_bits == 2
+        assert found.indexed_bits == (2 + bits - 1) * (bits + 4)
+
+
 @given(st.lists(st.booleans(), min_size=1, max_size=80), st.integers(1, 5))
 def test_fillers_are_as_many_as_a_decoder_needs(kept: list[bool], bits: int) -> None:
     """Written out one by one: a distance of at most 2^bits - 1 zeros, else a filler after them."""

@@ -50,5 +50,12 @@ def test_copies_share_the_positions_and_take_their_area() -> None:
 
 def test_too_few_arrays_are_refused() -> None:
     design = hardware()
-    with pytest.raises(XbarError, match=r"^arrays = 3: too few; one copy of each layer needs 4 arrays"):
+    with pytest.raises(XbarError, match=r"^arrays = 3: too few; the layers with their copies need 4 arrays"):
         duplicate(network(design, unpacked(design, 8, 4)), 3)
+
+
+def test_copies_that_are_there_stay() -> None:
+    design = hardware(periphery__copies=3)
+    mapped = network(design, unpacked(design, 4, 4, positions=6))
+    assert estimate(duplicate(mapped, 6)).arrays == 6
+    assert estimate(duplicate(mapped, 12)).arrays == 12

@@ -78,6 +78,8 @@ def test_writes_follow_the_law_of_the_first_success() -> None:
     assert of_cells / reads == pytest.approx(of_pulses)
     time = row.writes * (PULSE.width + design.periphery.t_read) * 1e6
     assert row.total_time_us == pytest.approx(time)
+    slow = programming(program_network(mapping(design.replace(adc__rate=1e6), 200, 100), seed=1))
+    assert slow.total_time_us == pytest.approx(row.writes * (PULSE.width + 1e-6) * 1e6)
 
 
 def test_another_chip_takes_other_pulses_and_a_second_run_the_same() -> None:
