@@ -174,8 +174,8 @@ class Run:
             raise XbarError(f"compress.limit.{key}: {error}") from None
         if all(keep == 1 for keep in found.keeps.values()):
             raise XbarError(
-                f"compress.limit.{key} = {most:g}: the network costs {found.cost:.4g} without pruning; must be "
-                "less"
+                f"compress.limit.{key} = {most:g}: must be less than the {found.cost:.4g} that the network "
+                "costs without pruning"
             )
         return {name: self.families[name](keep) for name, keep in found.keeps.items()}
 

@@ -89,8 +89,9 @@ def programming(chip: ProgrammedNetwork) -> Programming:
     for each state above g_min, V^2 G t each with the conductance that the pulse leads to (the target's, for
     every try); cells that are left at g_min by a pulse a state take none. With write-verify every write is
     followed by a read at `dac.v_read` for `periphery.t_read`, with one drive and one conversion at the prices
-    of the estimate; it takes `t_read`, or the time of the conversion where that is longer. Erasing before the write, half-selected cells, wires and the write drivers are left out;
-    stuck cells take the pulses that a sound one would.
+    of the estimate; it takes `t_read`, or the time of the conversion where that is longer. Erasing before the
+    write, half-selected cells, wires and the write drivers are left out; stuck cells take the pulses that a
+    sound one would.
 
     Raises
     ------
