@@ -263,14 +263,18 @@ def admm_residuals(log: Sequence[Mapping[str, Any]]) -> Figure:
         )
         ax = axes[i, j]
         epochs = [row["epoch"] for row in rows]
+        ends = []
         for key, colour, dashes, marker in (("primal", BLUE, "-", "o"), ("dual", ORANGE, "--", "s")):
             values = np.array([row[key] for row in rows], float)
             positive = np.where(values > 0, values, np.nan)
             ax.plot(epochs, positive, dashes, color=colour, marker=marker, markersize=2.5)
             if i == 0 and np.isfinite(positive).any():
                 last = int(np.flatnonzero(np.isfinite(positive))[-1])
-                place = (epochs[last], positive[last])
-                ax.annotate(key, place, (5, 0), textcoords="offset points", color=colour, va="center")
+                ends.append((positive[last], epochs[last], key, colour))
+        close = len(ends) == 2 and 0.3 < ends[0][0] / ends[1][0] < 1 / 0.3
+        for rank, (value, epoch, key, colour) in enumerate(sorted(ends)):
+            up = (2 * rank - 1) * 4 if close else 0
+            ax.annotate(key, (epoch, value), (5, up), textcoords="offset points", color=colour, va="center")
         ax.set_yscale("log")
         ax.set_title(f"{layer}, {phase}")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
