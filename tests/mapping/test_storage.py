@@ -20,12 +20,15 @@ def test_a_layer_by_hand() -> None:
     model = nn.Sequential(nn.Linear(40, 2, bias=False))
     masks = {"0": mask.reshape(2, 40).t()}
     mapped = map_network(model, load_hardware("admm-32x32"), torch.rand(1, 40), masks=masks)
-    found = storage(mapped)
+    found = storage(mapped, 4)
     assert (found.dense_bits, found.weight_bits) == (32 * 80, 3 * 5)
     # 16 zeros before 17 take one filler, 61 before 79 three.
     assert found.indexed_bits == (3 + 1 + 3) * (5 + 4)
     assert found.rate == 32 * 80 / 15
     assert storage(mapped, index_bits=6).indexed_bits == 3 * (5 + 6)
+    best = storage(mapped)
+    assert best.indexed_bits == min(storage(mapped, bits).indexed_bits for bits in range(1, 17))
+    assert best.index_bits == 6
 
 
 def test_a_filler_needs_a_value_of_its_own() -> None:
@@ -35,7 +38,7 @@ def test_a_filler_needs_a_value_of_its_own() -> None:
         mask = torch.zeros(40, 1, dtype=torch.bool)
         mask[[0, second]] = True
         model = nn.Sequential(nn.Linear(40, 1, bias=False))
-        found = storage(map_network(model, design, torch.rand(1, 40), masks={"0": mask}))
+        found = storage(map_network(model, design, torch.rand(1, 40), masks={"0": mask}), 4)
         assert found.weight_bits == 2
         assert found.indexed_bits == (2 + bits - 1) * (bits + 4)
 
