@@ -89,7 +89,7 @@ def test_within_by_hand() -> None:
     assert kept(mapped) == 96
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(designs(), cases())
 def test_masks_give_the_mapping_that_the_mapper_gives(hardware: Hardware, case: Case) -> None:
     plain = map_network(case.model, hardware, case.x)
@@ -181,7 +181,7 @@ def test_an_error_that_falls_with_the_keep_is_luck() -> None:
     assert found.keeps == {"0": 1, "2": 0.5, "4": 1}
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     seeds,
     st.fixed_dictionaries(
@@ -228,7 +228,7 @@ def with_only(mapped: MappedNetwork, name: str) -> MappedNetwork:
     return dataclasses.replace(mapped, layers={name: mapped.layers[name]})
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(seeds, st.sampled_from((slowest, rows_and_tiles)), st.floats(0.05, 1))
 def test_greedy_reaches_a_limit_of_any_cost(seed: int, cost, part: float) -> None:
     """Also where one layer alone decides, and single steps save nothing."""

@@ -14,7 +14,7 @@ from power.estimate import estimate
 from xbar.errors import XbarError
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 3)), min_size=1, max_size=3), st.integers(0, 14))
 def test_no_choice_of_copies_is_faster(layers: list[tuple[int, int]], spare: int) -> None:
     """Layers of p positions on t tiles of 2 planes, against every choice that fits."""
