@@ -29,7 +29,8 @@ class Storage:
     dense_bits, weight_bits
         Of all weights at 32 bits, and of the kept ones at log2 of their levels, rounded up, by layer.
     indexed_bits
-        Of the kept ones and the fillers, each with an index of `index_bits`.
+        Of the kept ones and the fillers, each with an index of `index_bits`, or of all weights of a layer
+        without any, where that is less.
     """
 
     dense_bits: int
@@ -64,8 +65,8 @@ def storage(mapped: MappedNetwork, index_bits: int | None = None) -> Storage:
     A kept weight takes log2 of the numbers that the levels of its layer tell apart, signs included, rounded
     up. Its index is the distance from the kept weight before it in the layer, output after output; where that
     does not fit, fillers of weight zero, a value more, stand between (Han et al., ICLR 2016,
-    arXiv:1510.00149, figure 2). Few kept weights lie far apart: figures in papers that count 4 bits an index
-    and no fillers are out of reach at high rates.
+    arXiv:1510.00149, figure 2). A layer of few zeros is smaller as all its weights in order. Few kept weights
+    lie far apart: figures in papers that count 4 bits an index and no fillers are out of reach at high rates.
 
     Parameters
     ----------
@@ -83,7 +84,8 @@ def storage(mapped: MappedNetwork, index_bits: int | None = None) -> Storage:
         weights += _bits(values) * layer.weights_kept
         listed = entries(mask, index_bits)
         with_fillers = values + (listed > layer.weights_kept)
-        indexed += (_bits(with_fillers) + index_bits) * listed
+        with_zero = values + (layer.weights_kept < layer.weights_total)
+        indexed += min((_bits(with_fillers) + index_bits) * listed, _bits(with_zero) * layer.weights_total)
     return Storage(dense, weights, indexed, index_bits)
 
 

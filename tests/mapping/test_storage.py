@@ -35,12 +35,23 @@ def test_a_filler_needs_a_value_of_its_own() -> None:
     """Two states: +-1 take 1 bit, and 2 where a filler's zero is a third value."""
     design = load_hardware("admm-32x32").replace(device__states=2)
     for second, bits in ((15, 1), (17, 2)):
-        mask = torch.zeros(40, 1, dtype=torch.bool)
+        mask = torch.zeros(400, 1, dtype=torch.bool)
         mask[[0, second]] = True
-        model = nn.Sequential(nn.Linear(40, 1, bias=False))
-        found = storage(map_network(model, design, torch.rand(1, 40), masks={"0": mask}), 4)
+        model = nn.Sequential(nn.Linear(400, 1, bias=False))
+        found = storage(map_network(model, design, torch.rand(1, 400), masks={"0": mask}), 4)
         assert found.weight_bits == 2
         assert found.indexed_bits == (2 + bits - 1) * (bits + 4)
+
+
+def test_a_layer_of_few_zeros_needs_no_indices() -> None:
+    """80 weights on 30 values: 400 bits with none masked, and with one (31 values)."""
+    for masked in (0, 1):
+        mask = torch.ones(80, dtype=torch.bool)
+        mask[:masked] = False
+        model = nn.Sequential(nn.Linear(40, 2, bias=False))
+        masks = {"0": mask.reshape(2, 40).t()}
+        found = storage(map_network(model, load_hardware("admm-32x32"), torch.rand(1, 40), masks=masks))
+        assert (found.weight_bits, found.indexed_bits) == (5 * (80 - masked), 400)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=80), st.integers(1, 5))
