@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from experiments import steps
 from experiments.data import Dataset
-from experiments.stages import StageResult, stage_id
+from experiments.stages import COST_ONLY, StageResult, simulated, stage_id
 from experiments.study import Study, load_study, resolve_study
+from mapping import analog_network, calibrate, map_network, program_network
+from xbar import Periphery, ProgrammingNoise, WritePulse, load_hardware
 
 KEPT = sorted((Path(__file__).resolve().parents[2] / "results").glob("lenet5-*.json"))
 
@@ -69,3 +73,27 @@ def test_an_id_follows_from_values_alone() -> None:
     first: Mapping[str, Any] = {"a": 1, "b": [1, 2]}
     assert stage_id("train", first) == stage_id("train", {"b": [1, 2], "a": 1})
     assert stage_id("train", first) != stage_id("compress", first)
+
+
+def test_no_output_depends_on_keys_that_only_costs_read() -> None:
+    """Every key that ids leave out exists, and with all of them changed a noisy chip gives the same bits."""
+    design = load_hardware("admm-32x32").replace(device__programming=ProgrammingNoise("lognormal", 0.1))
+    for table, keys in COST_ONLY.items():
+        owner = getattr(design, table) if table else design
+        assert set(keys) <= {field.name for field in dataclasses.fields(owner)}
+    other = design.replace(
+        name="other",
+        device__pulse=WritePulse(1.0, 1e-6, "a test"),
+        crossbar__cell_f2=12.0,
+        adc__library="forms-adc",
+        adc__rate=1e6,
+        periphery=Periphery("mine", 45.0, "stillmaker-baas", 1e-6, 2, 3, 5, copies=4, buffer_kb=1.0),
+    )
+    assert simulated(other) == simulated(design) != simulated(design.replace(adc__bits=8))
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(40, 9)), torch.rand(6, 40)
+    outputs = []
+    for hardware in (design, other):
+        mapped, _ = calibrate(map_network(model, hardware, x), model, [(x, None)])
+        outputs.append(analog_network(model, program_network(mapped, seed=1))(x))
+    assert torch.equal(*outputs)
