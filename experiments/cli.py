@@ -69,6 +69,58 @@ class RunCommand:
 
 
 @dataclass(frozen=True)
+class SweepCommand:
+    """Run a sweep: studies that differ in a few keys. The same command goes on where it was stopped."""
+
+    sweep: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SWEEP")]
+    """Name of a built-in sweep (`xbar list`), or a TOML file."""
+    data: Path | None = None
+    """Folder with the data set."""
+    out: Path | None = None
+    """Folder of the sweep; by default runs/NAME."""
+    workers: int = 1
+    """Processes on this machine, of one thread each unless the study says otherwise."""
+    cluster: str | None = None
+    """Dask in their place: local:N workers, or a scheduler's address such as tcp://host:8786."""
+    part: str = "1/1"
+    """Only the K-th of N parts of the points, as K/N: for N machines that share no scheduler."""
+    retry_failed: bool = False
+    """Try points again that failed before."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
+    """Change a key of every point's study, as often as needed: --set chips.n=5"""
+    plan: bool = False
+    """Resolve and check all points and the data, say what is to do, and run nothing."""
+
+    def __call__(self) -> None:
+        from experiments.sweeps.command import sweep
+
+        sweep(self)
+
+
+@dataclass(frozen=True)
+class ResultsCommand:
+    """Print, filter, merge and export the points of sweeps."""
+
+    stores: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="STORE")]
+    """Folders of sweeps, or their .jsonl files; several are merged by id."""
+    where: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
+    """Keep points of which this holds, as often as needed: --where "hardware.adc.bits >= 6" """
+    columns: tuple[str, ...] = ()
+    """Figures beside the keys that differ, such as accuracy.chips.mean; by default the main ones."""
+    sort: str = ""
+    """Column to sort by; -COLUMN: the largest first."""
+    failed: bool = False
+    """The failed points with their reasons, in place of the others."""
+    export: Path | None = None
+    """Write the rows to this file: .csv, .parquet (extra `export`), or .jsonl, a merged store."""
+
+    def __call__(self) -> None:
+        from experiments.sweeps.results import results
+
+        results(self.stores, self.where, self.columns, self.sort, self.failed, self.export)
+
+
+@dataclass(frozen=True)
 class ListCommand:
     """List what is built in: studies, networks, data sets, hardware designs and devices."""
 
@@ -76,11 +128,15 @@ class ListCommand:
         from experiments.data import READERS
         from experiments.layers_text import networks_table
         from experiments.study import load_study, study_names
+        from experiments.sweeps.sweep import load_sweep, sweep_names
         from xbar.files import preset_names
 
         print("studies")
         for name in study_names():
             print(f"  {name:<18} {load_study(name).description}")
+        print("sweeps")
+        for name in sweep_names():
+            print(f"  {name:<18} {load_sweep(name).description}")
         print("networks, with the size of an input and the number of parameters\n" + networks_table())
         for title, names in (
             ("data sets", sorted(READERS)),
@@ -374,6 +430,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = tyro.extras.subcommand_cli_from_dict(
         {
             "run": RunCommand,
+            "sweep": SweepCommand,
+            "results": ResultsCommand,
             "layers": LayersCommand,
             "estimate": EstimateCommand,
             "sensitivity": SensitivityCommand,
@@ -393,9 +451,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"xbar: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        goes_on = (
-            "; the same command with --resume goes on from here" if isinstance(command, RunCommand) else ""
-        )
+        how = {RunCommand: "with --resume ", SweepCommand: ""}.get(type(command))
+        goes_on = "" if how is None else f"; the same command {how}goes on from here"
         print(f"\nxbar: interrupted{goes_on}", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:

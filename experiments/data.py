@@ -11,12 +11,15 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from xbar.errors import XbarError, unknown_name
+
+if TYPE_CHECKING:
+    import torch
 
 Bytes = NDArray[np.uint8]
 
@@ -109,11 +112,7 @@ def load(name: str, folder: Path | None, seed: int = 0) -> Dataset:
     XbarError
         For an unknown name, a missing folder, and files that are missing, broken, or of another data set.
     """
-    if name not in READERS:
-        raise unknown_name("data", name, READERS)
-    if folder is not None and not folder.is_dir():
-        raise XbarError(f"data {name!r}: {folder} is not a folder; --data takes the folder of the files")
-    raw = READERS[name](folder)
+    raw = _raw(name, folder)
     images, labels = raw.train
     held = min(VALIDATION_MOST, len(images) // 10)
     order = _permutation(len(images), seed)
@@ -128,12 +127,27 @@ def load(name: str, folder: Path | None, seed: int = 0) -> Dataset:
     )
 
 
+def checksum(name: str, folder: Path | None) -> str:
+    """Checksum of a data set, and the check that it is there; errors as those of `load`."""
+    return _raw(name, folder).checksum
+
+
+def _raw(name: str, folder: Path | None) -> _Raw:
+    if name not in READERS:
+        raise unknown_name("data", name, READERS)
+    if folder is not None and not folder.is_dir():
+        raise XbarError(f"data {name!r}: {folder} is not a folder; --data takes the folder of the files")
+    return READERS[name](folder)
+
+
 def _permutation(n: int, seed: int) -> NDArray[np.intp]:
     """Permutation of n items from raw PCG64 words, which, unlike a Generator's methods, never change."""
     return np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable")
 
 
 def _tensors(images: Bytes, labels: Bytes, white: int) -> tuple[torch.Tensor, torch.Tensor]:
+    import torch
+
     pixels = torch.from_numpy(images.astype(np.float32)).div_(white)
     return pixels, torch.from_numpy(labels.astype(np.int64))
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import torch
 
 from experiments.export import finished_run
+from experiments.ids import COST_ONLY, simulated
 from experiments.layers_text import form_of
-from experiments.stages import COST_ONLY, simulated
 from experiments.study import changed_design, load_design, load_study, study_names
 from experiments.text_table import number, text_table
 from mapping import MappedNetwork, map_network
-from mapping.store import write_atomically
 from power.estimate import Estimate, Row, reduction_percent
 from power.events import FORMULAS
 from power.nameplate import Nameplate
 from power.programming import Programming
 from power.resolution import lossless_bits_of_network
 from xbar.errors import XbarError, unknown_name
+from xbar.files import write_atomically
 from xbar.hardware import Hardware
 
 TOTALS = (

@@ -9,8 +9,8 @@ from typing import Any
 import tomli_w
 
 from experiments.study import Study, load_study, study_dict
-from mapping.store import write_atomically
 from xbar.errors import XbarError
+from xbar.files import write_atomically
 
 
 def open_folder(out: Path, study: Study, resume: bool) -> None:

@@ -13,7 +13,7 @@ import tomli_w
 from markupsafe import Markup
 
 from experiments.noise_plots import AXES
-from mapping.store import write_atomically
+from xbar.files import write_atomically
 
 NOTHING = "–"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -12,6 +12,13 @@ import torch
 from safetensors.numpy import save as save_arrays
 
 from experiments import data as datasets
+from experiments.evaluation import (
+    accuracies,
+    calibrated,
+    mapped_network,
+    networks,
+    uncompressed_estimate,
+)
 from experiments.folder import open_folder
 from experiments.noise_cases import points, with_noise
 from experiments.noise_plots import noise_figures
@@ -24,7 +31,7 @@ from experiments.plots import (
     save,
 )
 from experiments.report import write_report
-from experiments.steps import Run
+from experiments.steps import Run, use_threads
 from experiments.study import Study, study_dict
 from experiments.summary import (
     compression_summary,
@@ -34,19 +41,12 @@ from experiments.summary import (
     versions,
 )
 from experiments.under_noise import measured_curves, measured_layers
-from mapping import (
-    ProgrammedNetwork,
-    analog_network,
-    calibrate,
-    program_network,
-    without_device_effects,
-)
+from mapping import ProgrammedNetwork, program_network
 from mapping.chip_file import save_mapping
-from mapping.store import write_atomically
 from power.estimate import estimate, reduction_percent
 from xbar.encoding import cell_states
 from xbar.errors import XbarError
-from xbar.files import to_dict
+from xbar.files import to_dict, write_atomically
 
 MAPPING_FILE = "mapping.safetensors"
 """Of a run's folder: the compressed network on its tiles, calibrated."""
@@ -63,13 +63,17 @@ def prepare(study: Study, data_folder: Path | None, out: Path) -> Run:
     XbarError
         For every mistake that can be found before work starts.
     """
-    if study.threads:
-        torch.set_num_threads(study.threads)
+    return prepare_on(study, datasets.load(study.data, data_folder), out)
+
+
+def prepare_on(study: Study, data: datasets.Dataset, out: Path) -> Run:
+    """`prepare` with data that are read already."""
+    use_threads(study.threads)
     for case in study.chips.cases:
         with_noise(study.hardware, case)
     for curve in study.under_noise:
         points(curve, study.hardware)
-    run = Run(study, datasets.load(study.data, data_folder), out)
+    run = Run(study, data, out)
     _check_fits(run)
     if study.compress.limit is not None:
         run.constraints_within(study.compress.limit)
@@ -96,64 +100,39 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
     data = run.data
     open_folder(out, study, resume)
     print(f"{study.name}: {study.network} on {data.name}, seed {study.seed}, into {out}", flush=True)
-    baseline = run.train_baseline()
-    compressed = run.compress(baseline)
-    quantised, network = run.quantise(compressed, study.hardware)
+    nets = networks(run)
 
     mark = time.perf_counter()
-    run.load(baseline)
-    float_accuracy = run.test(run.model, "float")
-    unpruned = run.on_crossbars()
-    plain = run.map(unpruned, run.uncompressed_hardware)
-    plain, plain_activity = calibrate(plain, unpruned, run.calibration_batches())
-
-    masks = run.load(compressed)
-    compressed_accuracy = run.test(run.model, "compressed")
-
-    scales = quantised.record["scales"]
-    unpacked = run.map(network, study.hardware, masks=masks, scales=scales, packing=False)
-    mapped = run.map(network, study.hardware, masks=masks, scales=scales)
-    mapped, activity = calibrate(mapped, network, run.calibration_batches())
+    before = uncompressed_estimate(run, nets.baseline)
+    unpacked = mapped_network(run, nets, packing=False)
+    mapped, activity = calibrated(run, nets)
     save_mapping(mapped, out / MAPPING_FILE)
     write_atomically(out / ACTIVITY_FILE, save_arrays(activity))
-    whole = run.map(network, study.hardware)
+    whole = run.map(nets.network, study.hardware)
+    after = estimate(mapped, activity, image_rate=before.image_rate_per_s)
     map_seconds = time.perf_counter() - mark
 
-    mark = time.perf_counter()
-    quantised_accuracy = run.test(network, "quantised")
-    exact, _ = calibrate(without_device_effects(mapped), network, run.calibration_batches())
-    ideal = analog_network(network, program_network(exact))
-    ideal_accuracy = run.test(ideal, "ideal chip")
-    infer_seconds = time.perf_counter() - mark
+    measured = accuracies(run, nets, mapped)
     cases = []
     for case in study.chips.cases:
-        stage = run.chips(network, mapped, case, quantised)
+        stage = run.chips(nets.network, mapped, case, nets.quantised)
         cases.append(over_chips_summary(case.name, stage.record, study.chips.threshold))
-    layers = measured_layers(run, network, mapped, quantised)
-    curves = measured_curves(run, compressed, quantised, network)
-    infer_seconds += run.seconds_of("chips")
-    compress_seconds = run.seconds_of("compress", "quantise")
+    layers = measured_layers(run, nets.network, mapped, nets.quantised)
+    curves = measured_curves(run, nets.compressed, nets.quantised, nets.network)
+    train_seconds, compress_seconds = run.seconds_of("train"), run.seconds_of("compress", "quantise")
+    infer_seconds = run.seconds_of("accuracy", "chips")
 
-    before = estimate(plain, plain_activity)
-    after = estimate(mapped, activity, image_rate=before.image_rate_per_s)
     result: dict[str, Any] = {
         "name": study.name,
         "accuracy": {
-            "float": float_accuracy,
-            "compressed": compressed_accuracy,
-            "quantised": quantised_accuracy,
-            "ideal_chip": ideal_accuracy,
+            **measured,
             "chips": cases[0],
             "chips_cases": cases,
             "by_layer": layers,
             "under_noise": curves,
-            "test_set_ci95": finite_test_set_ci95(ideal_accuracy, len(data.test_y)),
-            "test_images": len(data.test_y),
-            "validation": {
-                key: value
-                for stage in (baseline, compressed, quantised)
-                for key, value in stage.record["validation"].items()
-            },
+            "test_set_ci95": finite_test_set_ci95(measured["ideal_chip"], run.test_images),
+            "test_images": run.test_images,
+            "validation": nets.validation(),
         },
         "compression": compression_summary(mapped),
         "mapping": mapping_summary(whole, unpacked, mapped),
@@ -163,11 +142,11 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
             "reduction_percent": reduction_percent(before, after),
         },
         "seconds": {
-            "train": baseline.seconds,
+            "train": train_seconds,
             "compress": compress_seconds,
             "map": map_seconds,
             "infer": infer_seconds,
-            "total": baseline.seconds + compress_seconds + map_seconds + infer_seconds,
+            "total": train_seconds + compress_seconds + map_seconds + infer_seconds,
             "this_session": time.perf_counter() - start,
         },
         "units": {
@@ -182,15 +161,12 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
         "seed": study.seed,
         "versions": versions(),
         "data": {"name": data.name, "checksum": data.checksum},
-        "stages": {
-            s: r.record["id"]
-            for s, r in zip(("train", "compress", "quantise"), (baseline, compressed, quantised), strict=True)
-        },
+        "stages": nets.ids(),
         "study": study_dict(study),
         "hardware": to_dict(study.hardware),
     }
-    log = compressed.record["log"] + quantised.record["log"]
-    write_atomically(out / "log.json", json.dumps(baseline.record["log"] + log, indent=1).encode())
+    log = nets.compressed.record["log"] + nets.quantised.record["log"]
+    write_atomically(out / "log.json", json.dumps(nets.baseline.record["log"] + log, indent=1).encode())
     write_atomically(out / "result.json", json.dumps(result, indent=1).encode())
     case = study.chips.cases[0]
     noisy = mapped.with_hardware(lambda hardware: with_noise(hardware, case))

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from torch import nn
 
@@ -20,7 +19,7 @@ from experiments import data as datasets
 from experiments.batches import Batches
 from experiments.networks import build_network, built_in_networks
 from experiments.plots import INK, SHADES, blank_figure, styled
-from experiments.steps import EVALUATION_BATCH, Run, bar, constraint_of
+from experiments.steps import EVALUATION_BATCH, Run, bar, constraint_of, use_threads
 from experiments.study import LayerRule, load_design, load_study, study_names
 from experiments.text_table import text_table
 from experiments.weights import read_weights
@@ -28,8 +27,8 @@ from mapping import accuracy, block_sparse, crossbar_form
 from mapping.gemm import Layer, mappable_layers
 from mapping.modules import run_example
 from mapping.sensitivity import Family, LayerLoss, coupled_layers, filters_together, sensitivity
-from mapping.store import write_atomically
 from xbar.errors import XbarError, unknown_name
+from xbar.files import write_atomically
 from xbar.hardware import Hardware
 from xbar.validation import check_range
 
@@ -98,8 +97,7 @@ def trained(
         )
         if not study.train.weights:
             raise XbarError(f"--weights: needed for {what}, which names none: the file of a trained network")
-        if study.threads:
-            torch.set_num_threads(study.threads)
+        use_threads(study.threads)
         run = Run(study, datasets.load(study.data, folder), Path())
         chosen = run.chosen(study.hardware)
         found = Trained(

@@ -7,10 +7,11 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+import numba
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -18,10 +19,11 @@ from tqdm import tqdm
 from experiments import data as datasets
 from experiments.batches import Batches
 from experiments.folder import finished_chips
+from experiments.ids import simulated, stage_id
 from experiments.networks import build_network, network_file
 from experiments.noise_cases import NoiseCase, with_noise
 from experiments.pruning import WARMUP_EPOCHS, prune
-from experiments.stages import Compute, StageResult, run_stage, simulated, stage_id
+from experiments.stages import Compute, StageResult, run_stage
 from experiments.study import Compression, LayerRule, Limit, Study
 from experiments.weights import read_weights
 from mapping import (
@@ -72,6 +74,13 @@ def bar(iterable: Iterable[Any], description: str, total: int) -> Iterable[Any]:
     return tqdm(iterable, description, total or None, leave=False, disable=None, dynamic_ncols=True)
 
 
+def use_threads(threads: int) -> None:
+    """So many threads in torch and in our kernels; 0: as many as they have."""
+    if threads:
+        torch.set_num_threads(threads)
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+
+
 def constraint_of(rule: LayerRule, keep: float, hardware: Hardware) -> Constraint:
     """Constraint of one layer at the grain of the hardware's tiles."""
     rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
@@ -83,11 +92,15 @@ def constraint_of(rule: LayerRule, keep: float, hardware: Hardware) -> Constrain
 
 @dataclasses.dataclass
 class Run:
-    """A study at work in a folder; its steps in order are the methods, `run_study` calls them."""
+    """A study at work in a folder; its steps in order are the methods, `run_study` calls them.
+
+    ``quiet``: without lines and bars.
+    """
 
     study: Study
     data: datasets.Dataset
     out: Path
+    quiet: bool = False
     seconds: dict[tuple[str, str], float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -200,13 +213,15 @@ class Run:
         identity = stage_id(name, {"seed": self.study.seed, **inputs})
         result = run_stage(self.out / "stages", name, identity, compute)
         self.seconds[name, identity] = result.seconds
-        validation = result.record.get("validation", {}).items()
-        remark += "".join(f", {key} {value:.2f} % on the validation part" for key, value in validation)
+        for part, where in (("validation", "the validation part"), ("test", "the test set")):
+            accuracies = result.record.get(part, {}).items()
+            remark += "".join(f", {key} {value:.2f} % on {where}" for key, value in accuracies)
         chips = result.record.get("accuracies", [])
         if chips:
             spread = f" ± {half_width(chips):.2f}" if len(chips) > 1 else ""
             remark += f": {sum(chips) / len(chips):.2f}{spread} % over {len(chips)} chips"
-        print(f"{name:<9} {result.seconds:6.1f} s{remark}", flush=True)
+        if not self.quiet:
+            print(f"{name:<9} {result.seconds:6.1f} s{remark}", flush=True)
         return dataclasses.replace(result, record={**result.record, "id": identity})
 
     def seconds_of(self, *stages: str) -> float:
@@ -217,14 +232,35 @@ class Run:
         """Accuracy on the validation part [percent]."""
         return accuracy(model, Batches(self.data.val_x, self.data.val_y, EVALUATION_BATCH))
 
-    def test(self, model: nn.Module, description: str) -> float:
-        """Accuracy on the test set [percent]."""
-        return accuracy(model, *self.test_batches(description))
+    def accuracy(self, what: str, inputs: dict[str, Any], build: Callable[[], nn.Module]) -> float:
+        """Accuracy on the test set of a network that other stages made [percent], a stage of its own."""
+
+        def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+            return {}, {"test": {what: accuracy(build(), *self.test_batches(what))}}
+
+        stage = self.stage("accuracy", {**inputs, "what": what, **self.test_part()}, compute)
+        return float(stage.record["test"][what])
+
+    @property
+    def test_images(self) -> int:
+        """Images of the test set that accuracies are measured on."""
+        return min(self.study.test_images or len(self.data.test_y), len(self.data.test_y))
+
+    def test_part(self) -> dict[str, int]:
+        """What ids of measurements say of the part of the test set: nothing where it is all of it."""
+        return {} if self.test_images == len(self.data.test_y) else {"test_images": self.test_images}
 
     def test_batches(self, description: str) -> tuple[Batches, Progress]:
-        """The test set, and the bar that shows how far it is."""
-        batches = Batches(self.data.test_x, self.data.test_y, EVALUATION_BATCH)
-        return batches, lambda it, _, __: bar(it, description, len(batches))
+        """The test set, or images evenly spaced in it, and the bar that shows how far it is."""
+        every = torch.linspace(0, len(self.data.test_y) - 1, self.test_images).round().long()
+        whole = self.test_images == len(self.data.test_y)
+        x, y = self.data.test_x, self.data.test_y
+        batches = Batches(x if whole else x[every], y if whole else y[every], EVALUATION_BATCH)
+        return batches, lambda it, _, __: self.bar(it, description, len(batches))
+
+    def bar(self, iterable: Iterable[Any], description: str, total: int) -> Iterable[Any]:
+        """`bar`, but where the run is quiet."""
+        return iterable if self.quiet else bar(iterable, description, total)
 
     def load(self, stage: StageResult) -> dict[str, torch.Tensor]:
         """Put the weights of `train` or `compress` into `self.model`; the masks."""
@@ -255,7 +291,7 @@ class Run:
             stage=stage,
             validate=self.validate,
             checkpoint=prefix.with_name(f"{prefix.name}.{stage}.safetensors"),
-            progress=bar,
+            progress=self.bar,
         )
 
     def train_baseline(self) -> StageResult:
@@ -403,6 +439,7 @@ class Run:
             "chips": [chips.n, chips.least, chips.until],
             "time": case.time,
             "compensation": case.compensation,
+            **self.test_part(),
         }
         if case.around_faults:
             inputs["around_faults"] = True

@@ -269,6 +269,7 @@ class Study:
     ``network``: a built-in name, ``path/net.py:function``, or the path of a `torch.export` program (.pt2).
     ``width``: its channels times this factor, for a built-in network that has one. ``batch_norm``: folded
     into the layer that it follows, before the network goes onto levels, or left digital.
+    ``test_images``: accuracies are measured on so many images, evenly spaced in the test set; 0: on all.
     ``threads``: of torch; 0: as many as there are processors. One is fastest for small networks; last bits of
     results depend on it.
     """
@@ -291,12 +292,14 @@ class Study:
     seed: int = 0
     threads: int = 0
     calibration_images: int = 512
+    test_images: int = 0
 
     def __post_init__(self) -> None:
         check_range("width", self.width, 1 / 64, 64)
         check_range("seed", self.seed, 0, 2**31 - 1)
         check_range("threads", self.threads, 0, 1024)
         check_range("calibration_images", self.calibration_images, 1, 1 << 20)
+        check_range("test_images", self.test_images, 0, 1 << 20)
         for setting in self.layers:
             setting.on(self.hardware)
         curves = [curve.name for curve in self.under_noise]
@@ -320,18 +323,28 @@ def load_study(name: str, changes: Sequence[str] = (), seed: int | None = None) 
     XbarError
         For an unknown study, a missing or broken file, an unknown or impossible key.
     """
-    if name.endswith(".toml"):
-        where, raw = name, read_toml(Path(name))
-    elif name in study_names():
-        where = f"study {name}"
-        raw = tomllib.loads((resources.files("experiments") / "studies" / f"{name}.toml").read_text("utf-8"))
-    else:
-        raise unknown_name("study (or a path that ends in .toml)", name, study_names())
+    raw, where = raw_study(name)
     for change in changes:
         raw = _with_change(raw, change)
     if seed is not None:
         raw["seed"] = seed
     return resolve_study(raw, where)
+
+
+def raw_study(name: str) -> tuple[dict[str, Any], str]:
+    """Contents of a built-in study by name or of a TOML file by path, and what begins messages about it.
+
+    Raises
+    ------
+    XbarError
+        For an unknown study, and a missing or broken file.
+    """
+    if name.endswith(".toml"):
+        return read_toml(Path(name)), name
+    if name not in study_names():
+        raise unknown_name("study (or a path that ends in .toml)", name, study_names())
+    text = (resources.files("experiments") / "studies" / f"{name}.toml").read_text("utf-8")
+    return tomllib.loads(text), f"study {name}"
 
 
 def resolve_study(raw: Mapping[str, Any], where: str) -> Study:
@@ -401,15 +414,38 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 def _with_change(raw: Mapping[str, Any], change: str) -> dict[str, Any]:
-    """`raw` with ``a.b.0.c=value`` applied; the value is TOML, or else plain text."""
+    """`raw` with ``a.b.0.c=value`` applied."""
+    key, value = parsed_change(change)
+    return with_value(raw, key, value, f"--set {change}")
+
+
+def parsed_change(change: str) -> tuple[str, Any]:
+    """Key and value of ``a.b.0.c=value``; the value is TOML, or else plain text.
+
+    Raises
+    ------
+    XbarError
+        For another form.
+    """
     key, equals, text = change.partition("=")
-    path = key.strip().split(".")
-    if not equals or not all(path):
+    if not equals or not all(key.strip().split(".")):
         raise XbarError(f"--set {change}: must be key=value, for example compress.rate=20")
     try:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    return key.strip(), value
+
+
+def with_value(raw: Mapping[str, Any], key: str, value: Any, said: str) -> dict[str, Any]:
+    """`raw` with the value at a dotted key, such as ``chips.cases.0.name``; `said` begins messages.
+
+    Raises
+    ------
+    XbarError
+        For a key that leads through a value, or past the end of a list.
+    """
+    path = key.split(".")
     changed = copy.deepcopy(dict(raw))
     node: Any = changed
     for depth, part in enumerate(path):
@@ -417,7 +453,7 @@ def _with_change(raw: Mapping[str, Any], change: str) -> dict[str, Any]:
         at = ".".join(path[: depth + 1])
         if isinstance(node, list):
             if not (part.isdigit() and int(part) < len(node)):
-                raise XbarError(f"--set {change}: {at}: must be a number from 0 to {len(node) - 1}")
+                raise XbarError(f"{said}: {at}: must be a number from 0 to {len(node) - 1}")
             index: Any = int(part)
         elif isinstance(node, dict):
             index = part
@@ -426,7 +462,7 @@ def _with_change(raw: Mapping[str, Any], change: str) -> dict[str, Any]:
                 if isinstance(node[part], str) and part in ("hardware", "device"):
                     node[part] = {"base": node[part]}
         else:
-            raise XbarError(f"--set {change}: {'.'.join(path[:depth])} is a value, not a table")
+            raise XbarError(f"{said}: {'.'.join(path[:depth])} is a value, not a table")
         if last:
             node[index] = value
         else:

@@ -20,9 +20,9 @@ from safetensors.numpy import save
 from mapping.chip import ProgrammedNetwork
 from mapping.network import Band, MappedLayer, MappedNetwork
 from mapping.plain_data import Arrays, put_together, taken_apart
-from mapping.store import write_atomically
 from xbar.encoding import levels
 from xbar.errors import XbarError
+from xbar.files import write_atomically
 from xbar.hardware import Hardware
 
 VERSION = 1

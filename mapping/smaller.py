@@ -35,9 +35,10 @@ from mapping.channel_graph import (
 )
 from mapping.gemm import Layer, groups_of, mappable_layers, to_gemm
 from mapping.modules import copy_of, in_eval_mode, run_example
-from mapping.store import load_checkpoint, save_checkpoint, write_atomically
+from mapping.store import load_checkpoint, save_checkpoint
 from mapping.unused_paths import remove_unused_paths
 from xbar.errors import XbarError
+from xbar.files import write_atomically
 
 FIXED = 0
 """Number of what is no channel of a layer, or has to stay."""

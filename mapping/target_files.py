@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from mapping.chip import bit_lines
 from mapping.network import Band, MappedLayer, MappedNetwork
-from mapping.store import write_atomically
 from xbar.encoding import reference_conductances, target_conductances
 from xbar.errors import XbarError, unknown_name
+from xbar.files import write_atomically
 from xbar.hardware import Hardware
 
 VERSION = 1

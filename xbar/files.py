@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
+import os
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +41,17 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise XbarError(f"{path}: not a TOML file: {error}") from None
 
 
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves either the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
 def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     """Dataclass `cls` from nested plain data; `where` (a file's name, say) begins every message.
 
@@ -49,7 +62,8 @@ def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     """
     try:
         content = json.dumps(dict(data), default=str)
-        return pydantic.TypeAdapter(cls).validate_json(content, strict=True)
+        built: T = _adapter(cls).validate_json(content, strict=True)
+        return built
     except pydantic.ValidationError as error:
         unknown = ("unexpected_keyword_argument", "extra_forbidden")
         errors = sorted(error.errors(), key=lambda one: one["type"] not in unknown)
@@ -67,6 +81,11 @@ def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
         raise XbarError(
             f"{where}: {key} = {errors[0]['input']!r}: {', or '.join(dict.fromkeys(reasons))}"
         ) from None
+
+
+@functools.cache
+def _adapter(cls: Hashable) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(cls)
 
 
 def _field_path(cls: type, location: tuple[int | str, ...]) -> list[int | str]:

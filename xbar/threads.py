@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import numba
 from threadpoolctl import ThreadpoolController
 
 from xbar.errors import XbarError
 
 
 def worker_count(threads: int | None, tasks: int) -> int:
-    """How many of `threads` (None: one a processor) so many tasks can use; at least 1.
+    """How many of `threads` (None: numba's, one a processor unless told otherwise) so many tasks can use.
 
     Raises
     ------
@@ -24,7 +25,7 @@ def worker_count(threads: int | None, tasks: int) -> int:
     """
     if threads is not None and threads < 1:
         raise XbarError(f"threads = {threads}: must be at least 1, or None for one a processor")
-    return max(1, min(threads or os.cpu_count() or 1, tasks))
+    return max(1, min(threads or numba.get_num_threads(), tasks))
 
 
 def run_workers(work: Callable[[int], None], workers: int) -> None:

@@ -13,7 +13,7 @@ from experiments.cli import main
 from experiments.run import prepare, run_study
 from experiments.steps import split_masks
 from experiments.study import load_study
-from mapping import analog_network
+from mapping import accuracy, analog_network
 from mapping.chip_file import load_chip, load_mapping
 from mapping.store import load_checkpoint
 
@@ -43,7 +43,7 @@ def test_the_chip_on_file_has_the_accuracy_of_the_run(finished, tmp_path: Path, 
     (weights,) = (folder / "stages").glob("quantise-*.safetensors")
     network.load_state_dict(split_masks(load_checkpoint(weights)[0])[0])
     with torch.no_grad():
-        measured = run.test(analog_network(network, loaded), "chip")
+        measured = accuracy(analog_network(network, loaded), *run.test_batches("chip"))
     assert measured == result["accuracy"]["chips_cases"][1 if case else 0]["per_chip"][chip]
 
 

@@ -14,7 +14,8 @@ from torch import nn
 
 from experiments import steps
 from experiments.data import Dataset
-from experiments.stages import COST_ONLY, StageResult, simulated, stage_id
+from experiments.ids import COST_ONLY, simulated, stage_id
+from experiments.stages import StageResult
 from experiments.study import Study, load_study, resolve_study
 from mapping import analog_network, calibrate, map_network, program_network
 from xbar import Periphery, ProgrammingNoise, WritePulse, load_hardware

@@ -1,0 +1,184 @@
+"""A sweep at work: the networks that points share first, then the points, each stored when it is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from experiments import data as datasets
+from experiments.ids import files_of, point_id
+from experiments.study import Study
+from experiments.sweeps.pools import Pool
+from experiments.sweeps.store import FILE, Row, Writer, read_rows
+from experiments.sweeps.sweep import Point, Sweep, sweep_dict
+from experiments.sweeps.tasks import STAGES, Outcome, Task
+from xbar.encoding import levels
+from xbar.errors import XbarError
+from xbar.files import read_toml, to_dict, write_atomically
+
+SWEEP_FILE = "sweep.toml"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Points by id, and what the store knows of them."""
+
+    points: Mapping[str, Point]
+    known: Mapping[str, Row]
+
+    def left(self, retry_failed: bool = False) -> dict[str, Point]:
+        """Points to do: those that the store does not know, and, on request, the failed ones."""
+
+        def stays(identity: str) -> bool:
+            row = self.known.get(identity)
+            return row is not None and not (retry_failed and row["status"] == "failed")
+
+        return {identity: point for identity, point in self.points.items() if not stays(identity)}
+
+    def rows(self) -> list[Row]:
+        """The points that the store knows, in the sweep's order."""
+        return [self.known[identity] for identity in self.points if identity in self.known]
+
+
+def plan(points: list[Point], data: Path | None, out: Path) -> Plan:
+    """Ids of points, and the store in the folder.
+
+    Raises
+    ------
+    XbarError
+        For data, or a file that a study names, that cannot be read.
+    """
+    checksums = {name: datasets.checksum(name, data) for name in {point.study.data for point in points}}
+    files: dict[tuple[str, ...], dict[str, str]] = {}
+    found = {}
+    for point in points:
+        study, hardware = point.study, point.study.hardware
+        named = (study.network, study.train.weights, hardware.adc.library, hardware.periphery.library)
+        if named not in files:
+            files[named] = files_of(named)
+        found[point_id(study, checksums[study.data], files[named])] = point
+    stores = sorted(out.glob("*.jsonl")) if out.is_dir() else []
+    return Plan(found, read_rows(stores))
+
+
+def open_sweep(out: Path, sweep: Sweep) -> None:
+    """Make the folder of a sweep, or check that it is one of that name; its file is what was last run.
+
+    Raises
+    ------
+    XbarError
+        For a folder that cannot be made, is one of another sweep, or holds something else.
+    """
+    file = out / SWEEP_FILE
+    content = tomli_w.dumps(sweep_dict(sweep)).encode()
+    try:
+        if file.exists():
+            there = read_toml(file).get("name")
+            if there != sweep.name:
+                raise XbarError(f"{out}: holds the sweep {there!r}; choose another folder with --out")
+        elif out.exists() and any(out.iterdir()):
+            raise XbarError(f"{out}: is not empty, and holds no sweep; choose another folder with --out")
+        if not file.exists() or file.read_bytes() != content:
+            write_atomically(file, content)
+    except OSError as error:
+        raise XbarError(f"{out}: cannot be used as a sweep's folder ({error.strerror})") from None
+
+
+def run_points(
+    points: Mapping[str, Point],
+    data: Path | None,
+    out: Path,
+    pool: Pool,
+    *,
+    store: str = FILE,
+    origin: str = "",
+    retry_failed: bool = False,
+    done: Callable[[str, str], None] = lambda what, reason: None,
+) -> None:
+    """Compute points, and append each to the store when it is done.
+
+    Each network that points share is made once, by one task a stage of it; where it fails, so do its points.
+
+    Parameters
+    ----------
+    store
+        Name of the file in `out`.
+    origin
+        Name of the sweep, for the lines of the store.
+    done
+        ``done(what, reason)`` is called after each task; a reason says why it failed.
+    """
+    tasks = {
+        identity: Task("point", _with_threads(point.study), data, out) for identity, point in points.items()
+    }
+    with Writer(out / store) as writer:
+
+        def keep(identity: str, outcome: Outcome) -> None:
+            writer.append(_row(identity, points[identity], outcome, origin))
+
+        for stage in STAGES:
+            sharing: dict[str, list[str]] = {}
+            for identity, task in tasks.items():
+                sharing.setdefault(network_key(stage, task.study), []).append(identity)
+            groups = list(sharing.values())
+            firsts = [dataclasses.replace(tasks[group[0]], kind=stage) for group in groups]
+            for number, outcome in pool(firsts):
+                done(stage, outcome.reason)
+                if outcome.reason:
+                    for identity in groups[number]:
+                        keep(identity, outcome)
+                        del tasks[identity]
+        ids = list(tasks)
+        for number, outcome in pool(list(tasks.values())):
+            keep(ids[number], outcome)
+            done("point", outcome.reason)
+
+
+def count_tasks(points: Mapping[str, Point]) -> int:
+    """Tasks of `run_points` where none fails."""
+    studies = [point.study for point in points.values()]
+    return len(studies) + sum(len({network_key(stage, study) for study in studies}) for stage in STAGES)
+
+
+def network_key(stage: str, study: Study) -> str:
+    """The same for studies that share the network of a stage."""
+    hardware = study.hardware
+    parts: list[Any] = [study.network, study.width, study.data, study.seed, study.train]
+    if stage != "train":
+        tile = (hardware.crossbar.rows, hardware.weights_per_tile_row)
+        parts += [study.compress, study.layers, tile, hardware if study.compress.limit else None]
+    if stage == "quantise":
+        parts += [study.quantise, study.batch_norm, levels(hardware.encoding, hardware.device).tolist()]
+    return json.dumps(to_dict(parts), sort_keys=True)
+
+
+def _with_threads(study: Study) -> Study:
+    """One thread where the study leaves it open: results then do not depend on how many workers there are."""
+    return study if study.threads else dataclasses.replace(study, threads=1)
+
+
+def _row(identity: str, point: Point, outcome: Outcome, origin: str) -> Row:
+    from experiments.summary import versions
+
+    came = {"reason": outcome.reason} if outcome.reason else {"result": outcome.result}
+    return {
+        "id": identity,
+        "values": point.values,
+        "status": "failed" if outcome.reason else "done",
+        **came,
+        "stages": outcome.stages,
+        "sweep": origin,
+        "study": point.study.name,
+        "seconds": round(outcome.seconds, 3),
+        "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "versions": versions(),
+    }

@@ -1,0 +1,90 @@
+"""What a worker does: one stage of the networks that points share, or one point. The same code everywhere."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.study import Study
+
+STAGES = ("train", "compress", "quantise")
+"""Stages of a study's networks, in order."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A study up to one of `STAGES`, or all of it, a ``point``; its stages lie in ``out/stages``."""
+
+    kind: str
+    study: Study
+    data: Path | None
+    out: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a task: a point's figures and the ids of its stages, or the reason why there are none."""
+
+    result: dict[str, Any]
+    stages: dict[str, str]
+    reason: str
+    seconds: float
+
+
+def do(task: Task) -> Outcome:
+    """Do a task; whatever goes wrong inside is its outcome."""
+    from xbar.errors import XbarError
+
+    start = time.perf_counter()
+    result: dict[str, Any] = {}
+    stages: dict[str, str] = {}
+    reason = ""
+    try:
+        result, stages = _do(task)
+    except XbarError as error:
+        reason = str(error)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return Outcome(result, stages, reason, time.perf_counter() - start)
+
+
+def _do(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
+    from experiments.evaluation import point
+    from experiments.steps import Run, use_threads
+
+    use_threads(task.study.threads)
+    run = Run(task.study, dataset(task.study.data, task.data), task.out, quiet=True)
+    if task.kind == "point":
+        return point(run)
+    baseline = run.train_baseline()
+    if task.kind != "train":
+        compressed = run.compress(baseline)
+        if task.kind == "quantise":
+            run.quantise(compressed, run.hardware)
+    return {}, {}
+
+
+@functools.lru_cache(maxsize=2)
+def dataset(name: str, folder: Path | None) -> Any:
+    """A data set, read once in each process."""
+    from experiments import data
+
+    return data.load(name, folder)
+
+
+@functools.cache
+def end_with_parent() -> None:
+    """This process ends when the one that started it has ended, even by a kill."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with parent", daemon=True).start()
