@@ -7,7 +7,8 @@ All files share one new, empty folder. Of each file, in this order:
 - the unnamed ```python blocks run as one program.
 
 Lines that begin with `make`, `git clone` or `cd` are skipped; so is one whose `--data` folder (relative to
-the checkout) is absent. `xbar run` gets `--plan`, but for the first `xbar run digits` without options.
+the checkout) is absent. `xbar run` gets `--plan`, but for the first `xbar run digits` without options; so do
+`xbar sweep` and `xbar search` of what is built in.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def resolved(command: str, folder: Path) -> tuple[str, str]:
         command = command.replace(data[0], f"--data {(ROOT / data[1]).resolve()}")
     whole = re.fullmatch(r"xbar run( digits)?\s*(#.*)?", command) and not (folder / "runs/digits").exists()
     if not whole and "--plan" not in command:
-        command = re.sub(r"^xbar run\b", "xbar run --plan", command)
+        command = re.sub(r"^xbar (run\b|(?:sweep|search)(?= (?!\S+\.toml)))", r"xbar \1 --plan", command)
     return command, ""
 
 

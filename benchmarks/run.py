@@ -14,7 +14,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "speed.md"
-NAMES = tuple("mvm inference networks struct estimate wires circuit programming training start".split())
+NAMES = tuple("mvm inference networks struct estimate wires circuit programming training start sweep".split())
 
 
 def main(chosen: Sequence[str]) -> int:

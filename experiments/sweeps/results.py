@@ -59,7 +59,7 @@ def results(
         return
     shown = [*differing([flat for _, flat in tables]), *(["reason"] if failed else columns or MAIN)]
     cells = [[_cell(_value(flat, key)) for key in shown] for _, flat in tables]
-    print(text_table([_titles(shown), *cells], "r" * (len(shown) - failed) + "l" * failed))
+    print(text_table([titles(shown), *cells], "r" * (len(shown) - failed) + "l" * failed))
     print(counts)
 
 
@@ -90,6 +90,18 @@ def differing(tables: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def one_an_axis(tables: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
+    """The keys without those that change together with an earlier one."""
+    columns = {key: [json.dumps(flat.get(key)) for flat in tables] for key in keys}
+    kept: list[str] = []
+    for key in keys:
+        values = len(set(columns[key]))
+        pairs = {other: len(set(zip(columns[other], columns[key], strict=True))) for other in kept}
+        if not any(n == values == len(set(columns[other])) for other, n in pairs.items()):
+            kept.append(key)
+    return kept
+
+
 def _holds(condition: Condition, flat: Mapping[str, Any]) -> bool:
     nested: dict[str, Any] = {}
     for key, value in flat.items():
@@ -118,7 +130,7 @@ def _value(flat: Mapping[str, Any], key: str) -> Any:
     return flat[key]
 
 
-def _titles(keys: Sequence[str]) -> list[str]:
+def titles(keys: Sequence[str]) -> list[str]:
     """The last words of dotted keys, as many as tell them apart."""
     titles = []
     for key in keys:

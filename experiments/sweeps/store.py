@@ -82,13 +82,15 @@ class Writer:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(path, "ab")  # noqa: SIM115
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise XbarError(
-                f"{path}: another sweep is writing it; wait for it, or choose another --out"
-            ) from None
         except OSError as error:
             raise XbarError(f"{path}: cannot be written ({error.strerror})") from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise XbarError(
+                f"{path}: another sweep is writing it; wait for it, or choose another folder with --out"
+            ) from None
         self._end_last_line()
 
     def _end_last_line(self) -> None:

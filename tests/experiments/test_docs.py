@@ -106,6 +106,8 @@ def test_a_missing_data_folder_is_skipped_with_the_reason(runner, capsys, tmp_pa
         ("xbar run digits --plan", "xbar run digits --plan"),
         ("xbar run lenet5-mnist | cat", "xbar run --plan lenet5-mnist | cat"),
         ("xbar run my.toml", "xbar run --plan my.toml"),
+        ("xbar sweep crossbar-sizing --workers 2", "xbar sweep --plan crossbar-sizing --workers 2"),
+        ("xbar sweep my.toml --workers 2", "xbar sweep my.toml --workers 2"),
         ("xbar run lenet5-mnist --data docs", f"xbar run --plan lenet5-mnist --data {ROOT / 'docs'}"),
     ],
 )

@@ -1,0 +1,105 @@
+"""Sweeps: 64 points on two workers against one, and a second run of a finished sweep of 400 points.
+
+Both pools start their processes within the time. Networks and mappings are made before it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from timing import record
+
+from experiments.sweeps.axes import Axis
+from experiments.sweeps.pools import in_this_process, on_workers
+from experiments.sweeps.running import plan, run_points
+from experiments.sweeps.store import FILE, Writer
+from experiments.sweeps.sweep import Sweep, load_sweep, points_of
+
+SWEEP = Sweep(
+    "benchmark",
+    "digits",
+    (Axis("chips.cases.0.programming.sigma", values=tuple(i / 256 for i in range(64))),),
+    set={
+        "train.epochs": 3,
+        "compress.epochs": 1,
+        "compress.retrain_epochs": 1,
+        "quantise.epochs": 1,
+        "quantise.retrain_epochs": 1,
+        "chips.n": 40,
+        "chips.cases": [{"name": "write errors", "programming": {"kind": "lognormal", "sigma": 0.0}}],
+    },
+)
+MANY = """
+name = "many"
+study = "digits"
+
+[[axes]]
+key = ["hardware.crossbar.rows", "hardware.crossbar.cols"]
+values = [16, 32, 64, 128]
+
+[[axes]]
+key = "hardware.adc.bits"
+values = [4, 5, 6, 7, 8]
+
+[[axes]]
+key = "seed"
+range = { low = 1, high = 20, step = 1, whole = true }
+"""
+
+
+def rows(repeats: int = 2) -> list[dict[str, Any]]:
+    """Records of both."""
+    return [two_workers(repeats), second_run(repeats)]
+
+
+def two_workers(repeats: int) -> dict[str, Any]:
+    """64 simulation points; every repeat measures their chips anew."""
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name)
+        points = dict(plan(list(points_of(SWEEP)), None, out).points)
+        run_points(dict(list(points.items())[:1]), None, out, in_this_process)
+
+        def run(workers: int) -> None:
+            for chips in (out / "stages").glob("chips-*"):
+                chips.unlink()
+            (out / FILE).unlink()
+            run_points(points, None, out, on_workers(workers) if workers > 1 else in_this_process)
+
+        return record(
+            "a sweep of 64 points of 40 chips on 2 workers of one thread",
+            lambda: run(2),
+            "1 worker of one thread",
+            lambda: run(1),
+            threads=2,
+            repeats=repeats,
+        )
+
+
+def second_run(repeats: int) -> dict[str, Any]:
+    """The whole command on a store of 400 points, made up: what they hold is not read."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "many.toml").write_text(MANY)
+        sweep = load_sweep(str(folder / "many.toml"))
+        with Writer(folder / "out" / FILE) as writer:
+            for identity, point in plan(list(points_of(sweep)), None, folder).points.items():
+                writer.append(
+                    {"id": identity, "values": point.values, "status": "failed", "reason": "made up"}
+                )
+        command = [str(Path(sys.executable).with_name("xbar")), "sweep", "many.toml", "--out", "out"]
+
+        def run(*arguments: str) -> None:
+            subprocess.run(arguments, check=True, capture_output=True, cwd=folder)
+
+        return record(
+            "the second run of a finished sweep of 400 points, the whole command",
+            lambda: run(*command),
+            "a start of Python that imports torch",
+            lambda: run(sys.executable, "-c", "import torch"),
+            threads=1,
+            repeats=repeats,
+        )

@@ -1,0 +1,60 @@
+"""A sweep of one-layer networks on digits, in which a point takes tenths of a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+NETWORK = """
+import os
+from pathlib import Path
+from torch import nn
+
+BROKEN = Path(__file__).with_name("broken")
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(64, 10)
+
+    def forward(self, x):
+        if BROKEN.exists() and x.shape[0] > 1:
+            raise ValueError("broken on purpose")
+        return self.fc(x.flatten(1))
+"""
+
+SWEEP = """
+name = "small"
+study = "digits"
+
+[set]
+network = "{network}:Net"
+train.epochs = 3
+compress = {{ rate = 2.0, epochs = 1, retrain_epochs = 1, layers = [{{ layer = "fc", share = 1.0 }}] }}
+quantise.epochs = 1
+quantise.retrain_epochs = 1
+chips.n = 2
+chips.cases = [{{ name = "write errors", programming = {{ kind = "lognormal", sigma = 0.0 }} }}]
+calibration_images = 64
+
+[[axes]]
+key = ["hardware.crossbar.rows", "hardware.crossbar.cols", "hardware.adc.columns"]
+values = [16, 32]
+
+[[axes]]
+key = "hardware.adc.bits"
+values = {bits}
+
+[[axes]]
+key = "chips.cases.0.programming.sigma"
+values = [0.0, 0.3]
+"""
+
+
+def small_sweep(folder: Path, bits: str = "[6, 8]") -> Path:
+    """Write network and sweep file into a folder; the sweep's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "net.py").write_text(NETWORK)
+    path = folder / "small.toml"
+    path.write_text(SWEEP.format(network=folder / "net.py", bits=bits))
+    return path
