@@ -45,7 +45,7 @@ def prune(
     held: list[Method] = [Masked(model, before)] if before else []
     method: Admm | Gsm
     if c.method == "gsm":
-        method = Gsm(model, c.rate, constraints())
+        method = Gsm(model, c.rate, constraints(), c.active or None)
         recipe = Recipe(c.epochs, c.lr, "sgd", c.momentum, c.weight_decay, min(WARMUP_EPOCHS, c.epochs))
     else:
         method = Admm(model, constraints(), RhoSchedule(c.rho, c.rho_factor, c.rho_limit), c.interval)

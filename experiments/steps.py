@@ -332,7 +332,7 @@ class Run:
         crossbar = [self.hardware.crossbar.rows, self.hardware.weights_per_tile_row]
         inputs = {"baseline": start.record["id"], "compress": to_dict(c), "tile": crossbar}
         # Keys that came later count where they are set, so that earlier runs keep their ids.
-        for key in ("before", "method", "momentum", "weight_decay", "batch"):
+        for key in ("before", "method", "momentum", "weight_decay", "batch", "active"):
             if not inputs["compress"][key] or inputs["compress"][key] == "admm":
                 del inputs["compress"][key]
         if c.limit is not None:

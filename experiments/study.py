@@ -119,10 +119,11 @@ class Compression:
     """To `rate` (of all mapped weights), then masked retraining.
 
     ``method``: ``admm`` under the rules, or ``gsm``, one choice over all layers with a rule, by SGD with
-    `momentum` and `weight_decay`. `interval`: epochs between two Z-steps. `batch`: images, 0: as
-    `train.batch`. ``limit``: in place of a rate, which is then 1; the rules' shares stay, and their common
-    factor is the largest within it. `before`: progressive pruning, lower rates that are reached
-    first, each from the network of the one before and within its masks.
+    `momentum` and `weight_decay`, 1/`active` of the weights active in a step (0: as many as stay).
+    `interval`: epochs between two Z-steps. `batch`: images, 0: as `train.batch`. ``limit``: in place of a
+    rate, which is then 1; the rules' shares stay, and their common factor is the largest within it. `before`:
+    progressive pruning, lower rates that are reached first, each from the network of the one before and
+    within its masks.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -142,6 +143,7 @@ class Compression:
     weight_decay: float = 0.0
     batch: int = 0
     limit: Limit | None = None
+    active: float = 0.0
 
     def steps(self) -> tuple[Compression, ...]:
         """Every rate in turn as a compression of its own, the last one that of this."""
@@ -165,7 +167,10 @@ class Compression:
         check_range("compress.weight_decay", self.weight_decay, 0, 1)
         check_range("compress.batch", self.batch, 0, 1 << 20)
         of_admm = ("rho", "rho_factor", "rho_limit")
-        refuse_idle(self, "compress", {"gsm": ("momentum", "weight_decay"), "admm": of_admm}, "method")
+        of_gsm = ("momentum", "weight_decay", "active")
+        refuse_idle(self, "compress", {"gsm": of_gsm, "admm": of_admm}, "method")
+        if self.active:
+            check_range("compress.active", self.active, self.rate, 1e9)
         if self.method == "gsm" and not self.weight_decay:
             raise XbarError(
                 "compress.weight_decay: missing; compress.method = 'gsm' needs it, and a momentum of .98 or "

@@ -41,14 +41,24 @@ class Gsm(Method):
         C; 1/C of the weights of these layers stay, biases not counted.
     layers
         Names of linear and convolution layers; None: all.
+    active
+        1/active of the weights are active in a step; None: as many as stay. With fewer, what the choice moves
+        between is about what the cut keeps, and less is left in what it removes.
 
     Raises
     ------
     XbarError
-        Where a name is not such a layer, there is none, the rate is below 1 or leaves no weight.
+        Where a name is not such a layer, there is none, a rate is below 1 or leaves no weight, or more are
+        active than stay.
     """
 
-    def __init__(self, model: nn.Module, rate: float, layers: Iterable[str] | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        rate: float,
+        layers: Iterable[str] | None = None,
+        active: float | None = None,
+    ) -> None:
         mappable = mappable_layers(model)
         chosen = list(mappable if layers is None else layers)
         for name in chosen:
@@ -60,7 +70,9 @@ class Gsm(Method):
         if not total:
             raise XbarError("gsm.layers: must name at least one layer")
         check_range("gsm.rate", rate, 1, total)
+        check_range("gsm.active", rate if active is None else active, rate, total)
         self.count = int(total / rate)
+        self.active = int(total / (active or rate))
         self.masks = self._cut(model)
 
     @torch.no_grad()
@@ -73,7 +85,7 @@ class Gsm(Method):
             assert weight.grad is not None
             gradients.append(weight.grad)
             saliency.append((weight.grad * weight).flatten())
-        active = largest(torch.cat(saliency).abs_(), self.count)
+        active = largest(torch.cat(saliency).abs_(), self.active)
         for gradient, chosen in zip(gradients, torch.split(active, self.sizes), strict=True):
             gradient.mul_(chosen.view(gradient.shape))
 

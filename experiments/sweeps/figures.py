@@ -51,10 +51,7 @@ def accuracy_against_energy(points: Sequence[Flat], named: Mapping[str, str]) ->
                 alpha=0.75,
                 color=_shade(place, len(colours)),
             )
-    front = sorted(
-        (points[i] for i in pareto_front([(p[ACCURACY], p[ENERGY]) for p in points], ("max", "min"))),
-        key=lambda point: point[ENERGY],
-    )
+    front = front_of(points)
     line = {"color": INK, "linewidth": 1.0, "drawstyle": "steps-post", "zorder": 3}
     ax.plot([p[ENERGY] for p in front], [p[ACCURACY] for p in front], label="Pareto front", **line)
     for place, value in enumerate(colours if colour_key else []):
@@ -70,6 +67,12 @@ def accuracy_against_energy(points: Sequence[Flat], named: Mapping[str, str]) ->
     ax.yaxis.set_minor_formatter(NullFormatter())
     figure.legend(loc="outside right upper", frameon=False, fontsize=7)
     return figure
+
+
+def front_of(points: Sequence[Flat]) -> list[Flat]:
+    """Points to which no other has both a higher accuracy and a lower energy, in order of energy."""
+    numbers = pareto_front([(point[ACCURACY], point[ENERGY]) for point in points], ("max", "min"))
+    return sorted((points[number] for number in numbers), key=lambda point: point[ENERGY])
 
 
 @styled

@@ -180,3 +180,16 @@ def test_wrong_arguments_are_refused_in_one_line(rate: float, layers: list[str] 
         Gsm(tiny(), rate, layers)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_fewer_may_be_active_than_stay() -> None:
+    """Six weights: one active in a step (|g w| = 2 of the first), two after the cut."""
+    model = tiny()
+    gsm = Gsm(model, 3, active=6)
+    give_gradients(model, [[2.0, 0.1], [-0.1, 3.0]], [[0.1, -1.8]])
+    gsm.after_backward(model)
+    gradients = torch.cat([layer.weight.grad.flatten() for layer in model])
+    assert gradients.tolist() == [2.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    assert sum(int(mask.sum()) for mask in gsm.finish(model).values()) == 2
+    with pytest.raises(XbarError, match=r"gsm.active = 2"):
+        Gsm(model, 3, active=2)
