@@ -44,7 +44,7 @@ class Verify:
     Parameters
     ----------
     acceptance
-        Largest |g - target| that is accepted, relative to what ``relative_to`` says.
+        Largest `|g - target|` that is accepted, relative to what ``relative_to`` says.
     max_pulses
         Writes after which the cell stays as it is, accepted or not.
     """
@@ -187,7 +187,7 @@ class LogClamp:
 
 @dataclass(frozen=True)
 class Drift:
-    """g(t) = g(t0) (t/t0)^-nu, with nu = |mean(g) + sigma(g) xi| drawn once a cell and chip.
+    """g(t) = g(t0) (t/t0)^-nu, with `nu = |mean(g) + sigma(g) xi|` drawn once a cell and chip.
 
     Parameters
     ----------
