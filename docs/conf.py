@@ -9,21 +9,23 @@ import importlib
 import inspect
 import re
 import runpy
+from html import escape
 from pathlib import Path
 from pydoc import locate
 from types import ModuleType
 from typing import Any
 
+import ziamath
 from docutils import nodes
-from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[1]
+ziamath.config.svg2 = False  # glyphs as paths: no ids, which would be those of the next equation too
 
 project = "xbar"
 author = "the xbar authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-myst_enable_extensions = ["dollarmath"]
+myst_fence_as_directive = ["math"]
 myst_heading_anchors = 4
 default_role = "code"
 autodoc_typehints = "description"
@@ -37,13 +39,14 @@ html_title = "xbar"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
-html_math_renderer = "mathml"
+html_math_renderer = "svg"
 
 
-def mathml(translator: Any, node: nodes.Element) -> None:
-    """An equation as MathML, which browsers draw themselves: no script, no font, nothing to fetch."""
-    display = "block" if isinstance(node, nodes.math_block) else "inline"
-    translator.body.append(convert(node.astext(), display=display))
+def equation(translator: Any, node: nodes.Element) -> None:
+    """An equation as an SVG in the page: no script, no font, nothing to fetch."""
+    tex = node.astext()
+    svg = ziamath.Latex(tex, size=18, color="currentColor").svg()
+    translator.body.append(f'<div class="equation" role="img" aria-label="{escape(tex)}">{svg}</div>')
     raise nodes.SkipNode
 
 
@@ -91,5 +94,5 @@ def generate(app: Sphinx, page: str, source: list[str]) -> None:
 
 def setup(app: Sphinx) -> None:
     """Sphinx's entry."""
-    app.add_html_math_renderer("mathml", (mathml, None), (mathml, None))
+    app.add_html_math_renderer("svg", (equation, None), (equation, None))
     app.connect("source-read", generate)

@@ -368,7 +368,7 @@ class Device:
 
     @property
     def unit(self) -> float:
-        """Mean distance of two neighbouring states [S]: the conductance that weight 1 stands for."""
+        """Mean distance of two neighbouring states [S], the conductance that weight 1 stands for."""
         return (self.g_max - self.g_min) / (self.n_states - 1)
 
     def conductances(self) -> NDArray[np.float64]:
