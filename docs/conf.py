@@ -75,13 +75,17 @@ def api(names: str) -> str:
     """Directives that document modules, classes and functions."""
     text = ""
     for name in names.split():
-        thing = locate(name)
-        if isinstance(thing, ModuleType):
-            summary = inspect.getdoc(thing).split("\n\n")[0]
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError:
+            things = [name]
+        else:
+            things = names_of(module)
+            summary, *_ = inspect.getdoc(module).split("\n\n")
             text += f"### `{name}`\n\n{summary}\n\n"
-        for item in names_of(thing) if isinstance(thing, ModuleType) else [name]:
-            kind = "autoclass" if inspect.isclass(locate(item)) else "autofunction"
-            text += f"```{{eval-rst}}\n.. {kind}:: {item}\n```\n\n"
+        for thing in things:
+            kind = "autoclass" if inspect.isclass(locate(thing)) else "autofunction"
+            text += f"```{{eval-rst}}\n.. {kind}:: {thing}\n```\n\n"
     return text
 
 
