@@ -2,7 +2,8 @@
 
 Pages are the Markdown files that also read well on GitHub. Comments in some of them stand for what is made
 when the site is built: `<!-- rows -->` for the table of kept runs, `<!-- api NAME ... -->` for the docstrings
-of modules (what their package exports of them, or else their own public names), classes and functions.
+of modules (what their package exports of them, or else their own public names), classes and functions. A
+block that is a file, as ```toml my-study.toml, has the file's name above it.
 """
 
 import importlib
@@ -28,6 +29,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_fence_as_directive = ["math"]
 myst_heading_anchors = 4
 default_role = "code"
+smartquotes = False
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_preserve_defaults = True
@@ -90,10 +92,12 @@ def api(names: str) -> str:
 
 
 def generate(app: Sphinx, page: str, source: list[str]) -> None:
-    """Put what is made in the place of the comments that ask for it."""
-    source[0] = source[0].replace("<!-- rows -->", rows()) if page == "reproductions" else source[0]
-    if page.startswith("api/"):
-        source[0] = re.sub(r"<!-- api ([^>]+) -->", lambda found: api(found[1]), source[0])
+    """Put what is made in the place of the comments that ask for it, and file names above their blocks."""
+    text = re.sub(r"<!-- rows -->", lambda _: rows(), source[0])
+    text = re.sub(r"<!-- api ([^>]+) -->", lambda found: api(found[1]), text)
+    source[0] = re.sub(
+        r"^```(\w+) (\S+\.\w+)$", r"```{code-block} \1\n:caption: \2", text, flags=re.MULTILINE
+    )
 
 
 def setup(app: Sphinx) -> None:
