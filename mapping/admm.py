@@ -113,7 +113,7 @@ class Admm(Method):
 
     @torch.no_grad()
     def end_epoch(self, model: nn.Module, epoch: int) -> list[dict[str, Any]]:
-        """Z- and U-step; by layer the primal residual |W - Z|/|W| and the dual one, rho |Z_new - Z_old|."""
+        """Z- and U-step; by layer the residuals, primal `|W - Z|/|W|` and dual `rho |Z_new - Z_old|`."""
         if (epoch + 1) % self.interval:
             return []
         rows = []

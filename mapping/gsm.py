@@ -90,7 +90,7 @@ class Gsm(Method):
             gradient.mul_(chosen.view(gradient.shape))
 
     def end_epoch(self, model: nn.Module, epoch: int) -> list[dict[str, Any]]:
-        """By layer, for a cut Z made now: weights kept, those not kept an epoch ago, and |W - Z|/|W|."""
+        """By layer, for a cut Z made now: weights kept, those not kept an epoch ago, and `|W - Z|/|W|`."""
         before, self.masks = self.masks, self._cut(model)
         rows = []
         for name, mask in self.masks.items():

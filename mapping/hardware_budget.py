@@ -178,7 +178,7 @@ def greedy(
 def lost_energy(
     model: nn.Module, families: Mapping[str, Family], keeps: Sequence[float]
 ) -> dict[str, dict[float, float]]:
-    """|w - z|^2 / |w|^2 of the projection z of each layer's weights w, by layer and keep.
+    """`|w - z|^2 / |w|^2` of the projection z of each layer's weights w, by layer and keep.
 
     Raises
     ------

@@ -58,7 +58,7 @@ class Values(ABC, Generic[Fitted]):
 class Levels(Values[float]):
     """Unmasked weights lie on +-scale times given levels; masked ones are zero.
 
-    One level is binary with scale: the best one is mean |w| over the unmasked weights (XNOR-Net,
+    One level is binary with scale: the best one is mean `|w|` over the unmasked weights (XNOR-Net,
     arXiv:1603.05279).
 
     Parameters

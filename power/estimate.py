@@ -147,7 +147,7 @@ class Estimate:
 
     @property
     def area_mm2(self) -> float:
-        """Allocated area: whole arrays with their converters, and their share of groups and tiles [mm^2]."""
+        """Allocated area, whole arrays with their converters, and their share of groups and tiles [mm^2]."""
         return sum(row.area_mm2 for row in self.table)
 
     @property

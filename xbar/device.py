@@ -44,7 +44,7 @@ class Verify:
     Parameters
     ----------
     acceptance
-        Largest |g - target| that is accepted, relative to what ``relative_to`` says.
+        Largest `|g - target|` that is accepted, relative to what ``relative_to`` says.
     max_pulses
         Writes after which the cell stays as it is, accepted or not.
     """
@@ -187,7 +187,7 @@ class LogClamp:
 
 @dataclass(frozen=True)
 class Drift:
-    """g(t) = g(t0) (t/t0)^-nu, with nu = |mean(g) + sigma(g) xi| drawn once a cell and chip.
+    """g(t) = g(t0) (t/t0)^-nu, with `nu = |mean(g) + sigma(g) xi|` drawn once a cell and chip.
 
     Parameters
     ----------
@@ -368,7 +368,7 @@ class Device:
 
     @property
     def unit(self) -> float:
-        """Mean distance of two neighbouring states [S]: the conductance that weight 1 stands for."""
+        """Mean distance of two neighbouring states [S], the conductance that weight 1 stands for."""
         return (self.g_max - self.g_min) / (self.n_states - 1)
 
     def conductances(self) -> NDArray[np.float64]:

@@ -155,7 +155,7 @@ def decode_states(
 
 
 def cell_states(state: NDArray[np.int16], encoding: Encoding, device: Device) -> NDArray[np.int32]:
-    """State of every cell, shape (planes, slices, *state.shape); -1 where there is no device.
+    """State of every cell, shape `(planes, slices, *state.shape)`; -1 where there is no device.
 
     A masked weight (state 0) holds zero's states, or has no devices where `encoding.unformed`.
     """
@@ -165,7 +165,7 @@ def cell_states(state: NDArray[np.int16], encoding: Encoding, device: Device) ->
 
 
 def target_conductances(state: NDArray[np.int16], encoding: Encoding, device: Device) -> NDArray[np.float64]:
-    """Target conductance of every cell [S], shape (planes, slices, *state.shape); 0: there is no device."""
+    """Target conductance of every cell [S], shape `(planes, slices, *state.shape)`; 0: there is no device."""
     cells = cell_states(state, encoding, device)
     return np.where(cells < 0, 0.0, device.conductances()[cells])
 

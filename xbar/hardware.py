@@ -375,7 +375,7 @@ class Hardware:
 
     @property
     def weights_per_tile_row(self) -> int:
-        """Tile columns in weights: bit lines without references and spare ones // cells of one weight in one
+        """Tile columns in weights, bit lines without references and spare ones // cells of one weight in one
         plane."""
         free = self.crossbar.cols - self.crossbar.spare_cols - self.encoding.reference_columns
         return free // self.encoding.slices
@@ -387,7 +387,7 @@ class Hardware:
 
     @property
     def weight_bits(self) -> float:
-        """Bits of a stored weight: log2 of the numbers that its cells tell apart, signs included."""
+        """Bits of a stored weight, log2 of the numbers that its cells tell apart, signs included."""
         cells = self.encoding.slices * math.log2(self.device.n_states)
         if self.encoding.kind == "twos-complement":
             return 1 + cells - math.log2(self.device.n_states)

@@ -15,11 +15,14 @@ import pytest
 
 from experiments.run import run_study
 from experiments.study import Study, load_study
-from power.estimate import Row
-from xbar import Hardware
+from mapping import Calibration, MappedLayer, MappedNetwork, ProgrammedNetwork, Tile
+from power.estimate import Estimate, Row
+from xbar import Device, Hardware
+from xbar.blocks import Block
+from xbar.converters import Converter
 
 ROOT = Path(__file__).parents[2]
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NO_WORK = [
     *(f"{room}.epochs=0" for room in ("train", "compress", "quantise")),
     *(f"{room}.retrain_epochs=0" for room in ("compress", "quantise")),
@@ -126,7 +129,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_paths_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)]+)\)", text):
@@ -186,6 +189,27 @@ def test_every_key_is_documented_with_its_default(section: str, cls: type) -> No
             assert float(table[key]) == default, key
         elif isinstance(default, str | bool):
             assert table[key].strip('`"') == str(default).lower(), key
+
+
+def test_every_quantity_of_the_python_interface_is_there() -> None:
+    classes = (
+        Device,
+        ProgrammedNetwork,
+        MappedLayer,
+        Tile,
+        Calibration,
+        Block,
+        Converter,
+        MappedNetwork,
+        Estimate,
+    )
+    owners = {cls.__name__: cls for cls in classes}
+    for row in rows_of("Quantities of the Python interface")[2:]:
+        owner = ""
+        for name in re.findall(r"`([\w.]+)(?:\(\))?`", row[0]):
+            owner, _, name = name.rpartition(".") if "." in name else (owner, "", name)
+            known = {*vars(owners[owner]), *(field.name for field in dataclasses.fields(owners[owner]))}
+            assert name in known, f"{owner}.{name}"
 
 
 def flat(value: dict[str, Any], prefix: str = "") -> set[str]:
