@@ -5,8 +5,9 @@ A pool takes tasks and gives each with its outcome, in the order in which they e
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,24 +92,22 @@ def on_cluster(address: str, folder: Path) -> Iterator[tuple[Pool, str]]:
             "--cluster: needs the extra `cluster`: pip install 'xbar-codesign[cluster]'"
         ) from None
     kind, _, rest = address.partition(":")
-    if kind == "local" and rest.isdigit() and int(rest) > 0:
-        place: Any = LocalCluster(n_workers=int(rest), threads_per_worker=1, dashboard_address=None)
-    elif "://" in address:
-        place = address
-    else:
-        raise XbarError(
-            f"--cluster {address}: must be local:N, or a scheduler's address such as tcp://host:8786"
-        )
-    try:
-        client = Client(place, timeout=20)
-    except (OSError, ValueError) as error:
-        raise XbarError(f"--cluster {address}: no scheduler answers ({error})") from None
-    with client:
+    local = kind == "local" and rest.isdigit() and int(rest) > 0
+    if not local and "://" not in address:
+        raise XbarError(f"--cluster {address}: must be local:N, or a scheduler's address as tcp://host:8786")
+    with ExitStack() as stack:
+        place: Any = address
+        if local:
+            options = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
+            cluster = LocalCluster(n_workers=int(rest), threads_per_worker=1, **options)
+            place = stack.enter_context(cluster)
+        try:
+            client = stack.enter_context(Client(place, timeout=20))
+        except (OSError, ValueError) as error:
+            raise XbarError(f"--cluster {address}: no scheduler answers ({error})") from None
         _check_folder(client, address, folder)
-        told = f"{len(client.scheduler_info(n_workers=-1)['workers'])} workers at {client.scheduler.address}"
-        yield _pool_of(client), told
-    if place is not address:
-        place.close()
+        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        yield _pool_of(client), f"{workers} workers at {client.scheduler.address}"
 
 
 def _check_folder(client: Any, address: str, folder: Path) -> None:
