@@ -165,7 +165,7 @@ class EstimateCommand:
         if self.json and self.explain:
             raise XbarError("--json, --explain: choose one; the JSON has the prices and their sources")
         from experiments import estimate_text
-        from experiments.export import first_chip, run_activity
+        from experiments.finished import finished_run, first_chip, run_activity
         from power.duplication import duplicate
         from power.estimate import estimate
         from power.programming import programming
@@ -194,11 +194,10 @@ class EstimateCommand:
             from experiments.plots import save_as
 
             save_as(estimate_figure(results), self.figure)
-        costs = (
-            {name: programming(first_chip(Path(self.what), one)) for name, one in sides.items()}
-            if self.programming
-            else {}
-        )
+        costs = {}
+        if self.programming:
+            study, _ = finished_run(Path(self.what))
+            costs = {name: programming(first_chip(study, one)) for name, one in sides.items()}
         if self.json:
             plain = {name: result.to_dict() for name, result in results.items()}
             for name, cost in costs.items():
@@ -310,6 +309,23 @@ class ExportCommand:
 
 
 @dataclass(frozen=True)
+class ReportCommand:
+    """Write the report of a finished run anew, or one page that compares several. Nothing is run."""
+
+    folders: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR [DIR ...]")]
+    """Folders of finished runs."""
+    out: Path | None = None
+    """HTML file; by default report.html in the folder of a single run, comparison.html here for several."""
+
+    def __call__(self) -> None:
+        if not self.folders:
+            raise XbarError("report: needs the folder of a finished run, or several to compare")
+        from experiments.report_command import report
+
+        print(f"report: {report(self.folders, self.out)}")
+
+
+@dataclass(frozen=True)
 class DevicesCommand:
     """List the device presets; with a NAME, print one device in full, and plot it."""
 
@@ -379,6 +395,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "sensitivity": SensitivityCommand,
             "nameplate": NameplateCommand,
             "export": ExportCommand,
+            "report": ReportCommand,
             "list": ListCommand,
             "devices": DevicesCommand,
             "version": VersionCommand,

@@ -198,11 +198,12 @@ def noise_figures(result: Mapping[str, Any]) -> dict[str, Figure]:
     """Figures of a result by stem: ``noise-AXIS`` for every axis that has curves, and ``by-layer``."""
     accuracy, own = result["accuracy"], result["hardware"]["device"]["name"]
     figures = {}
-    for axis in dict.fromkeys(curve["axis"] for curve in accuracy["under_noise"]):
-        curves = [curve for curve in accuracy["under_noise"] if curve["axis"] == axis]
+    under_noise, by_layer = accuracy.get("under_noise", ()), accuracy.get("by_layer", ())
+    for axis in dict.fromkeys(curve["axis"] for curve in under_noise):
+        curves = [curve for curve in under_noise if curve["axis"] == axis]
         on_own = any(curve["device"] == own for curve in curves)
         figures[f"noise-{axis}"] = accuracy_curves(curves, accuracy["ideal_chip"] if on_own else None)
-    if accuracy["by_layer"]:
+    if by_layer:
         means = {case["name"]: case["mean"] for case in accuracy["chips_cases"]}
-        figures["by-layer"] = accuracy_by_layer(accuracy["by_layer"], means, accuracy["ideal_chip"])
+        figures["by-layer"] = accuracy_by_layer(by_layer, means, accuracy["ideal_chip"])
     return figures
