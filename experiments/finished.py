@@ -39,7 +39,7 @@ ACTIVITY_FILE = "activity.safetensors"
 class Measured:
     """What a run found: ``result.json`` and ``log.json``, and the study that they are of.
 
-    Study and hardware of the result have every key: those that are younger than the run are at their defaults.
+    Study and hardware of the result have every key; those younger than the run are at their defaults.
     """
 
     folder: Path
