@@ -27,6 +27,13 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(autouse=True)
+def no_page_left_open(browser) -> Iterator[None]:
+    yield
+    for context in browser.contexts:
+        context.close()
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
@@ -34,11 +41,16 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"run": report_run(runs[0]), "comparison": compare_runs(runs, folder / "both.html")}
 
 
+PATIENCE = 120_000
+"""Milliseconds that a busy machine may take for a step."""
+
+
 class Opened:
     """A page in the browser, with all that went wrong, and every address that it asked for."""
 
     def __init__(self, browser: Any, path: Path, **options: Any) -> None:
         self.page = browser.new_page(**options)
+        self.page.set_default_timeout(PATIENCE)
         self.wrong: list[str] = []
         self.asked: list[str] = []
         self.page.on("console", lambda message: self.wrong.append(message.text))
