@@ -221,7 +221,7 @@ class EstimateCommand:
         if self.json and self.explain:
             raise XbarError("--json, --explain: choose one; the JSON has the prices and their sources")
         from experiments import estimate_text
-        from experiments.export import first_chip, run_activity
+        from experiments.finished import finished_run, first_chip, run_activity
         from power.duplication import duplicate
         from power.estimate import estimate
         from power.programming import programming
@@ -250,11 +250,10 @@ class EstimateCommand:
             from experiments.plots import save_as
 
             save_as(estimate_figure(results), self.figure)
-        costs = (
-            {name: programming(first_chip(Path(self.what), one)) for name, one in sides.items()}
-            if self.programming
-            else {}
-        )
+        costs = {}
+        if self.programming:
+            study, _ = finished_run(Path(self.what))
+            costs = {name: programming(first_chip(study, one)) for name, one in sides.items()}
         if self.json:
             plain = {name: result.to_dict() for name, result in results.items()}
             for name, cost in costs.items():
@@ -366,6 +365,23 @@ class ExportCommand:
 
 
 @dataclass(frozen=True)
+class ReportCommand:
+    """Write the report of a finished run or a sweep, or one page that compares runs. Nothing is run."""
+
+    folders: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR [DIR ...]")]
+    """Folders of finished runs, or of a sweep; several of one sweep are merged."""
+    out: Path | None = None
+    """HTML file; by default report.html in the folder of a run or sweep, comparison.html here for several runs."""
+
+    def __call__(self) -> None:
+        if not self.folders:
+            raise XbarError("report: needs the folder of a finished run, or several to compare")
+        from experiments.report_command import report
+
+        print(f"report: {report(self.folders, self.out)}")
+
+
+@dataclass(frozen=True)
 class DevicesCommand:
     """List the device presets; with a NAME, print one device in full, and plot it."""
 
@@ -437,6 +453,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "sensitivity": SensitivityCommand,
             "nameplate": NameplateCommand,
             "export": ExportCommand,
+            "report": ReportCommand,
             "list": ListCommand,
             "devices": DevicesCommand,
             "version": VersionCommand,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from experiments.export import finished_run
+from experiments.finished import finished_run
 from experiments.ids import COST_ONLY, simulated
 from experiments.layers_text import form_of
 from experiments.study import changed_design, load_design, load_study, study_names

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from safetensors.numpy import load_file
-
+from experiments.finished import MAPPING_FILE, finished_run
 from experiments.noise_cases import NoiseCase, with_noise
-from experiments.run import ACTIVITY_FILE, MAPPING_FILE, prepare
+from experiments.run import prepare
 from experiments.steps import chips_seed
-from experiments.study import Study, load_study
+from experiments.study import Study
 from mapping import around_faults, compensate, known_reads, program_network
 from mapping.chip import ProgrammedNetwork
-from mapping.chip_file import load_mapping, save_chip, save_mapping
+from mapping.chip_file import save_chip, save_mapping
 from mapping.network import MappedNetwork
 from mapping.target_files import WRITERS, export_conductances
 from xbar.errors import XbarError, unknown_name
@@ -62,32 +59,6 @@ def export_run(
     save_chip(programmed, out / f"chip{chip}.safetensors")
     export_conductances(programmed.mapped, out / "conductances", format)
     return files
-
-
-def finished_run(run: Path) -> tuple[Study, MappedNetwork]:
-    if not (run / "study.toml").is_file():
-        raise XbarError(f"{run}: holds no run of xbar")
-    study = load_study(str(run / "study.toml"))
-    if not (run / MAPPING_FILE).is_file():
-        raise XbarError(
-            f"{run}: has no {MAPPING_FILE}; "
-            f"`xbar run {run / 'study.toml'} --out {run} --resume` goes on until it has one"
-        )
-    return study, load_mapping(run / MAPPING_FILE)
-
-
-def first_chip(run: Path, mapped: MappedNetwork) -> ProgrammedNetwork:
-    """Chip 0 of the first noise case of a finished run; `mapped` is its mapping."""
-    study = finished_run(run)[0]
-    case = study.chips.cases[0]
-    noisy = mapped.with_hardware(lambda hardware: with_noise(hardware, case))
-    return program_network(noisy, seed=chips_seed(study.seed), time=case.time)
-
-
-def run_activity(run: Path) -> dict[str, NDArray[np.float64]] | None:
-    """Activity of a finished run's layers on its calibration images; None: the run kept none."""
-    path = run / ACTIVITY_FILE
-    return load_file(path) if path.exists() else None
 
 
 def _chip(

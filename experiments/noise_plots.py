@@ -111,11 +111,13 @@ def _accuracy_axis(ax: Axes, curves: Sequence[Mapping[str, Any]], ideal: float |
     bottom = CEILING - (CEILING - low) * 10**room
     top = CEILING - (CEILING - high) * 10 ** -(room + 0.02)
     ticks = [p for p in PERCENT if bottom <= p <= top]
-    if len(ticks) < FEWEST:
-        ticks = [p for p in MaxNLocator(FEWEST).tick_values(bottom, top) if bottom <= p <= top]
+    finer = FEWEST
+    while len(ticks) < FEWEST:
+        ticks = [p for p in MaxNLocator(finer).tick_values(bottom, top) if bottom <= p <= top]
+        finer += 1
     ax.set_yticks(ticks, [f"{p:g}" for p in ticks])
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.set(ylim=(bottom, top), ylabel="test accuracy [%]")
+    ax.set(ylim=(bottom, top), ylabel="test accuracy [%] (log of the error)")
 
 
 def _noise_axis(ax: Axes, axis: str, points: Sequence[Mapping[str, Any]]) -> None:
@@ -155,6 +157,7 @@ def accuracy_by_layer(rows: Sequence[Mapping[str, Any]], noisy: Mapping[str, flo
         _layers_of_case(ax, own, {"ideal chip": ideal, "all layers noisy": noisy[case]})
         ax.set_title(case, pad=14)
     axes[-1].set_xlabel("test accuracy [%]")
+    figure.supylabel("layer", fontsize=8)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=7)
     return figure
@@ -195,11 +198,12 @@ def noise_figures(result: Mapping[str, Any]) -> dict[str, Figure]:
     """Figures of a result by stem: ``noise-AXIS`` for every axis that has curves, and ``by-layer``."""
     accuracy, own = result["accuracy"], result["hardware"]["device"]["name"]
     figures = {}
-    for axis in dict.fromkeys(curve["axis"] for curve in accuracy["under_noise"]):
-        curves = [curve for curve in accuracy["under_noise"] if curve["axis"] == axis]
+    under_noise, by_layer = accuracy.get("under_noise", ()), accuracy.get("by_layer", ())
+    for axis in dict.fromkeys(curve["axis"] for curve in under_noise):
+        curves = [curve for curve in under_noise if curve["axis"] == axis]
         on_own = any(curve["device"] == own for curve in curves)
         figures[f"noise-{axis}"] = accuracy_curves(curves, accuracy["ideal_chip"] if on_own else None)
-    if accuracy["by_layer"]:
+    if by_layer:
         means = {case["name"]: case["mean"] for case in accuracy["chips_cases"]}
-        figures["by-layer"] = accuracy_by_layer(accuracy["by_layer"], means, accuracy["ideal_chip"])
+        figures["by-layer"] = accuracy_by_layer(by_layer, means, accuracy["ideal_chip"])
     return figures

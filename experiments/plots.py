@@ -1,7 +1,7 @@
 """Figures of a study, in one quiet style that survives print and colour blindness.
 
-Every function returns a `matplotlib.figure.Figure`, drawn by Agg without a display; `save` writes it as SVG
-and PNG, the same bytes for the same data.
+Every function returns a `matplotlib.figure.Figure`, drawn by Agg without a display; `save` writes it as SVG,
+PNG and PDF, the same bytes for the same data.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "lines.linewidth": 1.3,
+    "pdf.fonttype": 42,
     "savefig.dpi": 150,
     "svg.fonttype": "path",
     "svg.hashsalt": "xbar",
@@ -90,14 +91,16 @@ def svg(figure: Figure) -> str:
     return buffer.getvalue()
 
 
+NOTHING: dict[str, dict[str, Any]] = {".png": {"Software": None}, ".pdf": {"CreationDate": None}}
+"""Metadata that would differ from day to day, or say what drew a figure, left out."""
+
+
 def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
-    """Write `stem`.svg and `stem`.png into `folder` (made where absent); their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    vector, pixels = folder / f"{stem}.svg", folder / f"{stem}.png"
-    vector.write_text(svg(figure), encoding="utf-8")
-    with mpl.rc_context(STYLE):
-        figure.savefig(pixels, metadata={"Software": None})
-    return [vector, pixels]
+    """Write `stem`.svg, `stem`.png and `stem`.pdf into `folder` (made where absent); their paths."""
+    paths = [folder / f"{stem}{suffix}" for suffix in (".svg", ".png", ".pdf")]
+    for path in paths:
+        save_as(figure, path)
+    return paths
 
 
 def save_as(figure: Figure, path: Path) -> None:
@@ -106,13 +109,14 @@ def save_as(figure: Figure, path: Path) -> None:
     if path.suffix == ".svg":
         path.write_text(svg(figure), encoding="utf-8")
         return
-    nothing = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
     with mpl.rc_context(STYLE):
-        figure.savefig(path, metadata=nothing)
+        figure.savefig(path, metadata=NOTHING[path.suffix])
 
 
 MOST_LAYERS = 12
 """Layers whose masks are drawn."""
+ROOMY = 4
+"""Layers up to which each has a tall row."""
 
 
 @styled
@@ -129,9 +133,12 @@ def masks_on_tiles(mapped: MappedNetwork) -> Figure:
     designs = [mapped.hardware_of(layer.name) for layer in layers]
     filled = [_occupancy(layer, hardware) for layer, hardware in zip(layers, designs, strict=True)]
     fullest = max((np.nanmax(share, initial=0.0) for share in filled), default=0.0) or 1.0
-    height = 0.7 + 2.0 * len(layers)
-    figure = blank_figure(height)
-    axes = figure.subplots(len(layers), 2, squeeze=False, width_ratios=(1.6, 1))
+    row = 2.0 if len(layers) <= ROOMY else 1.05
+    figure = blank_figure(0.9 + row * len(layers))
+    grid_of = figure.add_gridspec(
+        len(layers) + 1, 2, width_ratios=(1.6, 1), height_ratios=[row] * len(layers) + [0.1]
+    )
+    axes = [[figure.add_subplot(grid_of[i, j]) for j in range(2)] for i in range(len(layers))]
     grid: dict[str, Any] = {"color": ORANGE, "linewidth": 0.4, "alpha": 0.8}
     for (left, right), layer, hardware, share in zip(axes, layers, designs, filled, strict=True):
         rows, width = hardware.crossbar.rows, hardware.weights_per_tile_row
@@ -145,7 +152,7 @@ def masks_on_tiles(mapped: MappedNetwork) -> Figure:
         left.set_title(
             f"{layer.name}: {layer.weights_kept:,} of {layer.weights_total:,} weights ({part:.1%})"
         )
-        left.set(xlabel="output n", ylabel="word line k")
+        left.set_ylabel("word line k")
 
         whole = [
             -(-len(columns) // width)
@@ -155,12 +162,12 @@ def masks_on_tiles(mapped: MappedNetwork) -> Figure:
         image = right.imshow(share, cmap=FILLED, vmin=0, vmax=fullest, aspect="auto", interpolation="nearest")
         _outline_tiles(right, len(layer.bands), slots)
         right.set_title(f"{len(layer.tiles):,} of {sum(whole):,} tiles a plane built")
-        right.set(xlabel="tile of the band", ylabel="band")
+        right.set_ylabel("band")
         for axis in (left.xaxis, left.yaxis, right.xaxis, right.yaxis):
             axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=6))
-    bar = figure.colorbar(
-        image, ax=axes, location="bottom", aspect=60, shrink=0.7, fraction=0.3 / height, pad=0.1 / height
-    )
+    left.set_xlabel("output n")
+    right.set_xlabel("tile of the band")
+    bar = figure.colorbar(image, cax=figure.add_subplot(grid_of[-1, :]), orientation="horizontal")
     bar.set_label("right: share of a built tile's cells that hold a kept weight")
     bar.outline.set_visible(False)
     return figure
@@ -318,7 +325,11 @@ def accuracy_over_chips(cases: Sequence[Mapping[str, Any]], reference: float) ->
         ax.annotate(
             f"{text}\n{chips.size} {chip_word}", (1.01, y), xycoords=("axes fraction", "data"), va="center"
         )
-    ax.set(xlabel="test accuracy [%]; diamond: mean with its 95 % interval", ylim=(len(cases) - 0.5, -0.5))
+    ax.set(
+        xlabel="test accuracy [%]; diamond: mean with its 95 % interval",
+        ylabel="noise case",
+        ylim=(len(cases) - 0.5, -0.5),
+    )
     ax.set_yticks(range(len(cases)), [str(case["name"]) for case in cases])
     ax.margins(x=0.06)
     ax.ticklabel_format(axis="x", useOffset=False)

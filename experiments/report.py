@@ -1,61 +1,73 @@
-"""One run as one HTML file that opens offline: inline figures and style, no script, no link out."""
+"""The page of one run: accuracy, compression, mapping, cost, hardware, provenance and what to cite."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import tomli_w
-from markupsafe import Markup
-
+from experiments.citations import citations
 from experiments.noise_plots import AXES
-from xbar.files import write_atomically
-
-NOTHING = "–"
-SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+from experiments.page import leaves, number, placed, setting, toml, unique, write_page
 
 CAPTIONS = {
     "accuracy": (
         "accuracy",
-        "Accuracy of every chip by noise case, with the mean and its 95 % interval.",
+        "Test accuracy by noise case. A dot is one chip, the diamond their mean with its 95 % interval "
+        "(Student's t), the dashed line the ideal chip; the height of a dot within its case means nothing.",
     ),
     "noise-mismatch": (
         "noise",
-        "Mean accuracy over chips with its 95 % interval, against the log-normal write error of every cell "
-        "relative to its own target, mean kept. Accuracies stand at the logarithm of the error.",
+        "Test accuracy (up, at the logarithm of the error) over the log-normal write error of every cell "
+        "relative to its own target, mean kept (across). Means over chips with 95 % intervals.",
     ),
     "noise-stuck": (
         "noise",
-        "Against the share of stuck cells; unknown when the weights are mapped, no repair.",
+        "Test accuracy (up, at the logarithm of the error) over the share of stuck cells (across), "
+        "unknown when the weights are mapped, no repair. Means over chips with 95 % intervals.",
     ),
-    "noise-adc-bits": ("noise", "Against the bits of the ADC, its ranges calibrated for each."),
+    "noise-adc-bits": (
+        "noise",
+        "Test accuracy (up, at the logarithm of the error) over the bits of the ADC (across), its ranges "
+        "calibrated for each. Means over chips with 95 % intervals.",
+    ),
     "noise-time": (
         "noise",
-        "The same chips at times after the write. Beyond what a device's source measured, its law is "
-        "extrapolated; xbar devices says where.",
+        "Test accuracy (up, at the logarithm of the error) of the same chips over the time since the "
+        "write (across, logarithmic). Beyond what a device's source measured, its law is extrapolated; "
+        "xbar devices says where.",
     ),
     "by-layer": (
         "noise",
-        "Which layer's noise costs most: noise in one layer only, and in all others.",
+        "Which layer's noise costs most: test accuracy (across) with noise in one layer only, and in all "
+        "others. Means over chips with 95 % intervals; dashed: no layer noisy, and all.",
     ),
     "residuals": (
         "compression",
-        "Residuals of ADMM by layer; both fall where the constraint is reached.",
+        "Residuals of ADMM (up, logarithmic) over the epochs (across), a row a layer and a column a "
+        "phase. Both fall where the constraint is reached.",
     ),
     "masks": (
         "mapping",
-        "Kept weights under the tile grid (left) and the tiles that are built (right).",
+        "Left: kept weights of each layer's matrix, word lines down and outputs across, the darker the "
+        "more of them; orange lines are tile borders. Right: tiles of each band of word lines, as dark as"
+        " the share of their cells that hold a kept weight; empty squares are not built.",
     ),
     "conductances": (
         "mapping",
-        "Conductances of one chip of the first noise case, at its time; grey lines are the device's states.",
+        "How many cells (up, logarithmic) of one chip of the first noise case, at its time, have which "
+        "conductance (across). Orange: cells wanted at a state; grey lines are the device's states.",
     ),
-    "area": ("cost", "Area by component."),
-    "energy": ("cost", "Energy of one image by component."),
+    "area": (
+        "cost",
+        "Area by component (across), before and after compression; below, after on its own scale.",
+    ),
+    "energy": (
+        "cost",
+        "Energy of one image by component (across), before and after compression; below, after on its own"
+        " scale.",
+    ),
 }
 
 COSTS = (
@@ -118,23 +130,16 @@ def write_report(result: Mapping[str, Any], figures: Mapping[str, str], path: Pa
         Contents of ``result.json``. Accuracies are percent; ``utilisation`` and ``share_above`` are shares
         of 1.
     figures
-        SVG text by stem, as `experiments.plots.svg` gives it. The stems of `CAPTIONS` have their place and
-        caption; others follow at the end under their stem.
+        SVG text by stem. The stems of `CAPTIONS` have their place and caption; others follow at the end
+        under their stem.
     path
         HTML file, replaced as a whole.
     """
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters.update(
-        number=number, setting=setting, percent=percent, interval=interval, share=share, change=change
-    )
-    template = environment.from_string(
-        (resources.files("experiments") / "report.html.jinja").read_text(encoding="utf-8")
-    )
-    page = template.render(
+    write_page(
+        "report.html.jinja",
+        path,
         result=result,
-        figures=_placed(figures),
+        figures=placed(figures, CAPTIONS),
         costs=_cost_rows(result["estimate"]),
         peaks=_peak_rows(result["estimate"]),
         splits=[
@@ -145,79 +150,32 @@ def write_report(result: Mapping[str, Any], figures: Mapping[str, str], path: Pa
         curve_tables=_curve_tables(result["accuracy"].get("under_noise", ())),
         hardware=_hardware_rows(result["hardware"]),
         sources=_sources(result),
-        not_modelled=_unique(
+        citations=citations([result]),
+        provenance=provenance(result),
+        command=_command(result),
+        not_modelled=unique(
             line for side in ("before", "after") for line in result["estimate"][side]["not_modelled"]
         ),
-        study=tomli_w.dumps(_without_none(result["study"])),
+        study=toml(result["study"]),
     )
-    write_atomically(path, page.encode())
 
 
-def number(value: Any, digits: int = 3) -> str:
-    """A number with `digits` significant digits, or whole with thousands separators; text as it is."""
-    if value is None:
-        return NOTHING
-    if isinstance(value, str | bool):
-        return str(value)
-    if isinstance(value, int) or (value.is_integer() and abs(value) < 1e9):
-        return f"{value:,.0f}"
-    if not 1e-3 <= abs(value) < 1e9:
-        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
-        if not exponent:
-            return mantissa
-        return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)}"
-    if abs(value) >= 10 ** (digits - 1):
-        return f"{value:,.0f}"
-    return f"{value:#.{digits}g}".rstrip(".")
+def provenance(result: Mapping[str, Any]) -> dict[str, str]:
+    """What the result was computed from and with: seed, data, stages, versions."""
+    names = {"xbar-codesign": "xbar", "machine": "processor", "threads": "threads of torch"}
+    return {
+        "seed": str(result["seed"]),
+        "data set": result["data"]["name"],
+        "SHA-256 of the data": result["data"]["checksum"],
+        **{f"id of stage {stage}": identity for stage, identity in result["stages"].items()},
+        **{names.get(name, name): version for name, version in result["versions"].items()},
+    }
 
 
-def setting(value: float) -> str:
-    """A value that was set, not measured: all its digits, without trailing zeros."""
-    return f"{value:.6g}" if 1e-3 <= abs(value) < 1e9 else number(value)
-
-
-def percent(value: float | None, digits: int = 2) -> str:
-    """A number of percent."""
-    return NOTHING if value is None else f"{value:.{digits}f} %"
-
-
-def interval(case: Mapping[str, Any]) -> str:
-    """The 95 % interval of a case's mean; one chip has none."""
-    low, high = case["ci95_low"], case["ci95_high"]
-    return NOTHING if low is None or high is None else f"{low:.2f} to {percent(high)}"
-
-
-def share(value: float | None) -> str:
-    """A share of 1 as percent."""
-    return NOTHING if value is None else percent(100 * value, 1)
-
-
-def change(reduction: float) -> str:
-    """A reduction in percent as the signed change that it is."""
-    return f"{-reduction:+.1f} %".replace("-", "−")
-
-
-def _placed(figures: Mapping[str, str]) -> dict[str, list[tuple[str, Markup]]]:
-    """(caption, SVG) of every figure by section, in the order of `CAPTIONS`."""
-    placed: dict[str, list[tuple[str, Markup]]] = {"more": []}
-    for section, _ in CAPTIONS.values():
-        placed[section] = []
-    for stem in sorted(
-        figures, key=lambda stem: list(CAPTIONS).index(stem) if stem in CAPTIONS else len(CAPTIONS)
-    ):
-        section, caption = CAPTIONS.get(stem, ("more", stem))
-        placed[section].append((caption, _inline(figures[stem], stem)))
-    return placed
-
-
-def _inline(svg: str, stem: str) -> Markup:
-    """SVG as an HTML element: without prolog, metadata and name spaces, its ids made the page's own."""
-    element = svg[svg.index("<svg") :]
-    element = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", element, flags=re.DOTALL)
-    element = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", element)
-    own = re.sub(r"\W", "-", stem)
-    element = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{own}-", element)
-    return Markup(element.replace("<svg", '<svg role="img"', 1))
+def _command(result: Mapping[str, Any]) -> str:
+    """The command that runs the study once more."""
+    data = "" if result["data"]["name"] == "digits" else " --data FOLDER"
+    return f"xbar run study.toml{data} --out runs/again"
 
 
 def _reduction(before: float | None, after: float | None) -> float | None:
@@ -248,7 +206,7 @@ def _peak_rows(estimate: Mapping[str, Any]) -> list[tuple[str, str, Any, Any]]:
 def _split_rows(estimate: Mapping[str, Any], key: str) -> list[tuple[str, list[float | None]]]:
     """(name, [area before, after, energy before, after]) of every part of a total, the costliest first."""
     sides = estimate["before"][key], estimate["after"][key]
-    names = _unique(name for side in sides for name in side)
+    names = unique(name for side in sides for name in side)
     rows = [
         (name, [side.get(name, {}).get(what) for what in ("area_mm2", "energy_nj") for side in sides])
         for name in names
@@ -263,20 +221,20 @@ def _layer_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     mapping, compression = result["mapping"].get("layers", {}), result["compression"].get("layers", {})
     return [
         {"name": name, **mapping.get(name, {}), **compression.get(name, {})}
-        for name in _unique([*mapping, *compression])
+        for name in unique([*mapping, *compression])
     ]
 
 
 def _curve_tables(
     curves: Iterable[Mapping[str, Any]],
-) -> list[tuple[str, list[str], list[tuple[str, list[Mapping[str, Any] | None]]]]]:
-    """For every axis: its words, the names of its curves, and (value, a point a curve) in ascending order."""
+) -> list[tuple[str, list[str], list[tuple[float, str, list[Mapping[str, Any] | None]]]]]:
+    """For every axis: its words, the names of its curves, and (value, label, a point a curve), ascending."""
     tables = []
-    for axis in _unique(curve["axis"] for curve in curves):
+    for axis in unique(curve["axis"] for curve in curves):
         own = [curve for curve in curves if curve["axis"] == axis]
         labels = {point["value"]: point["name"] for curve in own for point in curve["points"]}
         found = [{point["value"]: point for point in curve["points"]} for curve in own]
-        rows = [(labels[value], [points.get(value) for points in found]) for value in sorted(labels)]
+        rows = [(value, labels[value], [points.get(value) for points in found]) for value in sorted(labels)]
         tables.append((AXES[axis], [curve["name"] for curve in own], rows))
     return tables
 
@@ -285,19 +243,8 @@ def _hardware_rows(hardware: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     """(dotted key, value with unit, whether it is one of the assumed) of every value of the hardware."""
     assumed = " ".join(line.partition(":")[0] for line in hardware.get("assumed", ()))
     named = set(re.findall(r"[a-z_]+(?:\.[a-z_]+)+", assumed))
-    leaves = ((key, value) for key, value in _leaves(hardware) if key != "assumed" and value not in ("", []))
-    return [(key, _with_unit(key, value), key in named) for key, value in leaves]
-
-
-def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
-            for number_, entry in enumerate(value):
-                yield from _leaves(entry, f"{prefix}{key}.{number_}.")
-        else:
-            yield f"{prefix}{key}", value
+    set_keys = ((key, value) for key, value in leaves(hardware) if key != "assumed" and value not in ("", []))
+    return [(key, _with_unit(key, value), key in named) for key, value in set_keys]
 
 
 def _with_unit(key: str, value: Any) -> str:
@@ -312,17 +259,6 @@ def _with_unit(key: str, value: Any) -> str:
 def _sources(result: Mapping[str, Any]) -> list[str]:
     hardware, estimate = result["hardware"], result["estimate"]
     lines = [hardware.get("source", ""), hardware["device"].get("source", "")]
-    return _unique(
+    return unique(
         line for line in [*lines, *estimate["before"]["sources"], *estimate["after"]["sources"]] if line
     )
-
-
-def _unique(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(values))
-
-
-def _without_none(value: Any) -> Any:
-    """Plain data as TOML takes it: keys without a value are left out."""
-    if isinstance(value, Mapping):
-        return {key: _without_none(part) for key, part in value.items() if part is not None}
-    return [_without_none(part) for part in value] if isinstance(value, list | tuple) else value

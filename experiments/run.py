@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.numpy import save as save_arrays
 
@@ -19,18 +18,10 @@ from experiments.evaluation import (
     networks,
     uncompressed_estimate,
 )
+from experiments.finished import ACTIVITY_FILE, LOG_FILE, MAPPING_FILE, RESULT_FILE
 from experiments.folder import open_folder
 from experiments.noise_cases import points, with_noise
-from experiments.noise_plots import noise_figures
-from experiments.plots import (
-    accuracy_over_chips,
-    admm_residuals,
-    breakdown,
-    conductance_histogram,
-    masks_on_tiles,
-    save,
-)
-from experiments.report import write_report
+from experiments.run_report import report_run
 from experiments.steps import Run, use_threads
 from experiments.study import Study, study_dict
 from experiments.summary import (
@@ -41,18 +32,10 @@ from experiments.summary import (
     versions,
 )
 from experiments.under_noise import measured_curves, measured_layers
-from mapping import ProgrammedNetwork, program_network
 from mapping.chip_file import save_mapping
 from power.estimate import estimate, reduction_percent
-from xbar.encoding import cell_states
 from xbar.errors import XbarError
 from xbar.files import to_dict, write_atomically
-
-MAPPING_FILE = "mapping.safetensors"
-"""Of a run's folder: the compressed network on its tiles, calibrated."""
-
-ACTIVITY_FILE = "activity.safetensors"
-"""Of a run's folder: the activity of each layer's word lines on the calibration images."""
 
 
 def prepare(study: Study, data_folder: Path | None, out: Path) -> Run:
@@ -166,48 +149,10 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
         "hardware": to_dict(study.hardware),
     }
     log = nets.compressed.record["log"] + nets.quantised.record["log"]
-    write_atomically(out / "log.json", json.dumps(nets.baseline.record["log"] + log, indent=1).encode())
-    write_atomically(out / "result.json", json.dumps(result, indent=1).encode())
-    case = study.chips.cases[0]
-    noisy = mapped.with_hardware(lambda hardware: with_noise(hardware, case))
-    chip = program_network(noisy, seed=study.seed, time=case.time)
-    figures = draw(result, chip, log, out / "figures")
-    write_report(result, figures, out / "report.html")
+    write_atomically(out / LOG_FILE, json.dumps(nets.baseline.record["log"] + log, indent=1).encode())
+    write_atomically(out / RESULT_FILE, json.dumps(result, indent=1).encode())
+    report_run(out)
     return result
-
-
-def draw(
-    result: dict[str, Any], chip: ProgrammedNetwork, log: list[dict[str, Any]], folder: Path
-) -> dict[str, str]:
-    """All figures of a run as files; their SVG text by name. `chip` is one of the first noise case."""
-    mapped = chip.mapped
-    targets, programmed = [], []
-    for name, layer in mapped.layers.items():
-        encoding, device = mapped.hardware_of(name).encoding, mapped.hardware_of(name).device
-        for band, g in zip(layer.bands, chip.conductances[name], strict=True):
-            states = cell_states(layer.states(band.rows, band.cols), encoding, device)
-            of_weights = g[..., : len(band.cols)]
-            on = np.broadcast_to(band.built(), of_weights.shape) & (states >= 0)
-            targets.append(device.conductances()[states[on]])
-            programmed.append(of_weights[on])
-    rows = [{"phase": entry["stage"], **entry} for entry in log if "primal" in entry]
-    cases = [{"name": c["name"], "accuracies": c["per_chip"]} for c in result["accuracy"]["chips_cases"]]
-    both = [result["estimate"][side]["by_component"] for side in ("before", "after")]
-    figures = {
-        "masks": masks_on_tiles(mapped),
-        "conductances": conductance_histogram(
-            np.concatenate(targets), np.concatenate(programmed), mapped.hardware.device.conductances()
-        ),
-        "accuracy": accuracy_over_chips(cases, result["accuracy"]["ideal_chip"]),
-        "area": breakdown(*both, "area_mm2"),
-        "energy": breakdown(*both, "energy_nj"),
-    }
-    if rows:
-        figures["residuals"] = admm_residuals(rows)
-    figures |= noise_figures(result)
-    for name, figure in figures.items():
-        save(figure, folder, name)
-    return {name: (folder / f"{name}.svg").read_text(encoding="utf-8") for name in figures}
 
 
 def _check_fits(run: Run) -> None:

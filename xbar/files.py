@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import json
 import os
 import tomllib
 import typing
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,7 +61,9 @@ def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     """
     try:
         content = json.dumps(dict(data), default=str)
-        built: T = _adapter(cls).validate_json(content, strict=True)
+        if cls not in _ADAPTERS:
+            _ADAPTERS[cls] = pydantic.TypeAdapter(cls)
+        built: T = _ADAPTERS[cls].validate_json(content, strict=True)
         return built
     except pydantic.ValidationError as error:
         unknown = ("unexpected_keyword_argument", "extra_forbidden")
@@ -83,9 +84,8 @@ def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
         ) from None
 
 
-@functools.cache
-def _adapter(cls: Hashable) -> pydantic.TypeAdapter[Any]:
-    return pydantic.TypeAdapter(cls)
+_ADAPTERS: dict[type, pydantic.TypeAdapter[Any]] = {}
+"""By class; making one takes as long as dozens of uses."""
 
 
 def _field_path(cls: type, location: tuple[int | str, ...]) -> list[int | str]:

@@ -13,8 +13,8 @@ from safetensors.numpy import save as save_arrays
 
 from experiments.cli import main
 from experiments.estimate_text import explain, lossless_text, mapped, text
+from experiments.finished import ACTIVITY_FILE, MAPPING_FILE
 from experiments.networks import build_network
-from experiments.run import ACTIVITY_FILE, MAPPING_FILE
 from mapping import map_network, save_mapping
 from power.estimate import estimate
 from power.events import FORMULAS

@@ -67,7 +67,8 @@ def test_every_point_is_inside_and_the_axis_has_ticks(mean: float) -> None:
     low, high = ax.get_ylim()
     assert low < drawn(ax)[2].min()
     assert drawn(ax)[2].max() <= min(high, 100.0)
-    assert len(ax.get_yticks()) >= 2
+    assert len(ax.get_yticks()) >= 4
+    assert ax.get_ylabel() == "test accuracy [%] (log of the error)"
 
 
 def test_equal_ratios_of_errors_are_equal_distances() -> None:
@@ -105,6 +106,7 @@ def test_layers_of_every_case() -> None:
     ]
     figure = accuracy_by_layer(rows, {"first": 92.0, "second": 91.0}, 99.0)
     first, second = figure.axes
+    assert figure.get_supylabel() == "layer"
     assert [label.get_text() for label in first.get_yticklabels()] == ["conv1", "fc1"]
     assert first.get_title(loc="left") == "first"
     np.testing.assert_allclose(first.containers[0].lines[0].get_xdata(), [98.2, 98.2])

@@ -150,12 +150,28 @@ def test_breakdown_of_an_empty_chip():
 def test_files_are_the_same_for_the_same_data(mapped, tmp_path):
     first = plots.save(plots.masks_on_tiles(mapped), tmp_path / "a", "masks")
     second = plots.save(plots.masks_on_tiles(mapped), tmp_path / "b", "masks")
-    assert [path.name for path in first] == ["masks.svg", "masks.png"]
+    assert [path.name for path in first] == ["masks.svg", "masks.png", "masks.pdf"]
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
     assert ElementTree.parse(first[0]).getroot().tag.endswith("svg")
     assert imread(first[1]).shape[1] == round(plots.WIDTH * 150)
     assert "dc:date" not in first[0].read_text()
+    assert first[2].read_bytes().startswith(b"%PDF")
+    assert b"CreationDate" not in first[2].read_bytes()
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 12])
+def test_masks_of_many_layers_fit_a_page_and_their_bar_is_close(count):
+    layers = {f"conv{i}": mapped_layer(f"conv{i}", 9, 8, 0.5) for i in range(count)}
+    figure = plots.masks_on_tiles(MappedNetwork(HARDWARE, layers))
+    figure.canvas.draw()
+    *panels, bar = figure.axes
+    width, height = figure.get_size_inches()
+    assert height / width < 2
+    lowest = min(ax.get_tightbbox().y0 for ax in panels)
+    assert 0 < lowest - bar.get_position().y1 * figure.bbox.height < 0.2 * figure.dpi
+    assert bar.get_position().height * height == pytest.approx(0.1, abs=0.05)
+    assert {ax.get_xlabel() for ax in panels[-2:]} == {"output n", "tile of the band"}
 
 
 def test_style_leaves_the_users_settings_alone(mapped):

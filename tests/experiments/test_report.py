@@ -1,163 +1,20 @@
 """The report holds every number it is given, escapes what it does not own, and loads nothing."""
 
 import copy
+import html
 import re
 from html.parser import HTMLParser
 
 import pytest
+from result_case import chips, complete_result
 
 from experiments import plots
-from experiments.report import CAPTIONS, number, write_report
-from xbar.files import load_hardware, to_dict
+from experiments.page import number
+from experiments.report import CAPTIONS, write_report
+from experiments.study import load_study, resolve_study
+from xbar.files import read_toml
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
-
-
-def chips(name: str, mean: float) -> dict:
-    return {
-        "name": name,
-        "mean": mean,
-        "std": 0.21,
-        "ci95_low": mean - 0.07,
-        "ci95_high": mean + 0.07,
-        "n": 40,
-        "median": mean + 0.02,
-        "p05": mean - 0.4,
-        "share_above": 0.425,
-        "threshold": 98.5,
-        "per_chip": [mean] * 40,
-    }
-
-
-def point(value: float, label: str, mean: float, settled: bool = True) -> dict:
-    return {"value": value, "settled": settled, **chips(label, mean)}
-
-
-def side(factor: float) -> dict:
-    parts = {"adc": 4.125, "edram": 2.5, "array": 0.0375}
-    layers = {"conv1": 1.5, "fc1": 5.1625}
-    return {
-        "area_mm2": 6.6625 * factor,
-        "area_whole_tiles_mm2": 5.5 * factor,
-        "power_mw": 1234.5 * factor,
-        "energy_nj_per_image": 987.6 * factor,
-        "latency_us_per_image": 57.6,
-        "image_rate_per_s": 1.25e6,
-        "peak_power_mw": 1234.5,
-        "peak_image_rate_per_s": 1.25e6 / factor,
-        "weight_bits": 5.0,
-        "slices": 1,
-        "arrays": round(900 * factor),
-        "groups": 12,
-        "tiles": 3,
-        "adc": "isaac-scaled-adc, 9 bit",
-        "conductances": "target",
-        "inputs": "measured",
-        "not_modelled": ["leakage of the blocks", "chip I/O"],
-        "sources": ["ISAAC, doi:10.1109/ISCA.2016.12"],
-        "by_component": {
-            name: {"area_mm2": v * factor, "energy_nj": 150 * v * factor} for name, v in parts.items()
-        },
-        "by_layer": {
-            name: {"area_mm2": v * factor, "energy_nj": 149 * v * factor} for name, v in layers.items()
-        },
-    }
-
-
-def complete_result(name: str = "lenet5-mnist") -> dict:
-    layers = {
-        "conv1": {
-            "k": 25,
-            "n": 20,
-            "positions": 576,
-            "tiles_before": 1,
-            "tiles_unpacked": 1,
-            "tiles_after": 1,
-        },
-        "fc1": {
-            "k": 800,
-            "n": 500,
-            "positions": 1,
-            "tiles_before": 400,
-            "tiles_unpacked": 377,
-            "tiles_after": 35,
-        },
-    }
-    return {
-        "accuracy": {
-            "float": 99.21,
-            "compressed": 99.13,
-            "quantised": 99.02,
-            "ideal_chip": 98.97,
-            "chips": chips("device as published", 98.61),
-            "chips_cases": [chips("device as published", 98.61), chips("log-normal 10 %", 97.44)],
-            "by_layer": [
-                {
-                    "case": "log-normal 10 %",
-                    "layer": "conv1",
-                    "only": {**chips("only", 98.61), "settled": True},
-                    "others": {**chips("others", 97.77), "settled": False},
-                }
-            ],
-            "under_noise": [
-                {"name": "as published", "axis": "time", "device": "d", "compensation": "none"}
-                | {"points": [point(20.0, "20 s", 98.4), point(86400.0, "1 day", 91.2, settled=False)]},
-                {"name": "a factor a layer", "axis": "time", "device": "d", "compensation": "layer"}
-                | {"points": [point(86400.0, "1 day", 97.5)]},
-                {"name": "log-normal", "axis": "mismatch", "device": "d", "compensation": "none"}
-                | {"points": [point(0.05, "5 %", 98.2)]},
-            ],
-            "test_set_ci95": 0.18,
-            "validation": {"float": 99.31, "compressed": 99.29, "quantised": 99.11, "ideal_chip": 99.05},
-        },
-        "compression": {
-            "rate": 61.3,
-            "weights_total": 430500,
-            "weights_kept": 7023,
-            "counted": "all mapped weights, no biases",
-            "layers": {
-                "conv1": {"weights_total": 500, "weights_kept": 110, "rate": 4.545},
-                "fc1": {"weights_total": 400000, "weights_kept": 6251, "rate": 63.99},
-            },
-        },
-        "mapping": {
-            "tile_rows": 32,
-            "tile_cols": 32,
-            "tiles_per_plane_before": 449,
-            "tiles_per_plane_unpacked": 426,
-            "tiles_per_plane_after": 68,
-            "utilisation": 0.1009,
-            "operations": 2_300_000,
-            "operations_share": 0.985,
-            "digital": [
-                {"operator": "bmm", "unit": "multiply-accumulates", "operations": 30_000, "share": 0.01304},
-                {"operator": "relu", "unit": "elements", "operations": 4_500, "share": 0.001957},
-            ],
-            "layers": {name: {**layer, "utilisation": 0.2} for name, layer in layers.items()},
-        },
-        "estimate": {
-            "before": side(1),
-            "after": side(0.0625),
-            "reduction_percent": {"area": 93.75, "power": 93.75, "energy": -2.5},
-        },
-        "seconds": {"total": 412.6, "train": 101.0, "compress": 208.8, "map": 0.41, "infer": 102.4},
-        "seed": 17,
-        "versions": {"python": "3.11.9", "xbar": "0.1.0", "torch": "2.13.0"},
-        "study": {
-            "name": name,
-            "network": "lenet5",
-            "data": "mnist",
-            "description": "LeNet-5 under ADMM",
-            "seed": 17,
-            "chips": {"n": 40, "until": 0.1},
-            "compress": {
-                "rate": 60.0,
-                "missing": None,
-                "layers": [{"layer": "fc1", "share": 1.0, "kind": None}],
-            },
-        },
-        "hardware": to_dict(load_hardware("admm-32x32")),
-    }
 
 
 def small_figures() -> dict[str, str]:
@@ -178,7 +35,7 @@ class Reader(HTMLParser):
         self.handle_startendtag(tag, attributes)
 
     def handle_startendtag(self, tag, attributes):
-        self.figures += tag == "svg"
+        self.figures += tag == "figure"
         for name, value in attributes:
             if name == "id":
                 self.ids.append(value)
@@ -251,7 +108,12 @@ def page(tmp_path_factory):
         "adc.bits = 9, adc.columns = 32: the papers publish neither",
         "leakage of the blocks",
         "doi:10.1109/ISCA.2016.12",
-        "Seed 17. python 3.11.9, xbar 0.1.0, torch 2.13.0.",
+        "seed 17 data set mnist SHA-256 of the data 5a5a",
+        "id of stage compress c0ffee00c0ffee00",
+        "python 3.11.9 xbar 0.1.0 torch 2.13.0",
+        "xbar run study.toml --data FOLDER --out runs/again",
+        "Yuan et al., An Ultra-Efficient Memristor-Based DNN Framework",
+        "For: device admm-10mohm, hardware design admm-32x32",
         "compress 209",
         "total 413",
         "rate = 60.0",
@@ -265,8 +127,9 @@ def test_every_number_is_on_the_page(page, words):
 def test_every_figure_is_there_once_with_ids_of_its_own(page):
     reader = read(page)
     assert reader.figures == len(CAPTIONS) + 1
-    for _, caption in CAPTIONS.values():
-        assert reader.text.count(caption) == 1
+    captions = [caption for _, caption in CAPTIONS.values()]
+    for number_, caption in enumerate([*captions, "own_sketch"], 1):
+        assert reader.text.count(f"Figure {number_}. {caption}") == 1
     assert len(reader.ids) == len(set(reader.ids))
     local = {address[1:] for address in reader.loads if address.startswith("#")}
     assert local <= set(reader.ids)
@@ -278,7 +141,8 @@ def test_nothing_is_loaded(page):
     assert "http://" not in content
     assert "https://" not in content
     assert "@import" not in content
-    assert "<script" not in content
+    assert content.count("<script") == content.count("<script>") == 1
+    assert "default-src 'none'" in content
     assert not re.search(r"url\((?!#)", content)
 
 
@@ -289,9 +153,19 @@ def test_hostile_names_are_text(tmp_path):
     result["hardware"]["assumed"].append(hostile)
     write_report(result, {}, tmp_path / "report.html")
     reader = read(tmp_path / "report.html")
-    assert "<script" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<script") == 1
     assert "<img" not in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert reader.text.count(hostile) == 4
+
+
+def test_the_study_on_the_page_can_be_run_again(tmp_path):
+    result = complete_result()
+    result["study"]["compress"]["limit"] = None
+    write_report(result, {}, tmp_path / "report.html")
+    content = (tmp_path / "report.html").read_text(encoding="utf-8")
+    (tmp_path / "study.toml").write_text(html.unescape(content.split("<pre>")[-1].split("</pre>")[0]))
+    assert load_study(str(tmp_path / "study.toml")) == resolve_study(result["study"], "kept")
+    assert read_toml(tmp_path / "study.toml")["compress"]["rate"] == 60.0
 
 
 def test_one_chip_has_no_interval(tmp_path):

@@ -17,9 +17,11 @@ import pytest
 import torch
 from small_study import SMALL, comparable
 
+from experiments import data as datasets
 from experiments.estimate_text import mapped
 from experiments.folder import finished_chips
 from experiments.run import run_study
+from experiments.run_report import report_run
 from experiments.stages import run_stage
 from experiments.study import load_study
 from experiments.summary import chip_statistics, finite_test_set_ci95
@@ -102,11 +104,22 @@ def test_the_folder_holds_what_it_should(finished: tuple[Path, dict]) -> None:
     out, result = finished
     assert load_study(str(out / "study.toml")) == load_study("digits", SMALL)
     for figure in ("masks", "conductances", "accuracy", "area", "energy", "residuals"):
-        for ending in ("svg", "png"):
+        for ending in ("svg", "png", "pdf"):
             assert (out / "figures" / f"{figure}.{ending}").stat().st_size > 1000
     report = (out / "report.html").read_text()
     assert f"{result['accuracy']['quantised']:.2f}" in report
     assert not [p for p in out.rglob("*") if p.suffix in (".pkl", ".pt", ".pickle", ".partial")]
+
+
+def test_the_report_anew_is_the_same_and_needs_no_data(finished: tuple[Path, dict], monkeypatch) -> None:
+    out, _ = finished
+    monkeypatch.setattr(datasets, "load", None)
+    written = [out / "report.html", *(out / "figures").iterdir()]
+    before = {path: path.read_bytes() for path in written}
+    for path in written:
+        path.unlink()
+    assert report_run(out) == out / "report.html"
+    assert {path: path.read_bytes() for path in written} == before
 
 
 def test_a_second_run_is_refused_or_goes_on(finished: tuple[Path, dict]) -> None:
