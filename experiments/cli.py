@@ -371,7 +371,7 @@ class ReportCommand:
     folders: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR [DIR ...]")]
     """Folders of finished runs, or of a sweep; several of one sweep are merged."""
     out: Path | None = None
-    """HTML file; by default report.html in the folder of a run or sweep, comparison.html here for several runs."""
+    """HTML file; by default report.html in the folder, or comparison.html here for several runs."""
 
     def __call__(self) -> None:
         if not self.folders:
