@@ -59,7 +59,7 @@ def results(
         return
     shown = [*differing([flat for _, flat in tables]), *(["reason"] if failed else columns or MAIN)]
     cells = [[_cell(_value(flat, key)) for key in shown] for _, flat in tables]
-    print(text_table([_titles(shown), *cells], "r" * (len(shown) - failed) + "l" * failed))
+    print(text_table([titles(shown), *cells], "r" * (len(shown) - failed) + "l" * failed))
     print(counts)
 
 
@@ -118,7 +118,7 @@ def _value(flat: Mapping[str, Any], key: str) -> Any:
     return flat[key]
 
 
-def _titles(keys: Sequence[str]) -> list[str]:
+def titles(keys: Sequence[str]) -> list[str]:
     """The last words of dotted keys, as many as tell them apart."""
     titles = []
     for key in keys:

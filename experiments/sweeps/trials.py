@@ -133,7 +133,9 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     if isinstance(dimension, Range):
         log = dimension.scale == "log"
         if dimension.whole:
-            return distributions.IntDistribution(math.ceil(dimension.low), math.floor(dimension.high), log=log)
+            return distributions.IntDistribution(
+                math.ceil(dimension.low), math.floor(dimension.high), log=log
+            )
         return distributions.FloatDistribution(dimension.low, dimension.high, log=log)
     values = dimension.values
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
@@ -151,5 +153,10 @@ def _values(space: Mapping[str, Dimension], drawn: Mapping[str, Any]) -> Values:
             value = dimension.values[value]
         elif not dimension.whole:
             value = min(max(float(f"{value:.6g}"), dimension.low), dimension.high)
-        values |= dict.fromkeys((key.strip() for key in name.split(",")), value)
+        values |= dict.fromkeys(keys_of(name), value)
     return values
+
+
+def keys_of(name: str) -> list[str]:
+    """The keys of a name in a space."""
+    return [key.strip() for key in name.split(",")]

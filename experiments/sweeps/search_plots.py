@@ -1,0 +1,80 @@
+"""The figure of a search: its points with the front, and the hypervolume by trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
+
+from experiments.plots import BLUE, INK, ORANGE, blank_figure, styled
+from experiments.sweeps.objectives import Objective, front_of
+from experiments.sweeps.trials import Trial
+
+TITLES = {
+    "accuracy.chips.mean": "mean accuracy over chips [%]",
+    "estimate.energy_nj_per_image": "energy an image [nJ]",
+    "estimate.area_mm2": "area [mm²]",
+    "estimate.latency_us_per_image": "latency of an image [µs]",
+}
+COLOURS = {"search": BLUE, "random": ORANGE}
+
+
+@styled
+def search_figure(
+    objectives: Sequence[Objective],
+    runs: Mapping[str, Sequence[Trial]],
+    volumes: Mapping[str, Sequence[float]],
+) -> Figure:
+    """Left, the first objective against the second: every point, those of the search's front filled, and a
+    line along those that are best in these two alone. Right, the hypervolume by trial.
+
+    Parameters
+    ----------
+    runs
+        Trials of ``search`` and, where there are some, of ``random`` points.
+    volumes
+        Hypervolume up to each trial, by run.
+    """
+    figure = blank_figure(3.1)
+    left, right = figure.subplots(1, 2)
+    _front(left, objectives, runs)
+    for name, volume in volumes.items():
+        label = "random points" if name == "random" else name
+        right.step(range(1, len(volume) + 1), volume, where="post", color=COLOURS[name], label=label)
+    right.set(xlabel="trial", ylabel="hypervolume [share of the box of all points]", ylim=(0, None))
+    right.legend(loc="lower right", frameon=False)
+    return figure
+
+
+def _front(ax: Axes, objectives: Sequence[Objective], runs: Mapping[str, Sequence[Trial]]) -> None:
+    """Points in the plane of the first two objectives."""
+    y, x = objectives[:2]
+    for name, run in runs.items():
+        figures = [trial.figures for trial in run if trial.figures is not None]
+        if not figures:
+            continue
+        front = np.zeros(len(figures), bool)
+        front[front_of(objectives, figures)] = True
+        places = np.array(figures)[:, 1::-1]
+        style = {"linestyle": "none", "marker": "o", "markersize": 3.5, "color": COLOURS[name]}
+        ax.plot(*places[~front].T, alpha=0.35, markerfacecolor="none", markeredgewidth=0.6, **style)
+        if name == "search":
+            ax.plot(*places[front].T, markeredgewidth=0, label="front in all objectives", **style)
+            pairs = np.array(figures)[:, :2]
+            line = pairs[front_of(objectives[:2], list(map(tuple, pairs)))]
+            line = line[np.argsort(line[:, 1])]
+            where = "steps-post" if x.goal == "min" else "steps-pre"
+            ax.plot(line[:, 1], line[:, 0], color=INK, linewidth=0.9, drawstyle=where, zorder=0)
+        else:
+            ax.plot(*places[front].T, alpha=0.35, markerfacecolor="none", markeredgewidth=0.6, **style)
+    for axis, one in ((ax.xaxis, x), (ax.yaxis, y)):
+        axis.set_label_text(TITLES.get(one.figure, one.figure))
+        if one.scale == "log":
+            getattr(ax, f"set_{axis.axis_name}scale")("log")
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axis.set_minor_locator(LogLocator(subs=(2, 5)))
+            axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    ax.legend(loc="lower right", frameon=False)
