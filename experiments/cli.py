@@ -99,7 +99,7 @@ class SweepCommand:
 
 @dataclass(frozen=True)
 class SearchCommand:
-    """Search for the best designs in several figures at once. The same command goes on where it was stopped."""
+    """Search for designs that are best in several figures. The same command goes on where it was stopped."""
 
     search: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SEARCH")]
     """Name of a built-in search (`xbar list`), or a TOML file."""

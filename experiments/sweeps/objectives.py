@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from experiments.sweeps.pareto import Goal, hypervolume, pareto_front
 from experiments.sweeps.trials import Figures
-from xbar.errors import XbarError, unknown_name
+from xbar.errors import XbarError
 from xbar.validation import check_range
 
 FIGURES = (
@@ -46,8 +46,6 @@ class Objective:
     worst: float | None = None
 
     def __post_init__(self) -> None:
-        if self.figure not in FIGURES:
-            raise unknown_name("objectives: figure", self.figure, FIGURES)
         if self.worst is not None:
             check_range(f"objectives: {self.figure}: worst", self.worst, -1e300, 1e300)
             self.cost(self.worst)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from experiments.sweeps.axes import Dimension, Values, dimension, flat
 from experiments.sweeps.conditions import Condition
-from experiments.sweeps.objectives import DEFAULT, Objective
+from experiments.sweeps.objectives import DEFAULT, FIGURES, Objective
 from experiments.sweeps.pareto import Goal
 from experiments.sweeps.pools import Pool
 from experiments.sweeps.results import flat_row
@@ -27,7 +27,7 @@ from experiments.sweeps.sweep import (
     told,
 )
 from experiments.sweeps.trials import Evaluate, Figures, keys_of, run_trials
-from xbar.errors import XbarError
+from xbar.errors import XbarError, unknown_name
 from xbar.files import build, to_dict
 from xbar.validation import check_range
 
@@ -66,6 +66,9 @@ class Search:
         check_range("batch", self.batch, 1, 1000)
         if len({one.figure for one in self.objectives}) < max(2, len(self.objectives)):
             raise XbarError("objectives: needs at least two, each of another figure")
+        for one in self.objectives:
+            if one.figure not in FIGURES:
+                raise unknown_name("objectives: figure", one.figure, FIGURES)
         if not self.space:
             raise XbarError("space: needs at least one key")
         keys = [key for name in self.dimensions() for key in keys_of(name)]

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from experiments.sweeps.axes import Values
 from experiments.sweeps.command import check, check_places, chosen_pool
-from experiments.sweeps.objectives import Box, Objective, front_of
 from experiments.sweeps.pools import Pool
-from experiments.sweeps.results import titles
 from experiments.sweeps.running import open_folder
 from experiments.sweeps.search import Points, Search, load_search, search_dict
+from experiments.sweeps.search_report import report
 from experiments.sweeps.trials import Evaluate, Figures, Sampler, Trial, imported_optuna, run_trials
-from experiments.text_table import number, text_table
 from xbar.errors import XbarError
-from xbar.files import write_atomically
 
 if TYPE_CHECKING:
     from experiments.cli import SearchCommand
@@ -55,7 +50,7 @@ def search(asked: SearchCommand) -> None:
         runs = {"search": _tried(asked, what, points, pool, asked.sampler, asked.trials)}
         if asked.random:
             runs["random"] = _tried(asked, what, points, pool, "random", asked.random)
-    report(what.objectives, runs, out)
+    report(what, runs, out)
 
 
 def _check(what: Search, points: Points) -> None:
@@ -100,58 +95,3 @@ def _tried(
     if len(found) < trials:
         print(f"{sampler}: {len(found)} points; it finds no other that meets the conditions")
     return found
-
-
-def report(objectives: Sequence[Objective], runs: dict[str, list[Trial]], out: Path) -> None:
-    """Print the front and how far each run got; write `trials.csv` and `figures/search`."""
-    from experiments.plots import save
-    from experiments.sweeps.search_plots import search_figure
-
-    everything = [trial.figures for run in runs.values() for trial in run]
-    if not any(everything):
-        raise XbarError(f"{out}: no trial has figures; see: xbar results {out} --failed")
-    box = Box.around(objectives, everything)
-    volumes = {name: box.volumes(objectives, [t.figures for t in run]) for name, run in runs.items()}
-    fronts = {name: front_of(objectives, [t.figures for t in run]) for name, run in runs.items()}
-    print(_front_table(objectives, runs["search"], fronts["search"]))
-    for name, run in runs.items():
-        print(
-            f"{name}: {len(run)} points, {len(fronts[name])} on the front, hypervolume {volumes[name][-1]:.4f}"
-        )
-    write_atomically(out / "trials.csv", _csv(objectives, runs, fronts, volumes).encode())
-    files = save(search_figure(objectives, runs, volumes), out / "figures", "search")
-    print(f"all points: {out / 'trials.csv'}; figure: {files[0]}")
-
-
-def _front_table(objectives: Sequence[Objective], run: Sequence[Trial], front: Sequence[int]) -> str:
-    """The front, the best in the first objective first; of keys with the same values the first."""
-    columns = {key: [run[i].values[key] for i in front] for key in run[0].values}
-    keys = [key for n, key in enumerate(columns) if columns[key] not in list(columns.values())[:n]]
-    rows = [(run[i].figures or (), [str(i), *(_cell(run[i].values[key]) for key in keys)]) for i in front]
-    rows.sort(key=lambda row: objectives[0].cost(row[0][0]))
-    names = titles([*keys, *(one.figure for one in objectives)])
-    cells = [[*cells, *map(number, figures)] for figures, cells in rows]
-    return text_table([["trial", *names], *cells], "r" * (1 + len(names)))
-
-
-def _cell(value: Any) -> str:
-    return number(value) if isinstance(value, float) else str(value)
-
-
-def _csv(
-    objectives: Sequence[Objective],
-    runs: dict[str, list[Trial]],
-    fronts: dict[str, list[int]],
-    volumes: dict[str, list[float]],
-) -> str:
-    """Every trial: its run, number, values, figures, whether it is on the front, hypervolume up to it."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    keys = list(next(iter(runs.values()))[0].values)
-    table.writerow(["run", "trial", *keys, *(one.figure for one in objectives), "on_front", "hypervolume"])
-    for name, run in runs.items():
-        for i, trial in enumerate(run):
-            figures = trial.figures or [""] * len(objectives)
-            values = [trial.values[key] for key in keys]
-            table.writerow([name, i, *values, *figures, int(i in fronts[name]), volumes[name][i]])
-    return text.getvalue()
