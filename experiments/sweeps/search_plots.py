@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from experiments.plots import BLUE, INK, ORANGE, blank_figure, styled
 from experiments.sweeps.objectives import Objective, front_of
+from experiments.sweeps.pareto import pareto_front
 from experiments.sweeps.trials import Trial
 
 TITLES = {
@@ -50,31 +51,27 @@ def search_figure(
 
 
 def _front(ax: Axes, objectives: Sequence[Objective], runs: Mapping[str, Sequence[Trial]]) -> None:
-    """Points in the plane of the first two objectives."""
+    """Points in the plane of the first two objectives, up to their `worst`."""
     y, x = objectives[:2]
     for name, run in runs.items():
         figures = [trial.figures for trial in run if trial.figures is not None]
-        if not figures:
-            continue
-        front = np.zeros(len(figures), bool)
-        front[front_of(objectives, figures)] = True
-        places = np.array(figures)[:, 1::-1]
+        points = np.array(figures).reshape(-1, len(objectives))
         style = {"linestyle": "none", "marker": "o", "markersize": 3.5, "color": COLOURS[name]}
-        ax.plot(*places[~front].T, alpha=0.35, markerfacecolor="none", markeredgewidth=0.6, **style)
+        ax.plot(*points.T[1::-1], alpha=0.4, markerfacecolor="none", markeredgewidth=0.6, **style)
         if name == "search":
-            ax.plot(*places[front].T, markeredgewidth=0, label="front in all objectives", **style)
-            pairs = np.array(figures)[:, :2]
-            line = pairs[front_of(objectives[:2], list(map(tuple, pairs)))]
+            front = points[front_of(objectives, figures)]
+            ax.plot(*front.T[1::-1], markeredgewidth=0, label="front in all objectives", **style)
+            line = points[pareto_front(points[:, :2], (y.goal, x.goal))]
             line = line[np.argsort(line[:, 1])]
-            where = "steps-post" if x.goal == "min" else "steps-pre"
-            ax.plot(line[:, 1], line[:, 0], color=INK, linewidth=0.9, drawstyle=where, zorder=0)
-        else:
-            ax.plot(*places[front].T, alpha=0.35, markerfacecolor="none", markeredgewidth=0.6, **style)
-    for axis, one in ((ax.xaxis, x), (ax.yaxis, y)):
+            steps = "steps-post" if x.goal == "min" else "steps-pre"
+            ax.plot(*line.T[1::-1], color=INK, linewidth=0.9, drawstyle=steps, zorder=0)
+    for axis, one, side in ((ax.xaxis, x, ("left", "right")), (ax.yaxis, y, ("bottom", "top"))):
         axis.set_label_text(TITLES.get(one.figure, one.figure))
+        if one.worst is not None:
+            getattr(ax, f"set_{axis.axis_name}lim")(**{side[one.goal == "min"]: one.worst})
         if one.scale == "log":
             getattr(ax, f"set_{axis.axis_name}scale")("log")
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
             axis.set_minor_locator(LogLocator(subs=(2, 5)))
             axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    ax.legend(loc="lower right", frameon=False)
+    ax.legend(loc="best", frameon=False)
