@@ -87,7 +87,10 @@ def test_keys_of_one_name_get_one_value_within_the_space() -> None:
         assert 1 <= values["rate"] <= 20
 
 
-def test_every_point_of_a_small_space_is_tried_once_unless_it_is_not_allowed() -> None:
+def test_every_point_of_a_small_space_is_tried_once_unless_it_is_not_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("experiments.sweeps.trials.MOST_REFUSED", 100)
     space = {"a": Options((1, 2, 3)), "b": Options(("x", "y"))}
     found = run_trials(
         space,
@@ -146,7 +149,8 @@ hardware.adc.bits = [6, 8]
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Path:
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("experiments.sweeps.trials.MOST_REFUSED", 100)
     (tmp_path / "net.py").write_text(NETWORK)
     path = tmp_path / "small.toml"
     path.write_text(FILE.format(network=tmp_path / "net.py"))
@@ -163,7 +167,7 @@ def test_the_command_searches_and_goes_on(small: Path, capsys: pytest.CaptureFix
     flattened = {f"{a}.{b}" for row in rows.values() for a, table in row["result"].items() for b in table}
     chips = {f"accuracy.chips.{key}" for row in rows.values() for key in row["result"]["accuracy"]["chips"]}
     assert set(FIGURES) <= flattened | chips
-    table = list(csv.DictReader((out / "trials.csv").open()))
+    table = list(csv.DictReader((out / "trials.csv").read_text().splitlines()))
     assert [row["run"] for row in table] == ["search"] * 3 + ["random"] * 2
     assert all(row["hardware.crossbar.rows"] == row["hardware.adc.columns"] for row in table)
     assert all(row["hardware.adc.bits"] == "6" or row["hardware.crossbar.rows"] == "32" for row in table)
@@ -176,7 +180,7 @@ def test_the_command_searches_and_goes_on(small: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[space]", "[other]", "other: unknown key; allowed: batch, description,"),
+        ("[space]", "[other]", "other: unknown key; did you mean 'where'? allowed: batch, description,"),
         ("[6, 8]", "[]", "space: hardware.adc.bits: values: needs at least one"),
         ("[6, 8]", "6", "space: hardware.adc.bits = 6: must be a list, or a table with low and high"),
         ("[6, 8]", "{ low = 6, high = 5 }", "range 6 to 5: low must be below high"),
