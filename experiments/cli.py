@@ -98,6 +98,37 @@ class SweepCommand:
 
 
 @dataclass(frozen=True)
+class SearchCommand:
+    """Search for designs that are best in several figures. The same command goes on where it was stopped."""
+
+    search: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SEARCH")]
+    """Name of a built-in search (`xbar list`), or a TOML file."""
+    trials: int
+    """Points to try; more than before goes on from there."""
+    random: int = 0
+    """Try so many random points, too, and hold the search against them."""
+    data: Path | None = None
+    """Folder with the data set."""
+    out: Path | None = None
+    """Folder of the search; by default runs/NAME."""
+    workers: int = 1
+    """Processes on this machine; no more than the search's `batch` have something to do."""
+    cluster: str | None = None
+    """Dask in their place: local:N workers, or a scheduler's address such as tcp://host:8786."""
+    seed: int = 0
+    """Seed of the sampler; that of the studies is a key of theirs."""
+    sampler: Literal["tpe", "nsga2", "random"] = "tpe"
+    """Who asks for points: tree-structured Parzen estimators, a genetic algorithm, or chance."""
+    plan: bool = False
+    """Resolve and check the search and some of its points, and run nothing."""
+
+    def __call__(self) -> None:
+        from experiments.sweeps.search_command import search
+
+        search(self)
+
+
+@dataclass(frozen=True)
 class ResultsCommand:
     """Print, filter, merge and export the points of sweeps."""
 
@@ -122,12 +153,13 @@ class ResultsCommand:
 
 @dataclass(frozen=True)
 class ListCommand:
-    """List what is built in: studies, networks, data sets, hardware designs and devices."""
+    """List what is built in: studies, sweeps, searches, networks, data sets, hardware designs and devices."""
 
     def __call__(self) -> None:
         from experiments.data import READERS
         from experiments.layers_text import networks_table
         from experiments.study import load_study, study_names
+        from experiments.sweeps.search import load_search
         from experiments.sweeps.sweep import load_sweep, sweep_names
         from xbar.files import preset_names
 
@@ -137,6 +169,9 @@ class ListCommand:
         print("sweeps")
         for name in sweep_names():
             print(f"  {name:<18} {load_sweep(name).description}")
+        print("searches")
+        for name in sweep_names("search"):
+            print(f"  {name:<18} {load_search(name).description}")
         print("networks, with the size of an input and the number of parameters\n" + networks_table())
         for title, names in (
             ("data sets", sorted(READERS)),
@@ -447,6 +482,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         {
             "run": RunCommand,
             "sweep": SweepCommand,
+            "search": SearchCommand,
             "results": ResultsCommand,
             "layers": LayersCommand,
             "estimate": EstimateCommand,
@@ -468,7 +504,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"xbar: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        how = {RunCommand: "with --resume ", SweepCommand: ""}.get(type(command))
+        how = {RunCommand: "with --resume ", SweepCommand: "", SearchCommand: ""}.get(type(command))
         goes_on = "" if how is None else f"; the same command {how}goes on from here"
         print(f"\nxbar: interrupted{goes_on}", file=sys.stderr)
         sys.exit(130)

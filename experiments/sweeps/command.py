@@ -34,12 +34,7 @@ def sweep(asked: SweepCommand) -> None:
     XbarError
         For every mistake in the command, the file, the points and the data, before work starts.
     """
-    if asked.workers < 1:
-        raise XbarError(f"--workers {asked.workers}: must be at least 1")
-    if asked.cluster is not None and asked.workers > 1:
-        raise XbarError("--workers: has no effect with --cluster, which has its own")
-    if asked.data is not None and not asked.data.is_dir():
-        raise XbarError(f"--data {asked.data}: no such folder")
+    check_places(asked.data, asked.workers, asked.cluster)
     what = load_sweep(asked.sweep)
     out = asked.out or Path("runs") / what.name
     part, parts = _part(asked.part)
@@ -54,11 +49,21 @@ def sweep(asked: SweepCommand) -> None:
     if left and not asked.plan:
         open_sweep(out, what)
         store = FILE if parts == 1 else f"{Path(FILE).stem}-{part}-of-{parts}.jsonl"
-        with _pool(asked, out) as pool:
+        with chosen_pool(asked.workers, asked.cluster, out) as pool:
             work(left, asked.data, out, pool, store, what.name)
         found = plan(points, asked.data, out)
     if not asked.plan:
         print(f"{_counted(found)}; read them with: xbar results {out}")
+
+
+def check_places(data: Path | None, workers: int, cluster: str | None) -> None:
+    """Refuse a folder of data that is not there, and workers that cannot be."""
+    if workers < 1:
+        raise XbarError(f"--workers {workers}: must be at least 1")
+    if cluster is not None and workers > 1:
+        raise XbarError("--workers: has no effect with --cluster, which has its own")
+    if data is not None and not data.is_dir():
+        raise XbarError(f"--data {data}: no such folder")
 
 
 def work(
@@ -97,13 +102,14 @@ def check(points: Iterable[Point], data: Path | None, out: Path) -> None:
 
 
 @contextmanager
-def _pool(asked: SweepCommand, out: Path) -> Iterator[Pool]:
-    if asked.cluster is not None:
-        with on_cluster(asked.cluster, out) as (pool, told):
+def chosen_pool(workers: int, cluster: str | None, out: Path) -> Iterator[Pool]:
+    """Processes of this machine, or, where an address is given, the workers of a cluster."""
+    if cluster is not None:
+        with on_cluster(cluster, out) as (pool, told):
             print(told, flush=True)
             yield pool
     else:
-        yield on_workers(asked.workers) if asked.workers > 1 else in_this_process
+        yield on_workers(workers) if workers > 1 else in_this_process
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,11 @@ from experiments.ids import files_of, point_id
 from experiments.study import Study
 from experiments.sweeps.pools import Pool
 from experiments.sweeps.store import FILE, Row, Writer, read_rows
-from experiments.sweeps.sweep import Point, Sweep, sweep_dict
+from experiments.sweeps.sweep import Kind, Point, Sweep, sweep_dict
 from experiments.sweeps.tasks import STAGES, Outcome, Task
 from xbar.encoding import levels
 from xbar.errors import XbarError
 from xbar.files import read_toml, to_dict, write_atomically
-
-SWEEP_FILE = "sweep.toml"
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,13 @@ class Plan:
         return [self.known[identity] for identity in self.points if identity in self.known]
 
 
-def plan(points: list[Point], data: Path | None, out: Path) -> Plan:
-    """Ids of points, and the store in the folder.
+def plan(points: Sequence[Point], data: Path | None, out: Path) -> Plan:
+    """Ids of points, and the store in the folder; errors as those of `point_ids`."""
+    return Plan(dict(zip(point_ids(points, data), points, strict=True)), known_rows(out))
+
+
+def point_ids(points: Sequence[Point], data: Path | None) -> list[str]:
+    """Ids of points, in their order.
 
     Raises
     ------
@@ -58,38 +61,48 @@ def plan(points: list[Point], data: Path | None, out: Path) -> Plan:
     """
     checksums = {name: datasets.checksum(name, data) for name in {point.study.data for point in points}}
     files: dict[tuple[str, ...], dict[str, str]] = {}
-    found = {}
-    for point in points:
-        study, hardware = point.study, point.study.hardware
+    found = []
+    for study in (point.study for point in points):
+        hardware = study.hardware
         named = (study.network, study.train.weights, hardware.adc.library, hardware.periphery.library)
         if named not in files:
             files[named] = files_of(named)
-        found[point_id(study, checksums[study.data], files[named])] = point
-    stores = sorted(out.glob("*.jsonl")) if out.is_dir() else []
-    return Plan(found, read_rows(stores))
+        found.append(point_id(study, checksums[study.data], files[named]))
+    return found
+
+
+def known_rows(out: Path) -> dict[str, Row]:
+    """Points by id of the store in a folder; none where there is no store yet."""
+    return read_rows(sorted(out.glob("*.jsonl")) if out.is_dir() else [])
 
 
 def open_sweep(out: Path, sweep: Sweep) -> None:
-    """Make the folder of a sweep, or check that it is one of that name; its file is what was last run.
+    """`open_folder` of a sweep."""
+    open_folder(out, "sweep", sweep.name, sweep_dict(sweep))
+
+
+def open_folder(out: Path, kind: Kind, name: str, data: Mapping[str, Any]) -> None:
+    """Make the folder of a sweep or search, or check that it is one of that name; its file is what was last
+    run.
 
     Raises
     ------
     XbarError
-        For a folder that cannot be made, is one of another sweep, or holds something else.
+        For a folder that cannot be made, is one of another name, or holds something else.
     """
-    file = out / SWEEP_FILE
-    content = tomli_w.dumps(sweep_dict(sweep)).encode()
+    file = out / f"{kind}.toml"
+    content = tomli_w.dumps(data).encode()
     try:
         if file.exists():
             there = read_toml(file).get("name")
-            if there != sweep.name:
-                raise XbarError(f"{out}: holds the sweep {there!r}; choose another folder with --out")
+            if there != name:
+                raise XbarError(f"{out}: holds the {kind} {there!r}; choose another folder with --out")
         elif out.exists() and any(out.iterdir()):
-            raise XbarError(f"{out}: is not empty, and holds no sweep; choose another folder with --out")
+            raise XbarError(f"{out}: is not empty, and holds no {kind}; choose another folder with --out")
         if not file.exists() or file.read_bytes() != content:
             write_atomically(file, content)
     except OSError as error:
-        raise XbarError(f"{out}: cannot be used as a sweep's folder ({error.strerror})") from None
+        raise XbarError(f"{out}: cannot be used as a {kind}'s folder ({error.strerror})") from None
 
 
 def run_points(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from experiments.study import Study, raw_study, resolve_study, study_dict, with_value
 from experiments.sweeps.axes import Axis, Values, flat, product
@@ -45,13 +45,7 @@ class Sweep:
     where: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.name or any(c in self.name for c in '/\\:*?"<>|\0'):
-            raise XbarError(f"name = {self.name!r}: must be a name that can be a folder's")
-        for text in self.where:
-            try:
-                Condition(text)
-            except XbarError as error:
-                raise XbarError(f"where: {error}") from None
+        check_names(self.name, self.where)
 
     def swept(self) -> list[str]:
         """The keys that differ between points."""
@@ -66,9 +60,24 @@ class Point:
     study: Study
 
 
-def sweep_names() -> list[str]:
-    """Built-in sweeps."""
-    folder = resources.files("experiments") / "sweeps" / "files"
+Kind = Literal["sweep", "search"]
+_FOLDERS: dict[Kind, str] = {"sweep": "files", "search": "searches"}
+
+
+def check_names(name: str, where: tuple[str, ...]) -> None:
+    """Refuse a name that cannot be a folder's, and conditions that are none."""
+    if not name or any(c in name for c in '/\\:*?"<>|\0'):
+        raise XbarError(f"name = {name!r}: must be a name that can be a folder's")
+    for text in where:
+        try:
+            Condition(text)
+        except XbarError as error:
+            raise XbarError(f"where: {error}") from None
+
+
+def sweep_names(kind: Kind = "sweep") -> list[str]:
+    """Built-in sweeps, or searches."""
+    folder = resources.files("experiments") / "sweeps" / _FOLDERS[kind]
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
@@ -82,11 +91,16 @@ def load_sweep(name: str) -> Sweep:
     """
     raw, where, folder = raw_file(name)
     sweep = build(Sweep, raw, where)
-    beside = folder / sweep.study if folder and sweep.study.endswith(".toml") else None
-    return dataclasses.replace(sweep, study=str(beside)) if beside and beside.is_file() else sweep
+    return dataclasses.replace(sweep, study=study_beside(folder, sweep.study))
 
 
-def raw_file(name: str) -> tuple[dict[str, Any], str, Path | None]:
+def study_beside(folder: Path | None, study: str) -> str:
+    """The study's file in the folder where there is one, else what was given."""
+    beside = folder / study if folder and study.endswith(".toml") else None
+    return str(beside) if beside and beside.is_file() else study
+
+
+def raw_file(name: str, kind: Kind = "sweep") -> tuple[dict[str, Any], str, Path | None]:
     """Contents of the file of a sweep or search, what begins messages about it, and a user's file's folder.
 
     Raises
@@ -96,10 +110,10 @@ def raw_file(name: str) -> tuple[dict[str, Any], str, Path | None]:
     """
     if name.endswith(".toml"):
         return read_toml(Path(name)), name, Path(name).parent
-    if name not in sweep_names():
-        raise unknown_name("sweep (or a path that ends in .toml)", name, sweep_names())
-    text = (resources.files("experiments") / "sweeps" / "files" / f"{name}.toml").read_text("utf-8")
-    return tomllib.loads(text), f"sweep {name}", None
+    if name not in sweep_names(kind):
+        raise unknown_name(f"{kind} (or a path that ends in .toml)", name, sweep_names(kind))
+    folder = resources.files("experiments") / "sweeps" / _FOLDERS[kind]
+    return tomllib.loads((folder / f"{name}.toml").read_text("utf-8")), f"{kind} {name}", None
 
 
 def points_of(sweep: Sweep, changes: Mapping[str, Any] | None = None) -> Iterator[Point]:
@@ -117,13 +131,17 @@ def points_of(sweep: Sweep, changes: Mapping[str, Any] | None = None) -> Iterato
     conditions = [Condition(text) for text in sweep.where]
     for values in product(sweep.axes):
         study = study_at(base, {**values, **(changes or {})}, f"{sweep.name}, {told(values)}")
-        data = study_dict(study) if conditions else {}
-        try:
-            kept = all(condition.holds(data) for condition in conditions)
-        except XbarError as error:
-            raise XbarError(f"{sweep.name}: where: {error}") from None
-        if kept:
+        if meets(study, conditions, sweep.name):
             yield Point(values, study)
+
+
+def meets(study: Study, conditions: Sequence[Condition], said: str) -> bool:
+    """Whether all conditions hold of a study; `said` begins messages."""
+    data = study_dict(study) if conditions else {}
+    try:
+        return all(condition.holds(data) for condition in conditions)
+    except XbarError as error:
+        raise XbarError(f"{said}: where: {error}") from None
 
 
 def base_of(study: str, changes: Mapping[str, Any], said: str) -> dict[str, Any]:

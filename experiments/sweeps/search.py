@@ -1,0 +1,181 @@
+"""`Search`: a study, the space of what of it changes, and what is best; from a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from experiments.sweeps.axes import Dimension, Values, dimension, flat
+from experiments.sweeps.conditions import Condition
+from experiments.sweeps.objectives import DEFAULT, FIGURES, Objective
+from experiments.sweeps.pareto import Goal
+from experiments.sweeps.pools import Pool
+from experiments.sweeps.results import flat_row
+from experiments.sweeps.running import Plan, known_rows, point_ids, run_points
+from experiments.sweeps.store import Row
+from experiments.sweeps.sweep import (
+    Point,
+    base_of,
+    check_names,
+    meets,
+    raw_file,
+    study_at,
+    study_beside,
+    told,
+)
+from experiments.sweeps.trials import Evaluate, Figures, keys_of, run_trials
+from xbar.errors import XbarError, unknown_name
+from xbar.files import build, to_dict
+from xbar.validation import check_range
+
+
+@dataclass(frozen=True)
+class Search:
+    """The best of studies that differ in a few keys.
+
+    Parameters
+    ----------
+    study
+        The one that is changed: a built-in name, or a TOML file, looked up beside the search's file first.
+    space
+        By key, a list of values, or a table with ``low``, ``high``, ``scale`` and ``whole``; keys with commas
+        between them get the same value. Numbers of a list that rise are taken as places on a scale.
+    objectives
+        What is best: at least two, see `Objective`; by default accuracy over chips, energy and area.
+    batch
+        Points that are asked for at a time, and so the most workers that have something to do.
+    set, where
+        As in a sweep: changes that all points share, and conditions that they must meet.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    name: str
+    study: str
+    space: dict[str, Any]
+    objectives: tuple[Objective, ...] = DEFAULT
+    batch: int = 4
+    description: str = ""
+    set: dict[str, Any] = field(default_factory=dict)
+    where: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_names(self.name, self.where)
+        check_range("batch", self.batch, 1, 1000)
+        if len({one.figure for one in self.objectives}) < max(2, len(self.objectives)):
+            raise XbarError("objectives: needs at least two, each of another figure")
+        for one in self.objectives:
+            if one.figure not in FIGURES:
+                raise unknown_name("objectives: figure", one.figure, FIGURES)
+        if not self.space:
+            raise XbarError("space: needs at least one key")
+        keys = [key for name in self.dimensions() for key in keys_of(name)]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise XbarError(f"space: {twice[0]}: occurs twice")
+
+    def dimensions(self) -> dict[str, Dimension]:
+        """What the values of each name in the space are drawn from."""
+        return {name: dimension(f"space: {name}", of) for name, of in flat(self.space).items()}
+
+    def values_at(self, share: float) -> Values:
+        """What is set at a share of the way along all dimensions, 0 to 1."""
+        dimensions = self.dimensions().items()
+        return {key: of.at(share) for name, of in dimensions for key in keys_of(name)}
+
+    def goals(self) -> list[Goal]:
+        """Of the objectives."""
+        return [one.goal for one in self.objectives]
+
+
+def load_search(name: str) -> Search:
+    """A built-in search by name or a TOML file by path.
+
+    Raises
+    ------
+    XbarError
+        For an unknown search, a missing or broken file, an unknown or impossible key.
+    """
+    raw, where, folder = raw_file(name, "search")
+    search = build(Search, raw, where)
+    return dataclasses.replace(search, study=study_beside(folder, search.study))
+
+
+def search_dict(search: Search) -> dict[str, Any]:
+    """Plain data of the search, as TOML takes it."""
+    data: dict[str, Any] = to_dict(search)
+    return data
+
+
+class Points:
+    """Points of a search from what they set, and their figures from the store in a folder.
+
+    Parameters
+    ----------
+    data
+        Folder of the data set.
+    out
+        Folder of the store.
+    """
+
+    def __init__(self, search: Search, data: Path | None, out: Path) -> None:
+        self.search, self.data, self.out = search, data, out
+        self._base = base_of(search.study, search.set, search.name)
+        self._conditions = [Condition(text) for text in search.where]
+
+    def at(self, values: Values) -> Point:
+        """The point that sets these values.
+
+        Raises
+        ------
+        XbarError
+            Where it is no possible study.
+        """
+        return Point(values, study_at(self._base, values, f"{self.search.name}, {told(values)}"))
+
+    def meets(self, values: Values) -> bool:
+        """Whether the conditions hold at these values; errors as those of `at`."""
+        return meets(self.at(values).study, self._conditions, self.search.name)
+
+    def some(self) -> list[Values]:
+        """Values that meet the conditions.
+
+        Raises
+        ------
+        XbarError
+            Where chance finds none.
+        """
+        search = self.search
+        found = run_trials(
+            search.dimensions(),
+            search.goals(),
+            lambda asked: [None] * len(asked),
+            trials=1,
+            sampler="random",
+            allowed=self.meets,
+        )
+        if not found:
+            raise XbarError(f"{search.name}: where: no point of the space meets the conditions")
+        return [trial.values for trial in found]
+
+    def evaluate_on(self, pool: Pool, done: Callable[[str, str], None]) -> Evaluate:
+        """A function that takes figures from the store, once those that it lacks are computed and in it."""
+
+        def evaluate(asked: Sequence[Values]) -> list[Figures | None]:
+            points = [self.at(values) for values in asked]
+            ids = point_ids(points, self.data)
+            left = Plan(dict(zip(ids, points, strict=True)), known_rows(self.out)).left()
+            if left:
+                run_points(left, self.data, self.out, pool, origin=self.search.name, done=done)
+            known = known_rows(self.out)
+            return [self.figures(known[identity]) for identity in ids]
+
+        return evaluate
+
+    def figures(self, row: Row) -> Figures | None:
+        """Objectives of a line of the store; None where the point failed."""
+        flattened = flat_row(row)
+        done = row["status"] == "done"
+        return tuple(float(flattened[one.figure]) for one in self.search.objectives) if done else None
