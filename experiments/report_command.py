@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.finished import RESULT_FILE
 from experiments.run_report import compare_runs, report_run
-from experiments.sweeps.report import report_sweep
-from experiments.sweeps.running import SWEEP_FILE
+from experiments.sweeps.report import report_store
 from xbar.errors import XbarError
 
 Reporter = Callable[[Sequence[Path], Path | None], Path]
@@ -45,5 +45,9 @@ def _runs(folders: Sequence[Path], out: Path | None) -> Path:
     return compare_runs(folders, out or Path("comparison.html"))
 
 
-REPORTERS: dict[str, Reporter] = {RESULT_FILE: _runs, SWEEP_FILE: report_sweep}
+REPORTERS: dict[str, Reporter] = {
+    RESULT_FILE: _runs,
+    "sweep.toml": functools.partial(report_store, "sweep"),
+    "search.toml": functools.partial(report_store, "search"),
+}
 """By the file that a folder holds: what writes the report of such folders."""

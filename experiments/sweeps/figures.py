@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,10 +24,13 @@ Flat = Mapping[str, Any]
 
 
 def sweep_figures(points: Sequence[Flat], keys: Sequence[str]) -> dict[str, Figure]:
-    """All figures of finished points, by name; `keys` are those that differ between them, one an axis."""
+    """All figures of finished points, by name; `keys` are those that differ between them, one an axis.
+
+    The map of accuracies is drawn where there is a point for each combination of values.
+    """
     named = dict(zip(keys, titles(keys), strict=True))
     figures = {"front": accuracy_against_energy(points, named)}
-    if len(keys) >= 2:
+    if len(keys) >= 2 and len(points) == math.prod(len(_values(points, key)) for key in keys):
         figures["heat"] = accuracy_over_axes(points, named)
     return figures
 

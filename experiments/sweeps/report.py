@@ -1,8 +1,7 @@
-"""The report of a sweep: its points as figures and tables on one page that opens offline."""
+"""The report of a sweep or search: its points as figures and tables on one page that opens offline."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,21 +13,24 @@ from experiments.plots import save, svg
 from experiments.study import study_dict
 from experiments.sweeps.figures import fixed_at, front_of, sweep_figures
 from experiments.sweeps.results import MAIN, differing, flat_row, one_an_axis, titles
-from experiments.sweeps.running import SWEEP_FILE
+from experiments.sweeps.search import Search, load_search
 from experiments.sweeps.store import Row, read_rows, store_files
-from experiments.sweeps.sweep import Sweep, load_sweep, points_of, sweep_dict
+from experiments.sweeps.sweep import Kind, Sweep, base_of, load_sweep, study_at
 from power.prices import prices_of
 from xbar.errors import XbarError
+from xbar.files import to_dict
 
 MOST_ROWS = 2000
 """Points in the table of the page."""
 
 
-def report_sweep(folders: Sequence[Path], page: Path | None) -> Path:
-    """Write the page and the figures of a sweep, from its folder or several that are merged; the page's path.
+def report_store(kind: Kind, folders: Sequence[Path], page: Path | None) -> Path:
+    """Write the page and the figures of a sweep or search; the page's path.
 
     Parameters
     ----------
+    folders
+        One, or several of the same sweep, which are merged.
     page
         HTML file; None: ``report.html`` in the first folder.
 
@@ -39,39 +41,38 @@ def report_sweep(folders: Sequence[Path], page: Path | None) -> Path:
     """
     if page is not None:
         check_replaceable(page)
-    sweep = load_sweep(str(folders[0] / SWEEP_FILE))
+    file = str(folders[0] / f"{kind}.toml")
+    what = load_sweep(file) if kind == "sweep" else load_search(file)
     known = list(read_rows(file for folder in folders for file in store_files(folder)).values())
     done = [row for row in known if row["status"] == "done"]
     if not done:
         raise XbarError(f"{folders[0]}: has no finished point to report")
     path = page or folders[0] / "report.html"
     figures = path.with_name("figures" if page is None else f"{path.stem}-figures")
-    write_page("sweep.html.jinja", path, **content(sweep, done, known, figures))
+    write_page("sweep.html.jinja", path, **content(what, done, known, figures))
     return path
 
 
-def content(sweep: Sweep, done: Sequence[Row], known: Sequence[Row], figures: Path) -> dict[str, Any]:
+def content(what: Sweep | Search, done: Sequence[Row], known: Sequence[Row], figures: Path) -> dict[str, Any]:
     """What the template shows; writes the figures into their folder."""
     tables = [flat_row(row) for row in done]
     keys = one_an_axis(tables, differing(tables))
     drawn = sweep_figures(tables, keys)
     for name, figure in drawn.items():
         save(figure, figures, name)
-    front = front_of(tables)
     columns = [*keys, *MAIN]
-    named = titles(columns)
     return {
-        "sweep": sweep,
+        "sweep": what,
         "counts": Counter(row["status"] for row in known),
         "axes": _axes(tables, keys),
         "figures": placed({name: svg(figure) for name, figure in drawn.items()}, captions(tables, keys)),
-        "columns": named,
-        "front": [[flat.get(key) for key in columns] for flat in front],
+        "columns": titles(columns),
+        "front": [[flat.get(key) for key in columns] for flat in front_of(tables)],
         "points": [[flat.get(key) for key in columns] for flat in tables[:MOST_ROWS]],
         "failed": [row for row in known if row["status"] == "failed"],
         "provenance": _provenance(known),
-        "sweep_file": toml(sweep_dict(sweep)),
-        "citations": citations([_as_result(sweep)]),
+        "sweep_file": toml(to_dict(what)),
+        "citations": citations([_as_result(what, done[0])]),
     }
 
 
@@ -114,9 +115,9 @@ def _provenance(rows: Sequence[Row]) -> list[tuple[str, str]]:
     ]
 
 
-def _as_result(sweep: Sweep) -> dict[str, Any]:
-    """What citations read of a run: study, hardware, and the sources of its prices."""
-    study = next(points_of(dataclasses.replace(sweep, where=()))).study
+def _as_result(what: Sweep | Search, row: Row) -> dict[str, Any]:
+    """What citations read of a run: the study of a point, its hardware, and the sources of its prices."""
+    study = study_at(base_of(what.study, what.set, what.name), row["values"], what.name)
     data = study_dict(study)
     sources = unique(source for price in prices_of(study.hardware).values() for source in price.sources)
     both = {side: {"sources": sources} for side in ("before", "after")}
