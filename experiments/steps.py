@@ -7,7 +7,8 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,18 @@ def use_threads(threads: int) -> None:
     if threads:
         torch.set_num_threads(threads)
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+
+
+@contextmanager
+def with_threads(threads: int) -> Iterator[None]:
+    """`use_threads` for a while."""
+    before = torch.get_num_threads(), numba.get_num_threads()
+    use_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        numba.set_num_threads(before[1])
 
 
 def constraint_of(rule: LayerRule, keep: float, hardware: Hardware) -> Constraint:

@@ -55,18 +55,18 @@ def do(task: Task) -> Outcome:
 
 def _do(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
     from experiments.evaluation import point
-    from experiments.steps import Run, use_threads
+    from experiments.steps import Run, with_threads
 
-    use_threads(task.study.threads)
-    run = Run(task.study, dataset(task.study.data, task.data), task.out, quiet=True)
-    if task.kind == "point":
-        return point(run)
-    baseline = run.train_baseline()
-    if task.kind != "train":
-        compressed = run.compress(baseline)
-        if task.kind == "quantise":
-            run.quantise(compressed, run.hardware)
-    return {}, {}
+    with with_threads(task.study.threads):
+        run = Run(task.study, dataset(task.study.data, task.data), task.out, quiet=True)
+        if task.kind == "point":
+            return point(run)
+        baseline = run.train_baseline()
+        if task.kind != "train":
+            compressed = run.compress(baseline)
+            if task.kind == "quantise":
+                run.quantise(compressed, run.hardware)
+        return {}, {}
 
 
 @functools.lru_cache(maxsize=2)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import tomli_w
+import torch
 from small_sweep import small_sweep
 
 from experiments.cli import main
@@ -66,6 +67,7 @@ def test_a_point_is_the_run_of_its_study(finished: tuple[Path, Path, dict], tmp_
         assert of_point["estimate"][key] == whole["estimate"]["after"][key]
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(finished: tuple[Path, Path, dict], tmp_path: Path) -> None:
     path, _, found = finished
     assert run(path, tmp_path / "out", "--workers", "2") == found
@@ -137,6 +139,16 @@ def test_ids_follow_what_affects_the_result(finished: tuple[Path, Path, dict], t
     path.with_name("net.py").write_text(path.with_name("net.py").read_text() + "\n")
     assert not ids() & set(found)
     path.with_name("net.py").write_text(path.with_name("net.py").read_text()[:-1])
+
+
+def test_a_sweep_leaves_the_threads_of_its_process_alone(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        run(small_sweep(tmp_path, "[8]"), tmp_path / "out")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_tasks_are_counted(finished: tuple[Path, Path, dict], tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_the_command_searches_and_goes_on(small: Path, capsys: pytest.CaptureFix
     assert [row["run"] for row in table] == ["search"] * 3 + ["random"] * 2
     assert all(row["hardware.crossbar.rows"] == row["hardware.adc.columns"] for row in table)
     assert all(row["hardware.adc.bits"] == "6" or row["hardware.crossbar.rows"] == "32" for row in table)
-    assert {file.suffix for file in (out / "figures").iterdir()} == {".svg", ".png"}
+    assert {file.suffix for file in (out / "figures").iterdir()} == {".svg", ".png", ".pdf"}
     shown = capsys.readouterr().out
     assert "random: 2 points" in shown
     assert "energy_nj_per_image" in shown
