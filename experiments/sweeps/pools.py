@@ -6,6 +6,7 @@ A pool takes tasks and gives each with its outcome, in the order in which they e
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -63,6 +64,8 @@ def _in_processes(tasks: dict[int, Task], workers: int) -> Numbered:
     from joblib import Parallel, delayed, parallel_config
 
     threads = max((task.study.threads for task in tasks.values()), default=1)
+    # A worker that holds much more memory than at first is replaced, with a warning that suspects a leak.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
     with parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
         yield from Parallel(return_as="generator_unordered", batch_size=1)(
             delayed(_numbered)(number, task) for number, task in tasks.items()
