@@ -170,7 +170,7 @@ def _family(layers: list[Layer], kind: str, hardware: Hardware) -> Family:
     if kind in get_args(OfNetwork):
         return functools.partial(block_sparse, layers[0], cast(OfNetwork, kind))
     rule = LayerRule("*", 1.0, cast(OfTiles, kind))
-    return lambda keep: constraint_of(rule, keep, hardware)
+    return lambda keep: constraint_of(rule, keep, layers[0], hardware)
 
 
 def parsed_rates(text: str) -> tuple[float, ...]:

@@ -30,6 +30,7 @@ from experiments.weights import read_weights
 from mapping import (
     Admm,
     BlockSparse,
+    BothSparse,
     Choice,
     Constraint,
     Freezing,
@@ -41,6 +42,7 @@ from mapping import (
     TileRowsAndColumns,
     accuracy,
     around_faults,
+    block_sparse,
     calibrate,
     chip_accuracy,
     compensate,
@@ -54,7 +56,7 @@ from mapping import (
 )
 from mapping.chip import without_random_effects
 from mapping.constraints import by_pattern
-from mapping.gemm import mappable_layers, to_gemm, types_of
+from mapping.gemm import Layer, mappable_layers, to_gemm, types_of
 from mapping.hardware_budget import within
 from mapping.layer_noise import noise_in
 from mapping.mapper import without_weights
@@ -94,11 +96,19 @@ def with_threads(threads: int) -> Iterator[None]:
         numba.set_num_threads(before[1])
 
 
-def constraint_of(rule: LayerRule, keep: float, hardware: Hardware) -> Constraint:
-    """Constraint of one layer at the grain of the hardware's tiles."""
+def constraint_of(rule: LayerRule, keep: float, layer: Layer, hardware: Hardware) -> Constraint:
+    """Constraint of one layer, at the grain of the hardware's tiles or of the layer's own channels."""
     rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
-    if rule.kind == "rows-and-columns":
-        return TileRowsAndColumns(rows, cols, math.sqrt(keep), math.sqrt(keep))
+    each = math.sqrt(keep)
+    match rule.kind:
+        case "filters":
+            return block_sparse(layer, "filter", keep)
+        case "channels":
+            return block_sparse(layer, "channel", keep)
+        case "filters-and-channels":
+            return BothSparse(block_sparse(layer, "filter", each), block_sparse(layer, "channel", each))
+        case "rows-and-columns":
+            return TileRowsAndColumns(rows, cols, each, each)
     shape = {"tile-columns": (rows, 1), "tile-rows": (1, cols), "tiles": (rows, cols), "irregular": (1, 1)}
     return BlockSparse(*shape[rule.kind], keep)
 
@@ -151,7 +161,12 @@ class Run:
         sizes = {name: layer.weight.numel() for name, layer in self.layers.items()}
         self.shares = {name: rule.share for name, rule in rules.items()}
         self.families: dict[str, Family] = {
-            name: functools.partial(constraint_of, rule, hardware=chosen[name].hardware or self.hardware)
+            name: functools.partial(
+                constraint_of,
+                rule,
+                layer=self.layers[name],
+                hardware=chosen[name].hardware or self.hardware,
+            )
             for name, rule in rules.items()
         }
         self.constraints: dict[float, dict[str, Constraint]] = {}

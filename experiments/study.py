@@ -21,6 +21,17 @@ from xbar.validation import check_range, check_rising_to_one, refuse_idle
 
 _STRICT = {"extra": "forbid"}
 
+RuleKind = Literal[
+    "tile-columns",
+    "tile-rows",
+    "tiles",
+    "rows-and-columns",
+    "irregular",
+    "filters",
+    "channels",
+    "filters-and-channels",
+]
+
 
 def _check_training(room: str, epochs: int, lr: float) -> None:
     check_range(f"{room}epochs", epochs, 0, 100_000)
@@ -57,12 +68,13 @@ class LayerRule:
     """Constraint of the layers that `layer` (a name, or a pattern with * and ?) fits.
 
     `share`: keep ratio of the layer relative to those of the others; the study's rate fixes the rest.
+    Kinds of tiles follow the hardware's; `filters` and `channels` are output and input channels of the layer.
     """
 
     __pydantic_config__: ClassVar = _STRICT
     layer: str
     share: float
-    kind: Literal["tile-columns", "tile-rows", "tiles", "rows-and-columns", "irregular"] = "tile-columns"
+    kind: RuleKind = "tile-columns"
 
     def __post_init__(self) -> None:
         check_range(f"compress.layers: share of {self.layer!r}", self.share, 1e-6, 1e6)
