@@ -21,8 +21,9 @@ from experiments.evaluation import (
 from experiments.finished import ACTIVITY_FILE, LOG_FILE, MAPPING_FILE, RESULT_FILE
 from experiments.folder import open_folder
 from experiments.noise_cases import points, with_noise
+from experiments.process import use_threads
 from experiments.run_report import report_run
-from experiments.steps import Run, use_threads
+from experiments.steps import Run
 from experiments.study import Study, study_dict
 from experiments.summary import (
     compression_summary,

@@ -19,7 +19,9 @@ from experiments import data as datasets
 from experiments.batches import Batches
 from experiments.networks import build_network, built_in_networks
 from experiments.plots import INK, SHADES, blank_figure, styled
-from experiments.steps import EVALUATION_BATCH, Run, bar, constraint_of, use_threads
+from experiments.process import bar, use_threads
+from experiments.rules import constraint_of
+from experiments.steps import EVALUATION_BATCH, Run
 from experiments.study import LayerRule, load_design, load_study, study_names
 from experiments.text_table import text_table
 from experiments.weights import read_weights

@@ -6,16 +6,12 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-import numba
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from experiments import data as datasets
 from experiments.batches import Batches
@@ -23,14 +19,14 @@ from experiments.folder import finished_chips
 from experiments.ids import simulated, stage_id
 from experiments.networks import build_network, network_file
 from experiments.noise_cases import NoiseCase, with_noise
+from experiments.process import bar
 from experiments.pruning import WARMUP_EPOCHS, prune
+from experiments.rules import constraint_of
 from experiments.stages import Compute, StageResult, run_stage
-from experiments.study import Compression, LayerRule, Limit, Study
+from experiments.study import Compression, Limit, Study
 from experiments.weights import read_weights
 from mapping import (
     Admm,
-    BlockSparse,
-    BothSparse,
     Choice,
     Constraint,
     Freezing,
@@ -39,10 +35,8 @@ from mapping import (
     Masked,
     Recipe,
     RhoSchedule,
-    TileRowsAndColumns,
     accuracy,
     around_faults,
-    block_sparse,
     calibrate,
     chip_accuracy,
     compensate,
@@ -56,7 +50,7 @@ from mapping import (
 )
 from mapping.chip import without_random_effects
 from mapping.constraints import by_pattern
-from mapping.gemm import Layer, mappable_layers, to_gemm, types_of
+from mapping.gemm import mappable_layers, to_gemm, types_of
 from mapping.hardware_budget import within
 from mapping.layer_noise import noise_in
 from mapping.mapper import without_weights
@@ -70,47 +64,6 @@ from xbar.files import to_dict
 from xbar.hardware import Hardware
 
 EVALUATION_BATCH = 500
-
-
-def bar(iterable: Iterable[Any], description: str, total: int) -> Iterable[Any]:
-    """Progress bar with time left, on a terminal only."""
-    return tqdm(iterable, description, total or None, leave=False, disable=None, dynamic_ncols=True)
-
-
-def use_threads(threads: int) -> None:
-    """So many threads in torch and in our kernels; 0: as many as they have."""
-    if threads:
-        torch.set_num_threads(threads)
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-
-
-@contextmanager
-def with_threads(threads: int) -> Iterator[None]:
-    """`use_threads` for a while."""
-    before = torch.get_num_threads(), numba.get_num_threads()
-    use_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        numba.set_num_threads(before[1])
-
-
-def constraint_of(rule: LayerRule, keep: float, layer: Layer, hardware: Hardware) -> Constraint:
-    """Constraint of one layer, at the grain of the hardware's tiles or of the layer's own channels."""
-    rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
-    each = math.sqrt(keep)
-    match rule.kind:
-        case "filters":
-            return block_sparse(layer, "filter", keep)
-        case "channels":
-            return block_sparse(layer, "channel", keep)
-        case "filters-and-channels":
-            return BothSparse(block_sparse(layer, "filter", each), block_sparse(layer, "channel", each))
-        case "rows-and-columns":
-            return TileRowsAndColumns(rows, cols, each, each)
-    shape = {"tile-columns": (rows, 1), "tile-rows": (1, cols), "tiles": (rows, cols), "irregular": (1, 1)}
-    return BlockSparse(*shape[rule.kind], keep)
 
 
 @dataclasses.dataclass

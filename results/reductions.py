@@ -23,7 +23,7 @@ import points
 import torch
 
 from experiments.layers_text import form_of
-from experiments.steps import constraint_of
+from experiments.rules import constraint_of
 from experiments.study import LayerRule, Study, load_study
 from mapping import MappedNetwork, map_network, shares_to_keep
 from mapping.constraints import by_pattern

@@ -55,7 +55,8 @@ def do(task: Task) -> Outcome:
 
 def _do(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
     from experiments.evaluation import point
-    from experiments.steps import Run, with_threads
+    from experiments.process import with_threads
+    from experiments.steps import Run
 
     with with_threads(task.study.threads):
         run = Run(task.study, dataset(task.study.data, task.data), task.out, quiet=True)

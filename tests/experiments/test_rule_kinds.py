@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from experiments import data as datasets
-from experiments.steps import Run, constraint_of
+from experiments.rules import constraint_of
+from experiments.steps import Run
 from experiments.study import LayerRule, RuleKind, load_study
 from mapping import BothSparse
 from mapping.gemm import to_gemm

@@ -1,0 +1,35 @@
+"""Threads and progress bars of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numba
+import torch
+from tqdm import tqdm
+
+
+def bar(iterable: Iterable[Any], description: str, total: int) -> Iterable[Any]:
+    """Progress bar with time left, on a terminal only."""
+    return tqdm(iterable, description, total or None, leave=False, disable=None, dynamic_ncols=True)
+
+
+def use_threads(threads: int) -> None:
+    """So many threads in torch and in our kernels; 0: as many as they have."""
+    if threads:
+        torch.set_num_threads(threads)
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+
+
+@contextmanager
+def with_threads(threads: int) -> Iterator[None]:
+    """`use_threads` for a while."""
+    before = torch.get_num_threads(), numba.get_num_threads()
+    use_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        numba.set_num_threads(before[1])
