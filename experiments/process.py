@@ -16,18 +16,13 @@ def bar(iterable: Iterable[Any], description: str, total: int) -> Iterable[Any]:
     return tqdm(iterable, description, total or None, leave=False, disable=None, dynamic_ncols=True)
 
 
-def use_threads(threads: int) -> None:
-    """So many threads in torch and in our kernels; 0: as many as they have."""
+@contextmanager
+def with_threads(threads: int) -> Iterator[None]:
+    """So many threads in torch and in our kernels for a while; 0: as many as they have."""
+    before = torch.get_num_threads(), numba.get_num_threads()
     if threads:
         torch.set_num_threads(threads)
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-
-
-@contextmanager
-def with_threads(threads: int) -> Iterator[None]:
-    """`use_threads` for a while."""
-    before = torch.get_num_threads(), numba.get_num_threads()
-    use_threads(threads)
     try:
         yield
     finally:

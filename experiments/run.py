@@ -21,7 +21,7 @@ from experiments.evaluation import (
 from experiments.finished import ACTIVITY_FILE, LOG_FILE, MAPPING_FILE, RESULT_FILE
 from experiments.folder import open_folder
 from experiments.noise_cases import points, with_noise
-from experiments.process import use_threads
+from experiments.process import with_threads
 from experiments.run_report import report_run
 from experiments.steps import Run
 from experiments.study import Study, study_dict
@@ -52,7 +52,6 @@ def prepare(study: Study, data_folder: Path | None, out: Path) -> Run:
 
 def prepare_on(study: Study, data: datasets.Dataset, out: Path) -> Run:
     """`prepare` with data that are read already."""
-    use_threads(study.threads)
     for case in study.chips.cases:
         with_noise(study.hardware, case)
     for curve in study.under_noise:
@@ -79,6 +78,11 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
         For a folder that holds something already (without `resume`) or another study (with it), and for
         every mistake in study and data.
     """
+    with with_threads(study.threads):
+        return _run_study(study, data_folder, out, resume)
+
+
+def _run_study(study: Study, data_folder: Path | None, out: Path, resume: bool) -> dict[str, Any]:
     start = time.perf_counter()
     run = prepare(study, data_folder, out)
     data = run.data

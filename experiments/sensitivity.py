@@ -19,7 +19,7 @@ from experiments import data as datasets
 from experiments.batches import Batches
 from experiments.networks import build_network, built_in_networks
 from experiments.plots import INK, SHADES, blank_figure, styled
-from experiments.process import bar, use_threads
+from experiments.process import bar, with_threads
 from experiments.rules import constraint_of
 from experiments.steps import EVALUATION_BATCH, Run
 from experiments.study import LayerRule, load_design, load_study, study_names
@@ -99,7 +99,6 @@ def trained(
         )
         if not study.train.weights:
             raise XbarError(f"--weights: needed for {what}, which names none: the file of a trained network")
-        use_threads(study.threads)
         run = Run(study, datasets.load(study.data, folder), Path())
         chosen = run.chosen(study.hardware)
         found = Trained(
