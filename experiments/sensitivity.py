@@ -19,7 +19,7 @@ from experiments import data as datasets
 from experiments.batches import Batches
 from experiments.networks import build_network, built_in_networks
 from experiments.plots import INK, SHADES, blank_figure, styled
-from experiments.process import bar, with_threads
+from experiments.process import bar
 from experiments.rules import constraint_of
 from experiments.steps import EVALUATION_BATCH, Run
 from experiments.study import LayerRule, load_design, load_study, study_names
