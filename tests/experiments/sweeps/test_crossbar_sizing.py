@@ -52,3 +52,11 @@ def test_the_page_has_the_kept_tables(script: dict[str, Any], name: str) -> None
 def test_the_page_has_the_figures_of_the_store(script: dict[str, Any], tmp_path: Path) -> None:
     for path in script["draw"](tmp_path):
         assert path.read_text() == (ROOT / "docs" / "sweeps" / path.name).read_text()
+
+
+def test_the_page_has_the_kept_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "results")
+    kept = runpy.run_path(str(ROOT / "results" / "search.py"))["rows"]()
+    page = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    table = page.split("<!-- rows of `python results/search.py rows` -->")[1]
+    assert table.split("<!-- end of rows -->")[0].strip().splitlines()[2:] == kept
