@@ -11,7 +11,7 @@ demo: $(STAMP)
 	@echo "open runs/demo/report.html"
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest

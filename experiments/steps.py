@@ -261,14 +261,15 @@ class Run:
         recipe: Recipe,
         methods: list[Method],
         batches: Batches | None = None,
+        child: int = 0,
     ) -> list[dict[str, Any]]:
-        """Train a network with checkpoints under the stage's prefix."""
+        """Train a network with checkpoints under the stage's prefix; each child sees its own order."""
         return train(
             model,
             batches or self.batches(),
             recipe,
             methods=methods,
-            seed=derive_seed(self.study.seed, "order"),
+            seed=derive_seed(self.study.seed, "order", *([child] if child else [])),
             stage=stage,
             validate=self.validate,
             checkpoint=prefix.with_name(f"{prefix.name}.{stage}.safetensors"),
@@ -302,13 +303,22 @@ class Run:
         return self.stage("train", inputs, compute)
 
     def compress(self, baseline: StageResult) -> StageResult:
-        """Steps 2 and 3, for each rate in turn: ADMM, hard projection, masked retraining."""
-        result = baseline
+        """Steps 2 and 3, for each rate in turn: ADMM, hard projection, masked retraining; of a network's
+        children, the one that is best on the validation part goes on."""
+        parent = baseline
         for step in self.study.compress.steps():
-            result = self._compress_to(step, result)
-        return result
+            children = [self._compress_to(step, parent, child) for child in range(step.children)]
+            reached = [child.record["validation"]["compressed"] for child in children]
+            best = reached.index(max(reached))
+            parent = children[best]
+            if step.children > 1:
+                row = {"stage": f"children {step.rate:g}x", "compressed": reached, "best": best}
+                parent = dataclasses.replace(
+                    parent, record={**parent.record, "log": [*parent.record["log"], row]}
+                )
+        return parent
 
-    def _compress_to(self, c: Compression, start: StageResult) -> StageResult:
+    def _compress_to(self, c: Compression, start: StageResult, child: int) -> StageResult:
         """Compress the network of a stage, and keep what is masked there masked."""
         crossbar = [self.hardware.crossbar.rows, self.hardware.weights_per_tile_row]
         inputs = {"baseline": start.record["id"], "compress": to_dict(c), "tile": crossbar}
@@ -316,6 +326,9 @@ class Run:
         for key in ("before", "method", "momentum", "weight_decay", "batch", "active"):
             if not inputs["compress"][key] or inputs["compress"][key] == "admm":
                 del inputs["compress"][key]
+        del inputs["compress"]["children"]
+        if child:
+            inputs["child"] = child
         if c.limit is not None:
             inputs["cost"] = to_dict(self.hardware)
         if self.study.layers:
@@ -327,7 +340,7 @@ class Run:
             batches = self.batches(c.batch)
 
             def fit(stage: str, recipe: Recipe, methods: list[Method]) -> list[dict[str, Any]]:
-                return self.fit(self.model, prefix, stage, recipe, methods, batches)
+                return self.fit(self.model, prefix, stage, recipe, methods, batches, child)
 
             def constraints() -> dict[str, Constraint]:
                 return self.constraints[c.rate] if c.limit is None else self.constraints_within(c.limit)
@@ -337,7 +350,9 @@ class Run:
             tensors = dict(self.model.state_dict()) | {f"mask.{name}": mask for name, mask in masks.items()}
             return tensors, {"log": log, "validation": {"compressed": self.validate(self.model)}}
 
-        return self.stage("compress", inputs, compute, f", {c.rate:g}x" if self.study.compress.before else "")
+        remark = f", {c.rate:g}x" if self.study.compress.before else ""
+        remark += f", child {child + 1} of {c.children}" if c.children > 1 else ""
+        return self.stage("compress", inputs, compute, remark)
 
     def quantise(self, compressed: StageResult, hardware: Hardware) -> tuple[StageResult, nn.Module]:
         """Steps 2 and 4: ADMM onto the levels under the masks, retraining on them; with the network."""

@@ -135,7 +135,8 @@ class Compression:
     `interval`: epochs between two Z-steps. `batch`: images, 0: as `train.batch`. ``limit``: in place of a
     rate, which is then 1; the rules' shares stay, and their common factor is the largest within it. `before`:
     progressive pruning, lower rates that are reached first, each from the network of the one before and
-    within its masks.
+    within its masks. `children`: networks that are made at each rate, in other orders of the data; the best
+    on the validation part is the parent of the next.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -156,6 +157,7 @@ class Compression:
     batch: int = 0
     limit: Limit | None = None
     active: float = 0.0
+    children: int = 1
 
     def steps(self) -> tuple[Compression, ...]:
         """Every rate in turn as a compression of its own, the last one that of this."""
@@ -178,6 +180,7 @@ class Compression:
         check_range("compress.momentum", self.momentum, 0, 0.9999)
         check_range("compress.weight_decay", self.weight_decay, 0, 1)
         check_range("compress.batch", self.batch, 0, 1 << 20)
+        check_range("compress.children", self.children, 1, 100)
         of_admm = ("rho", "rho_factor", "rho_limit")
         of_gsm = ("momentum", "weight_decay", "active")
         refuse_idle(self, "compress", {"gsm": of_gsm, "admm": of_admm}, "method")

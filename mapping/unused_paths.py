@@ -292,22 +292,22 @@ class _Paths:
             return rows.flatten()
         rounding = 8 * torch.finfo(x.dtype).eps
         x = x.index_select(axis, still.nonzero().flatten()).double()
-        for position in range(kernel.numel()):
-            seen = self._seen(node, x, kernel, position) if kernel else x
-            lowest, highest = seen.movedim(axis, 0).flatten(1).aminmax(dim=1)
-            size = torch.maximum(highest.abs(), lowest.abs())
-            same = size == 0 if transposed else highest - lowest <= rounding * size
-            rows[still, position] = torch.where(same, (lowest + highest) / 2, torch.nan)
+        seen = self._seen(node, x, kernel) if kernel else x.movedim(axis, 0).flatten(1)[:, None]
+        lowest, highest = seen.aminmax(dim=2)
+        size = torch.maximum(highest.abs(), lowest.abs())
+        same = size == 0 if transposed else highest - lowest <= rounding * size
+        rows[still] = torch.where(same, (lowest + highest) / 2, torch.nan)
         return rows.flatten()
 
     @staticmethod
-    def _seen(node: fx.Node, x: torch.Tensor, kernel: torch.Size, position: int) -> torch.Tensor:
-        """What a convolution sees of each channel at one position of its kernel."""
-        pick = torch.zeros(x.shape[-1 - len(kernel)], 1, kernel.numel(), dtype=torch.float64)
-        pick[:, :, position] = 1
+    def _seen(node: fx.Node, x: torch.Tensor, kernel: torch.Size) -> torch.Tensor:
+        """What a convolution sees of each channel at each place of its kernel, (channels, places, n)."""
+        positions, image = kernel.numel(), x.shape[-len(kernel) :]
+        picks = torch.eye(positions, dtype=torch.float64).reshape(-1, 1, *kernel)
         target: Any = node.target
-        seen: torch.Tensor = target(x, pick.reshape(-1, 1, *kernel), None, *node.args[3:6], groups=len(pick))
-        return seen
+        seen: torch.Tensor = target(x.reshape(-1, 1, *image), picks, None, *node.args[3:6])
+        channels = x.shape[-1 - len(kernel)]
+        return seen.reshape(-1, channels, positions, seen[0, 0].numel()).permute(1, 2, 0, 3).flatten(2)
 
     @staticmethod
     def _no_channels(layer: Layer) -> torch.Tensor:

@@ -196,6 +196,34 @@ def test_progressive_pruning_keeps_within_the_masks_of_each_rate(
     assert stored["rate_with_indices"] < stored["rate_without_indices"]
 
 
+def test_the_best_of_the_children_is_the_parent_of_the_next(tmp_path: Path) -> None:
+    """Three at each of two rates, told apart by their order of the data; the first is as without others."""
+    changes = [*SMALL, "compress.before=[{rate=2}]", "compress.rate=6.0", "chips.n=1"]
+    many, single = tmp_path / "many", tmp_path / "single"
+    run_study(load_study("digits", [*changes, "compress.children=3"]), None, many)
+    run_study(load_study("digits", changes), None, single)
+    stages = {path.name: load_checkpoint(path) for path in many.glob("stages/compress-*.safetensors")}
+    assert len(stages) == 6
+    rows = [row for row in json.loads((many / "log.json").read_text()) if "best" in row]
+    assert [row["stage"] for row in rows] == ["children 2x", "children 6x"]
+    for row in rows:
+        assert row["best"] == int(np.argmax(row["compressed"]))
+    masks, reached = {}, {}
+    for name, (tensors, meta) in stages.items():
+        masks[name] = {k: t for k, t in tensors.items() if k.startswith("mask.")}
+        reached[name] = meta["record"]["validation"]["compressed"]
+    wide = sorted(masks, key=lambda name: -sum(int(t.sum()) for t in masks[name].values()))
+    parents, children = wide[:3], wide[3:]
+    assert sorted(reached[name] for name in parents) == sorted(rows[0]["compressed"])
+    parent = next(name for name in parents if reached[name] == max(rows[0]["compressed"]))
+    for child in children:
+        for layer, mask in masks[child].items():
+            assert not (mask & ~masks[parent][layer]).any()
+    first = next(path for path in single.glob("stages/compress-*.safetensors") if path.name in parents)
+    assert reached[first.name] == rows[0]["compressed"][0]
+    assert len({tuple(tensors["fc1.weight"].flatten().tolist()) for tensors, _ in stages.values()}) == 6
+
+
 @pytest.mark.parametrize(("key", "share"), [("area_mm2", 0.5), ("energy_nj", 0.6)])
 def test_a_limit_in_place_of_a_rate(tmp_path: Path, key: str, share: float) -> None:
     """The finished network costs at most the limit, and not much less: energy at the worst inputs."""

@@ -134,6 +134,8 @@ def test_rates_on_the_way_are_compressions_of_their_own() -> None:
         load_study("digits", [before, "compress.rate=2.0"])
     with pytest.raises(XbarError, match=r"compress.epochs = -1: must lie between 0"):
         load_study("digits", ["compress.before=[{rate=1.5, epochs=-1}]"])
+    with pytest.raises(XbarError, match=r"compress.children = 0: must lie between 1 and 100"):
+        load_study("digits", ["compress.children=0"])
 
 
 def test_shares_to_freeze_must_rise_to_one() -> None:
