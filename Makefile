@@ -10,8 +10,9 @@ demo: $(STAMP)
 	$(BIN)/xbar run digits --out runs/demo --resume
 	@echo "open runs/demo/report.html"
 
+# A process for each core, each of one thread: threads of two that wait for each other spin.
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist worksteal
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest

@@ -1,6 +1,7 @@
 """Run all benchmarks (`make bench`): print the table, write benchmarks/results.json and docs/speed.md.
 
-Names on the command line choose some: ``python benchmarks/run.py mvm wires`` prints these alone.
+Names on the command line choose some: ``python benchmarks/run.py mvm wires`` runs these alone, and leaves the
+rows of the others as they are.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
 PAGE = HERE.parent / "docs" / "speed.md"
 NAMES = tuple("mvm inference networks struct estimate wires circuit programming training start sweep".split())
 
@@ -37,10 +39,16 @@ def main(chosen: Sequence[str]) -> int:
                 f"{row['baseline_seconds'] * 1e3:12.2f}  {row['name']}, against {row['baseline']}",
                 flush=True,
             )
-    if not chosen:
-        (HERE / "results.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        PAGE.write_text(page(rows), encoding="utf-8")
+    rows = among(json.loads(RESULTS.read_text(encoding="utf-8")), rows) if chosen else rows
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(page(rows), encoding="utf-8")
     return 0
+
+
+def among(kept: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Kept rows with the new ones in the places of those of the same case, others at the end."""
+    rows = {tuple(row[key] for key in ("name", "threads", "baseline")): row for row in [*kept, *new]}
+    return list(rows.values())
 
 
 def page(rows: Sequence[dict[str, Any]]) -> str:
@@ -51,7 +59,7 @@ def page(rows: Sequence[dict[str, Any]]) -> str:
         "Written by `make bench` from the records that it keeps in `benchmarks/results.json`. Each row is a "
         "time and that of a baseline in the same process, alternating; the least of the repeats counts. A "
         "ratio below 1 is faster than the baseline. First calls, which compile or load numba's cache, are "
-        "not in the times.",
+        "not in the times. Rows of one benchmark are of one run, those of two may be of two days.",
         "",
         "| case | threads | ms | baseline | its ms | ratio |",
         "|---|---|---|---|---|---|",

@@ -308,14 +308,7 @@ class Run:
         parent = baseline
         for step in self.study.compress.steps():
             children = [self._compress_to(step, parent, child) for child in range(step.children)]
-            reached = [child.record["validation"]["compressed"] for child in children]
-            best = reached.index(max(reached))
-            parent = children[best]
-            if step.children > 1:
-                row = {"stage": f"children {step.rate:g}x", "compressed": reached, "best": best}
-                parent = dataclasses.replace(
-                    parent, record={**parent.record, "log": [*parent.record["log"], row]}
-                )
+            parent = children[0] if len(children) == 1 else best_of(children, step.rate)
         return parent
 
     def _compress_to(self, c: Compression, start: StageResult, child: int) -> StageResult:
@@ -472,6 +465,15 @@ class Run:
 
         where = "" if layers is None else f", noise in {', '.join(layers)} only"
         return self.stage("chips", inputs, compute, f", {case.name}{where}")
+
+
+def best_of(children: list[StageResult], rate: float) -> StageResult:
+    """The child that is best on the validation part, the accuracies of all in its log."""
+    reached = [child.record["validation"]["compressed"] for child in children]
+    best = reached.index(max(reached))
+    row = {"stage": f"children {rate:g}x", "compressed": reached, "best": best}
+    record = children[best].record
+    return dataclasses.replace(children[best], record={**record, "log": [*record["log"], row]})
 
 
 def chips_seed(seed: int) -> int:

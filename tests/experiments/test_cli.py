@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_study import SMALL
 
 from experiments.cli import main
 
@@ -102,20 +101,6 @@ def test_help_needs_no_heavy_import() -> None:
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert shown.returncode == 0, shown.stderr
     assert "run" in shown.stdout
-
-
-def test_in_a_project_with_packages_of_our_names(tmp_path: Path) -> None:
-    """A user's own `models` and `experiments` beside the study stay theirs, and the command works."""
-    for name in ("models", "experiments"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the user\\'s own package')\n")
-    changes = [argument for change in SMALL for argument in ("--set", change)]
-    script = Path(sys.executable).with_name("xbar")
-    done = subprocess.run(
-        [script, "run", *changes, "--out", "out"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "report.html").exists()
 
 
 def test_output_into_a_closed_pipe() -> None:

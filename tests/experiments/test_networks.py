@@ -68,10 +68,9 @@ def test_a_file_s_neighbours_come_before_our_packages_of_the_same_name(
     assert not [name for name in added if name.partition(".")[0] in ("models", "experiments")]
 
 
-@pytest.mark.parametrize("packages", [True, False])
-def test_the_command_line_inside_such_a_project(tmp_path: Path, packages: bool) -> None:
+def test_the_command_line_inside_such_a_project(tmp_path: Path) -> None:
     """It runs a study on the network, from another folder's point of view and from the project's own."""
-    project(tmp_path, packages)
+    project(tmp_path)
     changes = ["compress.layers=[]", "compress.rate=1", "train.epochs=2", "compress.epochs=0", "chips.n=1"]
     changes += ["compress.retrain_epochs=0", "quantise.epochs=0", "quantise.retrain_epochs=1"]
     command = [XBAR, "run", "--network", "net.py:build", "--out", "out"]

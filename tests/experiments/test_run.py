@@ -122,6 +122,7 @@ def test_the_report_anew_is_the_same_and_needs_no_data(finished: tuple[Path, dic
     assert {path: path.read_bytes() for path in written} == before
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_second_run_is_refused_or_goes_on(finished: tuple[Path, dict]) -> None:
     out, result = finished
     with pytest.raises(XbarError, match="is not empty"):
@@ -132,6 +133,7 @@ def test_a_second_run_is_refused_or_goes_on(finished: tuple[Path, dict]) -> None
         run_study(load_study("digits", SMALL, seed=1), None, out, resume=True)
 
 
+@pytest.mark.usefixtures("unreported")
 @pytest.mark.parametrize("delay", [0.2, 1.5])
 def test_a_killed_run_goes_on_to_the_same_result(
     finished: tuple[Path, dict], tmp_path: Path, delay: float
@@ -168,6 +170,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert b"Traceback" not in message
 
 
+@pytest.mark.usefixtures("unreported")
 def test_progressive_pruning_keeps_within_the_masks_of_each_rate(
     tmp_path: Path, finished: tuple[Path, dict]
 ) -> None:
@@ -196,6 +199,7 @@ def test_progressive_pruning_keeps_within_the_masks_of_each_rate(
     assert stored["rate_with_indices"] < stored["rate_without_indices"]
 
 
+@pytest.mark.usefixtures("unreported")
 def test_the_best_of_the_children_is_the_parent_of_the_next(tmp_path: Path) -> None:
     """Three at each of two rates, told apart by their order of the data; the first is as without others."""
     changes = [*SMALL, "compress.before=[{rate=2}]", "compress.rate=6.0", "chips.n=1"]
@@ -224,6 +228,7 @@ def test_the_best_of_the_children_is_the_parent_of_the_next(tmp_path: Path) -> N
     assert len({tuple(tensors["fc1.weight"].flatten().tolist()) for tensors, _ in stages.values()}) == 6
 
 
+@pytest.mark.usefixtures("unreported")
 @pytest.mark.parametrize(("key", "share"), [("area_mm2", 0.5), ("energy_nj", 0.6)])
 def test_a_limit_in_place_of_a_rate(tmp_path: Path, key: str, share: float) -> None:
     """The finished network costs at most the limit, and not much less: energy at the worst inputs."""
@@ -250,6 +255,7 @@ def test_a_line_cut_short_loses_that_chip_only(tmp_path: Path) -> None:
     assert finished_chips(tmp_path / "none") == {}
 
 
+@pytest.mark.usefixtures("unreported")
 @pytest.mark.parametrize(
     "layers", ["[]", "[{layer='fc2', bias_rows=4}, {layer='conv1', hardware={encoding={slices=2}}}]"]
 )
@@ -285,6 +291,7 @@ def test_every_encoding_and_a_device_in_time_run_to_the_report(tmp_path: Path, c
         assert cases[0]["per_chip"] != cases[1]["per_chip"]
 
 
+@pytest.mark.usefixtures("unreported")
 def test_the_ideal_chip_does_not_know_the_wires(tmp_path: Path) -> None:
     """Its ranges are calibrated without them, so that strong wires leave it where it is."""
     accuracies = []
@@ -314,6 +321,7 @@ class Recurrent(nn.Module):
 """
 
 
+@pytest.mark.usefixtures("unreported")
 @pytest.mark.parametrize("choice", ["fold", "digital"])
 def test_a_network_with_batch_norm(tmp_path: Path, choice: str) -> None:
     """Trained and pruned as it is; folded, it goes onto levels without a batch norm, and its masks hold."""

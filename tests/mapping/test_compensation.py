@@ -137,6 +137,7 @@ def test_reading_a_chip_draws_other_noise_than_using_it() -> None:
     assert (np.abs(reads - used) > 0).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_factors_hold_the_accuracy_of_phase_change_cells_for_ten_years() -> None:
     """A small network on 8 x 8 digits, and the same twelve chips at four times.
 
