@@ -30,6 +30,8 @@ NETWORKS = {
     "alexnet": "arXiv:1404.5997",
 }
 """By how the name of a built-in network begins."""
+OF_CHANNELS = {"filters", "channels", "filters-and-channels"}
+"""Kinds of rules that know no tiles."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,10 @@ def _methods(study: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "pruning: global sparse momentum SGD", "arXiv:1909.12778"
         else:
             yield "pruning by ADMM", "arXiv:1804.03294"
-            if any(rule["kind"] != "irregular" for rule in compress["layers"]):
+            kinds = {rule["kind"] for rule in compress["layers"]}
+            if kinds & OF_CHANNELS:
+                yield "pruning by ADMM of filters and channels", "arXiv:1807.11091"
+            if kinds - OF_CHANNELS - {"irregular"}:
                 yield "pruning by ADMM at the grain of crossbars", "arXiv:1908.11691"
             if compress.get("before"):
                 yield "progressive pruning", "arXiv:1810.07378"

@@ -14,11 +14,15 @@ from xbar.files import load_device, preset_names, to_dict
 
 METHODS = {
     "A Systematic DNN Weight Pruning Framework": "admm",
+    "StructADMM": "struct",
     "Progressive Weight Pruning": "progressive",
     "Global Sparse Momentum SGD": "gsm",
     "An Ultra-Efficient Memristor-Based": "memristor",
     "Progressive DNN Compression": "freeze",
 }
+
+FREE = ("hardware.device=epiram", "quantise.epochs=0")
+"""Changes after which hardware and levels rest on no paper of a method."""
 
 
 def result_of(study: str, *changes: str) -> dict:
@@ -37,7 +41,9 @@ def methods(result: dict) -> set[str]:
         ("lenet5-mnist", (), {"admm", "memristor"}),
         ("lenet5-progressive-167x", (), {"admm", "progressive", "memristor"}),
         ("lenet5-gsm-125x", (), {"gsm", "memristor"}),
-        ("lenet5-admm-71x", ("hardware.device=epiram", "quantise.epochs=0"), {"admm"}),
+        ("vgg16-cifar10-structured-4x", FREE, {"admm", "struct"}),
+        ("vgg16-cifar10-crossbar-10x", FREE, {"admm", "memristor"}),
+        ("lenet5-admm-71x", FREE, {"admm"}),
     ],
 )
 def test_methods_that_a_study_uses(study: str, changes: tuple[str, ...], expected: set[str]) -> None:
