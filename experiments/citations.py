@@ -96,6 +96,9 @@ def _methods(study: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         else:
             yield "pruning by ADMM", "arXiv:1804.03294"
             kinds = {rule["kind"] for rule in compress["layers"]}
+            if compress.get("method") == "budget":
+                kinds = set()
+                yield "one budget for all layers", "arXiv:1910.05897"
             if kinds & OF_CHANNELS:
                 yield "pruning by ADMM of filters and channels", "arXiv:1807.11091"
             if kinds - OF_CHANNELS - {"irregular"}:

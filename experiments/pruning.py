@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from experiments.study import Compression
-from mapping import Admm, Constraint, Gsm, Masked, Recipe, RhoSchedule
-from mapping.constraints import ByLayer
+from mapping import Admm, Constraint, Gsm, Masked, NonzeroBudget, Recipe, RhoSchedule
+from mapping.constraints import ByLayer, NetworkConstraint
+from mapping.gemm import mappable_layers
 from mapping.training import Method
 
 Masks = dict[str, torch.Tensor]
@@ -18,7 +19,7 @@ Log = list[dict[str, Any]]
 Fit = Callable[[str, Recipe, list[Method]], Log]
 """Trains the network in one named stage: ``fit(stage, recipe, methods)``."""
 
-STAGES = {"admm": "prune", "gsm": "gsm"}
+STAGES = {"admm": "prune", "budget": "prune", "gsm": "gsm"}
 """Stage of the log by method."""
 WARMUP_EPOCHS = 0.3
 """Of training with a large learning rate from the start."""
@@ -38,7 +39,7 @@ def prune(
     ----------
     constraints
         By layer, for the weights as they are: asked for at the start, and again before ADMM's projection. GSM
-        takes the names of the layers only.
+        and a budget take the names of the layers only.
     at
         Ends the names of the training stages.
     """
@@ -48,12 +49,22 @@ def prune(
         method = Gsm(model, c.rate, constraints(), c.active or None)
         recipe = Recipe(c.epochs, c.lr, "sgd", c.momentum, c.weight_decay, min(WARMUP_EPOCHS, c.epochs))
     else:
-        method = Admm(model, constraints(), RhoSchedule(c.rho, c.rho_factor, c.rho_limit), c.interval)
+        first = constraints()
+        rho = RhoSchedule(c.rho, c.rho_factor, c.rho_limit)
+        method = Admm(model, _tied(model, c, first), rho, c.interval, first)
         recipe = Recipe(c.epochs, c.lr, final=0.1)
     log = fit(f"{STAGES[c.method]}{at}", recipe, [method, *held])
     if isinstance(method, Admm):
-        method.constraint = ByLayer(constraints())
+        method.constraint = _tied(model, c, constraints())
     masks = method.finish(model)
     masks = {name: mask & before[name] if name in before else mask for name, mask in masks.items()}
     log += fit(f"retrain{at}", Recipe(c.retrain_epochs, c.retrain_lr), [Masked(model, masks)])
     return log, masks
+
+
+def _tied(model: nn.Module, c: Compression, constraints: Mapping[str, Constraint]) -> NetworkConstraint:
+    """What ADMM draws the weights to: each layer's constraint, or one number of weights for all of them."""
+    if c.method != "budget":
+        return ByLayer(constraints)
+    layers = mappable_layers(model)
+    return NonzeroBudget(int(sum(layers[name].weight.numel() for name in constraints) / c.rate))

@@ -130,8 +130,9 @@ class Limit:
 class Compression:
     """To `rate` (of all mapped weights), then masked retraining.
 
-    ``method``: ``admm`` under the rules, or ``gsm``, one choice over all layers with a rule, by SGD with
-    `momentum` and `weight_decay`, 1/`active` of the weights active in a step (0: as many as stay).
+    ``method``: ``admm`` under the rules; ``budget``, ADMM with one number of weights over all layers with a
+    rule, whose shares and kinds do not count; or ``gsm``, such a choice in each step, by SGD with `momentum`
+    and `weight_decay`, 1/`active` of the weights active in a step (0: as many as stay).
     `interval`: epochs between two Z-steps. `batch`: images, 0: as `train.batch`. ``limit``: in place of a
     rate, which is then 1; the rules' shares stay, and their common factor is the largest within it. `before`:
     progressive pruning, lower rates that are reached first, each from the network of the one before and
@@ -151,7 +152,7 @@ class Compression:
     rho_limit: float = 0.1
     interval: int = 1
     before: tuple[Step, ...] = ()
-    method: Literal["admm", "gsm"] = "admm"
+    method: Literal["admm", "budget", "gsm"] = "admm"
     momentum: float = 0.0
     weight_decay: float = 0.0
     batch: int = 0
@@ -183,7 +184,7 @@ class Compression:
         check_range("compress.children", self.children, 1, 100)
         of_admm = ("rho", "rho_factor", "rho_limit")
         of_gsm = ("momentum", "weight_decay", "active")
-        refuse_idle(self, "compress", {"gsm": of_gsm, "admm": of_admm}, "method")
+        refuse_idle(self, "compress", {"gsm": of_gsm, "admm": of_admm, "budget": of_admm}, "method")
         if self.active:
             check_range("compress.active", self.active, self.rate, 1e9)
         if self.method == "gsm" and not self.weight_decay:

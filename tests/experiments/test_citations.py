@@ -15,6 +15,7 @@ from xbar.files import load_device, preset_names, to_dict
 METHODS = {
     "A Systematic DNN Weight Pruning Framework": "admm",
     "StructADMM": "struct",
+    "Sparsity-Quantization Joint Learning": "budget",
     "Progressive Weight Pruning": "progressive",
     "Global Sparse Momentum SGD": "gsm",
     "An Ultra-Efficient Memristor-Based": "memristor",
@@ -44,6 +45,7 @@ def methods(result: dict) -> set[str]:
         ("vgg16-cifar10-structured-4x", FREE, {"admm", "struct"}),
         ("vgg16-cifar10-crossbar-10x", FREE, {"admm", "memristor"}),
         ("lenet5-admm-71x", FREE, {"admm"}),
+        ("lenet5-mnist", ("compress.method=budget", *FREE), {"admm", "budget"}),
     ],
 )
 def test_methods_that_a_study_uses(study: str, changes: tuple[str, ...], expected: set[str]) -> None:

@@ -229,6 +229,26 @@ def test_the_best_of_the_children_is_the_parent_of_the_next(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("unreported")
+def test_a_budget_is_one_number_for_all_layers(tmp_path: Path) -> None:
+    """So many weights stay, layers keep what they need, and shares and kinds of the rules do not count."""
+    found = []
+    for share, kind in ((1.0, "tile-columns"), (9.0, "irregular")):
+        rules = f"compress.layers=[{{layer='conv1', share={share}, kind='{kind}'}}, {{layer='*', share=1.0}}]"
+        changes = [*SMALL, "compress.method=budget", "compress.rate=7", "chips.n=1", rules]
+        changes.append("compress.retrain_epochs=0")
+        out = tmp_path / kind
+        result = run_study(load_study("digits", changes), None, out)
+        assert result["compression"]["weights_kept"] == 22416 // 7
+        (stage,) = out.glob("stages/compress-*.safetensors")
+        found.append(load_checkpoint(stage)[0])
+    weights = [found[0][f"{name}.weight"].abs().flatten() for name in ("conv1", "conv2", "fc1", "fc2")]
+    shares = [float((w > 0).double().mean()) for w in weights]
+    assert max(shares) > 2 * min(shares)
+    for name, tensor in found[0].items():
+        assert torch.equal(tensor, found[1][name])
+
+
+@pytest.mark.usefixtures("unreported")
 @pytest.mark.parametrize(("key", "share"), [("area_mm2", 0.5), ("energy_nj", 0.6)])
 def test_a_limit_in_place_of_a_rate(tmp_path: Path, key: str, share: float) -> None:
     """The finished network costs at most the limit, and not much less: energy at the worst inputs."""
