@@ -44,8 +44,8 @@ def methods(result: dict) -> set[str]:
         ("lenet5-gsm-125x", (), {"gsm", "memristor"}),
         ("vgg16-cifar10-structured-4x", FREE, {"admm", "struct"}),
         ("vgg16-cifar10-crossbar-10x", FREE, {"admm", "memristor"}),
-        ("lenet5-admm-71x", FREE, {"admm"}),
-        ("lenet5-mnist", ("compress.method=budget", *FREE), {"admm", "budget"}),
+        ("lenet5-progressive-167x", FREE, {"admm", "progressive"}),
+        ("lenet5-admm-71x", FREE, {"admm", "budget"}),
     ],
 )
 def test_methods_that_a_study_uses(study: str, changes: tuple[str, ...], expected: set[str]) -> None:

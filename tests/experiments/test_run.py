@@ -134,7 +134,7 @@ def test_a_second_run_is_refused_or_goes_on(finished: tuple[Path, dict]) -> None
 
 
 @pytest.mark.usefixtures("unreported")
-@pytest.mark.parametrize("delay", [0.2, 1.5])
+@pytest.mark.parametrize("delay", [0.2, pytest.param(1.5, marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_to_the_same_result(
     finished: tuple[Path, dict], tmp_path: Path, delay: float
 ) -> None:
@@ -291,7 +291,9 @@ def test_retraining_with_noise_and_converters_runs(tmp_path: Path, layers: str) 
 @pytest.mark.parametrize(
     "changes",
     [
-        ["hardware.encoding.kind=offset", "hardware.encoding.subtract=digital"],
+        pytest.param(
+            ["hardware.encoding.kind=offset", "hardware.encoding.subtract=digital"], marks=pytest.mark.slow
+        ),
         ["hardware.encoding.kind=twos-complement", "hardware.encoding.slices=2"],
         [
             "hardware.device=neurram-hfox",

@@ -127,6 +127,7 @@ def test_the_report_and_the_figures_show_them(finished: tuple[Path, dict]) -> No
     assert f"{curve(result, 'old, compensated')[1]['mean']:.2f} %" in report
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unreported")
 def test_a_run_that_is_cut_off_in_a_curve_goes_on_to_the_same_result(
     whole: tuple[Path, dict, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

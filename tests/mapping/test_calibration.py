@@ -81,6 +81,7 @@ def test_inputs_are_those_that_the_layer_saw() -> None:
     assert mapped.layers["f"].calibration.x_max <= 1
 
 
+@settings(max_examples=40)
 @given(cases(layers=1), designs(), st.integers(2, 12))
 def test_activity_is_the_mean_number_of_set_bits(case: Case, hardware: Hardware, bits: int) -> None:
     mapped = map_network(case.model, hardware.replace(dac__bits=bits), case.x)

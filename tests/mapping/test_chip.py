@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import UNIT, Case, cases, cells, decoded, design, designs, device, masks_of, seeds, with_step
 from numpy.typing import NDArray
@@ -118,6 +118,7 @@ def test_a_real_adc_converts_the_currents_of_each_tile(
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6 * (1 + np.abs(expected).max()))
 
 
+@settings(max_examples=40)
 @given(cases(), designs(), st.integers(1, 40), st.integers(6, 40))
 def test_without_effects_tiles_and_packing_change_nothing(
     case: Case, hardware: Hardware, rows: int, cols: int

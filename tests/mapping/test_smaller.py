@@ -130,8 +130,9 @@ def network(name: str) -> tuple[nn.Module, Tensor]:
 
 @pytest.mark.parametrize(
     ("name", "batch_norm"),
-    [(name, "digital") for name in SIZES]
-    + [(name, "fold") for name in ("vgg16-cifar", "resnet18-cifar", "resnet20")],
+    [(name, "digital") for name in SIZES if name != "resnet18-cifar"]
+    + [(name, "fold") for name in ("vgg16-cifar", "resnet20")]
+    + [pytest.param("resnet18-cifar", form, marks=pytest.mark.slow) for form in ("digital", "fold")],
 )
 def test_networks(name: str, batch_norm: str) -> None:
     model, x = network(name)

@@ -52,7 +52,7 @@ def assert_solves(solution: Solution, g: Any, v: Any, wires: dict[str, float], r
     np.testing.assert_allclose(solution.bit_line, w, rtol=0, atol=1e-9 * scale)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(circuits())
 def test_solves_what_a_dense_nodal_solver_solves(problem: Any) -> None:
     g, v, wires = problem

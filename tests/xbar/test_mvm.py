@@ -22,7 +22,7 @@ from xbar.rng import stream_key
 FALSE_ALARM = 1e-6
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(problem=exact_problems(), threads=st.integers(1, 3))
 def test_kernels_equal_the_reference_to_the_last_bit(problem: dict[str, Any], threads: int) -> None:
     """Phases, noise, converter errors, references: the reference takes the kernel's draws."""
