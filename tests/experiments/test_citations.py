@@ -45,7 +45,7 @@ def methods(result: dict) -> set[str]:
         ("vgg16-cifar10-structured-4x", FREE, {"admm", "struct"}),
         ("vgg16-cifar10-crossbar-10x", FREE, {"admm", "memristor"}),
         ("lenet5-progressive-167x", FREE, {"admm", "progressive"}),
-        ("lenet5-admm-71x", FREE, {"admm", "budget"}),
+        ("lenet5-admm-71x", ("compress.method=budget", *FREE), {"admm", "budget"}),
     ],
 )
 def test_methods_that_a_study_uses(study: str, changes: tuple[str, ...], expected: set[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import runpy
 from pathlib import Path
@@ -9,11 +10,22 @@ from typing import Any
 
 import pytest
 
+from experiments.ids import simulated
 from experiments.study import load_study, resolve_study
 from xbar.encoding import levels
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = sorted((ROOT / "results").glob("*-seed*.json"))
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_a_kept_run_is_of_the_built_in_study(path: Path) -> None:
+    """So that the row's command gives it; hardware may have got keys that cost only."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    kept = resolve_study(result["study"], path.name)
+    built_in = load_study(result["name"], seed=result["seed"])
+    assert dataclasses.replace(kept, hardware=built_in.hardware) == built_in
+    assert simulated(kept.hardware) == simulated(built_in.hardware)
 
 
 def test_the_readme_s_table_is_that_of_the_kept_runs() -> None:
