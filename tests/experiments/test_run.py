@@ -295,13 +295,16 @@ def test_retraining_with_noise_and_converters_runs(tmp_path: Path, layers: str) 
             ["hardware.encoding.kind=offset", "hardware.encoding.subtract=digital"], marks=pytest.mark.slow
         ),
         ["hardware.encoding.kind=twos-complement", "hardware.encoding.slices=2"],
-        [
-            "hardware.device=neurram-hfox",
-            "compare.slices=1",
-            "hardware.crossbar.r_wl=2",
-            "hardware.adc.gain_sigma=0.01",
-            'chips.cases=[{name="1 s"}, {name="1 day", time=86400}]',
-        ],
+        pytest.param(
+            [
+                "hardware.device=neurram-hfox",
+                "compare.slices=1",
+                "hardware.crossbar.r_wl=2",
+                "hardware.adc.gain_sigma=0.01",
+                'chips.cases=[{name="1 s"}, {name="1 day", time=86400}]',
+            ],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["offset", "twos-complement", "neurram-in-time"],
 )
@@ -367,6 +370,7 @@ def test_a_network_with_batch_norm(tmp_path: Path, choice: str) -> None:
     assert retraining[-1]["validation"] == result["accuracy"]["validation"]["quantised"]
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_network_with_an_lstm(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(OWN_NETWORK)
     rule = "compress.layers=[{layer = 'lstm.*', share = 1.0, kind = 'irregular'}]"
@@ -376,6 +380,7 @@ def test_a_network_with_an_lstm(tmp_path: Path) -> None:
     assert result["mapping"]["layers"]["lstm.hh_l0"]["positions"] == 8
 
 
+@pytest.mark.usefixtures("unreported")
 def test_an_own_network_and_its_weights(tmp_path: Path, finished: tuple[Path, dict]) -> None:
     (tmp_path / "net.py").write_text(
         "from torch import nn\n"

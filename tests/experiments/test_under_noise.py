@@ -67,6 +67,7 @@ def curve(result: dict, name: str) -> list[dict]:
     return found["points"]
 
 
+@pytest.mark.slow
 def test_every_curve_has_its_points(finished: tuple[Path, dict]) -> None:
     curves = json.loads((finished[0] / "result.json").read_text())["accuracy"]["under_noise"]
     assert [(c["name"], c["axis"], c["device"], c["compensation"]) for c in curves] == [
@@ -88,6 +89,7 @@ def test_every_curve_has_its_points(finished: tuple[Path, dict]) -> None:
         assert point["ci95_low"] <= point["mean"] <= point["ci95_high"]
 
 
+@pytest.mark.slow
 def test_chips_end_by_the_rule_or_at_the_most(finished: tuple[Path, dict]) -> None:
     found = [p for c in finished[1]["accuracy"]["under_noise"] for p in c["points"]]
     for point in found:
@@ -99,6 +101,7 @@ def test_chips_end_by_the_rule_or_at_the_most(finished: tuple[Path, dict]) -> No
     assert {point["settled"] for point in found} == {True, False}
 
 
+@pytest.mark.slow
 def test_a_point_has_the_chips_of_the_case_with_its_noise(finished: tuple[Path, dict]) -> None:
     result = finished[1]
     case = result["accuracy"]["chips"]
@@ -109,6 +112,7 @@ def test_a_point_has_the_chips_of_the_case_with_its_noise(finished: tuple[Path, 
     assert exact["per_chip"] == [result["accuracy"]["ideal_chip"]] * 3
 
 
+@pytest.mark.slow
 def test_every_layer_is_noisy_alone_and_exact_alone(finished: tuple[Path, dict]) -> None:
     rows = finished[1]["accuracy"]["by_layer"]
     assert [(row["case"], row["layer"]) for row in rows] == [
@@ -118,6 +122,7 @@ def test_every_layer_is_noisy_alone_and_exact_alone(finished: tuple[Path, dict])
     assert len({tuple(each) for each in chips}) == 8
 
 
+@pytest.mark.slow
 def test_the_report_and_the_figures_show_them(finished: tuple[Path, dict]) -> None:
     out, result = finished
     stems = {"noise-mismatch", "noise-stuck", "noise-adc-bits", "noise-time", "by-layer"}

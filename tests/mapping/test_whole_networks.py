@@ -41,6 +41,7 @@ def test_resnet20(batch_norm: str) -> None:
     assert_law_1(crossbar_form(with_statistics(build_network("resnet20")), x, batch_norm=batch_norm), x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "tiles"), [("vgg16-cifar", 1802), ("resnet18-cifar", 1371)])
 def test_cifar_networks_at_full_width(network: str, tiles: int) -> None:
     torch.manual_seed(0)
