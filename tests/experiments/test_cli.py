@@ -103,6 +103,19 @@ def test_help_needs_no_heavy_import() -> None:
     assert "run" in shown.stdout
 
 
+def test_in_a_project_with_packages_of_our_names(tmp_path: Path) -> None:
+    """A user's own `models` and `experiments` beside the study stay theirs, and the command works."""
+    for name in ("models", "experiments"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the user\\'s own package')\n")
+    script = Path(sys.executable).with_name("xbar")
+    done = subprocess.run(
+        [script, "run", "digits", "--plan"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'name = "digits"' in done.stdout
+
+
 def test_output_into_a_closed_pipe() -> None:
     done = subprocess.run(
         ["bash", "-c", f"{COMMAND[0]} -c '{COMMAND[2]}' list | head -1"],
