@@ -62,6 +62,7 @@ from xbar.encoding import levels
 from xbar.errors import XbarError
 from xbar.files import to_dict
 from xbar.hardware import Hardware
+from xbar.validation import check_range
 
 EVALUATION_BATCH = 500
 
@@ -174,8 +175,12 @@ class Run:
         return {name: self.families[name](keep) for name, keep in found.keeps.items()}
 
     def _check_rate(self) -> None:
-        """Refuse a rate that even the fewest groups of each layer exceed."""
+        """Refuse a rate that even the fewest groups of each layer exceed, or one weight of all layers."""
         constraints = self.constraints[self.study.compress.rate]
+        if self.study.compress.method != "admm" and constraints:
+            most = sum(self.layers[name].weight.numel() for name in constraints)
+            check_range("compress.rate", self.study.compress.rate, 1, most)
+            return
         kept = sum(
             int(constraints[name].project(to_gemm(layer))[1].sum())
             if name in constraints and constraints[name].exact

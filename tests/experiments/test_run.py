@@ -20,7 +20,7 @@ from small_study import SMALL, comparable
 from experiments import data as datasets
 from experiments.estimate_text import mapped
 from experiments.folder import finished_chips
-from experiments.run import run_study
+from experiments.run import prepare, run_study
 from experiments.run_report import report_run
 from experiments.stages import run_stage
 from experiments.study import load_study
@@ -246,6 +246,15 @@ def test_a_budget_is_one_number_for_all_layers(tmp_path: Path) -> None:
     assert max(shares) > 2 * min(shares)
     for name, tensor in found[0].items():
         assert torch.equal(tensor, found[1][name])
+
+
+@pytest.mark.parametrize("method", ["compress.method=budget", "compress.method=gsm"])
+def test_a_choice_over_all_layers_knows_no_groups(tmp_path: Path, method: str) -> None:
+    """As few as eleven weights, though the tile columns of the rules hold more; but not none."""
+    own = [method, *(["compress.weight_decay=1e-3", "compress.momentum=0.98"] if "gsm" in method else [])]
+    prepare(load_study("digits", [*own, "compress.rate=2000"]), None, tmp_path / "run")
+    with pytest.raises(XbarError, match=r"compress.rate = 22417.0: must lie between 1 and 22416"):
+        prepare(load_study("digits", [*own, "compress.rate=22417"]), None, tmp_path / "run")
 
 
 @pytest.mark.usefixtures("unreported")
