@@ -9,10 +9,21 @@ import torch
 from torch import nn
 
 from experiments.study import Compression
-from mapping import Admm, Constraint, Gsm, Masked, NonzeroBudget, Recipe, RhoSchedule
+from mapping import (
+    Admm,
+    Constraint,
+    Gsm,
+    Masked,
+    NonzeroBudget,
+    Purification,
+    Recipe,
+    RhoSchedule,
+    remove_unused_paths,
+)
 from mapping.constraints import ByLayer, NetworkConstraint
 from mapping.gemm import mappable_layers
 from mapping.training import Method
+from xbar.files import to_dict
 
 Masks = dict[str, torch.Tensor]
 Log = list[dict[str, Any]]
@@ -27,6 +38,7 @@ WARMUP_EPOCHS = 0.3
 
 def prune(
     model: nn.Module,
+    example: torch.Tensor,
     c: Compression,
     constraints: Callable[[], Mapping[str, Constraint]],
     before: Masks,
@@ -58,8 +70,18 @@ def prune(
         method.constraint = _tied(model, c, constraints())
     masks = method.finish(model)
     masks = {name: mask & before[name] if name in before else mask for name, mask in masks.items()}
+    if c.purify is not None:
+        masks = _purify(model, example, Purification(**to_dict(c.purify)), masks)
     log += fit(f"retrain{at}", Recipe(c.retrain_epochs, c.retrain_lr), [Masked(model, masks)])
     return log, masks
+
+
+def _purify(model: nn.Module, example: torch.Tensor, purification: Purification, masks: Masks) -> Masks:
+    """Masks without what purification and unused paths take away; biases take over what constants add, but in
+    layers without one."""
+    used = remove_unused_paths(model, example, purification.masks(model, example, masks))
+    model.load_state_dict(used.model.state_dict(), strict=False)
+    return {name: mask for name, mask in used.masks.items() if name in masks or not mask.all()}
 
 
 def _tied(model: nn.Module, c: Compression, constraints: Mapping[str, Constraint]) -> NetworkConstraint:

@@ -321,9 +321,9 @@ class Run:
         crossbar = [self.hardware.crossbar.rows, self.hardware.weights_per_tile_row]
         inputs = {"baseline": start.record["id"], "compress": to_dict(c), "tile": crossbar}
         # Keys that came later count where they are set, so that earlier runs keep their ids.
-        for key in ("before", "method", "momentum", "weight_decay", "batch", "active"):
-            if not inputs["compress"][key] or inputs["compress"][key] == "admm":
-                del inputs["compress"][key]
+        for key in ("before", "method", "momentum", "weight_decay", "batch", "active", "purify"):
+            if not inputs["compress"].get(key) or inputs["compress"][key] == "admm":
+                inputs["compress"].pop(key, None)
         del inputs["compress"]["children"]
         if child:
             inputs["child"] = child
@@ -343,7 +343,7 @@ class Run:
             def constraints() -> dict[str, Constraint]:
                 return self.constraints[c.rate] if c.limit is None else self.constraints_within(c.limit)
 
-            log, masks = prune(self.model, c, constraints, before, fit, at)
+            log, masks = prune(self.model, self.example, c, constraints, before, fit, at)
             log = (start.record["log"] if before else []) + log
             tensors = dict(self.model.state_dict()) | {f"mask.{name}": mask for name, mask in masks.items()}
             return tensors, {"log": log, "validation": {"compressed": self.validate(self.model)}}

@@ -127,6 +127,21 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Purify:
+    """What goes as a whole once weights are pruned, before they are retrained: input channels and filters of
+    which a share of at least `emptiness` is zero, and whose mean square is at most `importance` times that of
+    their layer; then all weights on paths without use. With ``emptiness = 1`` these alone."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    emptiness: float = 0.9
+    importance: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_range("compress.purify.emptiness", self.emptiness, 0, 1)
+        check_range("compress.purify.importance", self.importance, 0, 1e9)
+
+
+@dataclass(frozen=True)
 class Compression:
     """To `rate` (of all mapped weights), then masked retraining.
 
@@ -137,7 +152,7 @@ class Compression:
     rate, which is then 1; the rules' shares stay, and their common factor is the largest within it. `before`:
     progressive pruning, lower rates that are reached first, each from the network of the one before and
     within its masks. `children`: networks that are made at each rate, in other orders of the data; the best
-    on the validation part is the parent of the next.
+    on the validation part is the parent of the next. ``purify`` takes more away than the rate does, at each.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -159,6 +174,7 @@ class Compression:
     limit: Limit | None = None
     active: float = 0.0
     children: int = 1
+    purify: Purify | None = None
 
     def steps(self) -> tuple[Compression, ...]:
         """Every rate in turn as a compression of its own, the last one that of this."""

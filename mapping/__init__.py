@@ -31,6 +31,7 @@ from mapping.lowering import crossbar_form
 from mapping.mapper import Choice, map_network
 from mapping.monte_carlo import OverChips, over_chips
 from mapping.network import Band, Calibration, Geometry, MappedLayer, MappedNetwork, Tile
+from mapping.purification import Purification
 from mapping.retraining import Masked
 from mapping.smaller import SmallerNetwork, load_network, save_network, save_onnx, smaller_network
 from mapping.sparsity import BlockSparse, TileRowsAndColumns, block_sparse
@@ -64,6 +65,7 @@ __all__ = [
     "OneSign",
     "OverChips",
     "ProgrammedNetwork",
+    "Purification",
     "Recipe",
     "RhoSchedule",
     "SegmentSparse",

@@ -20,14 +20,18 @@ from small_study import SMALL, comparable
 from experiments import data as datasets
 from experiments.estimate_text import mapped
 from experiments.folder import finished_chips
+from experiments.networks import build_network
 from experiments.run import prepare, run_study
 from experiments.run_report import report_run
 from experiments.stages import run_stage
+from experiments.steps import split_masks
 from experiments.study import load_study
 from experiments.summary import chip_statistics, finite_test_set_ci95
 from mapping.chip_file import load_mapping
+from mapping.gemm import mappable_layers, to_gemm
 from mapping.mapper import without_weights
 from mapping.store import load_checkpoint
+from mapping.unused_paths import remove_unused_paths
 from power.estimate import estimate
 from xbar import XbarError
 
@@ -246,6 +250,37 @@ def test_a_budget_is_one_number_for_all_layers(tmp_path: Path) -> None:
     assert max(shares) > 2 * min(shares)
     for name, tensor in found[0].items():
         assert torch.equal(tensor, found[1][name])
+
+
+@pytest.mark.usefixtures("unreported")
+def test_purification_takes_more_than_the_rate_and_holds(tmp_path: Path) -> None:
+    """At each rate, before retraining: nothing that is masked is other than zero, and no path is without use."""
+    changes = [*SMALL, "compress.before=[{rate=2}]", "compress.rate=6.0", "chips.n=1"]
+    changes += ["compress.purify.emptiness=0.8", "compress.purify.importance=0.5"]
+    out = tmp_path / "run"
+    result = run_study(load_study("digits", changes), None, out)
+    assert result["compression"]["rate"] > 6.5
+    stages = [load_checkpoint(path)[0] for path in out.glob("stages/compress-*.safetensors")]
+    few, many = sorted(stages, key=lambda t: int(t["mask.fc1"].sum()))
+    model = build_network("lenet-digits")
+    for tensors in (many, few):
+        model.load_state_dict(split_masks(tensors)[0])
+        for name, layer in mappable_layers(model).items():
+            assert not (to_gemm(layer) != 0)[~tensors[f"mask.{name}"]].any()
+    assert all(not (few[f"mask.{name}"] & ~many[f"mask.{name}"]).any() for name in mappable_layers(model))
+    used = remove_unused_paths(model, torch.zeros(1, 1, 8, 8))
+    assert used.after == used.before
+
+
+@pytest.mark.usefixtures("unreported")
+def test_without_retraining_purification_of_empty_paths_changes_no_answer(tmp_path: Path) -> None:
+    results = []
+    for purify in ([], ["compress.purify.emptiness=1.0"]):
+        changes = [*SMALL, "compress.rate=15", "chips.n=1", "compress.retrain_epochs=0", *purify]
+        results.append(run_study(load_study("digits", changes), None, tmp_path / f"run{len(purify)}"))
+    before, after = results
+    assert after["accuracy"]["compressed"] == before["accuracy"]["compressed"]
+    assert after["compression"]["weights_kept"] < before["compression"]["weights_kept"]
 
 
 @pytest.mark.parametrize("method", ["compress.method=budget", "compress.method=gsm"])

@@ -10,7 +10,7 @@ import pytest
 import tomli_w
 
 from experiments.noise_cases import with_noise
-from experiments.study import load_study, resolve_study, study_dict, study_names
+from experiments.study import Purify, load_study, resolve_study, study_dict, study_names
 from xbar import XbarError
 
 
@@ -136,6 +136,17 @@ def test_rates_on_the_way_are_compressions_of_their_own() -> None:
         load_study("digits", ["compress.before=[{rate=1.5, epochs=-1}]"])
     with pytest.raises(XbarError, match=r"compress.children = 0: must lie between 1 and 100"):
         load_study("digits", ["compress.children=0"])
+
+
+def test_what_purification_takes() -> None:
+    assert load_study("digits").compress.purify is None
+    assert load_study("digits", ["compress.purify.emptiness=1"]).compress.purify == Purify(1.0, 0.1)
+    with pytest.raises(XbarError, match=r"compress.purify.emptiness = 1.5: must lie between 0 and 1"):
+        load_study("digits", ["compress.purify.emptiness=1.5"])
+    with pytest.raises(XbarError, match=r"compress.purify.importance = -1.0: must lie between 0"):
+        load_study("digits", ["compress.purify.importance=-1.0"])
+    with pytest.raises(XbarError, match=r"emptines\b.*emptiness"):
+        load_study("digits", ["compress.purify.emptines=1"])
 
 
 def test_shares_to_freeze_must_rise_to_one() -> None:

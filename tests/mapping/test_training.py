@@ -12,6 +12,7 @@ from mapping import Admm, BlockSparse, Masked, Recipe, RhoSchedule, accuracy, tr
 from mapping.budgets import NonzeroBudget
 from mapping.gemm import from_gemm, to_gemm
 from mapping.store import load_checkpoint
+from mapping.training import Method
 from xbar import XbarError
 
 
@@ -192,6 +193,29 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, optimizer: s
     for a, b in zip(whole.parameters(), fresh.parameters(), strict=True):
         assert torch.equal(a, b)
     assert [row["loss"] for row in log if "loss" in row] == [row["loss"] for row in resumed if "loss" in row]
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_numbers_below_normal_ones_are_zero_in_training_and_as_before_after_it(before: bool) -> None:
+    """They would take a processor some 80 times as long."""
+
+    class Watch(Method):
+        def before_forward(self, model: nn.Module) -> None:
+            seen.append(tiny())
+
+    def tiny() -> float:
+        return float(torch.full((16,), 1e-20) @ torch.full((16,), 1e-20))
+
+    seen: list[float] = []
+    torch.set_flush_denormal(before)
+    try:
+        train(network(), batches(), Recipe(1), methods=[Watch()])
+        with pytest.raises(XbarError):
+            train(network(), [], Recipe(1))
+        assert seen == [0.0] * 4
+        assert (tiny() == 0) == before
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def test_a_loss_that_is_not_finite_is_refused() -> None:
