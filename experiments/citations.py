@@ -105,11 +105,15 @@ def _methods(study: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield "pruning by ADMM at the grain of crossbars", "arXiv:1908.11691"
             if compress.get("before"):
                 yield "progressive pruning", "arXiv:1810.07378"
+        if compress.get("purify"):
+            yield "purification and unused paths", "arXiv:1908.10017"
     if quantise["epochs"]:
         yield "ADMM onto conductance levels", "arXiv:1908.11691"
     if quantise.get("freeze"):
         yield "levels by freezing and retraining", "arXiv:1811.01907"
         yield "levels by freezing and retraining", "arXiv:1903.09769"
+    if quantise.get("last"):
+        yield "some layers onto levels after the others", "arXiv:1903.09769"
     if quantise["noise"]["kind"] != "none" and quantise["retrain_epochs"]:
         yield "training with noise of the cells", "doi:10.1038/s41467-020-16108-9"
 

@@ -21,20 +21,16 @@ from experiments.networks import build_network, network_file
 from experiments.noise_cases import NoiseCase, with_noise
 from experiments.process import bar
 from experiments.pruning import WARMUP_EPOCHS, prune
+from experiments.quantising import onto_levels
 from experiments.rules import constraint_of
 from experiments.stages import Compute, StageResult, run_stage
 from experiments.study import Compression, Limit, Study
 from experiments.weights import read_weights
 from mapping import (
-    Admm,
     Choice,
     Constraint,
-    Freezing,
-    Levels,
     MappedNetwork,
-    Masked,
     Recipe,
-    RhoSchedule,
     accuracy,
     around_faults,
     calibrate,
@@ -128,6 +124,10 @@ class Run:
             keep = shares_to_keep(step.rate, sizes, self.shares)
             self.constraints[step.rate] = {name: of(keep[name]) for name, of in self.families.items()}
         self._check_rate()
+        every = dict.fromkeys(self.study.quantise.last, True)
+        self.last = list(by_pattern(every, list(self.layers), "quantise.last", self.types))
+        if len(self.last) == len(self.layers):
+            raise XbarError("quantise.last: fits every layer; at least one must come before")
 
     def batches(self, size: int = 0) -> Batches:
         """The training data in random order, so many images at once; 0: as many as the baseline takes."""
@@ -345,7 +345,8 @@ class Run:
 
             log, masks = prune(self.model, self.example, c, constraints, before, fit, at)
             log = (start.record["log"] if before else []) + log
-            tensors = dict(self.model.state_dict()) | {f"mask.{name}": mask for name, mask in masks.items()}
+            tensors = dict(self.model.state_dict())
+            tensors |= {f"mask.{name}": mask for name, mask in masks.items() if name in self.layers}
             return tensors, {"log": log, "validation": {"compressed": self.validate(self.model)}}
 
         remark = f", {c.rate:g}x" if self.study.compress.before else ""
@@ -360,6 +361,8 @@ class Run:
         inputs = {"compressed": compressed.record["id"], "quantise": to_dict(q)}
         if not q.freeze:
             del inputs["quantise"]["freeze"], inputs["quantise"]["freeze_epochs"]
+        if not q.last:
+            del inputs["quantise"]["last"]
         inputs["levels"] = {name: value.tolist() for name, value in values.items()}
         inputs["batch_norm"] = self.study.batch_norm
         if q.noise.kind != "none" or q.converter_epochs or any(s.bias_rows for s in self.study.layers):
@@ -371,14 +374,10 @@ class Run:
             return own.replace(device__programming=q.noise)
 
         def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-            constraints = {name: Levels(value, masks.get(name)) for name, value in values.items()}
-            admm = Admm(network, constraints, RhoSchedule(q.rho, q.rho_factor, q.rho_limit), q.interval)
-            recipe = Recipe(q.epochs, q.lr, final=0.1)
-            log = self.fit(network, prefix, "levels", recipe, [admm, Masked(network, masks)])
-            if q.freeze:
-                freezing = Freezing(network, constraints, q.freeze, q.freeze_epochs)
-                recipe = Recipe(freezing.total_epochs, q.lr, final=0.1)
-                log += self.fit(network, prefix, "freeze", recipe, [freezing])
+            def fit(stage: str, recipe: Recipe, methods: list[Method]) -> list[dict[str, Any]]:
+                return self.fit(network, prefix, stage, recipe, methods)
+
+            log = onto_levels(network, q, values, masks, self.last, fit)
             seed = derive_seed(self.study.seed, "draws")
             mapped = self.map(network, hardware, masks=masks)
             if any(layer.bias_rows for layer in mapped.layers.values()):

@@ -230,7 +230,8 @@ class Quantisation:
     """ADMM onto the device's levels, then retraining on them.
 
     ``freeze``: after ADMM, shares of each layer's weights, rising to 1, that are set to their levels and held
-    while the others are retrained, `freeze_epochs` each. ``noise``: programming noise drawn at every
+    while the others are retrained, `freeze_epochs` each. ``last``: layers (names or patterns) that go through
+    both when the others are done. ``noise``: programming noise drawn at every
     step of the retraining. ``converters``: its last `converter_epochs` run through DAC, tiles and ADC.
     """
 
@@ -247,6 +248,7 @@ class Quantisation:
     converter_epochs: int = 0
     freeze: tuple[float, ...] = ()
     freeze_epochs: int = 1
+    last: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_training("quantise.", self.epochs, self.lr)
@@ -259,6 +261,11 @@ class Quantisation:
         check_range("quantise.freeze_epochs", self.freeze_epochs, 1, 1000)
         if self.freeze:
             check_rising_to_one("quantise.freeze", self.freeze)
+        if self.last and not (self.epochs or self.freeze):
+            raise XbarError(
+                "quantise.last: no layer goes onto levels before the retraining of all; needs "
+                "quantise.epochs or quantise.freeze"
+            )
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """Purification: channels and filters that pruning has left nearly empty, and of little weight, go as a whole.
 
-An input channel of a layer is scored by two numbers: its emptiness, the share of its weights that are zero, and
-its importance, the mean square of its weights over the mean of that in the layer's channels. Where the one is
-high and the other low, the channel goes; then filters are scored likewise by what is left of them. Either frees
-what feeds it or what it feeds: `mapping.remove_unused_paths` takes that away. Outputs change, so that masked
-retraining follows.
+An input channel of a layer is scored by two numbers: its emptiness, the share of its weights that are zero,
+and its importance, the mean square of its weights over the mean of that in the layer's channels. Where the
+one is high and the other low, the channel goes; then filters are scored likewise by what is left of them.
+Either frees what feeds it or what it feeds: `mapping.remove_unused_paths` takes that away. Outputs change, so
+that masked retraining follows.
 
-Source: Ma et al., ASP-DAC 2020, arXiv:1908.10017 (network purification), whose thresholds hold for mean squares
-themselves; as ratios they are the same for layers of any scale.
+Source: Ma et al., ASP-DAC 2020, arXiv:1908.10017 (network purification), whose thresholds hold for mean
+squares themselves; as ratios they are the same for layers of any scale.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ image. Two sweeps over the network's graph decide it, element by element:
 In both, a weight is an edge or none, so that marks are carried by the operators themselves, run on 0 and 1,
 and by their adjoints. The sweeps repeat until they find nothing more; all but odd cases take one of each.
 
-Source: Ma et al., ASP-DAC 2020, arXiv:1908.10017 (unused-path removal). Its purification, which drops rows of
-small norm too, changes outputs and is not here.
+Source: Ma et al., ASP-DAC 2020, arXiv:1908.10017 (unused-path removal). Its purification, which changes
+outputs, is `mapping.purification`.
 """
 
 from __future__ import annotations

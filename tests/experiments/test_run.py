@@ -253,8 +253,40 @@ def test_a_budget_is_one_number_for_all_layers(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("unreported")
+def test_first_and_last_layer_go_onto_levels_last(tmp_path: Path) -> None:
+    changes = [*SMALL, "chips.n=1", "quantise.last=['conv1', 'fc2']", "quantise.freeze=[0.5, 1.0]"]
+    out = tmp_path / "run"
+    run_study(load_study("digits", changes), None, out)
+    log = json.loads((out / "log.json").read_text())
+    layers = {
+        stage: [row["layer"] for row in log if row["stage"] == stage and "layer" in row][:2]
+        for stage in ("levels", "freeze", "levels last", "freeze last")
+    }
+    assert layers == {
+        "levels": ["conv2", "fc1"],
+        "freeze": ["conv2", "fc1"],
+        "levels last": ["conv1", "fc2"],
+        "freeze last": ["conv1", "fc2"],
+    }
+    stages = list(dict.fromkeys(row["stage"] for row in log if row["stage"].startswith(("levels", "freeze"))))
+    assert stages == ["levels", "freeze", "levels last", "freeze last", "levels-retrain"]
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        ("['*']", "quantise.last: fits every layer"),
+        ("['conv9']", "quantise.last: nothing fits: unknown name 'conv9'; did you mean 'conv"),
+    ],
+)
+def test_layers_that_cannot_be_last_are_refused(tmp_path: Path, last: str, message: str) -> None:
+    with pytest.raises(XbarError, match=message):
+        prepare(load_study("digits", [f"quantise.last={last}"]), None, tmp_path / "run")
+
+
+@pytest.mark.usefixtures("unreported")
 def test_purification_takes_more_than_the_rate_and_holds(tmp_path: Path) -> None:
-    """At each rate, before retraining: nothing that is masked is other than zero, and no path is without use."""
+    """At each rate, before retraining: what is masked is zero, and no path is without use."""
     changes = [*SMALL, "compress.before=[{rate=2}]", "compress.rate=6.0", "chips.n=1"]
     changes += ["compress.purify.emptiness=0.8", "compress.purify.importance=0.5"]
     out = tmp_path / "run"
@@ -275,8 +307,9 @@ def test_purification_takes_more_than_the_rate_and_holds(tmp_path: Path) -> None
 @pytest.mark.usefixtures("unreported")
 def test_without_retraining_purification_of_empty_paths_changes_no_answer(tmp_path: Path) -> None:
     results = []
+    digital = "layers=[{layer='fc2', digital=true}]"
     for purify in ([], ["compress.purify.emptiness=1.0"]):
-        changes = [*SMALL, "compress.rate=15", "chips.n=1", "compress.retrain_epochs=0", *purify]
+        changes = [*SMALL, "compress.rate=15", "chips.n=1", "compress.retrain_epochs=0", digital, *purify]
         results.append(run_study(load_study("digits", changes), None, tmp_path / f"run{len(purify)}"))
     before, after = results
     assert after["accuracy"]["compressed"] == before["accuracy"]["compressed"]

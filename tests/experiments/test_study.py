@@ -138,6 +138,14 @@ def test_rates_on_the_way_are_compressions_of_their_own() -> None:
         load_study("digits", ["compress.children=0"])
 
 
+def test_layers_that_go_onto_levels_last() -> None:
+    assert load_study("digits", ["quantise.last=['conv1', 'fc*']"]).quantise.last == ("conv1", "fc*")
+    with pytest.raises(
+        XbarError, match=r"quantise.last: no layer goes onto levels before .* quantise.epochs"
+    ):
+        load_study("digits", ["quantise.last=['conv1']", "quantise.epochs=0"])
+
+
 def test_what_purification_takes() -> None:
     assert load_study("digits").compress.purify is None
     assert load_study("digits", ["compress.purify.emptiness=1"]).compress.purify == Purify(1.0, 0.1)
