@@ -13,15 +13,17 @@ from mapping import (
     Admm,
     Constraint,
     Gsm,
+    JointBudget,
     Masked,
     NonzeroBudget,
     Purification,
     Recipe,
     RhoSchedule,
+    WidthBudget,
     remove_unused_paths,
 )
 from mapping.constraints import ByLayer, NetworkConstraint
-from mapping.gemm import mappable_layers
+from mapping.gemm import mappable_layers, to_gemm
 from mapping.training import Method
 from xbar.files import to_dict
 
@@ -76,6 +78,13 @@ def prune(
     return log, masks
 
 
+def bits_of_layers(model: nn.Module, masks: Masks, budget: float) -> dict[str, int]:
+    """Bits of each layer's weights within a budget in bytes, for the weights as they are."""
+    layers = mappable_layers(model)
+    budget_of = WidthBudget(8 * budget, masks, JointBudget.widths)
+    return budget_of.choose({name: to_gemm(layers[name]) for name in masks})
+
+
 def _purify(model: nn.Module, example: torch.Tensor, purification: Purification, masks: Masks) -> Masks:
     """Masks without what purification and unused paths take away; biases take over what constants add, but in
     layers without one."""
@@ -85,8 +94,10 @@ def _purify(model: nn.Module, example: torch.Tensor, purification: Purification,
 
 
 def _tied(model: nn.Module, c: Compression, constraints: Mapping[str, Constraint]) -> NetworkConstraint:
-    """What ADMM draws the weights to: each layer's constraint, or one number of weights for all of them."""
+    """What ADMM draws the weights to: each layer's constraint, or one number of weights or bits for all."""
     if c.method != "budget":
         return ByLayer(constraints)
+    if c.bytes:
+        return JointBudget(8 * c.bytes)
     layers = mappable_layers(model)
     return NonzeroBudget(int(sum(layers[name].weight.numel() for name in constraints) / c.rate))

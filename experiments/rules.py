@@ -1,4 +1,4 @@
-"""The constraint that a rule of a study puts on a layer."""
+"""The constraint that a rule of a study puts on a layer, and the cells that a budget gives it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,25 @@ import math
 from experiments.study import LayerRule
 from mapping import BlockSparse, BothSparse, Constraint, TileRowsAndColumns, block_sparse
 from mapping.gemm import Layer
+from xbar.errors import XbarError
 from xbar.hardware import Hardware
+
+
+def in_bits(hardware: Hardware, bits: int) -> Hardware:
+    """Hardware whose weights have so many bits: pairs of cells of 2^(bits - 1) + 1 states.
+
+    Raises
+    ------
+    XbarError
+        Where the states are not equidistant ones of cells in pairs, one slice a plane.
+    """
+    encoding, states = hardware.encoding, hardware.device.states
+    if encoding.kind != "differential" or encoding.slices != 1 or not isinstance(states, int):
+        raise XbarError(
+            f"compress.bytes: the bits of a layer are states of its cells; {hardware.name!r} must have "
+            "encoding.kind = 'differential', encoding.slices = 1 and a number as device.states"
+        )
+    return hardware.replace(device__states=2 ** (bits - 1) + 1)
 
 
 def constraint_of(rule: LayerRule, keep: float, layer: Layer, hardware: Hardware) -> Constraint:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from experiments.ids import simulated, stage_id
 from experiments.networks import build_network, network_file
 from experiments.noise_cases import NoiseCase, with_noise
 from experiments.process import bar
-from experiments.pruning import WARMUP_EPOCHS, prune
+from experiments.pruning import WARMUP_EPOCHS, bits_of_layers, prune
 from experiments.quantising import onto_levels
-from experiments.rules import constraint_of
+from experiments.rules import constraint_of, in_bits
 from experiments.stages import Compute, StageResult, run_stage
 from experiments.study import Compression, Limit, Study
 from experiments.weights import read_weights
@@ -78,6 +78,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.hardware = self.study.hardware
+        self.bits: dict[str, int] = {}
         torch.manual_seed(derive_seed(self.study.seed, "initial weights"))
         self.model = build_network(self.study.network, self.study.width)
         own_file = network_file(self.study.network)
@@ -124,6 +125,9 @@ class Run:
             keep = shares_to_keep(step.rate, sizes, self.shares)
             self.constraints[step.rate] = {name: of(keep[name]) for name, of in self.families.items()}
         self._check_rate()
+        if self.study.compress.bytes:
+            for name in self.constraints[1.0]:
+                in_bits(chosen[name].hardware or self.hardware, 1)
         every = dict.fromkeys(self.study.quantise.last, True)
         self.last = list(by_pattern(every, list(self.layers), "quantise.last", self.types))
         if len(self.last) == len(self.layers):
@@ -136,21 +140,28 @@ class Run:
             self.data.train_x, self.data.train_y, size or t.batch, shuffle=True, shift=t.shift, flip=t.flip
         )
 
-    def choices(self, hardware: Hardware) -> dict[str, Choice]:
-        """What the study says of layers, by its own patterns, where the network is on some hardware."""
-        return {
+    def chosen(self, hardware: Hardware, bits: Mapping[str, int] | None = None) -> dict[str, Choice]:
+        """What the study says of every layer, by name, where the network is on some hardware.
+
+        ``bits``: of the weights of layers; None: those that a budget gave.
+        """
+        table = {
             setting.layer: Choice(setting.on(hardware), setting.digital, setting.bias_rows)
             for setting in self.study.layers
         }
+        found = by_pattern(table, list(self.types), "layers", self.types)
+        chosen = {name: found.get(name, Choice()) for name in self.types}
+        for name, of in (self.bits if bits is None else bits).items():
+            own = in_bits(chosen[name].hardware or hardware, of)
+            chosen[name] = dataclasses.replace(chosen[name], hardware=own)
+        return chosen
 
-    def chosen(self, hardware: Hardware) -> dict[str, Choice]:
-        """What the study says of every layer, by name."""
-        found = by_pattern(self.choices(hardware), list(self.types), "layers", self.types)
-        return {name: found.get(name, Choice()) for name in self.types}
-
-    def map(self, network: nn.Module, hardware: Hardware, **arguments: Any) -> MappedNetwork:
-        """`map_network` with the study's choices of layers; other arguments are its own."""
-        return map_network(network, hardware, self.example, layers=self.choices(hardware), **arguments)
+    def map(
+        self, network: nn.Module, hardware: Hardware, bits: Mapping[str, int] | None = None, **arguments: Any
+    ) -> MappedNetwork:
+        """`map_network` with the choices of layers; other arguments are its own."""
+        layers = self.chosen(hardware, bits)
+        return map_network(network, hardware, self.example, layers=layers, **arguments)
 
     def constraints_within(self, limit: Limit) -> dict[str, Constraint]:
         """Constraints under which the network, with its weights as they are, costs at most the limit."""
@@ -309,11 +320,13 @@ class Run:
 
     def compress(self, baseline: StageResult) -> StageResult:
         """Steps 2 and 3, for each rate in turn: ADMM, hard projection, masked retraining; of a network's
-        children, the one that is best on the validation part goes on."""
+        children, the one that is best on the validation part goes on. Bits that it found for layers hold for
+        their cells from here on."""
         parent = baseline
         for step in self.study.compress.steps():
             children = [self._compress_to(step, parent, child) for child in range(step.children)]
             parent = children[0] if len(children) == 1 else best_of(children, step.rate)
+        self.bits = parent.record.get("bits", {})
         return parent
 
     def _compress_to(self, c: Compression, start: StageResult, child: int) -> StageResult:
@@ -321,7 +334,7 @@ class Run:
         crossbar = [self.hardware.crossbar.rows, self.hardware.weights_per_tile_row]
         inputs = {"baseline": start.record["id"], "compress": to_dict(c), "tile": crossbar}
         # Keys that came later count where they are set, so that earlier runs keep their ids.
-        for key in ("before", "method", "momentum", "weight_decay", "batch", "active", "purify"):
+        for key in ("before", "method", "momentum", "weight_decay", "batch", "active", "purify", "bytes"):
             if not inputs["compress"].get(key) or inputs["compress"][key] == "admm":
                 inputs["compress"].pop(key, None)
         del inputs["compress"]["children"]
@@ -347,7 +360,11 @@ class Run:
             log = (start.record["log"] if before else []) + log
             tensors = dict(self.model.state_dict())
             tensors |= {f"mask.{name}": mask for name, mask in masks.items() if name in self.layers}
-            return tensors, {"log": log, "validation": {"compressed": self.validate(self.model)}}
+            record = {"log": log, "validation": {"compressed": self.validate(self.model)}}
+            if c.bytes:
+                on_tiles = {name: mask for name, mask in masks.items() if name in self.layers}
+                record["bits"] = bits_of_layers(self.model, on_tiles, c.bytes)
+            return tensors, record
 
         remark = f", {c.rate:g}x" if self.study.compress.before else ""
         remark += f", child {child + 1} of {c.children}" if c.children > 1 else ""

@@ -146,13 +146,16 @@ class Compression:
     """To `rate` (of all mapped weights), then masked retraining.
 
     ``method``: ``admm`` under the rules; ``budget``, ADMM with one number of weights over all layers with a
-    rule, whose shares and kinds do not count; or ``gsm``, such a choice in each step, by SGD with `momentum`
-    and `weight_decay`, 1/`active` of the weights active in a step (0: as many as stay).
+    rule, whose shares and kinds do not count; or ``gsm``, such a choice in each step, by SGD with
+    `momentum` and `weight_decay`, 1/`active` of the weights active in a step (0: as many as stay).
     `interval`: epochs between two Z-steps. `batch`: images, 0: as `train.batch`. ``limit``: in place of a
-    rate, which is then 1; the rules' shares stay, and their common factor is the largest within it. `before`:
-    progressive pruning, lower rates that are reached first, each from the network of the one before and
-    within its masks. `children`: networks that are made at each rate, in other orders of the data; the best
-    on the validation part is the parent of the next. ``purify`` takes more away than the rate does, at each.
+    rate, which is then 1; the rules' shares stay, and their common factor is the largest within it.
+    `before`: progressive pruning, lower rates that are reached first, each from the network of the one
+    before and within its masks. `children`: networks that are made at each rate, in other orders of the
+    data; the best on the validation part is the parent of the next. ``bytes``: with ``budget``, in place of
+    a rate, which is then 1: what weights take without indices, for which the weights that stay and the bits
+    of each layer are chosen together; its cells then have as many states as its bits need. ``purify`` takes
+    more away than the rate does, at each.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -175,6 +178,7 @@ class Compression:
     active: float = 0.0
     children: int = 1
     purify: Purify | None = None
+    bytes: float = 0.0
 
     def steps(self) -> tuple[Compression, ...]:
         """Every rate in turn as a compression of its own, the last one that of this."""
@@ -215,6 +219,13 @@ class Compression:
             )
         if self.limit is not None and not self.layers:
             raise XbarError("compress.limit: needs at least one rule in compress.layers")
+        if self.bytes:
+            check_range("compress.bytes", self.bytes, 1, 1e12)
+            if self.rate != 1 or self.method != "budget" or self.before or not self.layers:
+                raise XbarError(
+                    "compress.bytes: the rate follows from it; goes with compress.rate = 1, "
+                    "compress.method = 'budget', a rule in compress.layers and no compress.before"
+                )
         rates = [step.rate for step in self.before] + [self.rate]
         if sorted(set(rates)) != rates:
             raise XbarError(

@@ -25,6 +25,7 @@ from mapping.freezing import Freezing
 from mapping.gathered import GatheredConv2d, gathered_network
 from mapping.gsm import Gsm
 from mapping.intersections import BothSparse, SparseValues
+from mapping.joint_budget import JointBudget
 from mapping.layer_noise import LayerNoise, noise_by_layer
 from mapping.levels import Levels, Ternary, Window, equal_levels, power_levels
 from mapping.lowering import crossbar_form
@@ -54,6 +55,7 @@ __all__ = [
     "GatheredConv2d",
     "Geometry",
     "Gsm",
+    "JointBudget",
     "KnownReads",
     "LayerNoise",
     "Levels",

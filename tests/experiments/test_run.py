@@ -316,6 +316,50 @@ def test_without_retraining_purification_of_empty_paths_changes_no_answer(tmp_pa
     assert after["compression"]["weights_kept"] < before["compression"]["weights_kept"]
 
 
+@pytest.mark.usefixtures("unreported")
+def test_a_budget_in_bytes_gives_each_layer_its_bits(tmp_path: Path) -> None:
+    """Weights that stay and their bits fit in it; the cells of a layer have the states of its bits, in levels,
+    chips and costs alike, but not those of the uncompressed network; a second run finds the same."""
+    changes = [*SMALL, "compress.rate=1", "compress.method=budget", "compress.bytes=600", "chips.n=1"]
+    changes += ["compare.slices=1"]
+    study = load_study("digits", changes)
+    result = run_study(study, None, tmp_path / "run")
+    (stage,) = (tmp_path / "run").glob("stages/compress-*.safetensors")
+    bits = load_checkpoint(stage)[1]["record"]["bits"]
+    mapped = load_mapping(tmp_path / "run" / "mapping.safetensors")
+    assert list(bits) == ["conv1", "conv2", "fc1", "fc2"]
+    for name, layer in mapped.layers.items():
+        assert mapped.hardware_of(name).device.states == 2 ** (bits[name] - 1) + 1
+        assert np.abs(layer.state).max() <= 2 ** (bits[name] - 1)
+    spent = sum(bits[name] * layer.weights_kept for name, layer in mapped.layers.items())
+    assert 590 <= spent / 8 <= 600
+    stored = result["compression"]["storage"]
+    assert stored["bytes_without_indices"] == pytest.approx(spent / 8)
+    run = prepare(study, None, tmp_path / "other")
+    plain = estimate(run.map(run.on_crossbars(), run.uncompressed_hardware, scales=dict.fromkeys(bits, 1.0)))
+    assert result["estimate"]["before"]["area_mm2"] == pytest.approx(plain.area_mm2)
+    again = run_study(study, None, tmp_path / "run", resume=True)
+    assert comparable(again) == comparable(result)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["compress.bytes=600"], "compress.bytes: the rate follows from it; goes with compress.rate = 1"),
+        (["compress.bytes=-1"], "compress.bytes = -1.0: must lie between 1"),
+        (
+            ["compress.bytes=600", "compress.rate=1", "compress.method=budget", "hardware.encoding.slices=2"],
+            "compress.bytes: the bits of a layer are states of its cells; .* encoding.slices = 1",
+        ),
+    ],
+)
+def test_budgets_in_bytes_that_cannot_be_are_refused(
+    tmp_path: Path, changes: list[str], message: str
+) -> None:
+    with pytest.raises(XbarError, match=message):
+        prepare(load_study("digits", changes), None, tmp_path / "run")
+
+
 @pytest.mark.parametrize("method", ["compress.method=budget", "compress.method=gsm"])
 def test_a_choice_over_all_layers_knows_no_groups(tmp_path: Path, method: str) -> None:
     """As few as eleven weights, though the tile columns of the rules hold more; but not none."""
