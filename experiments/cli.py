@@ -202,8 +202,8 @@ class LayersCommand:
 
     def __call__(self) -> None:
         shape = _shape(self.input)
+        from experiments.designs import load_design
         from experiments.layers_text import layers_of, text
-        from experiments.study import load_design
 
         hardware = load_design(self.hardware, self.set)
         layers = layers_of(self.network, hardware, self.width, shape, self.weights)
@@ -366,8 +366,8 @@ class NameplateCommand:
     """Change a key of the hardware, as often as needed: --set hardware.adc.bits=8"""
 
     def __call__(self) -> None:
+        from experiments.designs import load_design
         from experiments.estimate_text import nameplate_text
-        from experiments.study import load_design
         from power.nameplate import nameplate
 
         design = load_design(self.design, self.set)

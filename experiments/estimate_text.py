@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
+from experiments.designs import changed_design, load_design
 from experiments.finished import finished_run
 from experiments.ids import COST_ONLY, simulated
 from experiments.layers_text import form_of
-from experiments.study import changed_design, load_design, load_study, study_names
+from experiments.study import load_study, study_names
 from experiments.text_table import number, text_table
 from mapping import MappedNetwork, map_network
 from power.estimate import Estimate, Row, reduction_percent

@@ -17,12 +17,13 @@ from torch import nn
 
 from experiments import data as datasets
 from experiments.batches import Batches
+from experiments.designs import load_design
 from experiments.networks import build_network, built_in_networks
 from experiments.plots import INK, SHADES, blank_figure, styled
 from experiments.process import bar
 from experiments.rules import constraint_of
 from experiments.steps import EVALUATION_BATCH, Run
-from experiments.study import LayerRule, load_design, load_study, study_names
+from experiments.study import LayerRule, load_study, study_names
 from experiments.text_table import text_table
 from experiments.weights import read_weights
 from mapping import accuracy, block_sparse, crossbar_form

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 import tomllib
@@ -12,10 +11,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from experiments.changes import with_change
+from experiments.designs import changed, resolved_hardware
 from experiments.noise_cases import NoiseCase, NoiseCurve
 from xbar.device import ProgrammingNoise
 from xbar.errors import XbarError, unknown_name
-from xbar.files import build, hardware_dict, read_toml, resolve_device, to_dict
+from xbar.files import build, read_toml, resolve_device, to_dict
 from xbar.hardware import Hardware
 from xbar.validation import check_range, check_rising_to_one, refuse_idle
 
@@ -380,7 +381,7 @@ def load_study(name: str, changes: Sequence[str] = (), seed: int | None = None) 
     """
     raw, where = raw_study(name)
     for change in changes:
-        raw = _with_change(raw, change)
+        raw = with_change(raw, change)
     if seed is not None:
         raw["seed"] = seed
     return resolve_study(raw, where)
@@ -404,125 +405,13 @@ def raw_study(name: str) -> tuple[dict[str, Any], str]:
 
 def resolve_study(raw: Mapping[str, Any], where: str) -> Study:
     """Study from plain data, its hardware preset (key `base`) merged with the changes beside it."""
-    resolved = {**raw, "hardware": _resolved_hardware(raw.get("hardware"), where)}
+    resolved = {**raw, "hardware": resolved_hardware(raw.get("hardware"), where)}
     if isinstance(raw.get("under_noise"), list):
         resolved["under_noise"] = [
             resolve_device(curve, where) if isinstance(curve, dict) and "device" in curve else curve
             for curve in raw["under_noise"]
         ]
     return build(Study, resolved, where)
-
-
-def load_design(name: str, changes: Sequence[str] = ()) -> Hardware:
-    """A hardware preset by name or a TOML file by path, with changes ``hardware.key=value`` applied.
-
-    Raises
-    ------
-    XbarError
-        For an unknown preset, a missing or broken file, an unknown or impossible key, or one of a study.
-    """
-    return _design({"hardware": name}, changes, name)
-
-
-def changed_design(hardware: Hardware, changes: Sequence[str]) -> Hardware:
-    """A hardware with changes ``hardware.key=value`` applied; errors as those of `load_design`."""
-    return _design({"hardware": to_dict(hardware)}, changes, hardware.name)
-
-
-def _design(raw: dict[str, Any], changes: Sequence[str], where: str) -> Hardware:
-    for change in changes:
-        raw = _with_change(raw, change)
-        if raw.keys() > {"hardware"}:
-            raise XbarError(f"--set {change}: only keys of hardware, for example hardware.crossbar.rows=64")
-    return build(Hardware, _resolved_hardware(raw["hardware"], where), where)
-
-
-def _resolved_hardware(hardware: Any, where: str) -> dict[str, Any]:
-    if isinstance(hardware, str):
-        hardware = {"base": hardware}
-    if not isinstance(hardware, Mapping):
-        raise XbarError(f'{where}: hardware: missing; a table with `base = "PRESET"`, or a preset\'s name')
-    changes = {key: value for key, value in hardware.items() if key != "base"}
-    if "base" in hardware:
-        changes = _merged(hardware_dict(str(hardware["base"])), changes)
-    return resolve_device(changes, where)
-
-
-def changed(hardware: Hardware, changes: Mapping[str, Any], where: str) -> Hardware:
-    """Hardware with some tables' keys changed.
-
-    Raises
-    ------
-    XbarError
-        For an unknown or impossible key.
-    """
-    merged = _merged(to_dict(hardware), changes)
-    return build(Hardware, resolve_device(merged, where), where)
-
-
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        both_tables = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merged(merged[key], value) if both_tables and "base" not in value else value
-    return merged
-
-
-def _with_change(raw: Mapping[str, Any], change: str) -> dict[str, Any]:
-    """`raw` with ``a.b.0.c=value`` applied."""
-    key, value = parsed_change(change)
-    return with_value(raw, key, value, f"--set {change}")
-
-
-def parsed_change(change: str) -> tuple[str, Any]:
-    """Key and value of ``a.b.0.c=value``; the value is TOML, or else plain text.
-
-    Raises
-    ------
-    XbarError
-        For another form.
-    """
-    key, equals, text = change.partition("=")
-    if not equals or not all(key.strip().split(".")):
-        raise XbarError(f"--set {change}: must be key=value, for example compress.rate=20")
-    try:
-        value = tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    return key.strip(), value
-
-
-def with_value(raw: Mapping[str, Any], key: str, value: Any, said: str) -> dict[str, Any]:
-    """`raw` with the value at a dotted key, such as ``chips.cases.0.name``; `said` begins messages.
-
-    Raises
-    ------
-    XbarError
-        For a key that leads through a value, or past the end of a list.
-    """
-    path = key.split(".")
-    changed = copy.deepcopy(dict(raw))
-    node: Any = changed
-    for depth, part in enumerate(path):
-        last = depth == len(path) - 1
-        at = ".".join(path[: depth + 1])
-        if isinstance(node, list):
-            if not (part.isdigit() and int(part) < len(node)):
-                raise XbarError(f"{said}: {at}: must be a number from 0 to {len(node) - 1}")
-            index: Any = int(part)
-        elif isinstance(node, dict):
-            index = part
-            if not last:
-                node.setdefault(part, {})
-                if isinstance(node[part], str) and part in ("hardware", "device"):
-                    node[part] = {"base": node[part]}
-        else:
-            raise XbarError(f"{said}: {'.'.join(path[:depth])} is a value, not a table")
-        if last:
-            node[index] = value
-        else:
-            node = node[index]
-    return changed
 
 
 def study_dict(study: Study) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.changes import parsed_change
 from experiments.noise_cases import with_noise
-from experiments.study import parsed_change
 from experiments.sweeps.pools import Pool, in_this_process, on_cluster, on_workers
 from experiments.sweeps.running import Plan, count_tasks, open_sweep, plan, run_points
 from experiments.sweeps.store import FILE

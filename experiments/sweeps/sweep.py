@@ -10,7 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from experiments.study import Study, raw_study, resolve_study, study_dict, with_value
+from experiments.changes import with_value
+from experiments.study import Study, raw_study, resolve_study, study_dict
 from experiments.sweeps.axes import Axis, Values, flat, product
 from experiments.sweeps.conditions import Condition
 from xbar.errors import XbarError, unknown_name

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from experiments.cli import main
+from experiments.designs import load_design
 from experiments.layers_text import layers_of, text
 from experiments.networks import build_network
-from experiments.study import load_design
 from xbar import XbarError
 
 LARGE_TILES = ["hardware.crossbar.rows=128", "hardware.crossbar.cols=64"]

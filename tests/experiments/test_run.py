@@ -318,8 +318,8 @@ def test_without_retraining_purification_of_empty_paths_changes_no_answer(tmp_pa
 
 @pytest.mark.usefixtures("unreported")
 def test_a_budget_in_bytes_gives_each_layer_its_bits(tmp_path: Path) -> None:
-    """Weights that stay and their bits fit in it; the cells of a layer have the states of its bits, in levels,
-    chips and costs alike, but not those of the uncompressed network; a second run finds the same."""
+    """Weights that stay and their bits fit in it; the cells of a layer have the states of its bits, in
+    levels, chips and costs alike, but not those of the uncompressed network; a second run finds the same."""
     changes = [*SMALL, "compress.rate=1", "compress.method=budget", "compress.bytes=600", "chips.n=1"]
     changes += ["compare.slices=1"]
     study = load_study("digits", changes)

@@ -58,7 +58,7 @@ def test_within_the_budget_on_levels_and_no_worse_than_equal_bits(
 
 
 def test_near_the_best_of_all_choices() -> None:
-    """Two layers of six weights, 1 or 3 bits, 9 bits in all: the excess over 40 cases, on average and most."""
+    """Two layers of six weights, 1 or 3 bits, 9 bits in all: the excess over 40 cases."""
     excess = []
     for seed in range(40):
         v = drawn(seed, {"a": (3, 2), "b": (2, 3)})
