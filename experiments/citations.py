@@ -90,7 +90,7 @@ def _needed(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _methods(study: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(reason, work) of each method that changed the network's weights."""
     compress, quantise = study["compress"], study["quantise"]
-    if compress["rate"] > 1 or compress.get("limit"):
+    if compress["rate"] > 1 or compress.get("limit") or compress.get("bytes"):
         if compress.get("method", "admm") == "gsm":
             yield "pruning: global sparse momentum SGD", "arXiv:1909.12778"
         else:
@@ -105,8 +105,8 @@ def _methods(study: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield "pruning by ADMM at the grain of crossbars", "arXiv:1908.11691"
             if compress.get("before"):
                 yield "progressive pruning", "arXiv:1810.07378"
-        if compress.get("purify"):
-            yield "purification and unused paths", "arXiv:1908.10017"
+    if compress.get("purify"):
+        yield "purification and unused paths", "arXiv:1908.10017"
     if quantise["epochs"]:
         yield "ADMM onto conductance levels", "arXiv:1908.11691"
     if quantise.get("freeze"):

@@ -86,11 +86,20 @@ def bits_of_layers(model: nn.Module, masks: Masks, budget: float) -> dict[str, i
 
 
 def _purify(model: nn.Module, example: torch.Tensor, purification: Purification, masks: Masks) -> Masks:
-    """Masks without what purification and unused paths take away; biases take over what constants add, but in
-    layers without one."""
-    used = remove_unused_paths(model, example, purification.masks(model, example, masks))
+    """Masks without what purification and unused paths take away; biases take over what constants add. A
+    layer without a bias that would need one keeps its weights."""
+    left = purification.masks(model, example, masks)
+    used = remove_unused_paths(model, example, left)
+    found = mappable_layers(used.model)
+    for name, layer in mappable_layers(model).items():
+        if layer.bias is None and found[name].bias is not None:
+            used.masks[name] = left[name]
+            found[name].weight.data.copy_(layer.weight.data)
     model.load_state_dict(used.model.state_dict(), strict=False)
-    return {name: mask for name, mask in used.masks.items() if name in masks or not mask.all()}
+    frozen = {name for name, layer in mappable_layers(model).items() if not layer.weight.requires_grad}
+    return {
+        name: mask for name, mask in used.masks.items() if name in masks or not (mask.all() or name in frozen)
+    }
 
 
 def _tied(model: nn.Module, c: Compression, constraints: Mapping[str, Constraint]) -> NetworkConstraint:

@@ -33,6 +33,7 @@ from experiments.summary import (
     versions,
 )
 from experiments.under_noise import measured_curves, measured_layers
+from mapping.channel_graph import channel_graph
 from mapping.chip_file import save_mapping
 from power.estimate import estimate, reduction_percent
 from xbar.errors import XbarError
@@ -58,6 +59,8 @@ def prepare_on(study: Study, data: datasets.Dataset, out: Path) -> Run:
         points(curve, study.hardware)
     run = Run(study, data, out)
     _check_fits(run)
+    if study.compress.purify is not None:
+        channel_graph(run.model, run.example)
     if study.compress.limit is not None:
         run.constraints_within(study.compress.limit)
     network, any_scale = run.on_crossbars(), dict.fromkeys(run.layers, 1.0)

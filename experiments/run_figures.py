@@ -57,5 +57,7 @@ def _conductances(chip: ProgrammedNetwork) -> Figure:
             on = np.broadcast_to(band.built(), of_weights.shape) & (states >= 0)
             targets.append(device.conductances()[states[on]])
             programmed.append(of_weights[on])
-    states_of_device = mapped.hardware.device.conductances()
-    return conductance_histogram(np.concatenate(targets), np.concatenate(programmed), states_of_device)
+    states_of_devices = np.unique(
+        np.concatenate([mapped.hardware_of(name).device.conductances() for name in mapped.layers])
+    )
+    return conductance_histogram(np.concatenate(targets), np.concatenate(programmed), states_of_devices)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ from experiments.weights import read_weights
 from mapping import (
     Choice,
     Constraint,
+    JointBudget,
     MappedNetwork,
     Recipe,
     accuracy,
@@ -126,8 +128,7 @@ class Run:
             self.constraints[step.rate] = {name: of(keep[name]) for name, of in self.families.items()}
         self._check_rate()
         if self.study.compress.bytes:
-            for name in self.constraints[1.0]:
-                in_bits(chosen[name].hardware or self.hardware, 1)
+            self._check_bytes(self.study.compress.bytes, {n: sizes[n] for n in rules})
         every = dict.fromkeys(self.study.quantise.last, True)
         self.last = list(by_pattern(every, list(self.layers), "quantise.last", self.types))
         if len(self.last) == len(self.layers):
@@ -204,6 +205,22 @@ class Run:
                 f"compress.rate = {self.study.compress.rate}: out of reach; at least one group of weights "
                 f"stays in each layer, which gives {total / kept:.2f}"
             )
+
+    def _check_bytes(self, budget: float, sizes: Mapping[str, int]) -> None:
+        """Refuse a budget that prunes nothing, and cells that cannot have the states of any bits."""
+        if not sizes:
+            raise XbarError("compress.bytes: no rule in compress.layers fits a layer on crossbars")
+        most = max(JointBudget.widths) * sum(sizes.values()) / 8
+        if budget >= most:
+            raise XbarError(
+                f"compress.bytes = {budget:g}: must be less than {most:g}, in which every weight of a layer "
+                f"with a rule fits in {max(JointBudget.widths)} bits"
+            )
+        chosen = self.chosen(self.hardware)
+        for name, bits in itertools.product(sizes, JointBudget.widths):
+            own = in_bits(chosen[name].hardware or self.hardware, bits)
+            for case in self.study.chips.cases:
+                with_noise(own, case)
 
     def stage(self, name: str, inputs: dict[str, Any], compute: Compute, remark: str = "") -> StageResult:
         """A stage of this run; says what it does, how long it took and what came out."""
@@ -362,8 +379,8 @@ class Run:
             tensors |= {f"mask.{name}": mask for name, mask in masks.items() if name in self.layers}
             record = {"log": log, "validation": {"compressed": self.validate(self.model)}}
             if c.bytes:
-                on_tiles = {name: mask for name, mask in masks.items() if name in self.layers}
-                record["bits"] = bits_of_layers(self.model, on_tiles, c.bytes)
+                of_rules = {name: masks[name] for name in self.constraints[c.rate]}
+                record["bits"] = bits_of_layers(self.model, of_rules, c.bytes)
             return tensors, record
 
         remark = f", {c.rate:g}x" if self.study.compress.before else ""

@@ -130,8 +130,9 @@ class Limit:
 @dataclass(frozen=True)
 class Purify:
     """What goes as a whole once weights are pruned, before they are retrained: input channels and filters of
-    which a share of at least `emptiness` is zero, and whose mean square is at most `importance` times that of
-    their layer; then all weights on paths without use. With ``emptiness = 1`` these alone."""
+    which a share of at least `emptiness` is zero, and whose mean square is at most `importance` times the
+    mean of that over those of their layer that are not empty; then all weights on paths without use. With
+    ``emptiness = 1`` these alone."""
 
     __pydantic_config__: ClassVar = _STRICT
     emptiness: float = 0.9
@@ -358,6 +359,12 @@ class Study:
         check_range("test_images", self.test_images, 0, 1 << 20)
         for setting in self.layers:
             setting.on(self.hardware)
+            if self.compress.bytes and "device" in setting.hardware:
+                raise XbarError(
+                    f"layers: {setting.layer!r}: hardware.device: compress.bytes chooses its states"
+                )
+        if self.compress.bytes and any(curve.device for curve in self.under_noise):
+            raise XbarError("under_noise: device: compress.bytes chooses its states")
         curves = [curve.name for curve in self.under_noise]
         if len(set(curves)) < len(curves):
             raise XbarError("under_noise: each curve needs a name of its own")

@@ -75,7 +75,8 @@ class Admm(Method):
         if isinstance(constraints, Mapping):
             names, self.constraint = list(constraints), cast(NetworkConstraint, ByLayer(constraints))
         else:
-            names, self.constraint = list(layers or mappable_layers(model)), constraints
+            names = list(mappable_layers(model) if layers is None else layers)
+            self.constraint = constraints
         check_range("interval", interval, 1, 1 << 20)
         self.interval = interval
         self.rho = rho or RhoSchedule()

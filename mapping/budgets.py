@@ -56,6 +56,8 @@ class NonzeroBudget:
         cost = dict.fromkeys(v, 1.0) if self.cost is None else self.cost
         _check_names("cost of a nonzero", cost, v)
         _check_names("layer of a budget", v, cost)
+        if not v:
+            return {}
         costs = torch.cat(
             [torch.full((w.numel(),), float(cost[name]), dtype=torch.float64) for name, w in v.items()]
         )

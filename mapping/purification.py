@@ -58,7 +58,7 @@ class Purification:
         """What stays of a pruned network, (K, N) bool by layer; never where a weight is zero.
 
         One group of each layer stays, and so do all filters of a layer that nothing follows: they are the
-        network's outputs. The model is left as it is.
+        network's outputs. Layers whose weights are frozen stay. The model is left as it is.
 
         Parameters
         ----------
@@ -78,22 +78,25 @@ class Purification:
         last = _layers_before_outputs(channel_graph(pruned, example_input))
         left = {}
         for name, layer in mappable_layers(pruned).items():
-            left[name] = self._left(layer, to_gemm(layer), "channel")
-            if name not in last:
-                left[name] &= self._left(layer, to_gemm(layer) * left[name], "filter")
+            left[name] = to_gemm(layer) != 0
+            if layer.weight.requires_grad:
+                left[name] = self._left(layer, to_gemm(layer), "channel")
+                if name not in last:
+                    left[name] &= self._left(layer, to_gemm(layer) * left[name], "filter")
         return left
 
     def _left(self, layer: Layer, w: torch.Tensor, kind: Literal["channel", "filter"]) -> torch.Tensor:
         """Weights other than zero, but those of groups that go."""
         blocks = block_sparse(layer, kind, keep=1)
+        w = w.double()
         size = block_sums(torch.ones_like(w), blocks.rows, blocks.cols)
-        count = block_sums((w != 0).to(w.dtype), blocks.rows, blocks.cols)
-        square = block_sums(w.double().square(), blocks.rows, blocks.cols) / size
+        count = block_sums((w != 0).double(), blocks.rows, blocks.cols)
+        square = block_sums(w.square(), blocks.rows, blocks.cols) / size
         held = count > 0
         if not held.any():
             return w != 0
         unimportant = square <= self.importance * square[held].mean()
-        goes = held & (1 - count / size >= self.emptiness) & unimportant
+        goes = held & (size - count >= self.emptiness * size - 1e-6) & unimportant
         if not (held & ~goes).any():
             goes.view(-1)[square.argmax()] = False
         return (w != 0) & ~spread(goes, blocks.rows, blocks.cols, w.shape)
@@ -111,6 +114,7 @@ def _layers_before_outputs(graph: ChannelGraph) -> set[str]:
         seen.add(node)
         if graph.kinds.get(node) is Kind.LAYER:
             found.add(graph.owner(node))
-        else:
-            waiting += node.all_input_nodes
+            continue
+        waiting += node.all_input_nodes
+        found.add(graph.names.get(node, "").rpartition(".")[0])  # a weight that is used twice
     return found

@@ -106,7 +106,7 @@ class Method:
 
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Numbers below 1e-38 count as zero within, on this thread and torch's own.
+    """Numbers below 1e-38 count as zero within: on this thread, and on those of torch that start within.
 
     Weights that nothing but ADMM's penalty moves end up there, and a convolution of them would take some 80
     times as long.

@@ -300,7 +300,7 @@ def estimate(
             len(layer.tiles) * used[name].periphery.copies * peak_operations_per_s(used[name])
             for name, layer in mapped.layers.items()
         ),
-        weight_bits=hardware.weight_bits,
+        weight_bits=_mean_bits(mapped),
         slices=hardware.encoding.slices,
         conductances="programmed" if chip is not None else "target" if known else case,
         inputs=case if activity is None else "measured",
@@ -317,6 +317,14 @@ def estimate(
 def arrays_of(layer: MappedLayer, hardware: Hardware) -> int:
     """Physical arrays of a layer, in all planes and copies."""
     return hardware.encoding.planes * hardware.periphery.copies * len(layer.tiles)
+
+
+def _mean_bits(mapped: MappedNetwork) -> float:
+    """Bits of a weight that stays, the mean where layers have hardware of their own."""
+    of_network = mapped.hardware.weight_bits
+    more = {name: mapped.hardware_of(name).weight_bits - of_network for name in mapped.layers}
+    kept = {name: layer.weights_kept for name, layer in mapped.layers.items()}
+    return of_network + sum(more[name] * kept[name] for name in kept) / max(sum(kept.values()), 1)
 
 
 def _not_modelled(

@@ -20,6 +20,7 @@ METHODS = {
     "Global Sparse Momentum SGD": "gsm",
     "An Ultra-Efficient Memristor-Based": "memristor",
     "Progressive DNN Compression": "freeze",
+    "Tiny but Accurate": "purify",
 }
 
 FREE = ("hardware.device=epiram", "quantise.epochs=0")
@@ -40,12 +41,18 @@ def methods(result: dict) -> set[str]:
     ("study", "changes", "expected"),
     [
         ("lenet5-mnist", (), {"admm", "memristor"}),
-        ("lenet5-progressive-167x", (), {"admm", "progressive", "memristor"}),
+        ("lenet5-progressive-167x", (), {"admm", "progressive", "memristor", "purify"}),
         ("lenet5-gsm-125x", (), {"gsm", "memristor"}),
         ("vgg16-cifar10-structured-4x", FREE, {"admm", "struct"}),
         ("vgg16-cifar10-crossbar-10x", FREE, {"admm", "memristor"}),
-        ("lenet5-progressive-167x", FREE, {"admm", "progressive"}),
-        ("lenet5-admm-71x", ("compress.method=budget", *FREE), {"admm", "budget"}),
+        ("lenet5-progressive-167x", FREE, {"admm", "progressive", "purify"}),
+        ("lenet5-mnist", ("compress.method=budget", *FREE), {"admm", "budget"}),
+        (
+            "lenet5-mnist",
+            ("compress.method=budget", "compress.rate=1", "compress.bytes=900", *FREE),
+            {"admm", "budget"},
+        ),
+        ("lenet5-binary", ("quantise.last=['conv1']",), {"memristor", "freeze"}),
     ],
 )
 def test_methods_that_a_study_uses(study: str, changes: tuple[str, ...], expected: set[str]) -> None:

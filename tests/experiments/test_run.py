@@ -35,6 +35,8 @@ from mapping.unused_paths import remove_unused_paths
 from power.estimate import estimate
 from xbar import XbarError
 
+BYTES = ["compress.rate=1", "compress.method=budget", "compress.bytes=600"]
+
 CONTRACT = """
 accuracy.float accuracy.compressed accuracy.quantised accuracy.ideal_chip
 accuracy.chips.mean accuracy.chips.std accuracy.chips.ci95_low accuracy.chips.ci95_high accuracy.chips.n
@@ -320,8 +322,7 @@ def test_without_retraining_purification_of_empty_paths_changes_no_answer(tmp_pa
 def test_a_budget_in_bytes_gives_each_layer_its_bits(tmp_path: Path) -> None:
     """Weights that stay and their bits fit in it; the cells of a layer have the states of its bits, in
     levels, chips and costs alike, but not those of the uncompressed network; a second run finds the same."""
-    changes = [*SMALL, "compress.rate=1", "compress.method=budget", "compress.bytes=600", "chips.n=1"]
-    changes += ["compare.slices=1"]
+    changes = [*SMALL, *BYTES, "chips.n=1", "compare.slices=1"]
     study = load_study("digits", changes)
     result = run_study(study, None, tmp_path / "run")
     (stage,) = (tmp_path / "run").glob("stages/compress-*.safetensors")
@@ -331,6 +332,11 @@ def test_a_budget_in_bytes_gives_each_layer_its_bits(tmp_path: Path) -> None:
     for name, layer in mapped.layers.items():
         assert mapped.hardware_of(name).device.states == 2 ** (bits[name] - 1) + 1
         assert np.abs(layer.state).max() <= 2 ** (bits[name] - 1)
+    mean_bits = result["estimate"]["after"]["weight_bits"]
+    assert mean_bits == pytest.approx(
+        sum((1 + np.log2(2 ** (of - 1) + 1)) * mapped.layers[name].weights_kept for name, of in bits.items())
+        / sum(layer.weights_kept for layer in mapped.layers.values())
+    )
     spent = sum(bits[name] * layer.weights_kept for name, layer in mapped.layers.items())
     assert 590 <= spent / 8 <= 600
     stored = result["compression"]["storage"]
@@ -342,13 +348,46 @@ def test_a_budget_in_bytes_gives_each_layer_its_bits(tmp_path: Path) -> None:
     assert comparable(again) == comparable(result)
 
 
+@pytest.mark.usefixtures("unreported")
+def test_only_layers_with_a_rule_share_a_budget_in_bytes(tmp_path: Path) -> None:
+    """Purification takes weights of others too; these keep the cells of the study."""
+    changes = [*SMALL, *BYTES, "compress.bytes=200", "chips.n=1", "compress.purify.emptiness=0.9"]
+    changes.append("compress.layers=[{layer='conv2', share=1.0, kind='irregular'}]")
+    run_study(load_study("digits", changes), None, tmp_path / "run")
+    mapped = load_mapping(tmp_path / "run" / "mapping.safetensors")
+    (stage,) = (tmp_path / "run").glob("stages/compress-*.safetensors")
+    bits = load_checkpoint(stage)[1]["record"]["bits"]
+    assert list(bits) == ["conv2"]
+    assert mapped.layers["conv2"].weights_kept * bits["conv2"] <= 1600
+    assert {name: mapped.hardware_of(name).device.states for name in ("conv1", "fc1")} == {
+        "conv1": 16,
+        "fc1": 16,
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            [*BYTES, "compress.bytes=14010"],
+            "compress.bytes = 14010: must be less than 14010, in which every weight .* fits in 5 bits",
+        ),
+        (
+            [*BYTES, "layers=[{layer='fc1', hardware={device={states=4}}}]"],
+            "layers: 'fc1': hardware.device: compress.bytes chooses its states",
+        ),
+        (
+            [*BYTES, "under_noise=[{name='a', axis='time', values=[1.0], device='pcm-90nm'}]"],
+            "under_noise: device: compress.bytes chooses its states",
+        ),
+        (
+            [*BYTES, "compress.layers=[{layer='fc2', share=1.0}]", "layers=[{layer='fc2', digital=true}]"],
+            "compress.bytes: no rule in compress.layers fits a layer on crossbars",
+        ),
         (["compress.bytes=600"], "compress.bytes: the rate follows from it; goes with compress.rate = 1"),
         (["compress.bytes=-1"], "compress.bytes = -1.0: must lie between 1"),
         (
-            ["compress.bytes=600", "compress.rate=1", "compress.method=budget", "hardware.encoding.slices=2"],
+            [*BYTES, "hardware.encoding.slices=2"],
             "compress.bytes: the bits of a layer are states of its cells; .* encoding.slices = 1",
         ),
     ],

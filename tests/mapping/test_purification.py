@@ -81,6 +81,44 @@ def test_masks_given_count_as_zeros_and_the_model_is_left_alone() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_a_last_layer_that_is_used_twice_keeps_its_outputs() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(6, 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(self.fc(x).relu())
+
+    model = Twice()
+    nn.init.constant_(model.fc.weight, 1.0)
+    with torch.no_grad():
+        model.fc.weight[2] = 0
+        model.fc.weight[2, 2] = 1e-3
+    assert Purification(0.5, 0.1).masks(model, torch.zeros(1, 6))["fc"].sum() == 31
+
+
+def test_frozen_layers_stay() -> None:
+    model = network()
+    with torch.no_grad():
+        model[2].weight[:, 2] = 1e-3
+    assert Purification(0.0, 0.1).masks(model, EXAMPLE)["2"].sum() == 81
+    model[2].weight.requires_grad_(False)
+    assert Purification(0.0, 0.1).masks(model, EXAMPLE)["2"].all()
+
+
+def test_a_share_at_the_threshold_goes_whatever_its_rounding() -> None:
+    for size in (50, 60, 100, 300):
+        for zeros in range(1, size):
+            model = nn.Sequential(nn.Linear(2, size), nn.Linear(size, 1))
+            nn.init.constant_(model[0].weight, 1.0)
+            with torch.no_grad():
+                model[0].weight[:zeros, 1] = 0
+            purification = Purification(zeros / size, 2.0)
+            goes = 1 - purification._left(model[0], to_gemm(model[0]), "channel")[1].any().int()
+            assert goes == (1 if (size - zeros) < size else 0)
+
+
 LAYERS = {
     "linear": (lambda: nn.Sequential(nn.Linear(12, 6), nn.Linear(6, 2)), (1, 12)),
     "convolution": (lambda: nn.Sequential(nn.Conv2d(4, 6, 2), nn.Conv2d(6, 1, 1)), (1, 4, 5, 5)),

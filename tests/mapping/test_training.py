@@ -218,6 +218,13 @@ def test_numbers_below_normal_ones_are_zero_in_training_and_as_before_after_it(b
         torch.set_flush_denormal(False)
 
 
+def test_a_budget_over_no_layer_leaves_all_as_they_are() -> None:
+    model = network()
+    before = [p.clone() for p in model.parameters()]
+    assert Admm(model, NonzeroBudget(0), layers=[]).finish(model) == {}
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+
+
 def test_a_loss_that_is_not_finite_is_refused() -> None:
     with pytest.raises(XbarError, match="loss is nan in epoch 0"):
         train(network(), [(torch.full((2, 1, 6, 6), torch.nan), torch.zeros(2, dtype=torch.long))], Recipe(1))
