@@ -35,7 +35,10 @@ def draw(run: Measured, folder: Path) -> dict[str, str]:
         "area": breakdown(*both, "area_mm2"),
         "energy": breakdown(*both, "energy_nj"),
     }
-    if rows := [{"phase": entry["stage"], **entry} for entry in run.log if "primal" in entry]:
+    rows = [
+        {"phase": entry["stage"].removesuffix(" last"), **entry} for entry in run.log if "primal" in entry
+    ]
+    if rows:
         figures["residuals"] = admm_residuals(rows)
     if chip := run.chip():
         figures["masks"] = masks_on_tiles(chip.mapped)
