@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from experiments import steps
 from experiments.ids import simulated
 from experiments.stages import StageResult
-from experiments.steps import Run, split_masks
 from experiments.summary import over_chips_summary
+from experiments.work import Run, split_masks
 from mapping import MappedNetwork, analog_network, calibrate, program_network, without_device_effects
 from mapping.chip_file import load_mapping, save_mapping
 from power.estimate import Estimate, estimate
@@ -43,9 +44,9 @@ class Networks:
 
 def networks(run: Run) -> Networks:
     """Train, compress and quantise, or read what an earlier run left."""
-    baseline = run.train_baseline()
-    compressed = run.compress(baseline)
-    return Networks(baseline, compressed, *run.quantise(compressed, run.hardware))
+    baseline = steps.train_baseline(run)
+    compressed = steps.compress(run, baseline)
+    return Networks(baseline, compressed, *steps.quantise(run, compressed, run.hardware))
 
 
 def mapped_network(run: Run, nets: Networks, packing: bool = True) -> MappedNetwork:
@@ -127,7 +128,7 @@ def point(run: Run) -> tuple[dict[str, Any], dict[str, str]]:
     nets = networks(run)
     mapped, activity = calibrated(run, nets)
     case = run.study.chips.cases[0]
-    chips = run.chips(nets.network, mapped, case, nets.quantised)
+    chips = steps.chips(run, nets.network, mapped, case, nets.quantised)
     found = estimate(mapped, activity).to_dict()
     result = {
         "accuracy": {

@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments.finished import MAPPING_FILE, finished_run
 from experiments.noise_cases import NoiseCase, with_noise
 from experiments.run import prepare
-from experiments.steps import chips_seed
+from experiments.steps import chips_seed, compress, quantise, train_baseline
 from experiments.study import Study
 from mapping import around_faults, compensate, known_reads, program_network
 from mapping.chip import ProgrammedNetwork
@@ -71,6 +71,6 @@ def _chip(
     chip = program_network(placed, seed=seed, chip=number, time=case.time)
     if case.compensation == "none":
         return chip
-    steps = prepare(study, data, run)
-    _, network = steps.quantise(steps.compress(steps.train_baseline()), study.hardware)
-    return compensate(chip, known_reads(noisy, network, steps.calibration_batches()), case.compensation)
+    work = prepare(study, data, run)
+    _, network = quantise(work, compress(work, train_baseline(work)), study.hardware)
+    return compensate(chip, known_reads(noisy, network, work.calibration_batches()), case.compensation)

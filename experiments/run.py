@@ -11,6 +11,7 @@ import torch
 from safetensors.numpy import save as save_arrays
 
 from experiments import data as datasets
+from experiments import steps
 from experiments.evaluation import (
     accuracies,
     calibrated,
@@ -23,7 +24,6 @@ from experiments.folder import open_folder
 from experiments.noise_cases import points, with_noise
 from experiments.process import with_threads
 from experiments.run_report import report_run
-from experiments.steps import Run
 from experiments.study import Study, study_dict
 from experiments.summary import (
     compression_summary,
@@ -33,6 +33,7 @@ from experiments.summary import (
     versions,
 )
 from experiments.under_noise import measured_curves, measured_layers
+from experiments.work import Run
 from mapping.channel_graph import channel_graph
 from mapping.chip_file import save_mapping
 from power.estimate import estimate, reduction_percent
@@ -106,7 +107,7 @@ def _run_study(study: Study, data_folder: Path | None, out: Path, resume: bool) 
     measured = accuracies(run, nets, mapped)
     cases = []
     for case in study.chips.cases:
-        stage = run.chips(nets.network, mapped, case, nets.quantised)
+        stage = steps.chips(run, nets.network, mapped, case, nets.quantised)
         cases.append(over_chips_summary(case.name, stage.record, study.chips.threshold))
     layers = measured_layers(run, nets.network, mapped, nets.quantised)
     curves = measured_curves(run, nets.compressed, nets.quantised, nets.network)

@@ -22,10 +22,10 @@ from experiments.networks import build_network, built_in_networks
 from experiments.plots import INK, SHADES, blank_figure, styled
 from experiments.process import bar
 from experiments.rules import constraint_of
-from experiments.steps import EVALUATION_BATCH, Run
 from experiments.study import LayerRule, load_study, study_names
 from experiments.text_table import text_table
 from experiments.weights import read_weights
+from experiments.work import EVALUATION_BATCH, Run
 from mapping import accuracy, block_sparse, crossbar_form
 from mapping.gemm import Layer, mappable_layers
 from mapping.modules import run_example

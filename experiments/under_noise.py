@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import nn
 
+from experiments import steps
 from experiments.noise_cases import points
 from experiments.stages import StageResult
-from experiments.steps import Run, split_masks
 from experiments.summary import over_chips_summary
+from experiments.work import Run, split_masks
 from mapping import MappedNetwork, calibrate
 from xbar.hardware import Hardware
 
@@ -28,7 +29,7 @@ def measured_curves(
     @functools.cache
     def on_levels(hardware: Hardware) -> tuple[StageResult, nn.Module]:
         same = hardware == study.hardware
-        return (quantised, network) if same else run.quantise(compressed, hardware)
+        return (quantised, network) if same else steps.quantise(run, compressed, hardware)
 
     @functools.cache
     def on_tiles(levels: Hardware, hardware: Hardware) -> MappedNetwork:
@@ -43,7 +44,7 @@ def measured_curves(
         stage, model = on_levels(base)
         measured = []
         for point in points(curve, study.hardware):
-            chips = run.chips(model, on_tiles(base, point.hardware), point.case, stage)
+            chips = steps.chips(run, model, on_tiles(base, point.hardware), point.case, stage)
             summary = over_chips_summary(point.label, chips.record, study.chips.threshold)
             measured.append({"value": point.value, **summary})
         row = {"name": curve.name, "axis": curve.axis, "device": base.device.name}
@@ -61,7 +62,7 @@ def measured_layers(
             row: dict[str, Any] = {"case": case.name, "layer": name}
             sets = {"only": [name], "others": [other for other in mapped.layers if other != name]}
             for key, noisy in sets.items():
-                record = run.chips(network, mapped, case, quantised, noisy).record
+                record = steps.chips(run, network, mapped, case, quantised, noisy).record
                 row[key] = over_chips_summary(key, record, run.study.chips.threshold)
             rows.append(row)
     return rows

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 import points
 
+from experiments import steps
+from experiments.batches import Batches
 from experiments.run import prepare
-from experiments.steps import EVALUATION_BATCH, Batches
 from experiments.study import load_study
+from experiments.work import EVALUATION_BATCH
 from mapping import MappedNetwork, calibrate, chip_accuracy, decoded_weights, map_network, program_network
 from mapping.faults import around_faults
 from mapping.monte_carlo import half_width
@@ -80,8 +82,8 @@ def measure(name: str, data: Path | None) -> None:
     base, changes = NETWORKS[name]
     study = load_study(base, ["threads=1", *changes])
     run = prepare(study, data, RUNS / name)
-    compressed = run.compress(run.train_baseline())
-    quantised, network = run.quantise(compressed, study.hardware)
+    compressed = steps.compress(run, steps.train_baseline(run))
+    quantised, network = steps.quantise(run, compressed, study.hardware)
     masks = run.load(compressed)
     test = Batches(run.data.test_x[:IMAGES], run.data.test_y[:IMAGES], EVALUATION_BATCH)
     found = points.kept(FILE)

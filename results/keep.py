@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from experiments.steps import split_masks
+from experiments.work import split_masks
 from mapping.store import load_checkpoint
 
 HERE = Path(__file__).parent

@@ -17,9 +17,11 @@ from statistics import mean
 
 import points
 
+from experiments import steps
+from experiments.batches import Batches
 from experiments.run import prepare
-from experiments.steps import EVALUATION_BATCH, Batches
 from experiments.study import load_study
+from experiments.work import EVALUATION_BATCH
 from mapping import calibrate, chip_accuracy, map_network
 from mapping.monte_carlo import half_width
 from xbar import ProgrammingNoise
@@ -45,7 +47,7 @@ def measure(name: str, data: Path | None) -> None:
     changes = ["threads=1", "quantise.epochs=0", *NETWORKS[name]]
     study = load_study(name, changes, seed=0)
     run = prepare(study, data, RUNS / name)
-    compressed = run.compress(run.train_baseline())
+    compressed = steps.compress(run, steps.train_baseline(run))
     masks = run.load(compressed)
     test = Batches(run.data.test_x[:IMAGES], run.data.test_y[:IMAGES], EVALUATION_BATCH)
     found = points.kept(FILE)
@@ -59,7 +61,7 @@ def measure(name: str, data: Path | None) -> None:
                 continue
             with_noise = dataclasses.replace(study.quantise, noise=used)
             run.study = dataclasses.replace(study, seed=seed, quantise=with_noise)
-            quantised, network = run.quantise(compressed, study.hardware)
+            quantised, network = steps.quantise(run, compressed, study.hardware)
             hardware = study.hardware.replace(device__programming=programming)
             scales = quantised.record["scales"]
             mapped = map_network(network, hardware, run.example, masks=masks, scales=scales)

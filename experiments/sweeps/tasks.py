@@ -54,19 +54,20 @@ def do(task: Task) -> Outcome:
 
 
 def _do(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
+    from experiments import steps
     from experiments.evaluation import point
     from experiments.process import with_threads
-    from experiments.steps import Run
+    from experiments.work import Run
 
     with with_threads(task.study.threads):
         run = Run(task.study, dataset(task.study.data, task.data), task.out, quiet=True)
         if task.kind == "point":
             return point(run)
-        baseline = run.train_baseline()
+        baseline = steps.train_baseline(run)
         if task.kind != "train":
-            compressed = run.compress(baseline)
+            compressed = steps.compress(run, baseline)
             if task.kind == "quantise":
-                run.quantise(compressed, run.hardware)
+                steps.quantise(run, compressed, run.hardware)
         return {}, {}
 
 

@@ -11,8 +11,8 @@ from small_study import SMALL, without_reports
 
 from experiments.cli import main
 from experiments.run import prepare, run_study
-from experiments.steps import split_masks
 from experiments.study import load_study
+from experiments.work import split_masks
 from mapping import accuracy, analog_network
 from mapping.chip_file import load_chip, load_mapping
 from mapping.store import load_checkpoint

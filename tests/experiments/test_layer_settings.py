@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments import steps
 from experiments.run import prepare
 from experiments.stages import StageResult
 from experiments.study import load_study, study_dict
@@ -74,5 +75,5 @@ def test_calibration_counts_where_it_sets_a_bias(rows: int, tmp_path: Path) -> N
         result = StageResult(dict(run.on_crossbars().state_dict()), {}, 0.0)
         run.load = lambda stage: {}
         run.stage = lambda name, inputs, compute, result=result: seen.append(inputs) or result
-        run.quantise(StageResult({}, {"id": "0"}, 0.0), run.hardware)
+        steps.quantise(run, StageResult({}, {"id": "0"}, 0.0), run.hardware)
     assert (seen[0] != seen[1]) == (rows > 0)

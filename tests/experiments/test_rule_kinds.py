@@ -11,8 +11,8 @@ from torch import nn
 
 from experiments import data as datasets
 from experiments.rules import constraint_of
-from experiments.steps import Run
 from experiments.study import LayerRule, RuleKind, load_study
+from experiments.work import Run
 from mapping import BothSparse
 from mapping.gemm import to_gemm
 from xbar.errors import XbarError

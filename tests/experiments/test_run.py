@@ -24,9 +24,9 @@ from experiments.networks import build_network
 from experiments.run import prepare, run_study
 from experiments.run_report import report_run
 from experiments.stages import run_stage
-from experiments.steps import split_masks
 from experiments.study import load_study
 from experiments.summary import chip_statistics, finite_test_set_ci95
+from experiments.work import split_masks
 from mapping.chip_file import load_mapping
 from mapping.gemm import mappable_layers, to_gemm
 from mapping.mapper import without_weights

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from experiments import steps
+from experiments import steps, work
 from experiments.data import Dataset
 from experiments.ids import COST_ONLY, simulated, stage_id
 from experiments.stages import StageResult
@@ -33,11 +33,11 @@ def ids(
         found[stage] = identity
         return StageResult({}, {}, 0.0)
 
-    monkeypatch.setattr(steps, "run_stage", note)
+    monkeypatch.setattr(work, "run_stage", note)
     x, y = torch.zeros(2, *shape), torch.zeros(2, dtype=torch.int64)
     data = Dataset(study.data, x, y, x, y, x, y, tuple("0123456789"), checksum)
-    run = steps.Run(study, data, Path("none"))
-    run.compress(run.train_baseline())
+    run = work.Run(study, data, Path("none"))
+    steps.compress(run, steps.train_baseline(run))
     return found
 
 
