@@ -205,6 +205,7 @@ def test_progressive_pruning_keeps_within_the_masks_of_each_rate(
     assert stored["rate_with_indices"] < stored["rate_without_indices"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unreported")
 def test_the_best_of_the_children_is_the_parent_of_the_next(tmp_path: Path) -> None:
     """Three at each of two rates, told apart by their order of the data; the first is as without others."""
@@ -234,6 +235,7 @@ def test_the_best_of_the_children_is_the_parent_of_the_next(tmp_path: Path) -> N
     assert len({tuple(tensors["fc1.weight"].flatten().tolist()) for tensors, _ in stages.values()}) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unreported")
 def test_a_budget_is_one_number_for_all_layers(tmp_path: Path) -> None:
     """So many weights stay, layers keep what they need, and shares and kinds of the rules do not count."""
@@ -254,6 +256,7 @@ def test_a_budget_is_one_number_for_all_layers(tmp_path: Path) -> None:
         assert torch.equal(tensor, found[1][name])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unreported")
 def test_first_and_last_layer_go_onto_levels_last(tmp_path: Path) -> None:
     changes = [*SMALL, "chips.n=1", "quantise.last=['conv1', 'fc2']", "quantise.freeze=[0.5, 1.0]"]
@@ -306,6 +309,7 @@ def test_purification_takes_more_than_the_rate_and_holds(tmp_path: Path) -> None
     assert used.after == used.before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unreported")
 def test_without_retraining_purification_of_empty_paths_changes_no_answer(tmp_path: Path) -> None:
     results = []
@@ -348,6 +352,7 @@ def test_a_budget_in_bytes_gives_each_layer_its_bits(tmp_path: Path) -> None:
     assert comparable(again) == comparable(result)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unreported")
 def test_only_layers_with_a_rule_share_a_budget_in_bytes(tmp_path: Path) -> None:
     """Purification takes weights of others too; these keep the cells of the study."""
