@@ -112,6 +112,8 @@ def _methods(study: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if quantise.get("freeze"):
         yield "levels by freezing and retraining", "arXiv:1811.01907"
         yield "levels by freezing and retraining", "arXiv:1903.09769"
+    if quantise.get("centroids"):
+        yield "states of cells by clustering", "arXiv:1811.01907"
     if quantise.get("last"):
         yield "some layers onto levels after the others", "arXiv:1903.09769"
     if quantise["noise"]["kind"] != "none" and quantise["retrain_epochs"]:

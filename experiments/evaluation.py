@@ -109,7 +109,7 @@ def uncompressed_estimate(run: Run, baseline: StageResult) -> Estimate:
     """Costs of the network before pruning, in the comparison's slices."""
     run.load(baseline)
     unpruned = run.on_crossbars()
-    plain = run.map(unpruned, run.uncompressed_hardware, bits={})
+    plain = run.map(unpruned, run.uncompressed_hardware, states={})
     return estimate(*calibrate(plain, unpruned, run.calibration_batches()))
 
 

@@ -1,40 +1,43 @@
-"""Weights onto the levels of the cells: ADMM, then freezing, of all layers at once or some of them last."""
+"""Weights onto the levels of the cells, or onto free ones that their cells then have: ADMM, then freezing, of
+all layers at once or some of them last."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
-import torch
 from torch import nn
 
 from experiments.pruning import Fit, Log, Masks
+from experiments.rules import States, states_of_magnitudes
 from experiments.study import Quantisation
-from mapping import Admm, Freezing, Levels, Masked, Recipe, RhoSchedule
+from mapping import Admm, Freezing, Magnitudes, Masked, Recipe, RhoSchedule
+from mapping.gemm import mappable_layers, to_gemm
+from mapping.levels import Values
 from mapping.training import Method
 
 
 def onto_levels(
     network: nn.Module,
     q: Quantisation,
-    values: Mapping[str, torch.Tensor],
+    values: Mapping[str, Values[Any]],
     masks: Masks,
     last: Collection[str],
     fit: Fit,
 ) -> Log:
-    """Draw a network's weights to their levels in place, under its masks; the log.
+    """Draw a network's weights to their values in place, under its masks; the log.
 
     Parameters
     ----------
     values
-        Positive levels by layer.
+        Levels of the cells, or free magnitudes, by layer.
     last
         Layers that follow when the others are on their levels and held there (Ye et al., arXiv:1903.09769).
     """
     log: Log = []
-    done: dict[str, Levels] = {}
-    first = {name: v for name, v in values.items() if name not in last}
-    for at, part in (("", first), (" last", {name: values[name] for name in last})):
-        levels = {name: Levels(v, masks.get(name)) for name, v in part.items()}
+    done: dict[str, Values[Any]] = {}
+    first = {name: of for name, of in values.items() if name not in last}
+    for at, levels in (("", first), (" last", {name: values[name] for name in last})):
         if not levels:
             continue
         admm = Admm(network, levels, RhoSchedule(q.rho, q.rho_factor, q.rho_limit), q.interval)
@@ -48,5 +51,11 @@ def onto_levels(
     return log
 
 
-def _held(network: nn.Module, on: Mapping[str, Levels]) -> list[Method]:
+def fitted_states(network: nn.Module, values: Mapping[str, Magnitudes]) -> dict[str, States]:
+    """States of cells that hold the magnitudes that a network's weights are nearest to, by layer."""
+    layers = mappable_layers(network)
+    return {name: states_of_magnitudes(of.fit(to_gemm(layers[name]))) for name, of in values.items()}
+
+
+def _held(network: nn.Module, on: Mapping[str, Values[Any]]) -> list[Method]:
     return [Freezing(network, on, (1.0,))] if on else []

@@ -16,12 +16,15 @@ from experiments.folder import finished_chips
 from experiments.ids import simulated
 from experiments.noise_cases import NoiseCase, with_noise
 from experiments.pruning import WARMUP_EPOCHS, bits_of_layers, prune
-from experiments.quantising import onto_levels
+from experiments.quantising import fitted_states, onto_levels
+from experiments.rules import states_of_bits
 from experiments.stages import StageResult
 from experiments.study import Compression
 from experiments.work import Run, split_masks
 from mapping import (
     Constraint,
+    Levels,
+    Magnitudes,
     MappedNetwork,
     Recipe,
     around_faults,
@@ -75,7 +78,7 @@ def compress(run: Run, baseline: StageResult) -> StageResult:
     for step in run.study.compress.steps():
         children = [_compress_to(run, step, parent, child) for child in range(step.children)]
         parent = children[0] if len(children) == 1 else best_of(children, step.rate)
-    run.bits = parent.record.get("bits", {})
+    run.states = {name: states_of_bits(bits) for name, bits in parent.record.get("bits", {}).items()}
     return parent
 
 
@@ -125,17 +128,24 @@ def quantise(run: Run, compressed: StageResult, hardware: Hardware) -> tuple[Sta
     """Steps 2 and 4: ADMM onto the levels under the masks, retraining on them; with the network."""
     q, chosen = run.study.quantise, run.chosen(hardware)
     own = {name: chosen[name].hardware or hardware for name in run.layers}
-    values = {name: torch.from_numpy(levels(h.encoding, h.device)) for name, h in own.items()}
+    masks = run.load(compressed)
+    free: dict[str, Magnitudes] = {}
+    fixed: dict[str, Levels] = {}
+    for name, h in own.items():
+        if q.centroids:
+            free[name] = Magnitudes(q.centroids, masks.get(name))
+        else:
+            fixed[name] = Levels(torch.from_numpy(levels(h.encoding, h.device)), masks.get(name))
     inputs = {"compressed": compressed.record["id"], "quantise": to_dict(q)}
     if not q.freeze:
         del inputs["quantise"]["freeze"], inputs["quantise"]["freeze_epochs"]
-    if not q.last:
-        del inputs["quantise"]["last"]
-    inputs["levels"] = {name: value.tolist() for name, value in values.items()}
+    for key in ("last", "centroids"):
+        if not inputs["quantise"][key]:
+            del inputs["quantise"][key]
+    inputs["levels"] = {name: of.values.tolist() for name, of in fixed.items()}
     inputs["batch_norm"] = run.study.batch_norm
     if q.noise.kind != "none" or q.converter_epochs or any(s.bias_rows for s in run.study.layers):
         inputs |= {"hardware": simulated(hardware), "calibration": run.study.calibration_images}
-    masks = run.load(compressed)
     network = run.on_crossbars()
 
     def with_write_errors(own: Hardware) -> Hardware:
@@ -145,7 +155,8 @@ def quantise(run: Run, compressed: StageResult, hardware: Hardware) -> tuple[Sta
         def fit(stage: str, recipe: Recipe, methods: list[Method]) -> list[dict[str, Any]]:
             return run.fit(network, prefix, stage, recipe, methods)
 
-        log = onto_levels(network, q, values, masks, run.last, fit)
+        log = onto_levels(network, q, free or fixed, masks, run.last, fit)
+        run.states |= fitted_states(network, free)
         seed = derive_seed(run.study.seed, "draws")
         mapped = run.map(network, hardware, masks=masks)
         if any(layer.bias_rows for layer in mapped.layers.values()):
@@ -165,9 +176,13 @@ def quantise(run: Run, compressed: StageResult, hardware: Hardware) -> tuple[Sta
             trained, _ = training.trained()
         tensors = dict(trained.state_dict()) | {f"mask.{name}": mask for name, mask in masks.items()}
         record = {"log": log, "scales": scales, "validation": {"quantised": run.validate(trained)}}
+        if free:
+            record["states"] = {name: run.states[name] for name in free}
         return tensors, record
 
     result = run.stage("quantise", inputs, compute)
+    for name, states in result.record.get("states", {}).items():
+        run.states[name] = tuple(states) if isinstance(states, list) else states
     network.load_state_dict(split_masks(result.tensors)[0])
     return result, network
 

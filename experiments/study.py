@@ -244,7 +244,9 @@ class Quantisation:
 
     ``freeze``: after ADMM, shares of each layer's weights, rising to 1, that are set to their levels and held
     while the others are retrained, `freeze_epochs` each. ``last``: layers (names or patterns) that go through
-    both when the others are done. ``noise``: programming noise drawn at every
+    both when the others are done. ``centroids``: in place of the device's equidistant states, cells of each
+    layer have one at g_min and so many more where its weights need them, found by clustering their
+    magnitudes. ``noise``: programming noise drawn at every
     step of the retraining. ``converters``: its last `converter_epochs` run through DAC, tiles and ADC.
     """
 
@@ -262,6 +264,7 @@ class Quantisation:
     freeze: tuple[float, ...] = ()
     freeze_epochs: int = 1
     last: tuple[str, ...] = ()
+    centroids: int = 0
 
     def __post_init__(self) -> None:
         _check_training("quantise.", self.epochs, self.lr)
@@ -272,6 +275,7 @@ class Quantisation:
         check_range("quantise.interval", self.interval, 1, 1000)
         check_range("quantise.converter_epochs", self.converter_epochs, 0, 1000)
         check_range("quantise.freeze_epochs", self.freeze_epochs, 1, 1000)
+        check_range("quantise.centroids", self.centroids, 0, 256)
         if self.freeze:
             check_rising_to_one("quantise.freeze", self.freeze)
         if self.last and not (self.epochs or self.freeze):
@@ -351,6 +355,13 @@ class Study:
     calibration_images: int = 512
     test_images: int = 0
 
+    @property
+    def chooses_states(self) -> str:
+        """The key that gives cells other states than their device has; empty: none does."""
+        if self.compress.bytes:
+            return "compress.bytes"
+        return "quantise.centroids" if self.quantise.centroids else ""
+
     def __post_init__(self) -> None:
         check_range("width", self.width, 1 / 64, 64)
         check_range("seed", self.seed, 0, 2**31 - 1)
@@ -359,12 +370,16 @@ class Study:
         check_range("test_images", self.test_images, 0, 1 << 20)
         for setting in self.layers:
             setting.on(self.hardware)
-            if self.compress.bytes and "device" in setting.hardware:
+            if self.chooses_states and "device" in setting.hardware:
                 raise XbarError(
-                    f"layers: {setting.layer!r}: hardware.device: compress.bytes chooses its states"
+                    f"layers: {setting.layer!r}: hardware.device: {self.chooses_states} chooses its states"
                 )
-        if self.compress.bytes and any(curve.device for curve in self.under_noise):
-            raise XbarError("under_noise: device: compress.bytes chooses its states")
+        if self.compress.bytes and self.quantise.centroids:
+            raise XbarError(
+                "quantise.centroids: compress.bytes chooses the states of cells; leave one of them out"
+            )
+        if self.chooses_states and any(curve.device for curve in self.under_noise):
+            raise XbarError(f"under_noise: device: {self.chooses_states} chooses its states")
         curves = [curve.name for curve in self.under_noise]
         if len(set(curves)) < len(curves):
             raise XbarError("under_noise: each curve needs a name of its own")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,7 +20,7 @@ from experiments.ids import stage_id
 from experiments.networks import build_network, network_file
 from experiments.noise_cases import with_noise
 from experiments.process import bar
-from experiments.rules import constraint_of, in_bits
+from experiments.rules import States, constraint_of, states_of_bits, with_states
 from experiments.stages import Compute, StageResult, run_stage
 from experiments.study import Limit, Study
 from experiments.weights import read_weights
@@ -65,7 +66,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.hardware = self.study.hardware
-        self.bits: dict[str, int] = {}
+        self.states: dict[str, States] = {}
         torch.manual_seed(derive_seed(self.study.seed, "initial weights"))
         self.model = build_network(self.study.network, self.study.width)
         own_file = network_file(self.study.network)
@@ -114,6 +115,9 @@ class Run:
         self._check_rate()
         if self.study.compress.bytes:
             self._check_bytes(self.study.compress.bytes, {n: sizes[n] for n in rules})
+        if self.study.quantise.centroids:
+            counts = (2, self.study.quantise.centroids + 1)
+            self._check_states(self.layers, [tuple(np.linspace(0, 1, n).tolist()) for n in counts])
         every = dict.fromkeys(self.study.quantise.last, True)
         self.last = list(by_pattern(every, list(self.layers), "quantise.last", self.types))
         if len(self.last) == len(self.layers):
@@ -126,10 +130,10 @@ class Run:
             self.data.train_x, self.data.train_y, size or t.batch, shuffle=True, shift=t.shift, flip=t.flip
         )
 
-    def chosen(self, hardware: Hardware, bits: Mapping[str, int] | None = None) -> dict[str, Choice]:
+    def chosen(self, hardware: Hardware, states: Mapping[str, States] | None = None) -> dict[str, Choice]:
         """What the study says of every layer, by name, where the network is on some hardware.
 
-        ``bits``: of the weights of layers; None: those that a budget gave.
+        ``states``: of the cells of layers; None: those that a budget or centroids gave.
         """
         table = {
             setting.layer: Choice(setting.on(hardware), setting.digital, setting.bias_rows)
@@ -137,16 +141,20 @@ class Run:
         }
         found = by_pattern(table, list(self.types), "layers", self.types)
         chosen = {name: found.get(name, Choice()) for name in self.types}
-        for name, of in (self.bits if bits is None else bits).items():
-            own = in_bits(chosen[name].hardware or hardware, of)
+        for name, of in (self.states if states is None else states).items():
+            own = with_states(chosen[name].hardware or hardware, of, self.study.chooses_states)
             chosen[name] = dataclasses.replace(chosen[name], hardware=own)
         return chosen
 
     def map(
-        self, network: nn.Module, hardware: Hardware, bits: Mapping[str, int] | None = None, **arguments: Any
+        self,
+        network: nn.Module,
+        hardware: Hardware,
+        states: Mapping[str, States] | None = None,
+        **arguments: Any,
     ) -> MappedNetwork:
         """`map_network` with the choices of layers; other arguments are its own."""
-        layers = self.chosen(hardware, bits)
+        layers = self.chosen(hardware, states)
         return map_network(network, hardware, self.example, layers=layers, **arguments)
 
     def constraints_within(self, limit: Limit) -> dict[str, Constraint]:
@@ -201,9 +209,13 @@ class Run:
                 f"compress.bytes = {budget:g}: must be less than {most:g}, in which every weight of a layer "
                 f"with a rule fits in {max(JointBudget.widths)} bits"
             )
-        chosen = self.chosen(self.hardware)
-        for name, bits in itertools.product(sizes, JointBudget.widths):
-            own = in_bits(chosen[name].hardware or self.hardware, bits)
+        self._check_states(sizes, [states_of_bits(bits) for bits in JointBudget.widths])
+
+    def _check_states(self, layers: Iterable[str], possible: Iterable[States]) -> None:
+        """Refuse cells that cannot have the states that a budget or centroids may give them."""
+        for name, states in itertools.product(layers, possible):
+            own = self.chosen(self.hardware, {name: states})[name].hardware
+            assert own is not None
             for case in self.study.chips.cases:
                 with_noise(own, case)
 

@@ -6,7 +6,7 @@ from mapping.analog_training import TrainableNetwork, trainable_network
 from mapping.batch_norm import batch_norm_folds, fold_batch_norm
 from mapping.budgets import NonzeroBudget, Width, WidthBudget, choose_widths, width_table
 from mapping.calibration import calibrate
-from mapping.centroids import Centroids
+from mapping.centroids import Centroids, Magnitudes
 from mapping.chip import (
     ProgrammedNetwork,
     decoded_weights,
@@ -59,6 +59,7 @@ __all__ = [
     "KnownReads",
     "LayerNoise",
     "Levels",
+    "Magnitudes",
     "MappedLayer",
     "MappedNetwork",
     "Masked",

@@ -78,8 +78,8 @@ class SparseValues:
         _check_sparsity("sparsity", self.sparsity)
         if not isinstance(self.values, Values):
             raise XbarError(
-                f"values = {type(self.values).__name__}: must be Levels, Window or Centroids (Ternary prunes "
-                "by itself: give it the mask of a sparsity; two sparsities are BothSparse)"
+                f"values = {type(self.values).__name__}: must be Levels, Window, Centroids or Magnitudes "
+                "(Ternary prunes by itself: give it the mask of a sparsity; two sparsities are BothSparse)"
             )
         if self.values.mask is not None:
             raise XbarError("values with a mask: the sparsity gives the mask here; leave out one of them")

@@ -21,6 +21,7 @@ METHODS = {
     "An Ultra-Efficient Memristor-Based": "memristor",
     "Progressive DNN Compression": "freeze",
     "Tiny but Accurate": "purify",
+    "A Unified Framework of DNN Weight Pruning": "unified",
 }
 
 FREE = ("hardware.device=epiram", "quantise.epochs=0")
@@ -53,7 +54,8 @@ def methods(result: dict) -> set[str]:
             ("compress.method=budget", "compress.rate=1", "compress.bytes=900", *FREE),
             {"admm", "budget"},
         ),
-        ("lenet5-binary", ("quantise.last=['conv1']",), {"memristor", "freeze"}),
+        ("lenet5-mnist", ("quantise.centroids=3",), {"admm", "memristor", "unified"}),
+        ("lenet5-binary", ("quantise.last=['conv1']",), {"memristor", "freeze", "unified"}),
     ],
 )
 def test_methods_that_a_study_uses(study: str, changes: tuple[str, ...], expected: set[str]) -> None:

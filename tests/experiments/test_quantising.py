@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.quantising import onto_levels
+from experiments.quantising import fitted_states, onto_levels
 from experiments.study import Quantisation
-from mapping import Recipe, equal_levels, train
+from mapping import Levels, Magnitudes, Recipe, equal_levels, train
 from mapping.gemm import mappable_layers, to_gemm
 from mapping.training import Method
 
@@ -29,8 +29,8 @@ def test_first_layers_are_on_levels_and_still_while_the_last_are_drawn(freeze: t
         for _ in range(4)
     ]
     model = network()
-    values = {name: equal_levels(3) for name in mappable_layers(model)}
     masks = {"2": torch.rand(8, 7, generator=generator) < 0.5}
+    values = {name: Levels(equal_levels(3), masks.get(name)) for name in mappable_layers(model)}
     after: dict[str, dict[str, torch.Tensor]] = {}
 
     def fit(stage: str, recipe: Recipe, methods: list[Method]) -> list[dict[str, Any]]:
@@ -56,3 +56,17 @@ def test_first_layers_are_on_levels_and_still_while_the_last_are_drawn(freeze: t
             assert len(after["freeze last"][name].abs().unique()) <= 3
     else:
         assert len(after["levels"]["2"][masks["2"]].abs().unique()) > 3
+
+
+def test_states_are_where_the_weights_are() -> None:
+    """As shares of the largest magnitude; zero is no state, and a layer without weights has two."""
+    model = network()
+    for layer in mappable_layers(model).values():
+        layer.weight.data = layer.weight.data.sign() * 0.5
+    model[0].weight.data[:2] *= -0.25
+    model[0].weight.data[2] = 0
+    model[2].weight.data[0] = 3
+    masks = {"2": torch.ones(8, 7, dtype=torch.bool), "4": torch.zeros(7, 3, dtype=torch.bool)}
+    masks["2"][:, 0] = False
+    states = fitted_states(model, {name: Magnitudes(3, masks.get(name)) for name in mappable_layers(model)})
+    assert states == {"0": (0.0, 0.25, 1.0), "2": (0.0, 1.0), "4": 2}

@@ -277,6 +277,63 @@ def test_first_and_last_layer_go_onto_levels_last(tmp_path: Path) -> None:
     assert stages == ["levels", "freeze", "levels last", "freeze last", "levels-retrain"]
 
 
+@pytest.mark.usefixtures("unreported")
+def test_cells_of_each_layer_have_the_states_that_its_weights_need(tmp_path: Path) -> None:
+    """In levels, chips and costs alike; a second run finds the same."""
+    study = load_study("digits", [*SMALL, "chips.n=1", "compare.slices=1", "quantise.centroids=2"])
+    result = run_study(study, None, tmp_path / "run")
+    (stage,) = (tmp_path / "run").glob("stages/quantise-*.safetensors")
+    tensors, meta = load_checkpoint(stage)
+    mapped = load_mapping(tmp_path / "run" / "mapping.safetensors")
+    middle = set()
+    for name, layer in mapped.layers.items():
+        low, middle_state, high = meta["record"]["states"][name]
+        device = mapped.hardware_of(name).device
+        assert (low, high) == (0, 1)
+        assert device.states == (
+            device.g_min,
+            pytest.approx(device.g_min + middle_state * 9e-7),
+            device.g_max,
+        )
+        kept = tensors[f"{name}.weight"].abs().flatten()
+        kept = kept[kept > 0]
+        assert len(kept) == layer.weights_kept
+        shares = (kept / kept.max()).numpy()
+        assert np.minimum(abs(shares - middle_state), abs(shares - 1)).max() < 1e-5
+        middle.add(middle_state)
+    assert len(middle) == 4
+    assert result["estimate"]["after"]["weight_bits"] == pytest.approx(1 + np.log2(3))
+    assert result["compression"]["storage"]["rate_without_indices"] == pytest.approx(
+        16 * result["compression"]["rate"]
+    )
+    assert result["accuracy"]["ideal_chip"] == pytest.approx(result["accuracy"]["quantised"], abs=1.5)
+    assert comparable(run_study(study, None, tmp_path / "run", resume=True)) == comparable(result)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["quantise.centroids=-1"], "quantise.centroids = -1: must lie between 0 and 256"),
+        (
+            ["hardware.encoding.slices=2"],
+            "quantise.centroids: chooses the states of a layer's cells; .* encoding.slices = 1",
+        ),
+        ([*BYTES], "quantise.centroids: compress.bytes chooses the states of cells; leave one"),
+        (
+            ["layers=[{layer='fc1', hardware={device={states=4}}}]"],
+            "layers: 'fc1': hardware.device: quantise.centroids chooses its states",
+        ),
+        (
+            ["under_noise=[{name='a', axis='time', values=[1.0], device='pcm-90nm'}]"],
+            "under_noise: device: quantise.centroids chooses its states",
+        ),
+    ],
+)
+def test_free_states_that_cannot_be_are_refused(tmp_path: Path, changes: list[str], message: str) -> None:
+    with pytest.raises(XbarError, match=message):
+        prepare(load_study("digits", [*SMALL, "quantise.centroids=2", *changes]), None, tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("last", "message"),
     [
@@ -393,7 +450,7 @@ def test_only_layers_with_a_rule_share_a_budget_in_bytes(tmp_path: Path) -> None
         (["compress.bytes=-1"], "compress.bytes = -1.0: must lie between 1"),
         (
             [*BYTES, "hardware.encoding.slices=2"],
-            "compress.bytes: the bits of a layer are states of its cells; .* encoding.slices = 1",
+            "compress.bytes: chooses the states of a layer's cells; .* encoding.slices = 1",
         ),
     ],
 )

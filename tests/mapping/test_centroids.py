@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping.centroids import Centroids, fit_centroids
+from mapping.centroids import Centroids, Magnitudes, fit_centroids
 from xbar import XbarError
 
 seeds = st.integers(0, 2**31 - 1)
@@ -65,6 +65,21 @@ def test_masked_weights_take_no_centroid(seed: int) -> None:
     assert (v[mask] - z[mask]).abs().numpy() == pytest.approx(np.abs(v[mask].numpy() - nearest), abs=1e-14)
 
 
+@given(seeds, st.integers(1, 6), st.integers(1, 3))
+def test_no_magnitudes_are_better(seed: int, n: int, count: int) -> None:
+    """All assignments of weights to magnitudes of either sign: the best one is |mean of s w|, s its signs."""
+    v = torch.from_numpy(np.random.default_rng(seed).normal(size=(n, 1)).round(2))
+    w = v.abs().flatten().numpy()
+    assigned = np.array(list(itertools.product(range(count), repeat=n)))
+    member = (assigned[:, :, None] == np.arange(count)).astype(float)
+    saved = (np.square(np.einsum("anc,n->ac", member, w)) / np.maximum(member.sum(1), 1)).sum(1)
+    z, kept = Magnitudes(count).project(v)
+    assert kept.all()
+    assert len(z.abs().unique()) <= count
+    assert (z * v >= 0).all()
+    assert float((v - z).square().sum()) == pytest.approx(float(np.square(w).sum() - saved.max()), abs=1e-9)
+
+
 def test_enough_centroids_change_nothing() -> None:
     v = torch.tensor([[0.5, -1.0], [0.5, 2.0]])
     assert torch.equal(Centroids(3).project(v)[0], v)
@@ -80,3 +95,5 @@ def test_no_weight_left_is_no_error() -> None:
 def test_the_count_is_checked(count: int) -> None:
     with pytest.raises(XbarError, match="count of centroids"):
         Centroids(count)
+    with pytest.raises(XbarError, match="count of magnitudes"):
+        Magnitudes(count)

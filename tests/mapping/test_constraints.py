@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping.centroids import Centroids
+from mapping.centroids import Centroids, Magnitudes
 from mapping.constraints import (
     BlockSparse,
     Constraint,
@@ -193,10 +193,13 @@ def test_levels_project_to_the_nearest(seed: int) -> None:
         Ternary(HALF),
         Centroids(5),
         Centroids(5, HALF),
+        Magnitudes(3),
+        Magnitudes(3, HALF),
         SparseValues(BlockSparse(4, 1, 0.4), Levels(torch.arange(1.0, 4.0))),
         SparseValues(BlockSparse(4, 1, 0.4), Levels(torch.arange(1.0, 4.0), scale=0.4)),
         SparseValues(SegmentSparse(4, 2), Window(1.0, 2.0)),
         SparseValues(OneSign(3), Centroids(4)),
+        SparseValues(BlockSparse(4, 1, 0.4), Magnitudes(2)),
         SparseValues(BothSparse(OneSign(2), BlockSparse(4, 1, 0.5)), Levels(torch.ones(1))),
     ],
     ids=repr,

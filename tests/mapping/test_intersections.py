@@ -167,7 +167,7 @@ def test_exactness_is_said_truthfully() -> None:
 
 def test_compositions_without_a_meaning_are_refused() -> None:
     blocks, levels = BlockSparse(2, 1, 0.5), Levels(equal_levels(2))
-    with pytest.raises(XbarError, match="values = Ternary: must be Levels, Window or Centroids"):
+    with pytest.raises(XbarError, match="values = Ternary: must be Levels, Window, Centroids or Magnitudes"):
         SparseValues(blocks, Ternary())  # type: ignore[arg-type]
     with pytest.raises(XbarError, match=r"values = OneSign: .* two sparsities are BothSparse"):
         SparseValues(blocks, OneSign(2))  # type: ignore[arg-type]
