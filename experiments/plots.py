@@ -96,7 +96,11 @@ NOTHING: dict[str, dict[str, Any]] = {".png": {"Software": None}, ".pdf": {"Crea
 
 
 def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
-    """Write `stem`.svg, `stem`.png and `stem`.pdf into `folder` (made where absent); their paths."""
+    """Write `stem`.svg, `stem`.png and `stem`.pdf into `folder` (made where absent), laid out once for all
+    three; their paths."""
+    with mpl.rc_context(STYLE):
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     paths = [folder / f"{stem}{suffix}" for suffix in (".svg", ".png", ".pdf")]
     for path in paths:
         save_as(figure, path)

@@ -22,13 +22,20 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from mapping.analog import AnalogLayer
 from mapping.calibration import bias_on_rows
-from mapping.chip import ProgrammedNetwork, decoded_weights, program_network
+from mapping.chip import ProgrammedNetwork, decoded_weights, program_network, without_random_effects
 from mapping.codes import largest_code
 from mapping.columns import blocks
 from mapping.gemm import Layer, from_gemm, mappable_layers, to_gemm
 from mapping.modules import copy_of
 from mapping.network import MappedLayer, MappedNetwork
-from xbar.encoding import decode_states, encode
+from xbar.encoding import (
+    decode,
+    decode_states,
+    encode,
+    levels,
+    reference_conductances,
+    target_conductances,
+)
 from xbar.errors import XbarError, unknown_name
 from xbar.hardware import Dac, Hardware
 
@@ -93,6 +100,7 @@ class TrainableNetwork(nn.Module):
         self.model = copy_of(model)
         self.mapped = mapped
         self._simulated = mapped if multiply == "tiles" else mapped.with_hardware(_without_wires)
+        self._on_targets = multiply == "torch" and _same_cells(mapped, without_random_effects(mapped))
         self.seed = seed
         self.time = time
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
@@ -115,7 +123,11 @@ class TrainableNetwork(nn.Module):
             for module in self.modules():
                 if isinstance(module, AnalogLayer):
                     module.vectors = 0
-        self.program()
+        if self._on_targets:
+            for layer in self.layers.values():
+                layer.hold_targets()
+        else:
+            self.program()
         return self.model(*args, **kwargs)
 
     def program(self) -> ProgrammedNetwork:
@@ -205,6 +217,25 @@ class _TrainableLayer:
             if self.host.bias is not None and not layer.bias_rows:
                 self.analog.bias = _as_array(self.host.bias)
 
+    def hold_targets(self) -> None:
+        """Take the weights that every chip holds whose cells are exactly on their targets."""
+        layer = self.present()
+        assert layer.state is not None
+        self.weight = from_gemm(self._targets(layer.state), self.host)
+        self.bias = None
+        if layer.bias_state is not None:
+            self.bias = self._targets(layer.bias_state).sum(0) * self._x_max
+
+    def _targets(self, state: NDArray[np.int16]) -> Tensor:
+        """`decoded_weights` of states whose cells are on their targets, in a chip's own precision."""
+        encoding, device = self.hardware.encoding, self.hardware.device
+        top = len(levels(encoding, device))
+        cells = target_conductances(np.arange(-top, top + 1, dtype=np.int16), encoding, device)
+        reference = reference_conductances(encoding, device)[:, None]
+        held = decode(cells.astype(np.float32), encoding, device, reference.astype(np.float32))
+        assert self.mapped.scale is not None
+        return torch.from_numpy(self.mapped.scale * held)[torch.from_numpy(state).int() + top]
+
     def forward(self, input: Tensor) -> Tensor:
         """What the chip gives, with the gradient of the float layer that has the weights of its cells."""
         weight, bias = self.host.weight, self.host.bias
@@ -260,6 +291,12 @@ def _input_range(layer: MappedLayer, dac: Dac) -> tuple[float, float]:
         return -math.inf, math.inf
     x_max, signed = layer.calibration.x_max, layer.calibration.signed
     return -x_max * (1 + 1 / largest_code(dac, signed)) if signed else 0.0, x_max
+
+
+def _same_cells(mapped: MappedNetwork, other: MappedNetwork) -> bool:
+    """Whether the cells of both, and the lines that they are on, have the same effects in every layer."""
+    pairs = [(mapped.hardware_of(name), other.hardware_of(name)) for name in mapped.layers]
+    return all((a.device, a.crossbar) == (b.device, b.crossbar) for a, b in pairs)
 
 
 def _without_wires(hardware: Hardware) -> Hardware:

@@ -113,11 +113,39 @@ def test_gradients_are_those_of_the_layer_with_the_weights_of_the_cells(
     assert layer.bias is None or torch.equal(layer.bias.grad, held[0].bias.grad)
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@settings(max_examples=40)
+@given(layers(), designs())
+def test_cells_on_their_targets_hold_what_every_chip_does(
+    case: tuple[nn.Sequential, Tensor, dict[str, Tensor]], hardware: Hardware
+) -> None:
+    model, x, masks = case
+    network = trainable_network(model, map_network(model, hardware, x, masks=masks), multiply="torch")
+    network(x)
+    chip = program_network(network.trained()[1], seed=7, chip=7)
+    held = from_gemm(torch.from_numpy(decoded_weights(chip, "0")), network.model[0])
+    assert torch.equal(network.layers["0"].weight, held)
+
+
+@pytest.mark.parametrize(
+    "effect", [{"device__p_stuck_g_max": 0.3}, {"device__p_stuck_g_min": 0.3}, {"crossbar__p_open_wl": 0.3}]
+)
+def test_cells_off_their_targets_are_those_of_the_chip_at_hand(effect: dict[str, float]) -> None:
+    model, x, _ = two_layers()
+    network = trainable_network(model, map_network(model, design(**effect), x), multiply="torch")
+    network(x)
+    chip = program_network(network.trained()[1], chip=1)
+    held = torch.from_numpy(decoded_weights(chip, "3")).float().t()
+    assert torch.equal(network.layers["3"].weight, held)
+    assert not torch.equal(held, network.trained()[0][3].weight)
+
+
 @pytest.mark.parametrize("multiply", ["tiles", "torch"])
-def test_a_bias_on_word_lines_has_levels_and_noise(multiply: Any) -> None:
+@pytest.mark.parametrize("noise", [NOISE, ProgrammingNoise()], ids=["noise", "exact"])
+def test_a_bias_on_word_lines_has_levels_and_noise(multiply: Any, noise: ProgrammingNoise) -> None:
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(7, 5)), torch.rand(4, 7)
-    hardware = design().replace(device__programming=NOISE)
+    hardware = design().replace(device__programming=noise)
     mapped = calibrated(model, hardware, x, layers={"0": Choice(bias_rows=2)}, scales={"0": 0.3})
     network = trainable_network(model, mapped, multiply=multiply)
     y = network(x)
