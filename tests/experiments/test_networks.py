@@ -68,6 +68,7 @@ def test_a_file_s_neighbours_come_before_our_packages_of_the_same_name(
     assert not [name for name in added if name.partition(".")[0] in ("models", "experiments")]
 
 
+@pytest.mark.slow
 def test_the_command_line_inside_such_a_project(tmp_path: Path) -> None:
     """It runs a study on the network, from another folder's point of view and from the project's own."""
     project(tmp_path)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_study import SMALL, comparable
+from small_study import SMALL, comparable, without_reports
 
 from experiments import data as datasets
 from experiments.estimate_text import mapped
@@ -53,8 +53,10 @@ seconds.total seconds.train seconds.compress seconds.map seconds.infer seed vers
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """A run without its report."""
     out = tmp_path_factory.mktemp("run") / "small"
-    return out, run_study(load_study("digits", SMALL), None, out)
+    with without_reports():
+        return out, run_study(load_study("digits", SMALL), None, out)
 
 
 @pytest.mark.parametrize("key", CONTRACT)
@@ -106,8 +108,13 @@ def test_a_stage_s_result_is_not_the_live_tensor(tmp_path: Path) -> None:
     assert (result.tensors["w"] == 0).all()
 
 
-def test_the_folder_holds_what_it_should(finished: tuple[Path, dict]) -> None:
+def test_the_folder_holds_what_it_should_and_the_report_needs_no_data(
+    finished: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report anew is the same, to the byte."""
     out, result = finished
+    monkeypatch.setattr(datasets, "load", None)
+    assert report_run(out) == out / "report.html"
     assert load_study(str(out / "study.toml")) == load_study("digits", SMALL)
     for figure in ("masks", "conductances", "accuracy", "area", "energy", "residuals"):
         for ending in ("svg", "png", "pdf"):
@@ -115,16 +122,11 @@ def test_the_folder_holds_what_it_should(finished: tuple[Path, dict]) -> None:
     report = (out / "report.html").read_text()
     assert f"{result['accuracy']['quantised']:.2f}" in report
     assert not [p for p in out.rglob("*") if p.suffix in (".pkl", ".pt", ".pickle", ".partial")]
-
-
-def test_the_report_anew_is_the_same_and_needs_no_data(finished: tuple[Path, dict], monkeypatch) -> None:
-    out, _ = finished
-    monkeypatch.setattr(datasets, "load", None)
     written = [out / "report.html", *(out / "figures").iterdir()]
     before = {path: path.read_bytes() for path in written}
     for path in written:
         path.unlink()
-    assert report_run(out) == out / "report.html"
+    report_run(out)
     assert {path: path.read_bytes() for path in written} == before
 
 
@@ -379,6 +381,7 @@ def test_without_retraining_purification_of_empty_paths_changes_no_answer(tmp_pa
     assert after["compression"]["weights_kept"] < before["compression"]["weights_kept"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unreported")
 def test_a_budget_in_bytes_gives_each_layer_its_bits(tmp_path: Path) -> None:
     """Weights that stay and their bits fit in it; the cells of a layer have the states of its bits, in
@@ -471,7 +474,9 @@ def test_a_choice_over_all_layers_knows_no_groups(tmp_path: Path, method: str) -
 
 
 @pytest.mark.usefixtures("unreported")
-@pytest.mark.parametrize(("key", "share"), [("area_mm2", 0.5), ("energy_nj", 0.6)])
+@pytest.mark.parametrize(
+    ("key", "share"), [("area_mm2", 0.5), pytest.param("energy_nj", 0.6, marks=pytest.mark.slow)]
+)
 def test_a_limit_in_place_of_a_rate(tmp_path: Path, key: str, share: float) -> None:
     """The finished network costs at most the limit, and not much less: energy at the worst inputs."""
     dense = estimate(mapped("digits")["admm-32x32"])
@@ -499,7 +504,11 @@ def test_a_line_cut_short_loses_that_chip_only(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("unreported")
 @pytest.mark.parametrize(
-    "layers", ["[]", "[{layer='fc2', bias_rows=4}, {layer='conv1', hardware={encoding={slices=2}}}]"]
+    "layers",
+    [
+        pytest.param("[]", marks=pytest.mark.slow),
+        "[{layer='fc2', bias_rows=4}, {layer='conv1', hardware={encoding={slices=2}}}]",
+    ],
 )
 def test_retraining_with_noise_and_converters_runs(tmp_path: Path, layers: str) -> None:
     changes = ["quantise.noise={kind = 'lognormal', sigma = 0.1}", "quantise.converter_epochs=1", "chips.n=1"]
@@ -510,23 +519,19 @@ def test_retraining_with_noise_and_converters_runs(tmp_path: Path, layers: str) 
     assert result["accuracy"]["chips"]["ci95_low"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param(
-            ["hardware.encoding.kind=offset", "hardware.encoding.subtract=digital"], marks=pytest.mark.slow
-        ),
+        ["hardware.encoding.kind=offset", "hardware.encoding.subtract=digital"],
         ["hardware.encoding.kind=twos-complement", "hardware.encoding.slices=2"],
-        pytest.param(
-            [
-                "hardware.device=neurram-hfox",
-                "compare.slices=1",
-                "hardware.crossbar.r_wl=2",
-                "hardware.adc.gain_sigma=0.01",
-                'chips.cases=[{name="1 s"}, {name="1 day", time=86400}]',
-            ],
-            marks=pytest.mark.slow,
-        ),
+        [
+            "hardware.device=neurram-hfox",
+            "compare.slices=1",
+            "hardware.crossbar.r_wl=2",
+            "hardware.adc.gain_sigma=0.01",
+            'chips.cases=[{name="1 s"}, {name="1 day", time=86400}]',
+        ],
     ],
     ids=["offset", "twos-complement", "neurram-in-time"],
 )
@@ -539,14 +544,13 @@ def test_every_encoding_and_a_device_in_time_run_to_the_report(tmp_path: Path, c
 
 
 @pytest.mark.usefixtures("unreported")
-def test_the_ideal_chip_does_not_know_the_wires(tmp_path: Path) -> None:
+def test_the_ideal_chip_does_not_know_the_wires(tmp_path: Path, finished: tuple[Path, dict]) -> None:
     """Its ranges are calibrated without them, so that strong wires leave it where it is."""
-    accuracies = []
-    for ohms in (0, 500):
-        study = load_study("digits", [*SMALL, f"hardware.crossbar.r_wl={ohms}"])
-        accuracies.append(run_study(study, None, tmp_path / f"{ohms}")["accuracy"])
-    assert accuracies[0]["ideal_chip"] == accuracies[1]["ideal_chip"]
-    assert accuracies[0]["chips"]["per_chip"] != accuracies[1]["chips"]["per_chip"]
+    without = finished[1]["accuracy"]
+    wired = load_study("digits", [*SMALL, "hardware.crossbar.r_wl=500"])
+    through = run_study(wired, None, tmp_path / "run")["accuracy"]
+    assert through["ideal_chip"] == without["ideal_chip"]
+    assert through["chips"]["per_chip"] != without["chips"]["per_chip"]
 
 
 OWN_NETWORK = """

@@ -118,7 +118,7 @@ def test_a_real_adc_converts_the_currents_of_each_tile(
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6 * (1 + np.abs(expected).max()))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(cases(), designs(), st.integers(1, 40), st.integers(6, 40))
 def test_without_effects_tiles_and_packing_change_nothing(
     case: Case, hardware: Hardware, rows: int, cols: int
