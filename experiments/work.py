@@ -118,10 +118,7 @@ class Run:
         if self.study.quantise.centroids:
             counts = (2, self.study.quantise.centroids + 1)
             self._check_states(self.layers, [tuple(np.linspace(0, 1, n).tolist()) for n in counts])
-        every = dict.fromkeys(self.study.quantise.last, True)
-        self.last = list(by_pattern(every, list(self.layers), "quantise.last", self.types))
-        if len(self.last) == len(self.layers):
-            raise XbarError("quantise.last: fits every layer; at least one must come before")
+        self.last = self._layers_last()
 
     def batches(self, size: int = 0) -> Batches:
         """The training data in random order, so many images at once; 0: as many as the baseline takes."""
@@ -178,6 +175,17 @@ class Run:
                 "costs without pruning"
             )
         return {name: self.families[name](keep) for name, keep in found.keeps.items()}
+
+    def _layers_last(self) -> list[str]:
+        """Layers on crossbars that go onto their levels after the others."""
+        named = dict.fromkeys(self.study.quantise.last, True)
+        found = by_pattern(named, list(self.types), "quantise.last", self.types)
+        last = [name for name in found if name in self.layers]
+        if found and not last:
+            raise XbarError("quantise.last: fits only layers that are left digital; they have no levels")
+        if len(last) == len(self.layers):
+            raise XbarError("quantise.last: fits every layer; at least one must come before")
+        return last
 
     def _check_rate(self) -> None:
         """Refuse a rate that even the fewest groups of each layer exceed, or one weight of all layers."""
