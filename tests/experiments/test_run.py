@@ -351,7 +351,7 @@ def test_layers_that_cannot_be_last_are_refused(tmp_path: Path, last: str, messa
 def test_layers_left_digital_are_not_last(tmp_path: Path) -> None:
     """Alone they are refused; with others they are left out."""
     digital = "layers=[{layer='fc2', digital=true}]"
-    with pytest.raises(XbarError, match="quantise.last: fits only layers that are left digital"):
+    with pytest.raises(XbarError, match=r"quantise.last: fits only layers that are left digital"):
         prepare(load_study("digits", [digital, "quantise.last=['fc2']"]), None, tmp_path / "run")
     run = prepare(load_study("digits", [digital, "quantise.last=['fc*']"]), None, tmp_path / "run")
     assert run.last == ["fc1"]
