@@ -63,23 +63,25 @@ class JointBudget:
 
     def choose(self, v: Mapping[str, torch.Tensor]) -> Joint:
         """What stays of the weights (K, N) by layer, and in how many bits."""
-        pairs = choose_widths({name: self._pairs(w) for name, w in v.items()}, self.total)
+        order = {name: _from_largest(w) for name, w in v.items()}
+        pairs = choose_widths({name: self._pairs(w, order[name]) for name, w in v.items()}, self.total)
         counts = {name: pair // len(self.widths) for name, pair in pairs.items()}
         bits = {name: self.widths[pair % len(self.widths)] for name, pair in pairs.items()}
-        found = [_joint(v, bits, {name: _largest(w, counts[name]) for name, w in v.items()})]
+        largest = {name: _first(order[name], count, v[name]) for name, count in counts.items()}
+        found = [_joint(v, bits, largest)]
         for of in (bits, *(dict.fromkeys(v, each) for each in self.widths)):
             budget = NonzeroBudget(self.total, {name: b + self.index_bits for name, b in of.items()})
             found.append(_joint(v, of, {name: mask for name, (_, mask) in budget.project(v).items()}))
         return min(found, key=lambda joint: joint.error)
 
-    def _pairs(self, w: torch.Tensor) -> dict[int, Width]:
+    def _pairs(self, w: torch.Tensor, order: torch.Tensor) -> dict[int, Width]:
         """Cost and squared error of a layer's largest weights, by their count and the place of their bits."""
         whole = float(w.double().square().sum())
         pairs: dict[int, Width] = {}
         for count in dict.fromkeys([0, *(1 << i for i in range(w.numel().bit_length())), w.numel()]):
             if count * (min(self.widths) + self.index_bits) > self.total:
                 continue
-            kept = w[_largest(w, count)]
+            kept = w[_first(order, count, w)]
             lost = whole - float(kept.double().square().sum())
             table = width_table({"": kept}, None, self.widths, self.index_bits)[""].values()
             for place, width in enumerate(table):
@@ -98,10 +100,15 @@ def _joint(v: Mapping[str, torch.Tensor], bits: dict[str, int], masks: dict[str,
     return Joint(bits, masks, error)
 
 
-def _largest(w: torch.Tensor, count: int) -> torch.Tensor:
-    """Mask of the `count` largest weights by absolute value; ties go to the lower index."""
+def _from_largest(w: torch.Tensor) -> torch.Tensor:
+    """Places of weights from the largest absolute value to the least; ties go to the lower index."""
+    return torch.sort(w.abs().flatten(), descending=True, stable=True).indices
+
+
+def _first(order: torch.Tensor, count: int, w: torch.Tensor) -> torch.Tensor:
+    """Mask of the first `count` weights of an order, of the shape of `w`."""
     mask = torch.zeros(w.numel(), dtype=torch.bool)
-    mask[torch.sort(w.abs().flatten(), descending=True, stable=True).indices[:count]] = True
+    mask[order[:count]] = True
     return mask.reshape(w.shape)
 
 
