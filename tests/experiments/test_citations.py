@@ -42,11 +42,11 @@ def methods(result: dict) -> set[str]:
     ("study", "changes", "expected"),
     [
         ("lenet5-mnist", (), {"admm", "memristor"}),
-        ("lenet5-progressive-167x", (), {"admm", "progressive", "memristor"}),
+        ("lenet5-progressive-167x", (), {"admm", "progressive", "purify", "memristor"}),
         ("lenet5-gsm-125x", (), {"gsm", "memristor"}),
         ("vgg16-cifar10-structured-4x", FREE, {"admm", "struct"}),
         ("vgg16-cifar10-crossbar-10x", FREE, {"admm", "memristor"}),
-        ("lenet5-progressive-167x", FREE, {"admm", "progressive"}),
+        ("lenet5-progressive-167x", FREE, {"admm", "progressive", "purify"}),
         ("lenet5-admm-71x", FREE, {"admm", "purify"}),
         ("lenet5-mnist", ("compress.method=budget", *FREE), {"admm", "budget"}),
         (
