@@ -39,7 +39,7 @@ class Centroids(Values[NDArray[np.float64]]):
     fixed: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_range("count of centroids", self.count, 1, 256)
+        check_range(f"count of {type(self).__name__.lower()}", self.count, 1, 256)
 
     def fit(self, v: torch.Tensor) -> NDArray[np.float64]:
         """Centroids of least squared error on the unmasked weights, ascending, at most (count,)."""
@@ -52,41 +52,20 @@ class Centroids(Values[NDArray[np.float64]]):
         return torch.from_numpy(fitted).to(v.dtype)[torch.bucketize(v.contiguous(), midpoints)]
 
 
-@dataclass(frozen=True, eq=False)
-class Magnitudes(Values[NDArray[np.float64]]):
-    """Unmasked weights take at most ``count`` magnitudes, free and fitted at each projection. Exact.
+class Magnitudes(Centroids):
+    """`Centroids` of magnitudes: unmasked weights take at most ``count`` of them, with either sign. Exact.
 
-    Signs stay, so that there are twice as many values: those of a pair of cells with ``count`` states above
-    g_min. Masked weights are zero.
-
-    Parameters
-    ----------
-    count
-        Magnitudes of the layer; 1 to 256. One is binary with scale.
-    mask
-        Weights that stay (K, N); None: all.
-
-    Raises
-    ------
-    XbarError
-        For a count out of range.
+    There are twice as many values, then: those of a pair of cells with ``count`` states above g_min. One is
+    binary with scale.
     """
-
-    count: int
-    mask: torch.Tensor | None = None
-    exact: ClassVar[bool] = True
-    fixed: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_range("count of magnitudes", self.count, 1, 256)
 
     def fit(self, v: torch.Tensor) -> NDArray[np.float64]:
         """Magnitudes of least squared error on the unmasked weights, ascending, at most (count,)."""
-        return Centroids(self.count, self.mask).fit(v.abs())
+        return super().fit(v.abs())
 
     def nearest(self, v: torch.Tensor, fitted: NDArray[np.float64]) -> torch.Tensor:
         """See `Values.nearest`; zero counts as positive."""
-        magnitudes = Centroids(self.count).nearest(v.abs(), fitted)
+        magnitudes = super().nearest(v.abs(), fitted)
         return torch.where(v < 0, -magnitudes, magnitudes)
 
 

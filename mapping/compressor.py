@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mapping.admm import Admm, RhoSchedule, layer_of
-from mapping.centroids import Centroids, Magnitudes
+from mapping.centroids import Centroids
 from mapping.constraints import Constraint, by_pattern
 from mapping.freezing import Freezing
 from mapping.gemm import Layer, from_gemm, mappable_layers, to_gemm, types_of
@@ -126,12 +126,12 @@ def compress(
     return Compressed(network.eval(), masks, log)
 
 
-def _single_values(constraint: Constraint) -> Levels | Centroids | Magnitudes | None:
+def _single_values(constraint: Constraint) -> Levels | Centroids | None:
     """The values that a set lets unmasked weights take, where there are so many and no more."""
     of = constraint.values if isinstance(constraint, SparseValues) else constraint
     if isinstance(of, Ternary):
         return Levels(equal_levels(1))
-    return of if isinstance(of, Levels | Centroids | Magnitudes) else None
+    return of if isinstance(of, Levels | Centroids) else None
 
 
 @torch.no_grad()
