@@ -81,8 +81,13 @@ def rows(repeats: int = 10) -> list[dict[str, Any]]:
             for layer, module in mappable_layers(model).items()
         }
         mapped, _ = calibrate(map_network(model, hardware, x[:1], masks=masks), model, [(x, y)])
-        for multiply, what in (("torch", "noisy weights"), ("tiles", "tiles, DAC and ADC")):
-            network = trainable_network(model, mapped, multiply=multiply)
+        exact = map_network(model, load_hardware("admm-32x32"), x[:1], masks=masks)
+        for multiply, what, on in (
+            ("torch", "levels", exact),
+            ("torch", "noisy weights", mapped),
+            ("tiles", "tiles, DAC and ADC", mapped),
+        ):
+            network = trainable_network(model, on, multiply=multiply)
             for module in network.modules():
                 if isinstance(module, AnalogLayer):
                     module.threads = 1
