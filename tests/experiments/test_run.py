@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from small_study import SMALL, comparable, without_reports
+from torch import nn
 
 from experiments import data as datasets
 from experiments.estimate_text import mapped
@@ -26,7 +28,7 @@ from experiments.run_report import report_run
 from experiments.stages import run_stage
 from experiments.study import load_study
 from experiments.summary import chip_statistics, finite_test_set_ci95
-from experiments.work import split_masks
+from experiments.work import Run, split_masks
 from mapping.chip_file import load_mapping
 from mapping.gemm import mappable_layers, to_gemm
 from mapping.mapper import without_weights
@@ -310,6 +312,34 @@ def test_cells_of_each_layer_have_the_states_that_its_weights_need(tmp_path: Pat
     )
     assert result["accuracy"]["ideal_chip"] == pytest.approx(result["accuracy"]["quantised"], abs=1.5)
     assert comparable(run_study(study, None, tmp_path / "run", resume=True)) == comparable(result)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unreported")
+def test_free_states_survive_a_break(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Broken off when they are found and not yet kept, a run ends with the same states and weights."""
+    changes = [*SMALL, "chips.n=1", "quantise.centroids=2", "quantise.freeze=[0.5, 1.0]"]
+    study = load_study("digits", changes)
+    unbroken = run_study(study, None, tmp_path / "whole")
+    fit = Run.fit
+
+    def broken(run: Run, model: nn.Module, prefix: Path, stage: str, *rest: Any) -> list[dict[str, Any]]:
+        if stage == "levels-retrain":
+            raise KeyboardInterrupt
+        return fit(run, model, prefix, stage, *rest)
+
+    monkeypatch.setattr(Run, "fit", broken)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, None, tmp_path / "broken")
+    monkeypatch.setattr(Run, "fit", fit)
+    resumed = run_study(study, None, tmp_path / "broken", resume=True)
+    assert comparable(resumed) == comparable(unbroken)
+    kept = []
+    for out in ("whole", "broken"):
+        (stage,) = (tmp_path / out).glob("stages/quantise-*.safetensors")
+        kept.append(load_checkpoint(stage))
+    assert kept[0][1]["record"]["states"] == kept[1][1]["record"]["states"]
+    assert all(torch.equal(tensor, kept[1][0][name]) for name, tensor in kept[0][0].items())
 
 
 @pytest.mark.parametrize(
