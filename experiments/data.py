@@ -235,11 +235,14 @@ def _idx_reader(name: str, classes: tuple[str, ...]) -> Callable[[Path | None], 
             if content == name:
                 return _idx_raw(found, contents, classes)
             notes.append(f"{place} holds {content}")
-        looked = ", ".join(map(str, folders)) or "no folder, as none was given"
         seen = f" ({'; '.join(notes)})" if notes else ""
-        raise XbarError(f"data {name!r}: not found in {looked}{seen}; {IDX_HINT[name]}")
+        raise XbarError(f"data {name!r}: {_not_found(folders)}{seen}; {IDX_HINT[name]}")
 
     return read
+
+
+def _not_found(folders: list[Path]) -> str:
+    return f"not found in {', '.join(map(str, folders))}" if folders else "not found: no folder was given"
 
 
 def _idx_raw(paths: list[Path], contents: list[bytes], classes: tuple[str, ...]) -> _Raw:
@@ -266,8 +269,7 @@ def _cifar(folder: Path | None) -> _Raw:
     folders = [folder / sub for sub in CIFAR_FOLDERS] if folder is not None else []
     place = next((f for f in folders if any((f / name).is_file() for name in files)), None)
     if place is None:
-        looked = ", ".join(map(str, folders)) or "no folder, as none was given"
-        raise XbarError(f"data 'cifar10': {', '.join(files)} not found in {looked}; {CIFAR_HINT}")
+        raise XbarError(f"data 'cifar10': {', '.join(files)} {_not_found(folders)}; {CIFAR_HINT}")
     absent = [name for name in files if not (place / name).is_file()]
     if absent:
         raise XbarError(f"data 'cifar10': {place} lacks {', '.join(absent)}; {CIFAR_HINT}")

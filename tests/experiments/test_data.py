@@ -161,7 +161,7 @@ def test_missing_folder_and_unknown_name(tmp_path):
         data.load("mnist", tmp_path / "nowhere")
     with pytest.raises(XbarError, match="did you mean 'fashion-mnist'"):
         data.load("fashionmnist", tmp_path)
-    with pytest.raises(XbarError, match="no folder, as none was given"):
+    with pytest.raises(XbarError, match="not found: no folder was given; "):
         data.load("mnist", None)
 
 
