@@ -32,7 +32,7 @@ KEPT = {
 Channels are the filters that the layer before keeps. That is 4.0x, 16.7x, 18.0x, 18.0x and 12.0x fewer
 weights by layer, 15.5x together."""
 
-REPEATS = {1: 20, 32: 5}
+REPEATS = {1: 100, 32: 5}
 """By images a batch."""
 
 
@@ -61,6 +61,7 @@ def rows() -> list[dict[str, Any]]:
                     lambda baseline=baseline, given=given: baseline(given),
                     threads=threads,
                     repeats=REPEATS[images],
+                    warm=1,
                 )
             )
     return records

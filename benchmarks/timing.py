@@ -42,19 +42,21 @@ def record(
     threads: int,
     repeats: int,
     baseline_threads: int = 1,
+    warm: int = 0,
 ) -> dict[str, Any]:
     """Least seconds of a case and of its baseline, alternating in one process, and their ratio.
 
     The machine is shared: of repeats, the least is what the work takes. Threads of the linear algebra library
     spin for a while after each product and would take processors from a kernel that is timed next, so that
-    the baseline has one unless it is said otherwise.
+    the baseline has one unless it is said otherwise. Each may run `warm` times before it is timed, where what
+    is asked for is one call after the other.
     """
     call()
     times = []
     for _ in range(repeats):
-        taken = seconds(call)
+        taken = [seconds(call) for _ in range(warm + 1)][-1]
         with threadpool_limits(baseline_threads):
-            times.append((taken, seconds(baseline)))
+            times.append((taken, [seconds(baseline) for _ in range(warm + 1)][-1]))
     taken, reference = (min(column) for column in zip(*times, strict=True))
     return {
         "name": name,

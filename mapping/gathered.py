@@ -1,37 +1,37 @@
 """Convolutions with pruned rows, run as a product of the rows that are left.
 
 A row k of a convolution's GEMM matrix (K, N) is one position of one channel in all filters: a "shape". With
-rows pruned, the convolution is a dense product with a smaller K, of inputs that are gathered row by row. The
-columns of an image are first split by the horizontal stride, so that what a row sees along a line of outputs
-is one run of memory, copied as such.
+rows pruned, the convolution is a dense product with a smaller K, whose other factor is read from the image.
 
 Source: shape-wise sparsity and its run time as a smaller product, StructADMM, arXiv:1807.11091, sec. 3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
-from numba import njit
-from numpy.typing import NDArray
-from torch import nn
+from torch import fx, nn
+from torch.nn.functional import pad
 
 from mapping.channel_graph import apply_masks
+from mapping.gathered_product import Tile, convolve
 from mapping.gemm import geometry_of, mappable_layers, to_gemm
 from mapping.modules import become, copy_of
 from mapping.unfold import output_size
 from xbar.errors import XbarError
+from xbar.threads import run_workers, worker_count
 
 
 class GatheredConv2d(nn.Module):
     """A `torch.nn.Conv2d` in which only some rows of the GEMM matrix are not zero.
 
-    It runs on the CPU, without gradients, an image at a time. The result is that of the convolution, to
-    rounding, and lies in memory channels last, in which pooling is several times faster. The product is at
-    its best for a multiple of 8 filters.
+    It runs on the CPU, without gradients, on as many threads as torch has. The result is that of the
+    convolution, to rounding, and lies in memory channels last, in which pooling is several times faster. The
+    product is at its best for a multiple of 32 filters.
 
     Parameters
     ----------
@@ -40,11 +40,13 @@ class GatheredConv2d(nn.Module):
     rows
         True where a row is kept, (K,) bool, K in the order (channel, k_h, k_w); the weights of the others are
         taken as zero.
+    relu
+        Whether the output goes through a ReLU.
 
     Attributes
     ----------
     weight
-        (N, kept rows).
+        (kept rows, N).
     rows
         Numbers of the kept rows, ascending, int64.
     bias
@@ -62,7 +64,7 @@ class GatheredConv2d(nn.Module):
 
     rows: torch.Tensor
 
-    def __init__(self, layer: nn.Conv2d, rows: torch.Tensor) -> None:
+    def __init__(self, layer: nn.Conv2d, rows: torch.Tensor, relu: bool = False) -> None:
         super().__init__()
         matrix = to_gemm(layer)
         if not _runs_gathered(layer):
@@ -75,8 +77,9 @@ class GatheredConv2d(nn.Module):
         geometry = geometry_of(layer)
         assert geometry is not None
         self.geometry, self.in_channels = geometry, layer.in_channels
+        self.floor = 0.0 if relu else -math.inf
         bias = matrix.new_zeros(matrix.shape[1]) if layer.bias is None else layer.bias.detach().clone()
-        self.weight = nn.Parameter(matrix[rows].t().contiguous(), requires_grad=False)
+        self.weight = nn.Parameter(matrix[rows].contiguous(), requires_grad=False)
         self.bias = nn.Parameter(bias, requires_grad=False)
         self.register_buffer("rows", rows.nonzero()[:, 0])
 
@@ -87,19 +90,30 @@ class GatheredConv2d(nn.Module):
             single: torch.Tensor = self(x[None])[0]
             return single
         height, width = self._size_of_output(x)
-        (top, bottom), (left, right) = self.geometry.padding
-        step = self.geometry.stride[1]
-        columns = -(-(x.shape[3] + left + right) // step)
-        images, rows = x.detach().numpy(), self.rows.numpy()
-        lines = np.zeros((self.in_channels, x.shape[2] + top + bottom, step, columns), images.dtype)
-        runs = np.empty((len(rows), height, width), images.dtype)
-        gathered, weight, bias = torch.from_numpy(runs).flatten(1).t(), self.weight.t(), self.bias
-        y = x.new_empty(len(images), height * width, len(bias))
-        for image, out in zip(images, y, strict=True):
-            _split(image, top, left, lines)
-            _gather(lines, rows, self.geometry.kernel, self.geometry.dilation, self.geometry.stride[0], runs)
-            torch.addmm(bias, gathered, weight, out=out)
-        return y.view(len(images), height, width, len(bias)).permute(0, 3, 1, 2)
+        geometry, images, n = self.geometry, x.detach().numpy(), len(self.bias)
+        (top, bottom), (left, right) = geometry.padding
+        tile = Tile.of(width, n, images.itemsize, geometry.stride[1])
+        missing = -n % tile.filters(images.itemsize)
+        weight, bias = (pad(t, (0, missing)) if missing else t for t in (self.weight, self.bias))
+        out = x.new_empty(len(images), height, width, n + missing)
+        given = (
+            *(images, geometry.kernel, geometry.dilation, geometry.stride[0], (top, left)),
+            (x.shape[2] + top + bottom, x.shape[3] + left + right),
+            *(self.rows.numpy(), np.ascontiguousarray(weight.numpy()), bias.numpy(), self.floor),
+        )
+        y = out.numpy().reshape(-1, n + missing)
+        lines = len(images) * height
+        workers = worker_count(torch.get_num_threads(), lines)
+
+        def work(worker: int) -> None:
+            part = lines * worker // workers, lines * (worker + 1) // workers
+            convolve(*given, part, (height, width), y, tile)
+
+        if workers == 1:
+            work(0)
+        else:
+            run_workers(work, workers)
+        return out[..., :n].permute(0, 3, 1, 2)
 
     def _size_of_output(self, x: torch.Tensor) -> tuple[int, ...]:
         """Refuses an input outside of which a row would be read."""
@@ -117,8 +131,9 @@ def gathered_network(model: nn.Module, masks: Mapping[str, torch.Tensor] | None 
     """Copy of a network in which each convolution with pruned rows is a `GatheredConv2d`.
 
     Those of several groups, of another padding than zeros, or without a pruned row stay as they are, and so
-    do linear layers. It is best made of a `mapping.smaller_network`, which has lost the channels that are
-    pruned as a whole.
+    do linear layers. A `torch.nn.ReLU` becomes part of the convolution before it, where `torch.fx` can tell
+    that nothing else sees what is between them. It is best made of a `mapping.smaller_network`, which has
+    lost the channels that are pruned as a whole.
 
     Parameters
     ----------
@@ -133,11 +148,48 @@ def gathered_network(model: nn.Module, masks: Mapping[str, torch.Tensor] | None 
     """
     gathered = copy_of(model)
     apply_masks(gathered, masks or {})
-    for layer in mappable_layers(gathered).values():
-        rows = (to_gemm(layer) != 0).any(1)
-        if isinstance(layer, nn.Conv2d) and _runs_gathered(layer) and not rows.all():
-            become(layer, GatheredConv2d(layer, rows))
+    rows = {
+        name: (to_gemm(layer) != 0).any(1)
+        for name, layer in mappable_layers(gathered).items()
+        if isinstance(layer, nn.Conv2d) and _runs_gathered(layer)
+    }
+    relus = _relus_behind(gathered, [name for name in rows if not rows[name].all()])
+    with_relu = {name for names in relus.values() for name in names}
+    for name, kept in rows.items():
+        layer = gathered.get_submodule(name)
+        if isinstance(layer, nn.Conv2d) and not kept.all():
+            become(layer, GatheredConv2d(layer, kept, relu=name in with_relu))
+    for name in relus:
+        become(gathered.get_submodule(name), nn.Identity())
     return gathered
+
+
+def _relus_behind(model: nn.Module, convolutions: Collection[str]) -> dict[str, list[str]]:
+    """ReLUs that see nothing but some of these convolutions, each of which runs once and is seen by nothing
+    else; none where `torch.fx` cannot follow the network."""
+    modules = dict(model.named_modules())
+    try:
+        nodes = [node for node in fx.symbolic_trace(model).graph.nodes if node.op == "call_module"]
+    except Exception:
+        return {}
+    runs = Counter(node.target for node in nodes)
+    alone = {
+        node for node in nodes if node.target in convolutions and len(node.users) == runs[node.target] == 1
+    }
+    seen: dict[str, list[fx.Node]] = {}
+    for node in nodes:
+        if type(modules[node.target]) is nn.ReLU:
+            seen.setdefault(node.target, []).extend(node.all_input_nodes)
+    found = {}
+    for name, before in seen.items():
+        names = [str(node.target) for node in before]
+        if alone.issuperset(before) and not any(_is_watched(modules[each]) for each in (name, *names)):
+            found[name] = names
+    return found
+
+
+def _is_watched(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _runs_gathered(layer: nn.Conv2d) -> bool:
@@ -148,40 +200,3 @@ def _runs_gathered(layer: nn.Conv2d) -> bool:
         and layer.weight.dtype in (torch.float32, torch.float64)
         and layer.weight.device.type == "cpu"
     )
-
-
-@njit(cache=True, nogil=True)
-def _split(image: NDArray[Any], top: int, left: int, lines: NDArray[Any]) -> None:
-    """Fill all but the padding of lines (channels, padded height, step, columns), in which column x of the
-    padded image is ``lines[:, :, x % step, x // step]``."""
-    channels, height, width = image.shape
-    step = lines.shape[2]
-    for c in range(channels):
-        for y in range(height):
-            for phase in range(step):
-                first = (phase - left) % step
-                source = image[c, y, first:]
-                target = lines[c, top + y, phase, (first + left) // step :]
-                for x in range((width - first + step - 1) // step):
-                    target[x] = source[x * step]
-
-
-@njit(cache=True, nogil=True)
-def _gather(
-    lines: NDArray[Any],
-    rows: NDArray[np.int64],
-    kernel: tuple[int, ...],
-    dilation: tuple[int, ...],
-    stride: int,
-    runs: NDArray[Any],
-) -> None:
-    """Fill runs (rows, height, width) with what each row sees at each output."""
-    step = lines.shape[2]
-    for r in range(len(rows)):
-        channel, place = divmod(rows[r], kernel[0] * kernel[1])
-        first, column = place // kernel[1] * dilation[0], place % kernel[1] * dilation[1]
-        for y in range(runs.shape[1]):
-            source = lines[channel, first + y * stride, column % step, column // step :]
-            target = runs[r, y]
-            for x in range(len(target)):
-                target[x] = source[x]

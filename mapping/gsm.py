@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -134,7 +135,7 @@ class Gsm(Method):
 
 def largest(values: torch.Tensor, count: int) -> torch.Tensor:
     """Mask of the `count` largest of `values` (n,); ties go to the lower index."""
-    least = values.kthvalue(len(values) - count + 1).values
+    least = float(np.partition(values.numpy(force=True), -count)[-count])
     mask = values > least
     ties = (values == least).nonzero().flatten()
     mask[ties[: count - int(mask.sum())]] = True
