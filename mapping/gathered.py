@@ -18,7 +18,7 @@ from torch import fx, nn
 from torch.nn.functional import pad
 
 from mapping.channel_graph import apply_masks
-from mapping.gathered_product import Tile, convolve
+from mapping.gathered_product import FILTERS_A_BLOCK, Tile, convolve
 from mapping.gemm import geometry_of, mappable_layers, to_gemm
 from mapping.modules import become, copy_of
 from mapping.unfold import output_size
@@ -46,7 +46,7 @@ class GatheredConv2d(nn.Module):
     Attributes
     ----------
     weight
-        (kept rows, N).
+        (N / 32, kept rows, 32), zeros from filter N on: in the order in which the product reads it.
     rows
         Numbers of the kept rows, ascending, int64.
     bias
@@ -79,7 +79,9 @@ class GatheredConv2d(nn.Module):
         self.geometry, self.in_channels = geometry, layer.in_channels
         self.floor = 0.0 if relu else -math.inf
         bias = matrix.new_zeros(matrix.shape[1]) if layer.bias is None else layer.bias.detach().clone()
-        self.weight = nn.Parameter(matrix[rows].contiguous(), requires_grad=False)
+        kept = pad(matrix[rows], (0, -matrix.shape[1] % FILTERS_A_BLOCK))
+        kept = kept.reshape(len(kept), kept.shape[1] // FILTERS_A_BLOCK, FILTERS_A_BLOCK)
+        self.weight = nn.Parameter(kept.transpose(0, 1).contiguous(), requires_grad=False)
         self.bias = nn.Parameter(bias, requires_grad=False)
         self.register_buffer("rows", rows.nonzero()[:, 0])
 
@@ -94,12 +96,12 @@ class GatheredConv2d(nn.Module):
         (top, bottom), (left, right) = geometry.padding
         tile = Tile.of(width, n, images.itemsize, geometry.stride[1])
         missing = -n % tile.filters(images.itemsize)
-        weight, bias = (pad(t, (0, missing)) if missing else t for t in (self.weight, self.bias))
+        bias = pad(self.bias, (0, missing)) if missing else self.bias
         out = x.new_empty(len(images), height, width, n + missing)
         given = (
             *(images, geometry.kernel, geometry.dilation, geometry.stride[0], (top, left)),
             (x.shape[2] + top + bottom, x.shape[3] + left + right),
-            *(self.rows.numpy(), np.ascontiguousarray(weight.numpy()), bias.numpy(), self.floor),
+            *(self.rows.numpy(), np.ascontiguousarray(self.weight.numpy()), bias.numpy(), self.floor),
         )
         y = out.numpy().reshape(-1, n + missing)
         lines = len(images) * height

@@ -27,8 +27,12 @@ _REGISTERS = 16 if _FEATURES.get("sse2") and VECTOR_BYTES < 64 else 32
 _VECTORS = 2
 _POSITIONS = (_REGISTERS - 4) // _VECTORS
 """Of the registers, four are left for weights and inputs."""
+FILTERS_A_BLOCK = 32
+"""Weights of so many filters lie next to each other, row by row: at most one tile."""
 ROWS_AT_ONCE = 128
-"""Weights of so many rows for one tile, and the lines that they see, stay in the first-level cache."""
+"""Weights of so many rows for one tile stay in the first-level cache."""
+OUTPUTS_AT_ONCE = 224
+"""So many outputs, for all filters, and what their rows see, stay in the second-level cache."""
 
 
 class Tile(NamedTuple):
@@ -59,9 +63,10 @@ def _tile(
     first: Any,
     last: Any,
     weight: Any,
-    column: Any,
+    inside: Any,
     y: Any,
     row: Any,
+    column: Any,
     count: Any,
     floor: Any,
     positions: Any,
@@ -69,14 +74,14 @@ def _tile(
     stride: Any,
 ) -> Any:
     """``y[row + p, column:] += sum over first <= r < last of lines[start + offsets[r] + p stride] *
-    weight[r, column:]`` for p < count, and at least `floor`.
+    weight[r, inside:]`` for p < count, and at least `floor`.
 
     Tuples tell positions, vectors and stride by their lengths, which are then part of the compiled type.
     Positions from `count` on are computed from what lies behind the line, and dropped.
     """
     i = types.intp
     signature = types.void(
-        *(lines, i, offsets, i, i, weight, i, y, i, i, lines.dtype, positions, vectors, stride)
+        *(lines, i, offsets, i, i, weight, i, y, i, i, i, lines.dtype, positions, vectors, stride)
     )
     bytes_each = lines.dtype.bitwidth // 8
     lanes = VECTOR_BYTES // bytes_each
@@ -95,7 +100,7 @@ def _tile(
             return cgutils.unpack_tuple(builder, array.shape)[1]
 
         line, offset, factor, out = array(0), array(2), array(5), array(7)
-        start, first, last, column, row, count = (arguments[at] for at in (1, 3, 4, 6, 8, 9))
+        start, first, last, inside, row, column, count = (arguments[at] for at in (1, 3, 4, 6, 8, 9, 10))
         vector = ir.VectorType(context.get_data_type(lines.dtype), lanes)
         splat = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
 
@@ -115,7 +120,7 @@ def _tile(
             for v in range(vectors.count)
         ]
         seen = builder.gep(line.data, [start])
-        weights = builder.gep(factor.data, [column])
+        weights = builder.gep(factor.data, [inside])
         with cgutils.for_range_slice(builder, first, last, number(1)) as (r, _):
             source = builder.gep(seen, [builder.load(builder.gep(offset.data, [r]))])
             of_row = builder.gep(weights, [builder.mul(r, pitch(factor))])
@@ -126,7 +131,7 @@ def _tile(
                     total = sums[p * vectors.count + v]
                     product = builder.fmul(x, w[v], flags=("contract",))
                     builder.store(builder.fadd(product, builder.load(total), flags=("contract",)), total)
-        least = spread(arguments[10])
+        least = spread(arguments[11])
         for p, (wanted, place) in enumerate(places):
             with builder.if_then(wanted, likely=True):
                 for v in range(vectors.count):
@@ -172,8 +177,10 @@ def convolve(
         Where an image begins in a padded one, and height and width of that.
     rows
         Numbers of the kept rows, in the order (channel, k_h, k_w).
-    weight, bias
-        (kept rows, filters), (filters,), for whole tiles of filters.
+    weight
+        (blocks of filters, kept rows, `FILTERS_A_BLOCK`).
+    bias
+        (filters,), for whole tiles of filters.
     floor
         The least output: 0 for a ReLU, or minus infinity.
     shape
@@ -249,14 +256,19 @@ def _product(
     for place in range(len(y)):
         for n in range(len(bias)):
             y[place, n] = bias[n]
-    for column in range(0, len(bias), len(vectors) * (VECTOR_BYTES // padded.itemsize)):
+    lines, some = len(y) // width, -(-OUTPUTS_AT_ONCE // width)
+    for top in range(0, lines, some):
+        bottom = min(top + some, lines)
         for row in range(0, max(1, len(offsets)), ROWS_AT_ONCE):
             end = min(row + ROWS_AT_ONCE, len(offsets))
             least = padded.dtype.type(floor if end == len(offsets) else -np.inf)
-            for line in range(len(y) // width):
-                start = (first + line) * pitch
-                for x in range(0, width, len(positions)):
-                    _add_tile(
-                        *(padded, start + x * len(stride), offsets, row, end, weight, column),
-                        *(y, line * width + x, width - x, least, positions, vectors, stride),
-                    )
+            for column in range(0, len(bias), len(vectors) * (VECTOR_BYTES // padded.itemsize)):
+                of_block, inside = weight[column // FILTERS_A_BLOCK], column % FILTERS_A_BLOCK
+                for line in range(top, bottom):
+                    start = (first + line) * pitch
+                    for x in range(0, width, len(positions)):
+                        _add_tile(
+                            *(padded, start + x * len(stride), offsets, row, end, of_block, inside),
+                            *(y, line * width + x, column, width - x, least),
+                            *(positions, vectors, stride),
+                        )

@@ -62,7 +62,7 @@ def test_any_geometry(
     masked = copy.deepcopy(layer)
     masked.weight.data = from_gemm(to_gemm(layer) * rows[:, None], layer)
     gathered = GatheredConv2d(layer, rows, relu)
-    assert gathered.weight.shape == (rows.sum(), layer.out_channels)
+    assert gathered.weight.shape == (1, rows.sum(), 32)
     x = torch.randn(images, layer.in_channels, *size, dtype=torch.float64)
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -102,7 +102,7 @@ def test_a_network() -> None:
         assert [type(network.features[i]) for i in (1, 4, 7, 9, 11)] == [nn.Identity] * 4 + [nn.ReLU]
         assert (network(x) - expected).abs().max() < 1e-10 * expected.abs().max()
         assert not any(module.training for module in network.modules())
-    assert network.features[3].weight.shape == (8 * 8, 24)
+    assert network.features[3].weight.shape == (1, 8 * 8, 32)
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 
 
