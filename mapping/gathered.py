@@ -171,9 +171,10 @@ def _relus_behind(model: nn.Module, convolutions: Collection[str]) -> dict[str, 
     else; none where `torch.fx` cannot follow the network."""
     modules = dict(model.named_modules())
     try:
-        nodes = [node for node in fx.symbolic_trace(model).graph.nodes if node.op == "call_module"]
+        graph = fx.symbolic_trace(copy_of(model)).graph  # of a copy: a forward may keep what it is given
     except Exception:
         return {}
+    nodes = [node for node in graph.nodes if node.op == "call_module"]
     runs = Counter(node.target for node in nodes)
     alone = {
         node for node in nodes if node.target in convolutions and len(node.users) == runs[node.target] == 1

@@ -246,3 +246,15 @@ def test_a_relu_stays_behind_a_convolution_with_a_hook() -> None:
     assert type(gathered_network(model).relu) is nn.ReLU
     gathered_network(model)(torch.randn(1, 2, 6, 6))
     assert seen[0] < 0
+
+
+def test_a_forward_that_keeps_what_it_is_given() -> None:
+    def forward(model: Around, x: Tensor) -> Tensor:
+        model.kept = x
+        return model.relu(model.conv(x))
+
+    model = Around(forward)
+    model.kept = torch.zeros(1)
+    network = gathered_network(model)
+    assert type(network.relu) is nn.Identity
+    assert torch.equal(network.kept, model.kept)
