@@ -18,8 +18,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import splu
 from timing import record
 
-from xbar.circuit import solve
-from xbar.transfer import transfer_matrix
+from xbar.wires.circuit import solve
+from xbar.wires.transfer import transfer_matrix
 
 SIZE, OHMS = 128, 2.0
 # smallest and largest conductance [S], input vectors, threads

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from timing import each_thread_count, record
 
-from experiments.networks import build_network
+from experiments.inputs.networks import build_network
 from mapping import analog_network, calibrate, map_network, program_network
 from xbar import Drift, Hardware, LogClamp, LowFrequencyNoise, ProgrammingNoise, WhiteNoise, load_hardware
 

@@ -11,12 +11,12 @@ from timing import record, seconds
 from torch import nn
 
 from mapping import calibrate, map_network, program_network
-from mapping.codes import quantise_inputs
-from mapping.columns import blocks
+from mapping.chips.codes import quantise_inputs
+from mapping.chips.columns import blocks
 from xbar import Device, Hardware, ProgrammingNoise, WhiteNoise
-from xbar.converters import drive
-from xbar.hardware import Adc, Crossbar, Dac
-from xbar.mvm import mvm
+from xbar.hardware.design import Adc, Crossbar, Dac
+from xbar.multiply.converters import drive
+from xbar.multiply.mvm import mvm
 
 THREADS = (1, 2)
 NOISY = Device(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from timing import each_thread_count, record
 
-from experiments.networks import build_network
+from experiments.inputs.networks import build_network
 from mapping import analog_network, calibrate, fold_batch_norm, map_network, program_network
 from xbar import Hardware, ProgrammingNoise, WhiteNoise, load_hardware
 
@@ -21,7 +21,7 @@ PEAK = """
     import json, re, torch
     from pathlib import Path
     from bench_networks import tiles_of
-    from experiments.networks import build_network
+    from experiments.inputs.networks import build_network
     from mapping import map_network
     from xbar import load_hardware
     model, x = build_network("resnet50").eval(), torch.rand(1, 3, 224, 224)

@@ -8,8 +8,8 @@ import numpy as np
 from timing import record
 
 from xbar import load_device
-from xbar.device import Device, Relaxation
-from xbar.programming import program_states
+from xbar.cells.programming import program_states
+from xbar.hardware.device import Device, Relaxation
 
 TILES, SIZE = 1000, 128
 TIME = 86400.0

@@ -14,12 +14,12 @@ import dataclasses
 import numpy as np
 
 from xbar import load_device
-from xbar.blocks import Block, ReadNoise
-from xbar.converters import Converter, drive
-from xbar.files import load_hardware
-from xbar.mvm import mvm
-from xbar.programming import program
-from xbar.rng import stream_key
+from xbar.multiply.blocks import Block, ReadNoise
+from xbar.multiply.converters import Converter, drive
+from xbar.hardware.files import load_hardware
+from xbar.multiply.mvm import mvm
+from xbar.cells.programming import program
+from xbar.cells.rng import stream_key
 
 side = np.arange(128)
 target = np.full((128, 128), 1e-5)

@@ -16,10 +16,10 @@ import torch
 from timing import each_thread_count, record
 from torch import nn
 
-from experiments.networks import build_network
+from experiments.inputs.networks import build_network
 from mapping import BlockSparse, block_sparse, smaller_network
-from mapping.gathered import gathered_network
-from mapping.gemm import mappable_layers, to_gemm
+from mapping.network.gemm import mappable_layers, to_gemm
+from mapping.pruning.gathered import gathered_network
 
 KEPT = {
     "features.0": (32, 60),

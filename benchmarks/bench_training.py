@@ -10,7 +10,7 @@ from timing import record
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from experiments.networks import build_network
+from experiments.inputs.networks import build_network
 from mapping import (
     Admm,
     AnalogLayer,
@@ -22,7 +22,7 @@ from mapping import (
     train,
     trainable_network,
 )
-from mapping.gemm import mappable_layers, to_gemm
+from mapping.network.gemm import mappable_layers, to_gemm
 from xbar import ProgrammingNoise, load_hardware
 
 BATCH = 64

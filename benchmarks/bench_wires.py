@@ -15,7 +15,7 @@ from scipy.sparse import coo_matrix, csc_matrix
 from scipy.sparse.linalg import splu
 from timing import record, seconds
 
-from xbar.transfer import transfer_matrices
+from xbar.wires.transfer import transfer_matrices
 
 SIZE, SEGMENT = 128, 2.0
 MANY = 32

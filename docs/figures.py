@@ -25,26 +25,26 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from experiments.device_plots import TEN_YEARS, TICKS, sampled
-from experiments.device_text import duration
-from experiments.plots import BLUE, FILLED, GREY, INK, MUTED, ORANGE, STYLE, WIDTH, svg
+from experiments.commands.device_text import duration
+from experiments.figures.device_plots import TEN_YEARS, TICKS, sampled
+from experiments.figures.plots import BLUE, FILLED, GREY, INK, MUTED, ORANGE, STYLE, WIDTH, svg
 from mapping import calibrate, map_network, program_network
-from mapping.chip import decoded_weights
-from mapping.columns import blocks
-from mapping.monte_carlo import half_width
-from xbar.blocks import Block, ReadNoise
-from xbar.converters import Converter, Drive, code_range, currents, drive
-from xbar.device import Device, ProgrammingNoise, Verify, WhiteNoise
-from xbar.encoding import cell_states, codebook, decode, slice_weights, target_conductances
-from xbar.errors import XbarError, unknown_name
-from xbar.files import load_device, preset_names
-from xbar.hardware import Adc, Crossbar, Dac, Encoding, Hardware
-from xbar.iv import IV, current_per_siemens
-from xbar.mvm import mvm
-from xbar.noise import sigma, white_sigma
-from xbar.programming import Cells, program
-from xbar.rng import stream_key
-from xbar.transfer import transfer_matrix
+from mapping.chips.chip import decoded_weights
+from mapping.chips.columns import blocks
+from mapping.monte_carlo.sampling import half_width
+from xbar.cells.encoding import cell_states, codebook, decode, slice_weights, target_conductances
+from xbar.cells.noise import sigma, white_sigma
+from xbar.cells.programming import Cells, program
+from xbar.cells.rng import stream_key
+from xbar.hardware.design import Adc, Crossbar, Dac, Encoding, Hardware
+from xbar.hardware.device import Device, ProgrammingNoise, Verify, WhiteNoise
+from xbar.hardware.errors import XbarError, unknown_name
+from xbar.hardware.files import load_device, preset_names
+from xbar.hardware.iv import IV, current_per_siemens
+from xbar.multiply.blocks import Block, ReadNoise
+from xbar.multiply.converters import Converter, Drive, code_range, currents, drive
+from xbar.multiply.mvm import mvm
+from xbar.wires.transfer import transfer_matrix
 
 FOLDER = Path(__file__).parent / "figures"
 SKY, TEAL, WINE = MUTED[1], MUTED[2], MUTED[6]

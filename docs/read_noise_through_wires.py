@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xbar.circuit import solve
-from xbar.circuit_sensitivity import diagonal_variance, output_variance
+from xbar.wires.circuit import solve
+from xbar.wires.sensitivity import diagonal_variance, output_variance
 
 G_MAX, INPUTS = 1e-4, 16
 CASES = ((32, (1, 5, 20, 200)), (64, (0.5, 2, 5, 20)), (128, (0.5, 1, 2, 5, 20)), (256, (0.5, 2)))

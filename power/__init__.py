@@ -1,0 +1,8 @@
+"""Area, energy, power and time of a mapped network.
+
+The names that it exports are imported when they are first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

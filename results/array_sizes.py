@@ -20,14 +20,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from experiments.layers_text import form_of
-from experiments.plots import GREY, INK, MUTED, ORANGE, blank_figure, styled, svg
+from experiments.commands.layers_text import form_of
+from experiments.figures.plots import GREY, INK, MUTED, ORANGE, blank_figure, styled, svg
 from mapping import MappedNetwork, map_network
-from mapping.gemm import mappable_layers
-from power.estimate import estimate
-from power.resolution import lossless_bits_of_network
-from xbar.files import load_hardware
-from xbar.hardware import Hardware
+from mapping.network.gemm import mappable_layers
+from power.counts.resolution import lossless_bits_of_network
+from power.estimates.table import estimate
+from xbar.hardware.design import Hardware
+from xbar.hardware.files import load_hardware
 
 FILE = Path(__file__).with_name("array-sizes.json")
 PICTURE = Path(__file__).parents[1] / "docs" / "figures" / "array-sizes.svg"

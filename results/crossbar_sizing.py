@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.plots import svg
-from experiments.sweeps.figures import ACCURACY, ENERGY, front_of, sweep_figures
-from experiments.sweeps.results import differing, flat_row, one_an_axis
+from experiments.figures.plots import svg
+from experiments.figures.sweep_figures import ACCURACY, ENERGY, front_of, sweep_figures
 from experiments.sweeps.store import read_rows, store_files
+from experiments.sweeps.table import differing, flat_row, one_an_axis
 
 STORE = Path(__file__).with_name("crossbar-sizing")
 FOLDER = Path(__file__).parents[1] / "docs" / "sweeps"

@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 import points
 
-from experiments import steps
-from experiments.batches import Batches
-from experiments.run import prepare
-from experiments.study import load_study
-from experiments.work import EVALUATION_BATCH
+from experiments.inputs.batches import Batches
+from experiments.stages import steps
+from experiments.stages.run import prepare
+from experiments.stages.work import EVALUATION_BATCH
+from experiments.studies.study import load_study
 from mapping import MappedNetwork, calibrate, chip_accuracy, decoded_weights, map_network, program_network
-from mapping.faults import around_faults
-from mapping.monte_carlo import half_width
-from power.estimate import estimate
-from xbar.encoding import decode_states
+from mapping.chips.faults import around_faults
+from mapping.monte_carlo.sampling import half_width
+from power.estimates.table import estimate
+from xbar.cells.encoding import decode_states
 
 FILE = Path(__file__).with_name("fault-aware.json")
 RUNS = Path(__file__).parents[1] / "runs" / "fault-aware"

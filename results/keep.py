@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from experiments.work import split_masks
-from mapping.store import load_checkpoint
+from experiments.stages.work import split_masks
+from mapping.training.checkpoints import load_checkpoint
 
 HERE = Path(__file__).parent
 LARGEST = 2 << 20

@@ -17,13 +17,13 @@ from statistics import mean
 
 import points
 
-from experiments import steps
-from experiments.batches import Batches
-from experiments.run import prepare
-from experiments.study import load_study
-from experiments.work import EVALUATION_BATCH
+from experiments.inputs.batches import Batches
+from experiments.stages import steps
+from experiments.stages.run import prepare
+from experiments.stages.work import EVALUATION_BATCH
+from experiments.studies.study import load_study
 from mapping import calibrate, chip_accuracy, map_network
-from mapping.monte_carlo import half_width
+from mapping.monte_carlo.sampling import half_width
 from xbar import ProgrammingNoise
 
 FILE = Path(__file__).with_name("noise-aware.json")

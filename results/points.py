@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from xbar.files import write_atomically
+from xbar.hardware.files import write_atomically
 
 
 def kept(file: Path) -> dict[str, Any]:

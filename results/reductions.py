@@ -22,13 +22,13 @@ from typing import Any
 import points
 import torch
 
-from experiments.layers_text import form_of
-from experiments.rules import constraint_of
-from experiments.study import LayerRule, Study, load_study
+from experiments.commands.layers_text import form_of
+from experiments.stages.rules import constraint_of
+from experiments.studies.study import LayerRule, Study, load_study
 from mapping import MappedNetwork, map_network, shares_to_keep
-from mapping.constraints import by_pattern
-from mapping.gemm import mappable_layers, to_gemm
-from power.estimate import Estimate, estimate, reduction_percent
+from mapping.constraints.constraint import by_pattern
+from mapping.network.gemm import mappable_layers, to_gemm
+from power.estimates.table import Estimate, estimate, reduction_percent
 
 FILE = Path(__file__).with_name("reductions.json")
 PUBLISHED = {

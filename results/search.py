@@ -21,17 +21,17 @@ from typing import Any
 import numpy as np
 import points
 
-from experiments.layers_text import form_of
-from experiments.sweeps.axes import Options, Values
+from experiments.commands.layers_text import form_of
+from experiments.studies.axes import Options, Values
 from experiments.sweeps.objectives import DEFAULT, Box, Objective
-from experiments.sweeps.results import flat_row
 from experiments.sweeps.store import read_rows, store_files
+from experiments.sweeps.table import flat_row
 from experiments.sweeps.trials import Figures, Sampler, keys_of, run_trials
 from mapping import map_network
-from mapping.gemm import mappable_layers
-from power.estimate import estimate
-from power.resolution import lossless_bits_of_network
-from xbar.files import load_hardware
+from mapping.network.gemm import mappable_layers
+from power.counts.resolution import lossless_bits_of_network
+from power.estimates.table import estimate
+from xbar.hardware.files import load_hardware
 
 FILE = Path(__file__).with_name("search.json")
 TRIALS, MORE, SEEDS = 40, 3, 10

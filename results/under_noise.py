@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments.noise_plots import noise_figures
-from experiments.plots import svg
+from experiments.figures.noise_plots import noise_figures
+from experiments.figures.plots import svg
 
 FILE = Path(__file__).with_name("accuracy-under-noise.json")
 FOLDER = Path(__file__).parents[1] / "docs" / "under-noise"

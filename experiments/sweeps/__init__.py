@@ -1,1 +1,8 @@
-"""Sweeps: many studies that differ in a few keys, their store, and what is read from it."""
+"""Where are the points of a sweep computed, and where are they kept?
+
+Tasks, workers and clusters, the store, and the search for the best designs.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from experiments.sweeps.pareto import Goal, hypervolume, pareto_front
 from experiments.sweeps.trials import Figures
-from xbar.errors import XbarError
-from xbar.validation import check_range
+from xbar.hardware.checks import check_range
+from xbar.hardware.errors import XbarError
 
 FIGURES = (
     *(f"accuracy.{key}" for key in ("float", "compressed", "quantised", "ideal_chip")),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.sweeps.tasks import Outcome, Task, do, end_with_parent
-from xbar.errors import XbarError
+from xbar.hardware.errors import XbarError
 
 Numbered = Iterator[tuple[int, Outcome]]
 Pool = Callable[[Sequence[Task]], Numbered]

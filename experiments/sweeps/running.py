@@ -13,16 +13,16 @@ from typing import Any
 
 import tomli_w
 
-from experiments import data as datasets
-from experiments.ids import files_of, point_id
-from experiments.study import Study
+from experiments.inputs import data as datasets
+from experiments.stages.ids import files_of, point_id
+from experiments.studies.study import Study
+from experiments.studies.sweep import Kind, Point, Sweep, sweep_dict
 from experiments.sweeps.pools import Pool
 from experiments.sweeps.store import FILE, Row, Writer, read_rows
-from experiments.sweeps.sweep import Kind, Point, Sweep, sweep_dict
 from experiments.sweeps.tasks import STAGES, Outcome, Task
-from xbar.encoding import levels
-from xbar.errors import XbarError
-from xbar.files import read_toml, to_dict, write_atomically
+from xbar.cells.encoding import levels
+from xbar.hardware.errors import XbarError
+from xbar.hardware.files import read_toml, to_dict, write_atomically
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _with_threads(study: Study) -> Study:
 
 
 def _row(identity: str, point: Point, outcome: Outcome, origin: str) -> Row:
-    from experiments.summary import versions
+    from experiments.results.summary import versions
 
     came = {"reason": outcome.reason} if outcome.reason else {"result": outcome.result}
     return {

@@ -8,15 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from experiments.sweeps.axes import Dimension, Values, dimension, flat
-from experiments.sweeps.conditions import Condition
-from experiments.sweeps.objectives import DEFAULT, FIGURES, Objective
-from experiments.sweeps.pareto import Goal
-from experiments.sweeps.pools import Pool
-from experiments.sweeps.results import flat_row
-from experiments.sweeps.running import Plan, known_rows, point_ids, run_points
-from experiments.sweeps.store import Row
-from experiments.sweeps.sweep import (
+from experiments.studies.axes import Dimension, Values, dimension, flat
+from experiments.studies.conditions import Condition
+from experiments.studies.sweep import (
     Point,
     base_of,
     check_names,
@@ -26,10 +20,16 @@ from experiments.sweeps.sweep import (
     study_beside,
     told,
 )
+from experiments.sweeps.objectives import DEFAULT, FIGURES, Objective
+from experiments.sweeps.pareto import Goal
+from experiments.sweeps.pools import Pool
+from experiments.sweeps.running import Plan, known_rows, point_ids, run_points
+from experiments.sweeps.store import Row
+from experiments.sweeps.table import flat_row
 from experiments.sweeps.trials import Evaluate, Figures, keys_of, run_trials
-from xbar.errors import XbarError, unknown_name
-from xbar.files import build, to_dict
-from xbar.validation import check_range
+from xbar.hardware.checks import check_range
+from xbar.hardware.errors import XbarError, unknown_name
+from xbar.hardware.files import build, to_dict
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xbar.errors import XbarError
+from xbar.hardware.errors import XbarError
 
 Row = dict[str, Any]
 """One point: ``id``, ``values``, ``status`` (done or failed), ``result`` or ``reason``, and whence it is."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.study import Study
+from experiments.studies.study import Study
 
 STAGES = ("train", "compress", "quantise")
 """Stages of a study's networks, in order."""
@@ -38,7 +38,7 @@ class Outcome:
 
 def do(task: Task) -> Outcome:
     """Do a task; whatever goes wrong inside is its outcome."""
-    from xbar.errors import XbarError
+    from xbar.hardware.errors import XbarError
 
     start = time.perf_counter()
     result: dict[str, Any] = {}
@@ -54,10 +54,10 @@ def do(task: Task) -> Outcome:
 
 
 def _do(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
-    from experiments import steps
-    from experiments.evaluation import point
-    from experiments.process import with_threads
-    from experiments.work import Run
+    from experiments.stages import steps
+    from experiments.stages.evaluation import point
+    from experiments.stages.process import with_threads
+    from experiments.stages.work import Run
 
     with with_threads(task.study.threads):
         run = Run(task.study, dataset(task.study.data, task.data), task.out, quiet=True)
@@ -74,7 +74,7 @@ def _do(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
 @functools.lru_cache(maxsize=2)
 def dataset(name: str, folder: Path | None) -> Any:
     """A data set, read once in each process."""
-    from experiments import data
+    from experiments.inputs import data
 
     return data.load(name, folder)
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments.sweeps.axes import Dimension, Range, Values
+from experiments.studies.axes import Dimension, Range, Values
 from experiments.sweeps.pareto import Goal
-from xbar.errors import XbarError
+from xbar.hardware.errors import XbarError
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from experiments.run import run_study
-from experiments.study import Study, load_study
+from experiments.stages.run import run_study
+from experiments.studies.study import Study, load_study
 from mapping import Calibration, MappedLayer, MappedNetwork, ProgrammedNetwork, Tile
-from power.estimate import Estimate, Row
+from power.estimates.table import Estimate, Row
 from xbar import Device, Hardware
-from xbar.blocks import Block
-from xbar.converters import Converter
+from xbar.multiply.blocks import Block
+from xbar.multiply.converters import Converter
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli import main
+from experiments.commands.cli import main
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -92,7 +92,7 @@ def test_the_api_has_every_name_that_a_package_exports(site: Path) -> None:
         exported = set(importlib.import_module(package).__all__)
         assert exported <= set(re.findall(rf'id="{package}\.(\w+)"', html))
     html = (site / "api" / "power.html").read_text(encoding="utf-8")
-    assert 'id="power.estimate.estimate"' in html
+    assert 'id="power.estimates.table.estimate"' in html
 
 
 @pytest.mark.slow

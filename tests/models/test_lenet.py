@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from experiments.networks import build_network
-from mapping.gemm import mappable_layers
+from experiments.inputs.networks import build_network
+from mapping.network.gemm import mappable_layers
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from experiments.networks import build_network, built_in_networks
+from experiments.inputs.networks import build_network, built_in_networks
 
 PARAMETERS = {
     "alexnet": 61_100_840,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from xbar.blocks import Block, ReadNoise
-from xbar.converters import Converter, Drive
+from xbar.multiply.blocks import Block, ReadNoise
+from xbar.multiply.converters import Converter, Drive
 
 
 def plain_drive(bits: int, signed: bool = False, digit_bits: int = 1) -> Drive:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mapping import MappedNetwork, ProgrammedNetwork, calibrate, map_network
-from mapping.gemm import from_gemm, mappable_layers
-from xbar.device import Device
-from xbar.encoding import decode_states
-from xbar.hardware import Adc, Crossbar, Dac, Encoding, Hardware
+from mapping.network.gemm import from_gemm, mappable_layers
+from xbar.cells.encoding import decode_states
+from xbar.hardware.design import Adc, Crossbar, Dac, Encoding, Hardware
+from xbar.hardware.device import Device
 
 seeds = st.integers(0, 2**31 - 1)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from mapping.network import Band, MappedLayer, MappedNetwork, Tile
-from xbar.hardware import Adc, Crossbar, Dac, Device, Encoding, Hardware, Periphery
+from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork, Tile
+from xbar.hardware.design import Adc, Crossbar, Dac, Device, Encoding, Hardware, Periphery
 
 
 def hardware(rows=4, cols=4, states=4, slices=1, **changes) -> Hardware:

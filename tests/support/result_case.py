@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from experiments.study import load_study, study_dict
-from xbar.files import load_hardware, to_dict
+from experiments.studies.study import load_study, study_dict
+from xbar.hardware.files import load_hardware, to_dict
 
 CHANGES = ["compress.rate=60.0", "chips.n=40", "chips.until=0.1", "description=LeNet-5 under ADMM"]
 

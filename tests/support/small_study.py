@@ -28,5 +28,5 @@ def comparable(result: dict) -> dict:
 def without_reports() -> Iterator[None]:
     """Runs end with their result: the figures of a small one take longer than all else of it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experiments.run.report_run", lambda out: out)
+        patch.setattr("experiments.stages.run.report_run", lambda out: out)
         yield

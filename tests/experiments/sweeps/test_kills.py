@@ -17,7 +17,7 @@ from experiments.sweeps.store import FILE, read_rows
 
 pytestmark = pytest.mark.slow
 
-XBAR = [sys.executable, "-c", "from experiments.cli import main; main()"]
+XBAR = [sys.executable, "-c", "from experiments.commands.cli import main; main()"]
 BITS = "[4, 5, 6, 7, 8]"
 KILLS = 20
 

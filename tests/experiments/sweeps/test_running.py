@@ -14,12 +14,12 @@ import tomli_w
 import torch
 from small_sweep import small_sweep
 
-from experiments.cli import main
-from experiments.run import run_study
-from experiments.study import raw_study
+from experiments.commands.cli import main
+from experiments.stages.run import run_study
+from experiments.studies.study import raw_study
+from experiments.studies.sweep import load_sweep, points_of
 from experiments.sweeps.running import count_tasks, network_key, plan
 from experiments.sweeps.store import FILE, read_rows
-from experiments.sweeps.sweep import load_sweep, points_of
 from xbar import XbarError
 
 
@@ -253,7 +253,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     import signal
 
     path, out = small_sweep(tmp_path), tmp_path / "out"
-    command = [sys.executable, "-c", "from experiments.cli import main; main()"]
+    command = [sys.executable, "-c", "from experiments.commands.cli import main; main()"]
     process = subprocess.Popen(
         [*command, "sweep", str(path), "--out", str(out)],
         stdout=subprocess.DEVNULL,

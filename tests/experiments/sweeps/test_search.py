@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.cli import main
-from experiments.sweeps.axes import Options, Range, Values
+from experiments.commands.cli import main
+from experiments.studies.axes import Options, Range, Values
+from experiments.studies.sweep import sweep_names
 from experiments.sweeps.objectives import FIGURES, Box, Objective, front_of
 from experiments.sweeps.search import load_search
 from experiments.sweeps.store import read_rows
-from experiments.sweeps.sweep import sweep_names
 from experiments.sweeps.trials import Figures, Trial, run_trials
-from xbar.errors import XbarError
+from xbar.hardware.errors import XbarError
 
 pytest.importorskip("optuna")
 

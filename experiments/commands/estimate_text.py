@@ -1,0 +1,284 @@
+"""`xbar estimate`: mappings of what it names, and their estimates as text and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from experiments.commands.layers_text import form_of
+from experiments.results.text_table import number, text_table
+from experiments.stages.finished import finished_run
+from experiments.stages.ids import COST_ONLY, simulated
+from experiments.studies.designs import changed_design, load_design
+from experiments.studies.study import load_study, study_names
+from mapping.tiles.mapped import MappedNetwork
+from mapping.tiles.mapper import map_network
+from power.counts.events import FORMULAS
+from power.counts.resolution import lossless_bits_of_network
+from power.estimates.nameplate import Nameplate
+from power.estimates.programming import Programming
+from power.estimates.table import Estimate, Row, reduction_percent
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError, unknown_name
+from xbar.hardware.files import write_atomically
+
+TOTALS = (
+    ("area", "area_mm2", "mm2"),
+    ("area in whole tiles", "area_whole_tiles_mm2", "mm2"),
+    ("energy an image", "energy_nj_per_image", "nJ"),
+    ("image rate", "image_rate_per_s", "1/s"),
+    ("power at it", "power_mw", "mW"),
+    ("highest image rate", "peak_image_rate_per_s", "1/s"),
+    ("power at it", "peak_power_mw", "mW"),
+    ("leakage, where it is known", "leakage_mw", "mW"),
+    ("latency", "latency_us_per_image", "us"),
+    ("operations an image, kept weights", "operations", ""),
+    ("operations an image, all weights", "dense_operations", ""),
+    ("throughput, kept weights", "tops", "TOPS"),
+    ("efficiency, kept weights", "tops_per_w", "TOPS/W"),
+    ("density, kept weights", "tops_per_mm2", "TOPS/mm2"),
+    ("arrays", "arrays", ""),
+)
+
+
+CSV_COLUMNS = (
+    *("design", "layer", "component", "events", "event_energy_pj", "leakage_nj", "energy_nj"),
+    *("units", "unit_area_um2", "area_mm2"),
+)
+
+
+def mapped(
+    what: str,
+    hardware: str = "",
+    against: str = "",
+    width: float = 1.0,
+    shape: tuple[int, ...] | None = None,
+    changes: Sequence[str] = (),
+) -> dict[str, MappedNetwork]:
+    """Mapping of what is named, by the name of its design; with `against`, a second one.
+
+    Parameters
+    ----------
+    what
+        A network, as in `experiments.inputs.networks.build_network`, a study, which is mapped unpruned, or the
+        folder of a finished run.
+    hardware, against
+        Designs, or TOML files; no `hardware`: that of the study or run, else admm-32x32.
+    shape
+        Of one input, without the batch.
+    changes
+        ``hardware.key=value``, of both designs; of a run, what its mapping and accuracy do not depend on.
+
+    Raises
+    ------
+    XbarError
+        For a network, study, run or design that cannot be had, or a change that would make a run another one.
+    """
+    if Path(what).is_dir():
+        if hardware or against or width != 1 or shape:
+            raise XbarError(
+                f"{what}: a finished run is on its own hardware; --hardware, --against, --width and "
+                "--input are for networks and studies"
+            )
+        finished = finished_run(Path(what))[1].with_hardware(lambda own: _priced_anew(own, changes))
+        return {finished.hardware.name: finished}
+    network, design = what, hardware or "admm-32x32"
+    if what.endswith(".toml") or what in study_names():
+        if width != 1:
+            raise XbarError(f"--width {width:g}: {what} is a study, which has its own")
+        study = load_study(what, changes)
+        network, width = study.network, study.width
+        first = load_design(hardware, changes) if hardware else study.hardware
+    else:
+        first = load_design(design, changes)
+    form, example = form_of(network, width, shape)
+    designs = {first.name: first}
+    if against:
+        second = load_design(against, changes)
+        designs[second.name if second.name not in designs else f"{second.name} ({against})"] = second
+    with torch.no_grad():
+        return {name: map_network(form, each, example) for name, each in designs.items()}
+
+
+def _priced_anew(hardware: Hardware, changes: Sequence[str]) -> Hardware:
+    """Hardware of a finished run with changes of what it costs."""
+    changed = changed_design(hardware, changes)
+    if simulated(changed) != simulated(hardware):
+        allowed = [f"{table}.{key}" if table else key for table, keys in COST_ONLY.items() for key in keys]
+        raise XbarError(
+            f"--set {' '.join(changes)}: a finished run keeps what it was mapped and measured on; allowed: "
+            f"keys of hardware that only its costs depend on ({', '.join(allowed)})"
+        )
+    return changed
+
+
+def lossless_text(sides: Mapping[str, MappedNetwork]) -> str:
+    """ADC bits that lose nothing, by design: of all layers, and of which the most."""
+    lines = []
+    for name, mapped in sides.items():
+        given = dict.fromkeys(str(mapped.hardware_of(layer).adc.bits) for layer in mapped.layers)
+        has = f"; {name} has {', '.join(given)}"
+        try:
+            bits = lossless_bits_of_network(mapped)
+        except XbarError as error:
+            lines.append(f"ADC bits that lose nothing: not known, {error}{has}")
+            continue
+        fewest, most = min(bits, key=bits.__getitem__), max(bits, key=bits.__getitem__)
+        found = f"{bits[fewest]}"
+        if bits[most] > bits[fewest]:
+            found += f" ({fewest}) to {bits[most]} ({most}); --lossless-adc takes each layer's own"
+        lines.append(f"ADC bits that lose nothing: {found}{has}")
+    return "\n".join(lines)
+
+
+def programming_text(cost: Programming) -> str:
+    """Time and energy of writing a chip, by layer."""
+    table = [("layer", "cells", "pulses", "reads", "nJ pulses", "nJ reads", "us an array", "us all arrays")]
+    table += [
+        (
+            row.layer,
+            *map(number, (row.cells, row.pulses, row.reads, row.pulse_energy_nj, row.read_energy_nj)),
+            *map(number, (row.array_time_us, row.total_time_us)),
+        )
+        for row in cost.layers
+    ]
+    return (
+        f"programming one chip: {number(cost.energy_uj)} uJ; {number(cost.array_time_us)} us with all arrays "
+        f"at once, {number(cost.total_time_us)} us one array after the other (pulse: {cost.source})\n"
+        + text_table(table, "lrrrrrrr")
+    )
+
+
+def nameplate_text(name: str, plate: Nameplate) -> str:
+    """Blocks of a nameplate, and the totals."""
+    rows = [("component", "in each", "units", "power [mW]", "area [mm2]")]
+    rows += [
+        (b.component, b.per, number(b.units), number(b.power_mw), number(b.area_mm2)) for b in plate.blocks
+    ]
+    rows += [("sum", "", "", number(plate.power_mw()), number(plate.area_mm2()))]
+    peak = (
+        f"peak {number(plate.operations_per_s * 1e-9)} GOPS (two a multiply-accumulate), "
+        f"{number(plate.gops_per_w)} GOPS/W, {number(plate.gops_per_mm2)} GOPS/mm2"
+    )
+    return f"{name}, {plate.tiles} tile{'s' * (plate.tiles > 1)}\n" + text_table(rows, "llrrr") + f"\n{peak}"
+
+
+def text(
+    what: str,
+    results: Mapping[str, Estimate],
+    layers: bool = False,
+    notes: Sequence[str] = (),
+) -> str:
+    """Totals and the table by component, of two designs side by side with the reduction; then the notes."""
+    estimates = list(results.values())
+    parts = [_title(what, results), "", text_table(_totals(results), "l" + "r" * len(results) + "lr"), ""]
+    for name, result in results.items():
+        if len(results) > 1:
+            parts += [name]
+        parts += [text_table(_sums(result.by_component, result, "component"), "lrrrr"), ""]
+        if layers:
+            parts += [text_table(_sums(result.by_layer, result, "layer"), "lrrrr"), ""]
+    parts += [note for each in notes for note in (each, "")]
+    if estimates[0].not_scaled:
+        parts += [f"at another node, not scaled: {', '.join(estimates[0].not_scaled)}"]
+    parts += ["not modelled: " + "; ".join(estimates[0].not_modelled)]
+    return "\n".join(parts)
+
+
+def _title(what: str, results: Mapping[str, Estimate]) -> str:
+    lines = [what]
+    for name, result in results.items():
+        lines.append(
+            f"on {name}: {result.weight_bits:g}-bit weights in {result.slices} slice"
+            f"{'s' if result.slices > 1 else ''}, converters {result.adc}; conductances: "
+            f"{result.conductances}, inputs: {result.inputs}"
+        )
+    return "\n".join(lines)
+
+
+def _totals(results: Mapping[str, Estimate]) -> list[tuple[str, ...]]:
+    two = len(results) > 1
+    rows = [("", *(results if two else ("",)), "", "less" if two else "")]
+    at_peak = all(result.image_rate_per_s == result.peak_image_rate_per_s for result in results.values())
+    for label, key, unit in TOTALS:
+        if at_peak and key in ("image_rate_per_s", "power_mw"):
+            continue
+        values = [float(getattr(result, key)) for result in results.values()]
+        if key == "leakage_mw" and not any(values):
+            continue
+        less = f"{100 * (1 - values[1] / values[0]):.1f} %" if two and values[0] else ""
+        rows.append((label, *map(number, values), unit, less))
+    if two:
+        cut = reduction_percent(*results.values())
+        rows.append(("power at the first one's rate", *("",) * len(results), "", f"{cut['power']:.1f} %"))
+    return rows[1:] if not two else rows
+
+
+def _sums(
+    sums: Mapping[str, Mapping[str, float]], result: Estimate, what: str
+) -> list[tuple[str, str, str, str, str]]:
+    """Area and energy of each part with its share, the largest energy first."""
+    rows = [(what, "area [mm2]", "share", "energy [nJ]", "share")]
+    for name, cost in sorted(sums.items(), key=lambda pair: -pair[1]["energy_nj"]):
+        area, energy = cost["area_mm2"], cost["energy_nj"]
+        shares = area / result.area_mm2, energy / result.energy_nj_per_image
+        rows.append((name, number(area), _percent(shares[0]), number(energy), _percent(shares[1])))
+    total = number(result.area_mm2), "", number(result.energy_nj_per_image), ""
+    return [*rows, ("sum", *total)]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def explain(title: str, result: Estimate, component: str) -> str:
+    """Formula, price, derivation and source of a component, and its numbers in every layer.
+
+    Raises
+    ------
+    XbarError
+        For a component that the estimate has not.
+    """
+    if component not in result.prices:
+        raise unknown_name("--explain", component, result.prices)
+    events, units = FORMULAS[component]
+    lines = [
+        f"{component} on {title}",
+        "energy an image = events x energy of one + leakage x time; area = units x area of one",
+        f"events: {events}",
+        f"units:  {units}",
+    ]
+    for price in result.prices[component]:
+        energy = "by layer below" if component == "array" else f"{number(price.energy_pj)} pJ"
+        lines += [
+            f"price:  {energy} a {price.event}, {number(price.area_um2)} um2 a {price.unit}, "
+            f"{price.node_nm:g} nm",
+            f"        {price.derivation}",
+            *(f"source: {source}" for source in price.sources),
+        ]
+    rows = [row for row in result.table if row.component == component]
+    table = [("layer", "events", "pJ each", "nJ leakage", "nJ", "units", "um2 each", "mm2")]
+    table += [(row.layer, *map(number, _factors(row))) for row in rows]
+    area, energy = sum(row.area_mm2 for row in rows), sum(row.energy_nj for row in rows)
+    leakage = sum(row.leakage_nj for row in rows)
+    table += [("sum", "", "", number(leakage), number(energy), "", "", number(area))]
+    return "\n".join([*lines, "", text_table(table, "lrrrrrrr")])
+
+
+def _factors(row: Row) -> tuple[float, ...]:
+    energies = row.event_energy_pj, row.leakage_nj, row.energy_nj
+    return row.events, *energies, row.units, row.unit_area_um2, row.area_mm2
+
+
+def write_csv(results: Mapping[str, Estimate], path: Path) -> None:
+    """Every row of every estimate, one a line, with the units in the header."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for name, result in results.items():
+        writer.writerows([name, row.layer, row.component, *_factors(row)] for row in result.table)
+    write_atomically(path, buffer.getvalue().encode())

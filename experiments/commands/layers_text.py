@@ -1,0 +1,165 @@
+"""What of a network goes onto crossbars, before anything runs: as data and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from experiments.inputs.networks import build_network, built_in_networks, example_input, network_file
+from experiments.inputs.weights import read_weights
+from experiments.results.summary import operations_summary
+from experiments.results.text_table import text_table
+from mapping.network.gemm import mappable_layers
+from mapping.network.lowering import crossbar_form
+from mapping.tiles.mapped import MappedNetwork
+from mapping.tiles.mapper import map_network
+from xbar.hardware.design import Hardware
+
+
+def layers_of(
+    name: str,
+    hardware: Hardware,
+    width: float = 1.0,
+    shape: tuple[int, ...] | None = None,
+    weights: Path | None = None,
+) -> dict[str, Any]:
+    """Layers, digital operators and totals of a network on a hardware, as plain data.
+
+    An operation is a multiply-accumulate of a product, or an input element of any other operator, an image.
+
+    Parameters
+    ----------
+    name, width
+        As in `build_network`.
+    shape
+        Of one input, without the batch; as in `example_input`.
+    weights
+        File that must fit the network.
+
+    Raises
+    ------
+    XbarError
+        For a network, weights or hardware that cannot be had, or do not fit.
+    """
+    form, example = form_of(name, width, shape, weights)
+    unscaled = dict.fromkeys(mappable_layers(form), 1.0)  # tiles do not depend on the scales: none is fitted
+    return _data(name, map_network(form, hardware, example, scales=unscaled), form, example)
+
+
+def form_of(
+    name: str, width: float = 1.0, shape: tuple[int, ...] | None = None, weights: Path | None = None
+) -> tuple[nn.Module, torch.Tensor]:
+    """A network in the form that goes onto crossbars, and an input; built-in ones without their weights.
+
+    Parameters and errors are those of `layers_of`.
+    """
+    with torch.device("meta" if network_file(name) is None else "cpu"):
+        network = build_network(name, width)
+    if weights is not None:
+        read_weights(weights, network)
+    example = example_input(name, network, shape)
+    return crossbar_form(network, example), example
+
+
+def _data(name: str, mapped: MappedNetwork, form: nn.Module, example: torch.Tensor) -> dict[str, Any]:
+    summary = operations_summary(mapped)
+    operations = summary["operations"]
+    layers = []
+    for layer in mapped.layers.values():
+        crossbar = mapped.hardware.crossbar
+        cells = len(layer.tiles) * crossbar.rows * crossbar.cols
+        macs = layer.positions * layer.weights_total
+        layers.append(
+            {
+                "layer": layer.name,
+                "type": layer.kind,
+                "weight": list(form.get_submodule(layer.name).weight.shape),
+                "k": layer.k,
+                "n": layer.n,
+                "groups": layer.groups,
+                "positions": layer.positions,
+                "tiles_per_plane": len(layer.tiles),
+                "utilisation": layer.weights_total * mapped.hardware.encoding.slices / cells,
+                "operations": macs,
+                "share": macs / operations,
+            }
+        )
+    return {
+        "network": name,
+        "input": list(example.shape[1:]),
+        "hardware": mapped.hardware.name,
+        "tile": [mapped.hardware.crossbar.rows, mapped.hardware.crossbar.cols],
+        "layers": layers,
+        "digital": summary["digital"],
+        "weights": mapped.weights_total,
+        "tiles_per_plane": mapped.tiles_per_plane,
+        "utilisation": mapped.utilisation,
+        "operations": operations,
+        "share": summary["operations_share"],
+    }
+
+
+def text(data: dict[str, Any]) -> str:
+    """The data of `layers_of` as tables."""
+    layers = [("layer", "type", "weight", "matrix K x N", "positions", "tiles", "used", "operations")]
+    layers += [
+        (
+            row["layer"],
+            row["type"],
+            _sizes(row["weight"]),
+            _matrix(row),
+            f"{row['positions']:,}",
+            f"{row['tiles_per_plane']:,}",
+            f"{100 * row['utilisation']:.1f} %",
+            _percent(row["share"]),
+        )
+        for row in data["layers"]
+    ]
+    digital = [("digital operator", "an image", "", "operations")]
+    digital += [
+        (row["operator"], f"{row['operations']:,}", row["unit"], _percent(row["share"]))
+        for row in data["digital"]
+    ]
+    tile = _sizes(data["tile"])
+    return "\n".join(
+        [
+            f"{data['network']}, input {_sizes(data['input'])}, on {data['hardware']} (tiles of {tile})",
+            "",
+            text_table(layers, "llllrrrr"),
+            "",
+            text_table(digital, "lrlr"),
+            "",
+            f"{len(data['layers'])} layers with {data['weights']:,} weights on {data['tiles_per_plane']:,} "
+            f"tiles in each plane, {100 * data['utilisation']:.1f} % of their cells used",
+            f"{data['operations']:,} operations an image, {_percent(data['share'])} of them on crossbars",
+        ]
+    )
+
+
+def networks_table() -> str:
+    """Built-in networks, the size of an input, and the number of parameters."""
+    rows = []
+    for name, entry in sorted(built_in_networks().items()):
+        with torch.device("meta"):
+            network = entry.construct()
+        parameters = f"{sum(p.numel() for p in network.parameters()):,}"
+        rows.append((f"  {name}", _sizes(entry.input_shape), parameters))
+    return text_table(rows, "lrr")
+
+
+def _matrix(row: dict[str, Any]) -> str:
+    """The GEMM matrix, or those of the groups."""
+    groups = row["groups"]
+    return (f"{groups} of " if groups > 1 else "") + _sizes([row["k"], row["n"] // groups])
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    return " x ".join(map(str, sizes))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %" if share >= 5e-5 else "< 0.01 %"

@@ -1,0 +1,97 @@
+"""`xbar search`: a search from its file to its front, with random points beside it on request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.commands.sweep import check, check_places, chosen_pool
+from experiments.report.search_report import report
+from experiments.studies.axes import Values
+from experiments.sweeps.pools import Pool
+from experiments.sweeps.running import open_folder
+from experiments.sweeps.search import Points, Search, load_search, search_dict
+from experiments.sweeps.trials import Evaluate, Figures, Sampler, Trial, imported_optuna, run_trials
+from xbar.hardware.errors import XbarError
+
+if TYPE_CHECKING:
+    from experiments.commands.cli import SearchCommand
+
+ON_DIAGONAL = 8
+"""Points of which the studies are checked before work starts."""
+
+
+def search(asked: SearchCommand) -> None:
+    """Run what was asked for.
+
+    Raises
+    ------
+    XbarError
+        For every mistake in the command, the file and the data, before work starts; for a point that is no
+        possible study as soon as it is asked for.
+    """
+    check_places(asked.data, asked.workers, asked.cluster)
+    for key, count, least in (("--trials", asked.trials, 1), ("--random", asked.random, 0)):
+        if count < least:
+            raise XbarError(f"{key} {count}: must be at least {least}")
+    imported_optuna()
+    what = load_search(asked.search)
+    out = asked.out or Path("runs") / what.name
+    points = Points(what, asked.data, out)
+    _check(what, points)
+    names = ", ".join(f"{one.figure} ({one.goal})" for one in what.objectives)
+    beside = f" and {asked.random} random points" if asked.random else ""
+    print(f"{what.name}: {asked.trials} trials{beside}, {what.batch} at a time; {names}", flush=True)
+    if asked.plan:
+        return
+    open_folder(out, "search", what.name, search_dict(what))
+    with chosen_pool(asked.workers, asked.cluster, out) as pool:
+        runs = {"search": _tried(asked, what, points, pool, asked.sampler, asked.trials)}
+        if asked.random:
+            runs["random"] = _tried(asked, what, points, pool, "random", asked.random)
+    report(what, runs, out)
+
+
+def _check(what: Search, points: Points) -> None:
+    """Refuse values that are not possible together along the space's diagonal, from the first value of each
+    key to the last, what a run would refuse there, and a space in which no point meets the conditions."""
+    shares = [step / (ON_DIAGONAL - 1) for step in range(ON_DIAGONAL)]
+    diagonal = [what.values_at(share) for share in shares]
+    meeting = [values for values in diagonal if points.meets(values)] or points.some()
+    check(map(points.at, (meeting[0], meeting[-1])), points.data, points.out)
+
+
+def _tried(
+    asked: SearchCommand, what: Search, points: Points, pool: Pool, sampler: Sampler, trials: int
+) -> list[Trial]:
+    """The trials under a bar; failures are told as they come."""
+    from tqdm import tqdm
+
+    with tqdm(total=trials, desc=sampler, disable=None, dynamic_ncols=True) as bar:
+
+        def done(stage: str, reason: str) -> None:
+            bar.set_postfix_str(stage)
+            if reason:
+                bar.write(f"{stage} failed: {reason}")
+
+        evaluate: Evaluate = points.evaluate_on(pool, done)
+
+        def counted(batch: Sequence[Values]) -> Sequence[Figures | None]:
+            figures = evaluate(batch)
+            bar.update(len(batch))
+            return figures
+
+        found = run_trials(
+            what.dimensions(),
+            what.goals(),
+            counted,
+            trials,
+            sampler=sampler,
+            seed=asked.seed,
+            batch=what.batch,
+            allowed=points.meets,
+        )
+    if len(found) < trials:
+        print(f"{sampler}: {len(found)} points; it finds no other that meets the conditions")
+    return found

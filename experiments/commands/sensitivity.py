@@ -1,0 +1,262 @@
+"""`xbar sensitivity`: what a network loses where one layer alone is pruned, as text, CSV and figure."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import nn
+
+from experiments.figures.plots import INK, SHADES, blank_figure, styled
+from experiments.inputs import data as datasets
+from experiments.inputs.batches import Batches
+from experiments.inputs.networks import build_network, built_in_networks
+from experiments.inputs.weights import read_weights
+from experiments.results.text_table import text_table
+from experiments.stages.process import bar
+from experiments.stages.rules import constraint_of
+from experiments.stages.work import EVALUATION_BATCH, Run
+from experiments.studies.designs import load_design
+from experiments.studies.study import LayerRule, load_study, study_names
+from mapping.constraints.sparsity import block_sparse
+from mapping.network.gemm import Layer, mappable_layers
+from mapping.network.lowering import crossbar_form
+from mapping.network.modules import run_example
+from mapping.pruning.sensitivity import Family, LayerLoss, coupled_layers, filters_together, sensitivity
+from mapping.training.loop import accuracy
+from xbar.hardware.checks import check_range
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError, unknown_name
+from xbar.hardware.files import write_atomically
+
+OfTiles = Literal["tile-columns", "tile-rows", "tiles", "irregular"]
+OfNetwork = Literal["filter", "channel", "shape"]
+KINDS = (*get_args(OfTiles), *get_args(OfNetwork))
+TOGETHER = " + "
+"""Between the names of the layers of a group."""
+REACHED = 0.98
+"""Part of the asked rate that counts as that rate."""
+CSV_COLUMNS = ("layer", "rate", "weights", "kept", "accuracy_percent", "loss_points")
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network with its weights, and the data that it is measured on.
+
+    Parameters
+    ----------
+    model
+        In the form that goes onto crossbars, with its batch norms.
+    hardware
+        Of each layer on crossbars.
+    """
+
+    model: nn.Module
+    data: datasets.Dataset
+    hardware: dict[str, Hardware]
+
+
+def trained(
+    what: str,
+    folder: Path | None,
+    data_set: str = "",
+    weights: Path | None = None,
+    hardware: str = "",
+    changes: Sequence[str] = (),
+) -> Trained:
+    """The trained network that is named.
+
+    Parameters
+    ----------
+    what
+        A study, or a network as in `experiments.inputs.networks.build_network`.
+    folder
+        Of the data set.
+    data_set
+        Its name; a study has its own.
+    weights
+        File with the trained weights, such as the stage ``train`` of a run; a study may name its own.
+    hardware
+        Design of a network, a TOML file or a preset; a study has its own.
+    changes
+        ``key=value`` of the study, or ``hardware.key=value``.
+
+    Raises
+    ------
+    XbarError
+        For what cannot be had, does not fit, or has no trained weights.
+    """
+    if what.endswith(".toml") or what in study_names():
+        if data_set or hardware:
+            raise XbarError(f"--data-set, --hardware: {what} is a study, which has its own")
+        study = load_study(
+            what, [*changes, *([f"train.weights={json.dumps(str(weights))}"] if weights else [])]
+        )
+        if not study.train.weights:
+            raise XbarError(f"--weights: needed for {what}, which names none: the file of a trained network")
+        run = Run(study, datasets.load(study.data, folder), Path())
+        chosen = run.chosen(study.hardware)
+        found = Trained(
+            run.model, run.data, {name: chosen[name].hardware or study.hardware for name in run.layers}
+        )
+    else:
+        known = [*study_names(), *built_in_networks()]
+        if what not in known and ":" not in what and not what.endswith(".pt2"):
+            raise unknown_name("study or network", what, known)
+        if not data_set:
+            raise XbarError(f"--data-set: needed for {what}; allowed: {', '.join(sorted(datasets.READERS))}")
+        if weights is None:
+            raise XbarError(f"--weights: needed for {what}: the file of a trained network")
+        design = load_design(hardware or "admm-32x32", changes)
+        network = build_network(what)
+        network.load_state_dict(read_weights(weights, network), strict=False)
+        data = datasets.load(data_set, folder)
+        form = crossbar_form(network, data.val_x[:1], batch_norm="digital")
+        found = Trained(form, data, dict.fromkeys(mappable_layers(form), design))
+    outputs, classes = run_example(found.model, found.data.val_x[:1]), len(found.data.classes)
+    if tuple(getattr(outputs, "shape", ())) != (1, classes):
+        raise XbarError(f"{what}: gives no {classes} outputs, which the classes of {found.data.name} need")
+    return found
+
+
+def measured(network: Trained, kind: str, rates: Sequence[float], images: int | None) -> list[LayerLoss]:
+    """Accuracy lost on the validation part, by layer and rate.
+
+    Parameters
+    ----------
+    kind
+        What is pruned, one of `KINDS`; of ``filter``, layers whose outputs are added together lose the same
+        ones, and are one row.
+    images
+        The first so many of the validation part; None: all.
+
+    Raises
+    ------
+    XbarError
+        For an unknown kind, a rate below 1, or more images than there are.
+    """
+    if kind not in KINDS:
+        raise unknown_name("--kind", kind, KINDS)
+    data = network.data
+    count = len(data.val_y) if images is None else images
+    check_range("--images", count, 1, len(data.val_y), f"(the validation part of {data.name})")
+    batches = Batches(data.val_x[:count], data.val_y[:count], EVALUATION_BATCH)
+    layers = {name: mappable_layers(network.model)[name] for name in network.hardware}
+    groups = _groups(network, layers) if kind == "filter" else {name: (name,) for name in layers}
+    families = {
+        name: _family([layers[member] for member in members], kind, network.hardware[members[0]])
+        for name, members in groups.items()
+    }
+    return sensitivity(
+        network.model, lambda model: accuracy(model, batches), families, rates, groups=groups, progress=bar
+    )
+
+
+def _groups(network: Trained, layers: dict[str, Layer]) -> dict[str, tuple[str, ...]]:
+    """Layers on crossbars, coupled ones together, in the order of their first."""
+    coupled = coupled_layers(network.model, network.data.val_x[:1])
+    of_layer = {name: tuple(n for n in group if n in layers) for group in coupled for name in group}
+    groups = [of_layer.get(name, (name,)) for name in layers]
+    return {TOGETHER.join(members): members for members in groups}
+
+
+def _family(layers: list[Layer], kind: str, hardware: Hardware) -> Family:
+    if len(layers) > 1:
+        return filters_together(layers)
+    if kind in get_args(OfNetwork):
+        return functools.partial(block_sparse, layers[0], cast(OfNetwork, kind))
+    rule = LayerRule("*", 1.0, cast(OfTiles, kind))
+    return lambda keep: constraint_of(rule, keep, layers[0], hardware)
+
+
+def parsed_rates(text: str) -> tuple[float, ...]:
+    """Rates of a text such as 2,4,8.
+
+    Raises
+    ------
+    XbarError
+        For anything but numbers of at least 1, joined by commas.
+    """
+    try:
+        rates = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        rates = ()
+    if not rates or not all(1 <= rate < float("inf") for rate in rates):
+        raise XbarError(f"--rates {text}: must be numbers of at least 1 joined by commas, as 2,4,8")
+    return rates
+
+
+def text(what: str, kind: str, rows: Sequence[LayerLoss], images: int) -> str:
+    """A row a layer or group: the accuracy lost at each rate [percentage points]."""
+    rates = _rates(rows)
+    table = [("layer", "weights", *(f"{rate:g}x" for rate in rates))]
+    table += [
+        (name, f"{own[0].total:,}", *map(_cell, own))
+        for name, own in ((name, [row for row in rows if row.layer == name]) for name in _layers(rows))
+    ]
+    return "\n".join(
+        [
+            f"{what}: {rows[0].unpruned:.2f} % on {images:,} images of the validation part; one image is "
+            f"{100 / images:.2g} points",
+            f"points lost where one layer alone is pruned ({kind}) to 1/rate of its weights, without "
+            "retraining; in brackets, the rate that whole groups of weights allow",
+            "",
+            text_table(table, "lr" + "r" * len(rates)),
+        ]
+    )
+
+
+def _cell(row: LayerLoss) -> str:
+    reached = row.total / row.kept
+    return f"{row.loss:.2f}" + ("" if reached >= REACHED * row.rate else f" ({reached:.3g}x)")
+
+
+def write_csv(rows: Sequence[LayerLoss], path: Path) -> None:
+    """One line a layer and rate."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    writer.writerows([row.layer, row.rate, row.total, row.kept, row.value, row.loss] for row in rows)
+    write_atomically(path, buffer.getvalue().encode())
+
+
+@styled
+def sensitivity_figure(rows: Sequence[LayerLoss]) -> Figure:
+    """The accuracy lost by layer (down) and rate (across), the darker the more."""
+    layers, rates = _layers(rows), _rates(rows)
+    lost = np.array([row.loss for row in rows]).reshape(len(layers), len(rates))
+    figure = blank_figure(0.9 + 0.2 * len(layers))
+    ax = figure.subplots()
+    most = max(float(lost.max()), 1.0)
+    ax.imshow(lost, cmap=SHADES, vmin=0, vmax=most, aspect="auto", interpolation="nearest")
+    for (y, x), loss in np.ndenumerate(lost):
+        ink = "white" if loss > most / 2 else INK
+        ax.text(x, y, f"{loss:.2f}", ha="center", va="center", color=ink, fontsize=7)
+    ax.set_xticks(range(len(rates)), [f"{rate:g}x" for rate in rates])
+    ax.set_yticks(range(len(layers)), [_short(name) for name in layers])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_xlabel("rate of the layer alone")
+    ax.set_title(f"accuracy lost [percentage points]; unpruned {rows[0].unpruned:.2f} %")
+    return figure
+
+
+def _short(name: str) -> str:
+    first, *more = name.split(TOGETHER)
+    return f"{first} and {len(more)} more" if more else first
+
+
+def _layers(rows: Sequence[LayerLoss]) -> list[str]:
+    return list(dict.fromkeys(row.layer for row in rows))
+
+
+def _rates(rows: Sequence[LayerLoss]) -> list[float]:
+    return [row.rate for row in rows if row.layer == rows[0].layer]

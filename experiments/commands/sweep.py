@@ -1,0 +1,135 @@
+"""`xbar sweep`: a sweep from its file to its store, with a bar over all of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.studies.changes import parsed_change
+from experiments.studies.noise_cases import with_noise
+from experiments.studies.sweep import Point, load_sweep, points_of
+from experiments.sweeps.pools import Pool, in_this_process, on_cluster, on_workers
+from experiments.sweeps.running import Plan, count_tasks, open_sweep, plan, run_points
+from experiments.sweeps.store import FILE
+from experiments.sweeps.tasks import STAGES, dataset
+from xbar.hardware.errors import XbarError
+
+if TYPE_CHECKING:
+    from experiments.commands.cli import SweepCommand
+
+MOST_CHECKED = 24
+"""Points that are checked in full, data and mapping included, before work starts."""
+
+
+def sweep(asked: SweepCommand) -> None:
+    """Run what was asked for.
+
+    Raises
+    ------
+    XbarError
+        For every mistake in the command, the file, the points and the data, before work starts.
+    """
+    check_places(asked.data, asked.workers, asked.cluster)
+    what = load_sweep(asked.sweep)
+    out = asked.out or Path("runs") / what.name
+    part, parts = _part(asked.part)
+    points = list(points_of(what, dict(map(parsed_change, asked.set))))[part - 1 :: parts]
+    if not points:
+        raise XbarError(f"{what.name}: no point; `where` leaves none, or --part has none")
+    found = plan(points, asked.data, out)
+    left = found.left(asked.retry_failed)
+    print(f"{what.name}: {_told(found, left)}", flush=True)
+    if asked.plan or left:
+        check(left.values(), asked.data, out)
+    if left and not asked.plan:
+        open_sweep(out, what)
+        store = FILE if parts == 1 else f"{Path(FILE).stem}-{part}-of-{parts}.jsonl"
+        with chosen_pool(asked.workers, asked.cluster, out) as pool:
+            work(left, asked.data, out, pool, store, what.name)
+        found = plan(points, asked.data, out)
+    if not asked.plan:
+        print(f"{_counted(found)}; read them with: xbar results {out}")
+
+
+def check_places(data: Path | None, workers: int, cluster: str | None) -> None:
+    """Refuse a folder of data that is not there, and workers that cannot be."""
+    if workers < 1:
+        raise XbarError(f"--workers {workers}: must be at least 1")
+    if cluster is not None and workers > 1:
+        raise XbarError("--workers: has no effect with --cluster, which has its own")
+    if data is not None and not data.is_dir():
+        raise XbarError(f"--data {data}: no such folder")
+
+
+def work(
+    points: Mapping[str, Point], data: Path | None, out: Path, pool: Pool, store: str, origin: str
+) -> None:
+    """`run_points` under one bar over all tasks, with the time left; failures are told as they come."""
+    from tqdm import tqdm
+
+    total = count_tasks(points)
+    with tqdm(total=total, desc=origin, disable=None, dynamic_ncols=True, smoothing=0.05) as bar:
+
+        def done(what: str, reason: str) -> None:
+            bar.set_postfix_str(what, refresh=False)
+            bar.update()
+            if reason:
+                bar.write(f"{what} failed: {reason}")
+
+        run_points(points, data, out, pool, store=store, origin=origin, done=done)
+
+
+def check(points: Iterable[Point], data: Path | None, out: Path) -> None:
+    """Refuse noise cases that do not fit the device, and what a run would refuse of the first points in which
+    a value occurs."""
+    from experiments.stages.run import prepare_on
+
+    seen: set[str] = set()
+    checked = 0
+    for point in points:
+        for case in point.study.chips.cases:
+            with_noise(point.study.hardware, case)
+        new = {json.dumps(pair, default=str) for pair in point.values.items()} - seen
+        if new and checked < MOST_CHECKED:
+            prepare_on(point.study, dataset(point.study.data, data), out)
+            seen |= new
+            checked += 1
+
+
+@contextmanager
+def chosen_pool(workers: int, cluster: str | None, out: Path) -> Iterator[Pool]:
+    """Processes of this machine, or, where an address is given, the workers of a cluster."""
+    if cluster is not None:
+        with on_cluster(cluster, out) as (pool, told):
+            print(told, flush=True)
+            yield pool
+    else:
+        yield on_workers(workers) if workers > 1 else in_this_process
+
+
+def _part(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    part, parts = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= part <= parts:
+        raise XbarError(f"--part {text}: must be K/N with 1 <= K <= N, for example 1/3")
+    return part, parts
+
+
+def _told(found: Plan, left: Mapping[str, Point]) -> str:
+    """What there is, and what is to do."""
+    if not left:
+        return f"{len(found.points)} points, none left"
+    made = count_tasks(left) - len(left)
+    return (
+        f"{len(found.points)} points, {len(left)} left; up to {made} stages ({', '.join(STAGES)}) before them"
+    )
+
+
+def _counted(found: Plan) -> str:
+    counts = Counter(row["status"] for row in found.rows())
+    return ", ".join(f"{counts[status]} {status}" for status in ("done", "failed") if counts[status])

@@ -1,0 +1,4 @@
+"""How does a result look?
+
+The figures of runs, sweeps, devices and estimates, in one style.
+"""

@@ -1,0 +1,96 @@
+"""Picture of an estimate: area and energy by component, and by layer and component."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from experiments.figures.plots import DARK, INK, MUTED, PALE, QUANTITIES, blank_figure, styled
+from power.estimates.table import Estimate
+
+LABELLED = 0.05
+"""Share of the whole from which a part carries its name."""
+
+
+@styled
+def estimate_figure(results: Mapping[str, Estimate]) -> Figure:
+    """Two columns, area and energy: bars of every design by component; below, the layers of each design, as
+    wide as their share, cut by component."""
+    colours = _colours(results)
+    figure = blank_figure(1.3 + 0.35 * len(results) + 2.4 * len(results))
+    ratios = [0.35 + 0.35 * len(results), *(2.4 for _ in results)]
+    axes = figure.subplots(1 + len(results), 2, squeeze=False, height_ratios=ratios)
+    for column, quantity in enumerate(QUANTITIES):
+        _bars(axes[0, column], results, quantity, colours)
+        for row, (name, result) in enumerate(results.items(), 1):
+            _mosaic(axes[row, column], result, quantity, colours)
+            title = f"{name}: by layer" if len(results) > 1 else "by layer"
+            axes[row, column].set_title(f"{title} (width) and component (height)")
+    named = [Patch(color=colour, label=name) for name, colour in colours.items() if colour != PALE]
+    named += [Patch(color=PALE, label="others")] if PALE in colours.values() else []
+    figure.legend(handles=named, loc="outside lower center", ncols=5, frameon=False, fontsize=7)
+    return figure
+
+
+def _colours(results: Mapping[str, Estimate]) -> dict[str, str]:
+    """Colour of each component: the eight with the largest share of either quantity in any design have their
+    own."""
+    largest: dict[str, float] = {}
+    for result in results.values():
+        for name, cost in result.by_component.items():
+            shares = cost["area_mm2"] / result.area_mm2, cost["energy_nj"] / result.energy_nj_per_image
+            largest[name] = max(largest.get(name, 0.0), *shares)
+    order = sorted(largest, key=lambda name: -largest[name])
+    return {name: MUTED[i] if i < len(MUTED) else PALE for i, name in enumerate(order)}
+
+
+def _bars(ax: Axes, results: Mapping[str, Estimate], quantity: str, colours: Mapping[str, str]) -> None:
+    what, unit = QUANTITIES[quantity]
+    if quantity == "energy_nj":
+        ax.xaxis.set_major_formatter(EngFormatter("J", sep=" "))
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+    for y, result in enumerate(results.values()):
+        left = 0.0
+        for name, colour in colours.items():
+            width = result.by_component[name][quantity] * (1e-9 if quantity == "energy_nj" else 1)
+            ax.barh(y, width, left=left, height=0.6, color=colour, edgecolor="white", linewidth=0.5)
+            left += width
+    ax.set_yticks(range(len(results)), results if len(results) > 1 else [""] * len(results))
+    ax.tick_params(axis="y", length=0)
+    ax.invert_yaxis()
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel(what if quantity == "energy_nj" else f"{what} [{unit}]")
+
+
+def _mosaic(ax: Axes, result: Estimate, quantity: str, colours: Mapping[str, str]) -> None:
+    total = sum(getattr(row, quantity) for row in result.table)
+    left, ticks = 0.0, []
+    for layer, cost in result.by_layer.items():
+        width = cost[quantity] / total
+        if not width:
+            continue
+        parts = {row.component: getattr(row, quantity) for row in result.table if row.layer == layer}
+        bottom = 0.0
+        for name, colour in colours.items():
+            height = parts.get(name, 0.0) / cost[quantity]
+            style: dict[str, Any] = {"color": colour, "ec": "white", "lw": 0.4}
+            ax.add_patch(Rectangle((left, bottom), width, height, **style))
+            if width * height > LABELLED and width > 0.012 * len(name):
+                ink = "white" if colour in DARK else INK
+                middle = left + width / 2, bottom + height / 2
+                ax.text(*middle, name, ha="center", va="center", color=ink, fontsize=6)
+            bottom += height
+        ticks.append((left + width / 2, layer, width))
+        left += width
+    shown = [(x, name) for x, name, width in ticks if width > LABELLED]
+    places, names = zip(*shown, strict=True) if shown else ((), ())
+    ax.set_xticks(places, names, rotation=30, ha="right", fontsize=6)
+    ax.tick_params(axis="x", length=0, pad=1)
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    ax.set_yticks(np.linspace(0, 1, 3), ["0", "50", "100 %"])

@@ -1,0 +1,192 @@
+"""Networks by name, from a Python file, or from a `torch.export` program.
+
+Built-in ones are loaded by location, so that a user's own package `models` keeps its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from mapping.network.exported import from_exported
+from xbar.hardware.checks import check_range
+from xbar.hardware.errors import XbarError, unknown_name
+
+OWN = ("experiments", "mapping", "models", "power", "xbar")
+_ROOT = Path(__file__).resolve().parents[2]
+_MODELS = _ROOT / "models"
+FORMS = "network (or path/net.py:function, or path/program.pt2)"
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A reference network: its constructor and the shape of one input, without the batch."""
+
+    construct: Callable[..., nn.Module]
+    input_shape: tuple[int, ...]
+
+    @property
+    def has_width(self) -> bool:
+        """Whether its channels can be scaled."""
+        return "width" in inspect.signature(self.construct).parameters
+
+
+def built_in_networks() -> dict[str, BuiltIn]:
+    """The built-in networks by name; their folder is a package of a name that no user has."""
+    package = _load_file(_MODELS / "__init__.py", "_xbar_models").__name__
+    networks: dict[str, BuiltIn] = {}
+    for path in sorted(_MODELS.glob("[!_]*.py")):
+        registry = getattr(importlib.import_module(f"{package}.{path.stem}"), "NETWORKS", {})
+        networks |= {name: BuiltIn(*entry) for name, entry in registry.items()}
+    return networks
+
+
+def network_file(name: str) -> Path | None:
+    """The file that a network comes from; None for a built-in one."""
+    if name.endswith(".pt2"):
+        return Path(name)
+    return Path(name.rpartition(":")[0]) if ":" in name else None
+
+
+def build_network(name: str, width: float = 1.0) -> nn.Module:
+    """A built-in network, its channels times `width`, what ``path/net.py:function`` returns, or a ``.pt2``.
+
+    The file's own folder is searched first for what it imports, as where Python runs the file.
+
+    Raises
+    ------
+    XbarError
+        For an unknown name, a missing file or function, a function that gives no `nn.Module`, a file that is
+        no program or one of a fixed batch size, or a width of a network that has none.
+    """
+    path = network_file(name)
+    if path is None:
+        return _built_in(name, width)
+    if width != 1:
+        raise XbarError(f"width = {width:g}: only built-in networks have a width; {name} sets its own sizes")
+    if not path.is_file():
+        raise XbarError(f"network {name}: {path}: no such file")
+    return _program(path) if name.endswith(".pt2") else _from_function(name, path)
+
+
+def example_input(name: str, network: nn.Module, shape: tuple[int, ...] | None = None) -> torch.Tensor:
+    """A batch of one random input, on the device of the network's weights.
+
+    Parameters
+    ----------
+    shape
+        Of one input, without the batch; not needed for a built-in network, nor for a program that fixes it.
+
+    Raises
+    ------
+    XbarError
+        Where no shape is given and the network has none of its own.
+    """
+    dtype = torch.float32
+    if network_file(name) is None:
+        shape = shape or built_in_networks()[name].input_shape
+    elif isinstance(network, torch.fx.GraphModule):
+        value = network.graph.find_nodes(op="placeholder")[0].meta["val"]
+        dtype = value.dtype
+        fixed = all(isinstance(size, int) for size in value.shape[1:])
+        shape = shape or (tuple(value.shape[1:]) if fixed else None)
+    if not shape:
+        raise XbarError(f"--input: needed for {name}: the shape of one input, without the batch, as 3x32x32")
+    device = next((p.device for p in network.parameters()), None)
+    if not dtype.is_floating_point:
+        return torch.zeros(1, *shape, dtype=dtype, device=device)
+    return torch.rand(1, *shape, dtype=dtype, device=device)
+
+
+def _built_in(name: str, width: float) -> nn.Module:
+    networks = built_in_networks()
+    if name not in networks:
+        raise unknown_name(FORMS, name, networks)
+    network = networks[name]
+    check_range("width", width, 1 / 64, 64)
+    if network.has_width:
+        return network.construct(width=width)
+    if width != 1:
+        have = ", ".join(sorted(key for key, other in networks.items() if other.has_width))
+        raise XbarError(f"width = {width:g}: {name} has one size only; these have a width: {have}")
+    return network.construct()
+
+
+def _program(path: Path) -> nn.Module:
+    try:
+        program = torch.export.load(path)
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise XbarError(f"network {path}: not a torch.export program ({reason})") from None
+    try:
+        return from_exported(program)
+    except XbarError as error:
+        raise XbarError(f"network {path}: {error}") from None
+
+
+def _from_function(name: str, path: Path) -> nn.Module:
+    function = name.rpartition(":")[2]
+    try:
+        with _neighbours_first(path.resolve().parent):
+            module = _load_file(path, f"_xbar_user_{path.resolve()}")
+            build = getattr(module, function, None)
+            network = None if build is None else build()
+    except Exception as error:
+        raise XbarError(f"network {name}: {type(error).__name__}: {error}") from error
+    if build is None:
+        functions = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        raise unknown_name(f"network {name}: function of {path}", function, functions)
+    if not isinstance(network, nn.Module):
+        raise XbarError(f"network {name}: gives a {type(network).__name__}, not a torch.nn.Module")
+    return network
+
+
+def _load_file(path: Path, name: str) -> ModuleType:
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@contextlib.contextmanager
+def _neighbours_first(folder: Path) -> Iterator[None]:
+    """Imports find what is in a folder; packages of ours of the same names step aside meanwhile."""
+    theirs = [name for name in OWN if _holds(folder, name)] if folder != _ROOT else []
+    ours = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in theirs}
+    for name in ours:
+        del sys.modules[name]
+    for name in theirs:
+        if (folder / name).is_dir() and not (folder / name / "__init__.py").exists():
+            sys.modules[name] = ModuleType(name)
+            sys.modules[name].__path__ = [str(folder / name)]
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in [name for name in sys.modules if name.partition(".")[0] in theirs]:
+            del sys.modules[name]
+        sys.modules.update(ours)
+
+
+def _holds(folder: Path, name: str) -> bool:
+    return (folder / name).is_dir() or (folder / f"{name}.py").is_file()

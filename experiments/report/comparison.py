@@ -1,0 +1,70 @@
+"""The page that compares runs: accuracies and costs side by side, what differs, and what to cite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.figures.comparison_plots import comparison_figure
+from experiments.figures.plots import save, svg
+from experiments.report.citations import citations
+from experiments.report.page import leaves, number, placed, toml, unique, write_page
+from experiments.report.run_page import provenance
+
+CAPTIONS = {
+    "comparison": (
+        "runs",
+        "A line a run. Left: test accuracy of the float network, of the ideal chip, and the mean over "
+        "chips of the run's first noise case with its 95 % interval. Middle and right: area, and energy "
+        "of one image, of the uncompressed and the compressed network; the numbers are those of the "
+        "compressed one.",
+    )
+}
+COSTS = (
+    ("Area, mm²", "area_mm2"),
+    ("Energy an image, nJ", "energy_nj_per_image"),
+    ("Power, mW", "power_mw"),
+    ("Image rate, 1/s", "image_rate_per_s"),
+    ("Latency, µs", "latency_us_per_image"),
+)
+REDUCTIONS = (("Area", "area"), ("Power", "power"))
+
+
+def write_comparison(results: Mapping[str, Mapping[str, Any]], figures: Path, page: Path) -> None:
+    """Write the page that compares runs, and its figure into the folder `figures`.
+
+    Parameters
+    ----------
+    results
+        Contents of ``result.json`` by the name of the run.
+    page
+        HTML file, replaced as a whole.
+    """
+    figure = comparison_figure(results)
+    save(figure, figures, "comparison")
+    write_page(
+        "comparison.html.jinja",
+        page,
+        results=results,
+        figures=placed({"comparison": svg(figure)}, CAPTIONS),
+        costs=COSTS,
+        reductions=REDUCTIONS,
+        keys=differences({name: dict(leaves(result["study"])) for name, result in results.items()}),
+        origins=differences({name: provenance(result) for name, result in results.items()}),
+        citations=citations(results.values()),
+        studies={name: toml(result["study"]) for name, result in results.items()},
+    )
+
+
+def differences(tables: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """(key, its value in each table) of every key that is not the same in all; "–": it is not there."""
+    keys = unique(key for table in tables.values() for key in table)
+    rows = ((key, [table.get(key) for table in tables.values()]) for key in keys)
+    return [(key, [_words(value) for value in row]) for key, row in rows if any(v != row[0] for v in row)]
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_words, value))
+    return f"{value:.6g}" if isinstance(value, float) else number(value)

@@ -1,0 +1,173 @@
+"""HTML pages that open offline: one file with style, script and figures inside, nothing loaded."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import tomli_w
+from markupsafe import Markup
+
+from xbar.hardware.errors import XbarError
+from xbar.hardware.files import write_atomically
+
+NOTHING = "–"
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+MARK = '<meta name="generator" content="xbar report">'
+"""Of every page, by which it is known as one that may be replaced."""
+
+
+class Picture(NamedTuple):
+    """A figure on a page."""
+
+    number: int
+    caption: str
+    svg: Markup
+
+
+def write_page(template: str, path: Path, **content: Any) -> None:
+    """Fill a template of this folder and write it to `path`, replaced as a whole."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_file),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(
+        number=number, setting=setting, percent=percent, interval=interval, share=share, change=change
+    )
+    script = _file("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = environment.get_template(template).render(
+        mark=Markup(MARK), script=Markup(script), script_digest=digest, **content
+    )
+    write_atomically(path, page.encode())
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse a path that is not that of a page, or that holds something else than a report.
+
+    Raises
+    ------
+    XbarError
+        For a suffix other than .html, a folder, or a file that no report is.
+    """
+    if path.suffix != ".html":
+        raise XbarError(f"--out {path}: the file's name must end in .html")
+    if path.is_dir():
+        raise XbarError(f"--out {path}: is a folder; must be the path of a file")
+    if path.exists() and MARK.encode() not in path.read_bytes():
+        raise XbarError(f"--out {path}: exists and is no report of xbar; choose another name, or remove it")
+
+
+def _file(name: str) -> str:
+    return (resources.files("experiments.report") / name).read_text(encoding="utf-8")
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number with `digits` significant digits, or whole with thousands separators; text as it is."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, str | bool):
+        return str(value)
+    if isinstance(value, int) or (value.is_integer() and abs(value) < 1e9):
+        return f"{value:,.0f}"
+    if not 1e-3 <= abs(value) < 1e9:
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+        if not exponent:
+            return mantissa
+        return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)}"
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return f"{value:#.{digits}g}".rstrip(".")
+
+
+def setting(value: float) -> str:
+    """A value that was set, not measured: all its digits, without trailing zeros."""
+    return f"{value:.6g}" if 1e-3 <= abs(value) < 1e9 else number(value)
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """A number of percent."""
+    return NOTHING if value is None else f"{value:.{digits}f} %"
+
+
+def interval(case: Mapping[str, Any]) -> str:
+    """The 95 % interval of a case's mean; one chip has none."""
+    low, high = case["ci95_low"], case["ci95_high"]
+    return NOTHING if low is None or high is None else f"{low:.2f} to {percent(high)}"
+
+
+def share(value: float | None) -> str:
+    """A share of 1 as percent."""
+    return NOTHING if value is None else percent(100 * value, 1)
+
+
+def change(reduction: float) -> str:
+    """A reduction in percent as the signed change that it is."""
+    return f"{-reduction:+.1f} %".replace("-", "−")
+
+
+def placed(figures: Mapping[str, str], captions: Mapping[str, tuple[str, str]]) -> dict[str, list[Picture]]:
+    """The figures of every section, numbered through the page.
+
+    Parameters
+    ----------
+    figures
+        SVG text by stem, as `experiments.figures.plots.svg` gives it.
+    captions
+        (section, caption) by stem, in the order of the page. Figures of other stems follow in the section
+        ``more`` under their stem.
+    """
+    order = [stem for stem in captions if stem in figures]
+    order += sorted(stem for stem in figures if stem not in captions)
+    sections: dict[str, list[Picture]] = {section: [] for section, _ in [*captions.values(), ("more", "")]}
+    for count, stem in enumerate(order, 1):
+        section, caption = captions.get(stem, ("more", stem))
+        sections[section].append(Picture(count, caption, _inline(figures[stem], stem)))
+    return sections
+
+
+def _inline(svg: str, stem: str) -> Markup:
+    """SVG as an HTML element: without prolog, metadata and name spaces, its ids made the page's own."""
+    element = svg[svg.index("<svg") :]
+    element = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", element, flags=re.DOTALL)
+    element = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", element)
+    own = re.sub(r"\W", "-", stem)
+    element = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{own}-", element)
+    return Markup(element.replace("<svg", '<svg role="img"', 1))
+
+
+def leaves(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """(dotted key, value) of every value of nested tables, and of lists of tables."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+            for place, entry in enumerate(value):
+                yield from leaves(entry, f"{prefix}{key}.{place}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def unique(values: Iterable[str]) -> list[str]:
+    """Each value once, in the order of its first place."""
+    return list(dict.fromkeys(values))
+
+
+def toml(table: Mapping[str, Any]) -> str:
+    """Plain data as TOML: keys without a value are left out."""
+    return tomli_w.dumps(_without_none(table))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(part) for key, part in value.items() if part is not None}
+    return [_without_none(part) for part in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,264 @@
+"""The page of one run: accuracy, compression, mapping, cost, hardware, provenance and what to cite."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.figures.noise_plots import AXES
+from experiments.report.citations import citations
+from experiments.report.page import leaves, number, placed, setting, toml, unique, write_page
+
+CAPTIONS = {
+    "accuracy": (
+        "accuracy",
+        "Test accuracy by noise case. A dot is one chip, the diamond their mean with its 95 % interval "
+        "(Student's t), the dashed line the ideal chip; the height of a dot within its case means nothing.",
+    ),
+    "noise-mismatch": (
+        "noise",
+        "Test accuracy (up, at the logarithm of the error) over the log-normal write error of every cell "
+        "relative to its own target, mean kept (across). Means over chips with 95 % intervals.",
+    ),
+    "noise-stuck": (
+        "noise",
+        "Test accuracy (up, at the logarithm of the error) over the share of stuck cells (across), "
+        "unknown when the weights are mapped, no repair. Means over chips with 95 % intervals.",
+    ),
+    "noise-adc-bits": (
+        "noise",
+        "Test accuracy (up, at the logarithm of the error) over the bits of the ADC (across), its ranges "
+        "calibrated for each. Means over chips with 95 % intervals.",
+    ),
+    "noise-time": (
+        "noise",
+        "Test accuracy (up, at the logarithm of the error) of the same chips over the time since the "
+        "write (across, logarithmic). Beyond what a device's source measured, its law is extrapolated; "
+        "xbar devices says where.",
+    ),
+    "by-layer": (
+        "noise",
+        "Which layer's noise costs most: test accuracy (across) with noise in one layer only, and in all "
+        "others. Means over chips with 95 % intervals; dashed: no layer noisy, and all.",
+    ),
+    "residuals": (
+        "compression",
+        "Residuals of ADMM (up, logarithmic) over the epochs (across), a row a layer and a column a "
+        "phase. Both fall where the constraint is reached.",
+    ),
+    "masks": (
+        "mapping",
+        "Left: kept weights of each layer's matrix, word lines down and outputs across, the darker the "
+        "more of them; orange lines are tile borders. Right: tiles of each band of word lines, as dark as"
+        " the share of their cells that hold a kept weight; empty squares are not built.",
+    ),
+    "conductances": (
+        "mapping",
+        "How many cells (up, logarithmic) of one chip of the first noise case, at its time, have which "
+        "conductance (across). Orange: cells wanted at a state; grey lines are the device's states.",
+    ),
+    "area": (
+        "cost",
+        "Area by component (across), before and after compression; below, after on its own scale.",
+    ),
+    "energy": (
+        "cost",
+        "Energy of one image by component (across), before and after compression; below, after on its own"
+        " scale.",
+    ),
+}
+
+COSTS = (
+    ("Area (whole arrays, share of tiles)", "mm²", "area_mm2", "area"),
+    ("Area in whole periphery tiles", "mm²", "area_whole_tiles_mm2", None),
+    ("Energy an image", "nJ", "energy_nj_per_image", "energy"),
+    ("Image rate", "1/s", "image_rate_per_s", None),
+    ("Power at this image rate", "mW", "power_mw", "power"),
+    ("Latency of an image", "µs", "latency_us_per_image", None),
+    ("Weight precision", "bit", "weight_bits", None),
+    ("Slices a weight", "", "slices", None),
+    ("Arrays", "", "arrays", None),
+    ("Groups", "", "groups", None),
+    ("Tiles of the periphery", "", "tiles", None),
+)
+PEAKS = (
+    ("Peak image rate", "1/s", "peak_image_rate_per_s"),
+    ("Power at this rate", "mW", "peak_power_mw"),
+)
+REDUCIBLE = {"area_whole_tiles_mm2", "latency_us_per_image", "arrays", "groups", "tiles"}
+
+UNITS = {
+    "device.g_min": (1e6, "µS"),
+    "device.g_max": (1e6, "µS"),
+    "device.states": (1e6, "µS"),
+    "device.programming.coefficients": (1e6, "µS"),
+    "device.programming.at.time": (1, "s"),
+    "device.programming.at.coefficients": (1e6, "µS"),
+    "device.programming.sigmas": (1e6, "µS"),
+    "device.relaxation.mean": (1e6, "µS"),
+    "device.relaxation.sigma": (1e6, "µS"),
+    "device.relaxation.sigma_0": (1e6, "µS"),
+    "device.drift.t0": (1, "s"),
+    "device.low_frequency.t_read": (1e9, "ns"),
+    "device.iv.alpha": (1, "1/V"),
+    "device.iv.c2": (1, "1/V"),
+    "device.iv.c3": (1, "1/V²"),
+    "crossbar.r_wl": (1, "Ω"),
+    "crossbar.r_bl": (1, "Ω"),
+    "crossbar.r_driver": (1, "Ω"),
+    "crossbar.r_sense": (1, "Ω"),
+    "dac.v_read": (1, "V"),
+    "dac.offset": (1, "V"),
+    "adc.full_scale": (1e6, "µA"),
+    "adc.noise_current": (1e9, "nA"),
+    "adc.bandwidth": (1, "Hz"),
+    "adc.temperature": (1, "K"),
+    "adc.rate": (1, "1/s"),
+    "periphery.t_read": (1e9, "ns"),
+    "periphery.node_nm": (1, "nm"),
+}
+
+
+def write_report(result: Mapping[str, Any], figures: Mapping[str, str], path: Path) -> None:
+    """Write the report of one run.
+
+    Parameters
+    ----------
+    result
+        Contents of ``result.json``. Accuracies are percent; ``utilisation`` and ``share_above`` are shares
+        of 1.
+    figures
+        SVG text by stem. The stems of `CAPTIONS` have their place and caption; others follow at the end
+        under their stem.
+    path
+        HTML file, replaced as a whole.
+    """
+    write_page(
+        "report.html.jinja",
+        path,
+        result=result,
+        figures=placed(figures, CAPTIONS),
+        costs=_cost_rows(result["estimate"]),
+        peaks=_peak_rows(result["estimate"]),
+        splits=[
+            (title, _split_rows(result["estimate"], key))
+            for title, key in (("Component", "by_component"), ("Layer", "by_layer"))
+        ],
+        layers=_layer_rows(result),
+        curve_tables=_curve_tables(result["accuracy"].get("under_noise", ())),
+        hardware=_hardware_rows(result["hardware"]),
+        sources=_sources(result),
+        citations=citations([result]),
+        provenance=provenance(result),
+        command=_command(result),
+        not_modelled=unique(
+            line for side in ("before", "after") for line in result["estimate"][side]["not_modelled"]
+        ),
+        study=toml(result["study"]),
+    )
+
+
+def provenance(result: Mapping[str, Any]) -> dict[str, str]:
+    """What the result was computed from and with: seed, data, stages, versions."""
+    names = {"xbar-codesign": "xbar", "machine": "processor", "threads": "threads of torch"}
+    return {
+        "seed": str(result["seed"]),
+        "data set": result["data"]["name"],
+        "SHA-256 of the data": result["data"]["checksum"],
+        **{f"id of stage {stage}": identity for stage, identity in result["stages"].items()},
+        **{names.get(name, name): version for name, version in result["versions"].items()},
+    }
+
+
+def _command(result: Mapping[str, Any]) -> str:
+    """The command that runs the study once more."""
+    data = "" if result["data"]["name"] == "digits" else " --data FOLDER"
+    return f"xbar run study.toml{data} --out runs/again"
+
+
+def _reduction(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None or before == 0 else 100 * (1 - after / before)
+
+
+def _cost_rows(estimate: Mapping[str, Any]) -> list[tuple[str, str, Any, Any, float | None]]:
+    """(label, unit, before, after, reduction in percent) of the totals."""
+    rows = []
+    for label, unit, key, reduced in COSTS:
+        before, after = estimate["before"][key], estimate["after"][key]
+        if reduced is not None:
+            reduction = estimate["reduction_percent"][reduced]
+        else:
+            reduction = _reduction(before, after) if key in REDUCIBLE else None
+        rows.append((label, unit, before, after, reduction))
+    return rows
+
+
+def _peak_rows(estimate: Mapping[str, Any]) -> list[tuple[str, str, Any, Any]]:
+    """(label, unit, before, after) of each side at the rate at which its own slowest layer is always busy."""
+    sides = estimate["before"], estimate["after"]
+    return [
+        (label, unit, *(side.get(key) for side in sides)) for label, unit, key in PEAKS if key in sides[0]
+    ]
+
+
+def _split_rows(estimate: Mapping[str, Any], key: str) -> list[tuple[str, list[float | None]]]:
+    """(name, [area before, after, energy before, after]) of every part of a total, the costliest first."""
+    sides = estimate["before"][key], estimate["after"][key]
+    names = unique(name for side in sides for name in side)
+    rows = [
+        (name, [side.get(name, {}).get(what) for what in ("area_mm2", "energy_nj") for side in sides])
+        for name in names
+    ]
+    if key == "by_component":
+        rows.sort(key=lambda row: -(row[1][2] or 0))
+    return rows
+
+
+def _layer_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What is known of each layer, from mapping and compression."""
+    mapping, compression = result["mapping"].get("layers", {}), result["compression"].get("layers", {})
+    return [
+        {"name": name, **mapping.get(name, {}), **compression.get(name, {})}
+        for name in unique([*mapping, *compression])
+    ]
+
+
+def _curve_tables(
+    curves: Iterable[Mapping[str, Any]],
+) -> list[tuple[str, list[str], list[tuple[float, str, list[Mapping[str, Any] | None]]]]]:
+    """For every axis: its words, the names of its curves, and (value, label, a point a curve), ascending."""
+    tables = []
+    for axis in unique(curve["axis"] for curve in curves):
+        own = [curve for curve in curves if curve["axis"] == axis]
+        labels = {point["value"]: point["name"] for curve in own for point in curve["points"]}
+        found = [{point["value"]: point for point in curve["points"]} for curve in own]
+        rows = [(value, labels[value], [points.get(value) for points in found]) for value in sorted(labels)]
+        tables.append((AXES[axis], [curve["name"] for curve in own], rows))
+    return tables
+
+
+def _hardware_rows(hardware: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """(dotted key, value with unit, whether it is one of the assumed) of every value of the hardware."""
+    assumed = " ".join(line.partition(":")[0] for line in hardware.get("assumed", ()))
+    named = set(re.findall(r"[a-z_]+(?:\.[a-z_]+)+", assumed))
+    set_keys = ((key, value) for key, value in leaves(hardware) if key != "assumed" and value not in ("", []))
+    return [(key, _with_unit(key, value), key in named) for key, value in set_keys]
+
+
+def _with_unit(key: str, value: Any) -> str:
+    if key == "device.states" and isinstance(value, int):
+        return f"{value} equidistant"
+    factor, unit = UNITS.get(re.sub(r"\.\d+\.", ".", key), (1, ""))
+    values = value if isinstance(value, list) else [value]
+    words = ", ".join(setting(v * factor) if isinstance(v, float) else number(v) for v in values)
+    return f"{words} {unit}".strip()
+
+
+def _sources(result: Mapping[str, Any]) -> list[str]:
+    hardware, estimate = result["hardware"], result["estimate"]
+    lines = [hardware.get("source", ""), hardware["device"].get("source", "")]
+    return unique(
+        line for line in [*lines, *estimate["before"]["sources"], *estimate["after"]["sources"]] if line
+    )

@@ -1,0 +1,124 @@
+"""The report of a sweep or search: its points as figures and tables on one page that opens offline."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.figures.plots import save, svg
+from experiments.figures.sweep_figures import fixed_at, front_of, sweep_figures
+from experiments.report.citations import citations
+from experiments.report.page import check_replaceable, placed, toml, unique, write_page
+from experiments.studies.study import study_dict
+from experiments.studies.sweep import Kind, Sweep, base_of, load_sweep, study_at
+from experiments.sweeps.search import Search, load_search
+from experiments.sweeps.store import Row, read_rows, store_files
+from experiments.sweeps.table import MAIN, differing, flat_row, one_an_axis, titles
+from power.estimates.prices import prices_of
+from xbar.hardware.errors import XbarError
+from xbar.hardware.files import to_dict
+
+MOST_ROWS = 2000
+"""Points in the table of the page."""
+
+
+def report_store(kind: Kind, folders: Sequence[Path], page: Path | None) -> Path:
+    """Write the page and the figures of a sweep or search; the page's path.
+
+    Parameters
+    ----------
+    folders
+        One, or several of the same sweep, which are merged.
+    page
+        HTML file; None: ``report.html`` in the first folder.
+
+    Raises
+    ------
+    XbarError
+        For folders without a finished point, or a page that would replace something else than a report.
+    """
+    if page is not None:
+        check_replaceable(page)
+    file = str(folders[0] / f"{kind}.toml")
+    what = load_sweep(file) if kind == "sweep" else load_search(file)
+    known = list(read_rows(file for folder in folders for file in store_files(folder)).values())
+    done = [row for row in known if row["status"] == "done"]
+    if not done:
+        raise XbarError(f"{folders[0]}: has no finished point to report")
+    path = page or folders[0] / "report.html"
+    figures = path.with_name("figures" if page is None else f"{path.stem}-figures")
+    write_page("sweep.html.jinja", path, **content(what, done, known, figures))
+    return path
+
+
+def content(what: Sweep | Search, done: Sequence[Row], known: Sequence[Row], figures: Path) -> dict[str, Any]:
+    """What the template shows; writes the figures into their folder."""
+    tables = [flat_row(row) for row in done]
+    keys = one_an_axis(tables, differing(tables))
+    drawn = sweep_figures(tables, keys)
+    for name, figure in drawn.items():
+        save(figure, figures, name)
+    columns = [*keys, *MAIN]
+    return {
+        "sweep": what,
+        "counts": Counter(row["status"] for row in known),
+        "axes": _axes(tables, keys),
+        "figures": placed({name: svg(figure) for name, figure in drawn.items()}, captions(tables, keys)),
+        "columns": titles(columns),
+        "front": [[flat.get(key) for key in columns] for flat in front_of(tables)],
+        "points": [[flat.get(key) for key in columns] for flat in tables[:MOST_ROWS]],
+        "failed": [row for row in known if row["status"] == "failed"],
+        "provenance": _provenance(known),
+        "sweep_file": toml(to_dict(what)),
+        "citations": citations([_as_result(what, done[0])]),
+    }
+
+
+def captions(tables: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """(section, caption) of the figures."""
+    fixed = ", ".join(f"{key} = {value}" for key, value in fixed_at(tables, keys).items())
+    images = tables[0]["accuracy.test_images"]
+    return {
+        "front": (
+            "points",
+            f"A mark a point: mean accuracy over chips, on {images} test images, against the energy of one "
+            "image. No point has both a higher accuracy and a lower energy than one on the line.",
+        ),
+        "heat": (
+            "points",
+            "Mean accuracy over chips by two of the keys, a map for each value of a third"
+            + (f"; {fixed}." if fixed else "."),
+        ),
+    }
+
+
+def _axes(tables: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[tuple[str, str]]:
+    """Each key that differs, with its values."""
+    values = {key: unique(f"{table.get(key)}" for table in tables) for key in keys}
+    return [
+        (key, f"{', '.join(found[:12])}{', ...' if len(found) > 12 else ''}") for key, found in values.items()
+    ]
+
+
+def _provenance(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    seconds = sum(row["seconds"] for row in rows)
+    versions = unique(f"{name} {version}" for row in rows for name, version in row["versions"].items())
+    times = sorted(row["at"] for row in rows)
+    return [
+        ("points", str(len(rows))),
+        ("work on the points, without shared networks", f"{seconds / 60:.1f} minutes"),
+        ("from, to", f"{times[0]}, {times[-1]}"),
+        ("machines", ", ".join(unique(row["host"] for row in rows))),
+        ("versions", ", ".join(versions)),
+    ]
+
+
+def _as_result(what: Sweep | Search, row: Row) -> dict[str, Any]:
+    """What citations read of a run: the study of a point, its hardware, and the sources of its prices."""
+    study = study_at(base_of(what.study, what.set, what.name), row["values"], what.name)
+    data = study_dict(study)
+    sources = unique(source for price in prices_of(study.hardware).values() for source in price.sources)
+    both = {side: {"sources": sources} for side in ("before", "after")}
+    return {"study": data, "hardware": data["hardware"], "estimate": both}

@@ -1,0 +1,8 @@
+"""What is computed once, and kept under its id?
+
+Training, compression, levels, mapping, chips and estimates of a study, and the folder of a run.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

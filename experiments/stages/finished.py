@@ -1,0 +1,128 @@
+"""What the folder of a finished run holds, read and checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from experiments.results.result import Residuals, Result
+from experiments.stages.steps import chips_seed
+from experiments.studies.noise_cases import with_noise
+from experiments.studies.study import Study, load_study, resolve_study, study_dict
+from mapping.chips.chip import ProgrammedNetwork, program_network
+from mapping.chips.chip_file import load_mapping
+from mapping.tiles.mapped import MappedNetwork
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError
+from xbar.hardware.files import build, to_dict
+
+RESULT_FILE = "result.json"
+"""Every figure of the run."""
+
+LOG_FILE = "log.json"
+"""What training logged, epoch by epoch."""
+
+MAPPING_FILE = "mapping.safetensors"
+"""The compressed network on its tiles, calibrated."""
+
+ACTIVITY_FILE = "activity.safetensors"
+"""The activity of each layer's word lines on the calibration images."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run found: ``result.json`` and ``log.json``, and the study that they are of.
+
+    Study and hardware of the result have every key; those younger than the run are at their defaults.
+    """
+
+    folder: Path
+    result: dict[str, Any]
+    log: list[dict[str, Any]]
+    study: Study
+
+    def chip(self) -> ProgrammedNetwork | None:
+        """Chip 0 of the first noise case; None where the folder has no mapping."""
+        path = self.folder / MAPPING_FILE
+        return first_chip(self.study, load_mapping(path)) if path.exists() else None
+
+
+def read_measured(folder: Path) -> Measured:
+    """Result and log of a finished run.
+
+    Raises
+    ------
+    XbarError
+        For a folder that is missing or holds no finished run, and a file that is broken or has another shape.
+    """
+    where = folder / RESULT_FILE
+    if not folder.is_dir():
+        raise XbarError(f"{folder}: no such folder; must be the folder of a finished run")
+    if not where.is_file():
+        if (folder / "study.toml").is_file():
+            raise XbarError(f"{folder}: has no {RESULT_FILE}; {_goes_on(folder)}")
+        raise XbarError(f"{folder}: holds no run of xbar; must be the folder of a finished run")
+    result = _json(where)
+    if not isinstance(result, dict):
+        raise XbarError(f"{where}: must be a table of results, as xbar run writes it; {_goes_on(folder)}")
+    build(Result, result, str(where))
+    hardware = build(Hardware, result["hardware"], f"{where}: hardware")
+    study = resolve_study(result["study"], f"{where}: study")
+    result |= {"hardware": to_dict(hardware), "study": study_dict(study)}
+    log = _json(folder / LOG_FILE) if (folder / LOG_FILE).exists() else []
+    if not (isinstance(log, list) and all(isinstance(row, dict) for row in log)):
+        raise XbarError(f"{folder / LOG_FILE}: must be a list of tables; {_goes_on(folder)}")
+    for number, row in enumerate(log):
+        if "primal" in row:
+            build(Residuals, row, f"{folder / LOG_FILE}: row {number}")
+    return Measured(folder, result, log, study)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise XbarError(f"{path}: not a JSON file ({error}); {_goes_on(path.parent)}") from None
+    except OSError as error:
+        raise XbarError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _goes_on(folder: Path) -> str:
+    return f"`xbar run {folder / 'study.toml'} --out {folder} --resume` writes it"
+
+
+def finished_run(run: Path) -> tuple[Study, MappedNetwork]:
+    """Study and mapping of a finished run.
+
+    Raises
+    ------
+    XbarError
+        For a folder that holds no run, or one that has not come to its mapping.
+    """
+    if not (run / "study.toml").is_file():
+        raise XbarError(f"{run}: holds no run of xbar")
+    study = load_study(str(run / "study.toml"))
+    if not (run / MAPPING_FILE).is_file():
+        raise XbarError(
+            f"{run}: has no {MAPPING_FILE}; "
+            f"`xbar run {run / 'study.toml'} --out {run} --resume` goes on until it has one"
+        )
+    return study, load_mapping(run / MAPPING_FILE)
+
+
+def first_chip(study: Study, mapped: MappedNetwork) -> ProgrammedNetwork:
+    """Chip 0 of the study's first noise case; `mapped` is the mapping of its run."""
+    case = study.chips.cases[0]
+    noisy = mapped.with_hardware(lambda hardware: with_noise(hardware, case))
+    return program_network(noisy, seed=chips_seed(study.seed), time=case.time)
+
+
+def run_activity(run: Path) -> dict[str, NDArray[Any]] | None:
+    """Activity of a finished run's layers on its calibration images; None: the run kept none."""
+    path = run / ACTIVITY_FILE
+    return load_file(path) if path.exists() else None

@@ -1,0 +1,98 @@
+"""Strong ids of stages and points.
+
+An id is the hash of all that affects a result: the keys of the study it reads, the ids of the stages it
+builds on, the data's checksum, and versions that are raised by hand when the code changes results.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.studies.study import Study
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError
+from xbar.hardware.files import to_dict
+
+VERSIONS = {"train": 1, "compress": 1, "quantise": 5, "map": 1, "accuracy": 1, "chips": 4, "estimate": 1}
+
+COST_ONLY = {
+    "": ("name", "source", "assumed"),
+    "device": ("name", "source", "claims", "does_not_claim", "pulse"),
+    "crossbar": ("cell_f2",),
+    "adc": ("library", "rate"),
+    "periphery": (
+        *("library", "node_nm", "scaling", "t_read", "copies", "buffer_kb"),
+        *("arrays_per_group", "groups_per_tile", "tiles_per_router"),
+    ),
+}
+"""Keys of a hardware, by table, that no accuracy depends on."""
+
+
+def simulated(hardware: Hardware) -> dict[str, Any]:
+    """Plain data of what a simulation reads of a hardware."""
+    data: dict[str, Any] = to_dict(hardware)
+    for table, keys in COST_ONLY.items():
+        for key in keys:
+            (data[table] if table else data).pop(key, None)
+    return data
+
+
+def stage_id(stage: str, inputs: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits of a stage and everything that affects it."""
+    return _hashed({"stage": stage, "version": VERSIONS[stage], **inputs})
+
+
+def _hashed(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+NO_EFFECT = ("name", "description", "threads")
+"""Keys of a study that no figure of a point depends on."""
+
+
+def point_id(study: Study, checksum: str, files: Mapping[str, str]) -> str:
+    """16 hexadecimal digits of all that affects a point's result.
+
+    Those are the study's keys that differ from their defaults (so that a key that is new changes no id), the
+    data's checksum, those of the files that it names, and the versions of all stages, which are raised by
+    hand when the code, or a default, changes their results.
+    """
+    data = {key: value for key, value in _set_keys(study).items() if key not in NO_EFFECT}
+    return _hashed({"study": data, "data": checksum, "files": dict(files), "versions": VERSIONS})
+
+
+def _set_keys(value: Any) -> Any:
+    """Plain data of a dataclass without the keys that are as they are by default."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [(f, getattr(value, f.name)) for f in dataclasses.fields(value)]
+        return {f.name: _set_keys(part) for f, part in fields if part != _default(f)}
+    return [_set_keys(part) for part in value] if isinstance(value, tuple | list) else value
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
+
+
+def files_of(named: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of the files among what a study names: networks, weights, libraries.
+
+    Raises
+    ------
+    XbarError
+        For one that cannot be read.
+    """
+    found = {}
+    for name in named:
+        path = name.rpartition(":")[0] if ".py:" in name else name
+        if path.endswith((".py", ".pt2", ".pt", ".pth", ".safetensors", ".toml")):
+            try:
+                found[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            except OSError as error:
+                raise XbarError(f"{path}: cannot be read ({error.strerror})") from None
+    return found

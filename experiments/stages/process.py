@@ -1,0 +1,36 @@
+"""Threads and progress bars of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numba
+import torch
+from tqdm import tqdm
+
+from mapping.training.loop import flushed_denormals
+
+
+def bar(iterable: Iterable[Any], description: str, total: int) -> Iterable[Any]:
+    """Progress bar with time left, on a terminal only."""
+    return tqdm(iterable, description, total or None, leave=False, disable=None, dynamic_ncols=True)
+
+
+@contextmanager
+def with_threads(threads: int) -> Iterator[None]:
+    """So many threads in torch and in our kernels for a while; 0: as many as they have.
+
+    Torch's threads that start within count denormal numbers as zero, as training does.
+    """
+    before = torch.get_num_threads(), numba.get_num_threads()
+    if threads:
+        torch.set_num_threads(threads)
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    try:
+        with flushed_denormals():
+            yield
+    finally:
+        torch.set_num_threads(before[0])
+        numba.set_num_threads(before[1])

@@ -1,0 +1,76 @@
+"""Changes of plain data, ``a.b.0.c=value``: what `--set`, sweeps and tables over presets are made of."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from xbar.hardware.errors import XbarError
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `changes`, table by table; one with a `base` of its own replaces its like."""
+    found = dict(base)
+    for key, value in changes.items():
+        both_tables = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
+        found[key] = merged(found[key], value) if both_tables and "base" not in value else value
+    return found
+
+
+def with_change(raw: Mapping[str, Any], change: str) -> dict[str, Any]:
+    """`raw` with ``a.b.0.c=value`` applied."""
+    key, value = parsed_change(change)
+    return with_value(raw, key, value, f"--set {change}")
+
+
+def parsed_change(change: str) -> tuple[str, Any]:
+    """Key and value of ``a.b.0.c=value``; the value is TOML, or else plain text.
+
+    Raises
+    ------
+    XbarError
+        For another form.
+    """
+    key, equals, text = change.partition("=")
+    if not equals or not all(key.strip().split(".")):
+        raise XbarError(f"--set {change}: must be key=value, for example compress.rate=20")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    return key.strip(), value
+
+
+def with_value(raw: Mapping[str, Any], key: str, value: Any, said: str) -> dict[str, Any]:
+    """`raw` with the value at a dotted key, such as ``chips.cases.0.name``; `said` begins messages.
+
+    Raises
+    ------
+    XbarError
+        For a key that leads through a value, or past the end of a list.
+    """
+    path = key.split(".")
+    changed = copy.deepcopy(dict(raw))
+    node: Any = changed
+    for depth, part in enumerate(path):
+        last = depth == len(path) - 1
+        at = ".".join(path[: depth + 1])
+        if isinstance(node, list):
+            if not (part.isdigit() and int(part) < len(node)):
+                raise XbarError(f"{said}: {at}: must be a number from 0 to {len(node) - 1}")
+            index: Any = int(part)
+        elif isinstance(node, dict):
+            index = part
+            if not last:
+                node.setdefault(part, {})
+                if isinstance(node[part], str) and part in ("hardware", "device"):
+                    node[part] = {"base": node[part]}
+        else:
+            raise XbarError(f"{said}: {'.'.join(path[:depth])} is a value, not a table")
+        if last:
+            node[index] = value
+        else:
+            node = node[index]
+    return changed

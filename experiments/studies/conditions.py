@@ -1,0 +1,100 @@
+"""Conditions between the keys of a study, such as ``hardware.crossbar.rows * hardware.adc.bits <= 512``."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import keyword
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any
+
+from xbar.hardware.errors import XbarError
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "abs": abs,
+    "ceil": math.ceil,
+    "floor": math.floor,
+    "len": len,
+    "log2": math.log2,
+    "max": max,
+    "min": min,
+    "round": round,
+    "sqrt": math.sqrt,
+}
+_WORD = re.compile(r"""("[^"]*"|'[^']*')|(?<![\w.])[A-Za-z_]\w*(?:\.\w+)*""")
+_ALLOWED = (
+    *(ast.Expression, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.IfExp, ast.Constant, ast.Call),
+    *(ast.Name, ast.Load, ast.List, ast.Tuple, ast.boolop, ast.operator, ast.unaryop, ast.cmpop),
+)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What must hold of a study: an expression over its dotted keys, numbers, texts and `FUNCTIONS`.
+
+    Raises
+    ------
+    XbarError
+        For a text that is no such expression.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        _parsed(self.text)
+
+    def holds(self, data: Mapping[str, Any]) -> bool:
+        """Whether it holds of plain data.
+
+        Raises
+        ------
+        XbarError
+            For a key that the data has not, and where the expression cannot be computed.
+        """
+        code, keys = _parsed(self.text)
+        names = {name: self._value(data, key) for key, name in keys.items()}
+        try:
+            return bool(eval(code, {"__builtins__": {}, **FUNCTIONS, **names}))
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise XbarError(f"{self.text!r}: {error}") from None
+
+    def _value(self, data: Any, key: str) -> Any:
+        for part in key.split("."):
+            if isinstance(data, Mapping):
+                inside: dict[str, Any] = dict(data)
+            else:
+                inside = {str(i): one for i, one in enumerate(data)} if isinstance(data, list) else {}
+            if part not in inside:
+                allowed = f"has {', '.join(inside)}" if inside else "is a value"
+                raise XbarError(f"{self.text!r}: {key}: no key {part!r}; what is before it {allowed}")
+            data = inside[part]
+        return data
+
+
+@functools.cache
+def _parsed(text: str) -> tuple[CodeType, dict[str, str]]:
+    """Compiled expression, and the names in it of the keys."""
+    keys: dict[str, str] = {}
+
+    def named(match: re.Match[str]) -> str:
+        word = match.group()
+        if match.group(1) or word in FUNCTIONS or keyword.iskeyword(word):
+            return word
+        return keys.setdefault(word, f"_key{len(keys)}")
+
+    try:
+        tree = ast.parse(_WORD.sub(named, text.strip()), mode="eval")
+    except (SyntaxError, ValueError):
+        raise XbarError(f"{text!r}: not an expression such as hardware.adc.bits <= 8") from None
+    for node in ast.walk(tree):
+        calls = isinstance(node, ast.Call) and not isinstance(node.func, ast.Name)
+        if calls or not isinstance(node, _ALLOWED):
+            raise XbarError(
+                f"{text!r}: only keys, numbers, texts, comparisons, and, or, not, + - * / // % ** and "
+                f"{', '.join(FUNCTIONS)} are allowed"
+            )
+    return compile(tree, "condition", "eval"), keys

@@ -1,0 +1,58 @@
+"""Hardware from presets and files, with changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.studies.changes import merged, with_change
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError
+from xbar.hardware.files import build, hardware_dict, resolve_device, to_dict
+
+
+def load_design(name: str, changes: Sequence[str] = ()) -> Hardware:
+    """A hardware preset by name or a TOML file by path, with changes ``hardware.key=value`` applied.
+
+    Raises
+    ------
+    XbarError
+        For an unknown preset, a missing or broken file, an unknown or impossible key, or one of a study.
+    """
+    return _design({"hardware": name}, changes, name)
+
+
+def changed_design(hardware: Hardware, changes: Sequence[str]) -> Hardware:
+    """A hardware with changes ``hardware.key=value`` applied; errors as those of `load_design`."""
+    return _design({"hardware": to_dict(hardware)}, changes, hardware.name)
+
+
+def _design(raw: dict[str, Any], changes: Sequence[str], where: str) -> Hardware:
+    for change in changes:
+        raw = with_change(raw, change)
+        if raw.keys() > {"hardware"}:
+            raise XbarError(f"--set {change}: only keys of hardware, for example hardware.crossbar.rows=64")
+    return build(Hardware, resolved_hardware(raw["hardware"], where), where)
+
+
+def changed(hardware: Hardware, changes: Mapping[str, Any], where: str) -> Hardware:
+    """Hardware with some tables' keys changed.
+
+    Raises
+    ------
+    XbarError
+        For an unknown or impossible key.
+    """
+    return build(Hardware, resolve_device(merged(to_dict(hardware), changes), where), where)
+
+
+def resolved_hardware(hardware: Any, where: str) -> dict[str, Any]:
+    """Plain data of a hardware: its preset (key `base`) merged with the changes beside it."""
+    if isinstance(hardware, str):
+        hardware = {"base": hardware}
+    if not isinstance(hardware, Mapping):
+        raise XbarError(f'{where}: hardware: missing; a table with `base = "PRESET"`, or a preset\'s name')
+    changes = {key: value for key, value in hardware.items() if key != "base"}
+    if "base" in hardware:
+        changes = merged(hardware_dict(str(hardware["base"])), changes)
+    return resolve_device(changes, where)

@@ -1,0 +1,177 @@
+"""`xbar results`: the points of a store as a table, filtered, merged and exported."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.results.text_table import text_table
+from experiments.studies.conditions import Condition
+from experiments.sweeps.store import Row, read_rows, store_files
+from xbar.hardware.errors import XbarError, unknown_name
+from xbar.hardware.files import write_atomically
+
+MAIN = (
+    *("accuracy.quantised", "accuracy.ideal_chip", "accuracy.chips.mean", "accuracy.chips.n"),
+    *("estimate.energy_nj_per_image", "estimate.area_mm2", "estimate.latency_us_per_image"),
+)
+"""Figures that are shown unless others are asked for."""
+FORMATS = (".csv", ".parquet", ".jsonl")
+
+
+def results(
+    stores: Sequence[Path],
+    where: Sequence[str],
+    columns: Sequence[str],
+    sort: str,
+    failed: bool,
+    export: Path | None,
+) -> None:
+    """Print or export what was asked for.
+
+    Raises
+    ------
+    XbarError
+        For a place without a store, and a condition, a column or a format that does not exist.
+    """
+    if not stores:
+        raise XbarError("results: needs at least one STORE, a sweep's folder or .jsonl file")
+    if export is not None and export.suffix not in FORMATS:
+        raise XbarError(f"--export {export}: the file's name must end in {', '.join(FORMATS)}")
+    known = read_rows(file for place in stores for file in store_files(place)).values()
+    rows = [row for row in known if (row["status"] == "failed") == failed]
+    tables = [(row, flat_row(row)) for row in rows]
+    for text in where:
+        condition = Condition(text)
+        tables = [(row, flat) for row, flat in tables if _holds(condition, flat)]
+    tables = _sorted(tables, sort)
+    if export is not None:
+        _export(tables, export)
+        print(f"{len(tables)} points: {export}")
+        return
+    counts = f"{len(tables)} of {len(known)} points"
+    if not tables:
+        print(f"{counts}; no {'failed' if failed else 'finished'} one fits")
+        return
+    shown = [*differing([flat for _, flat in tables]), *(["reason"] if failed else columns or MAIN)]
+    cells = [[_cell(_value(flat, key)) for key in shown] for _, flat in tables]
+    print(text_table([titles(shown), *cells], "r" * (len(shown) - failed) + "l" * failed))
+    print(counts)
+
+
+def flat_row(row: Row) -> dict[str, Any]:
+    """A point as dotted keys: what it sets, its figures, and whence it is; components of costs left out."""
+    skipped = ("values", "result", "versions")
+    about = {key: value for key, value in row.items() if key not in skipped}
+    return {**row["values"], **_flat(row.get("result", {})), **_flat(about)}
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key}.")
+        elif not isinstance(value, list):
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def differing(tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys of studies that are not the same in all rows, or all of them where there is one row."""
+    keys = dict.fromkeys(key for flat in tables for key in flat)
+    first_figure = next((i for i, key in enumerate(keys) if key.startswith("accuracy.") or key == "id"), None)
+    swept = list(keys)[:first_figure]
+    return [
+        key for key in swept if len({json.dumps(flat.get(key)) for flat in tables}) > 1 or len(tables) == 1
+    ]
+
+
+def one_an_axis(tables: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
+    """The keys without those that change together with an earlier one."""
+    columns = {key: [json.dumps(flat.get(key)) for flat in tables] for key in keys}
+    kept: list[str] = []
+    for key in keys:
+        values = len(set(columns[key]))
+        pairs = {other: len(set(zip(columns[other], columns[key], strict=True))) for other in kept}
+        if not any(n == values == len(set(columns[other])) for other, n in pairs.items()):
+            kept.append(key)
+    return kept
+
+
+def _holds(condition: Condition, flat: Mapping[str, Any]) -> bool:
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, last = key.split(".")
+        node = nested
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = value
+    try:
+        return condition.holds(nested)
+    except XbarError as error:
+        raise XbarError(f"--where {error}") from None
+
+
+def _sorted(tables: list[tuple[Row, dict[str, Any]]], column: str) -> list[tuple[Row, dict[str, Any]]]:
+    if not column or not tables:
+        return tables
+    key = column.removeprefix("-")
+    _value(tables[0][1], key)
+    return sorted(tables, key=lambda pair: _value(pair[1], key), reverse=column.startswith("-"))
+
+
+def _value(flat: Mapping[str, Any], key: str) -> Any:
+    if key not in flat:
+        raise unknown_name("column", key, list(flat))
+    return flat[key]
+
+
+def titles(keys: Sequence[str]) -> list[str]:
+    """The last words of dotted keys, as many as tell them apart."""
+    titles = []
+    for key in keys:
+        parts = key.split(".")
+        endings = [".".join(parts[-n:]) for n in range(1, len(parts) + 1)]
+        alone = (e for e in endings if sum(f".{k}".endswith(f".{e}") for k in keys) == 1)
+        titles.append(next(alone, key))
+    return titles
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _export(tables: list[tuple[Row, dict[str, Any]]], path: Path) -> None:
+    if path.suffix == ".jsonl":
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row, _ in tables).encode())
+        return
+    columns = list(dict.fromkeys(key for _, flat in tables for key in flat))
+    rows = [[flat.get(key) for key in columns] for _, flat in tables]
+    if path.suffix == ".csv":
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+        write_atomically(path, text.getvalue().encode())
+        return
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        needed = "pip install 'xbar-codesign[export]'"
+        raise XbarError(f"--export {path}: Parquet needs the extra `export`: {needed}") from None
+    table = pyarrow.table(
+        {key: _column(column) for key, column in zip(columns, zip(*rows, strict=True), strict=True)}
+    )
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(table, sink)
+    write_atomically(path, sink.getvalue().to_pybytes())
+
+
+def _column(values: Iterable[Any]) -> list[Any]:
+    """Values of one type, as a column has: texts where they are of several."""
+    found = list(values)
+    kinds = {type(value) for value in found if value is not None}
+    return found if len(kinds) <= 1 or kinds == {int, float} else [str(value) for value in found]

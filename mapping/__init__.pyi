@@ -1,0 +1,84 @@
+from .chips.analog import (
+    AnalogLayer as AnalogLayer,
+    analog_network as analog_network,
+    reset_noise as reset_noise,
+)
+from .chips.analog_training import (
+    TrainableNetwork as TrainableNetwork,
+    trainable_network as trainable_network,
+)
+from .chips.calibration import calibrate as calibrate
+from .chips.chip import (
+    ProgrammedNetwork as ProgrammedNetwork,
+    decoded_weights as decoded_weights,
+    program_network as program_network,
+    with_device as with_device,
+    without_device_effects as without_device_effects,
+)
+from .chips.chip_file import (
+    load_chip as load_chip,
+    load_mapping as load_mapping,
+    save_chip as save_chip,
+    save_mapping as save_mapping,
+)
+from .chips.compensation import KnownReads as KnownReads, compensate as compensate, known_reads as known_reads
+from .chips.faults import around_faults as around_faults
+from .chips.target_files import export_conductances as export_conductances
+from .constraints.budgets import (
+    NonzeroBudget as NonzeroBudget,
+    Width as Width,
+    WidthBudget as WidthBudget,
+    choose_widths as choose_widths,
+    width_table as width_table,
+)
+from .constraints.centroids import Centroids as Centroids, Magnitudes as Magnitudes
+from .constraints.constraint import (
+    Constraint as Constraint,
+    NetworkConstraint as NetworkConstraint,
+    shares_to_keep as shares_to_keep,
+)
+from .constraints.fragments import OneSign as OneSign, SegmentSparse as SegmentSparse
+from .constraints.intersections import BothSparse as BothSparse, SparseValues as SparseValues
+from .constraints.joint_budget import JointBudget as JointBudget
+from .constraints.levels import (
+    Levels as Levels,
+    Ternary as Ternary,
+    Window as Window,
+    equal_levels as equal_levels,
+    power_levels as power_levels,
+)
+from .constraints.sparsity import (
+    BlockSparse as BlockSparse,
+    TileRowsAndColumns as TileRowsAndColumns,
+    block_sparse as block_sparse,
+)
+from .monte_carlo.layer_noise import LayerNoise as LayerNoise, noise_by_layer as noise_by_layer
+from .monte_carlo.one_chip import accuracy_over_time as accuracy_over_time, chip_accuracy as chip_accuracy
+from .monte_carlo.sampling import OverChips as OverChips, over_chips as over_chips
+from .network.batch_norm import batch_norm_folds as batch_norm_folds, fold_batch_norm as fold_batch_norm
+from .network.lowering import crossbar_form as crossbar_form
+from .pruning.gathered import GatheredConv2d as GatheredConv2d, gathered_network as gathered_network
+from .pruning.purification import Purification as Purification
+from .pruning.smaller import (
+    SmallerNetwork as SmallerNetwork,
+    load_network as load_network,
+    save_network as save_network,
+    save_onnx as save_onnx,
+    smaller_network as smaller_network,
+)
+from .pruning.unused_paths import UsedPaths as UsedPaths, remove_unused_paths as remove_unused_paths
+from .tiles.mapped import (
+    Band as Band,
+    Calibration as Calibration,
+    Geometry as Geometry,
+    MappedLayer as MappedLayer,
+    MappedNetwork as MappedNetwork,
+    Tile as Tile,
+)
+from .tiles.mapper import Choice as Choice, map_network as map_network
+from .training.admm import Admm as Admm, RhoSchedule as RhoSchedule
+from .training.compressor import Compressed as Compressed, compress as compress
+from .training.freezing import Freezing as Freezing
+from .training.gsm import Gsm as Gsm
+from .training.loop import Recipe as Recipe, accuracy as accuracy, train as train
+from .training.masks import Masked as Masked

@@ -1,0 +1,168 @@
+"""Ranges of the ADCs: steps fitted to the currents that calibration inputs drive through columns."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapping.chips.chip import ProgrammedNetwork
+from mapping.chips.columns import blocks
+from mapping.tiles.mapped import Band, MappedLayer
+from xbar.hardware.design import Hardware
+from xbar.multiply.blocks import Block
+from xbar.multiply.converters import applied, code_range, drive
+
+SAMPLES = 2048
+"""Input vectors a layer on which the ADC's step is fitted."""
+
+
+def adc_steps(
+    chip: ProgrammedNetwork, layer: MappedLayer, vectors: NDArray[np.generic], signed: bool
+) -> tuple[NDArray[np.float64], ...]:
+    """ADC step of every column of every band [A], by `adc.range` and `adc.per`.
+
+    Parameters
+    ----------
+    chip
+        Cells at their targets, behind the wires of the hardware.
+    vectors, signed
+        Input codes of calibration images, shape (M, K), and whether they are two's complement.
+
+    Returns
+    -------
+    For each band in order one number for each column of its block (`mapping.chips.columns.blocks`).
+    """
+    hardware = chip.mapped.hardware_of(layer.name)
+    amperes = hardware.dac.v_read * hardware.device.unit
+    volts, places = _phases(vectors, signed, hardware)
+    made = iter(blocks(chip, layer.name, converters=False, dtype=np.float64))
+    columns = [next(made) if band.tiles else None for band in layer.bands]
+    present = [block for block in columns if block is not None]
+    steps = [np.full(len(block.out), np.nan) for block in present]
+    bands = [band for band in layer.bands if band.tiles]
+    for group in _groups(present, bands, hardware):
+        if hardware.adc.range in ("full", "fixed"):
+            step = _fixed_step(float(np.abs(volts).max()), signed, hardware)
+        else:
+            members = [(present[number], chosen) for number, chosen in group]
+            step = _fitted_step(*_histogram(volts, places, members, hardware), signed, hardware)
+        for number, chosen in group:
+            steps[number][chosen] = step
+    steps = [np.where(np.isnan(each), np.nanmax(each), each) for each in steps]  # of references: not read
+    found = iter(steps)
+    return tuple(np.empty(0) if block is None else next(found) * amperes for block in columns)
+
+
+def _phases(
+    vectors: NDArray[np.generic], signed: bool, hardware: Hardware
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Voltages of at most `SAMPLES` vectors, shape (P, M, K), and the place value of each phase."""
+    chosen = np.random.default_rng(0).permutation(len(vectors))[:SAMPLES]
+    driven, sample = drive(hardware, signed), vectors[np.sort(chosen)]
+    if not driven.bits:
+        sample = applied(sample.astype(np.float32), hardware)
+    volts, _ = driven.voltages(sample)
+    return volts, driven.weights.astype(np.float64)
+
+
+def _fixed_step(strongest: float, signed: bool, hardware: Hardware) -> float:
+    """Step that `adc.full_scale`, or the largest current that the array can give, calls for [v_read unit]."""
+    _, high = code_range(hardware, signed)
+    if hardware.adc.range == "fixed":
+        return hardware.adc.full_scale / (hardware.dac.v_read * hardware.device.unit) / high
+    device = hardware.device
+    window = device.g_max - device.g_min if hardware.encoding.subtract == "analog" else device.g_max
+    reach = drive(hardware, signed).volts if hardware.dac.bits != "ideal" else np.array(strongest)
+    return hardware.crossbar.rows * window / device.unit * float(np.abs(reach).max()) / high
+
+
+Group = list[tuple[int, NDArray[np.int64]]]
+
+
+def _groups(blocks_of_bands: list[Block], bands: list[Band], hardware: Hardware) -> list[Group]:
+    """Columns that share a range: (number of the block, columns in it) for all that belong together."""
+    converted = [_converted(block) for block in blocks_of_bands]
+    if hardware.adc.per == "layer":
+        return [list(enumerate(converted))] if converted else []
+    if hardware.adc.per == "column":
+        return [[(number, one)] for number, all_ in enumerate(converted) for one in all_[:, None]]
+    groups: list[Group] = []
+    for number, (band, columns) in enumerate(zip(bands, converted, strict=True)):
+        tile = band.tile_of_column(hardware.encoding.reference_columns > 0)
+        which = np.tile(tile, len(blocks_of_bands[number].out) // len(tile))[columns]
+        groups += [[(number, columns[which == index])] for index in range(len(band.tiles))]
+    return groups
+
+
+def _converted(block: Block) -> NDArray[np.int64]:
+    """Columns that a converter reads: all but references that are subtracted before it."""
+    if block.reference is None or not block.subtract_before:
+        return np.arange(len(block.out))
+    return np.flatnonzero(block.reference >= 0)
+
+
+def _fitted_step(
+    currents: NDArray[np.float64], importance: NDArray[np.float64], signed: bool, hardware: Hardware
+) -> float:
+    """Step for currents [v_read unit] that occur with a given importance."""
+    low, high = code_range(hardware, signed)
+    size = np.abs(currents)
+    largest = float(size.max())
+    if largest == 0:
+        return 1.0
+    if hardware.adc.range == "percentile":
+        order = np.argsort(size)
+        share = np.cumsum(importance[order]) / importance.sum()
+        at = min(int(np.searchsorted(share, hardware.adc.percentile / 100)), len(order) - 1)
+        return (float(size[order][at]) or largest) / high
+    lossless = largest / high
+    candidates = np.concatenate([lossless * np.geomspace(0.05, 1, 40), np.exp2(np.arange(-4, 12))])
+    candidates = np.sort(candidates[candidates <= max(2 * lossless, 1.0)])[::-1]
+    errors = np.array(
+        [
+            importance @ np.square(np.clip(np.rint(currents / step), low, high) * step - currents)
+            for step in candidates
+        ]
+    )
+    good_enough = errors <= errors.min() * (1 + 1e-6) + 1e-12
+    return float(candidates[np.flatnonzero(good_enough)[0]])
+
+
+def _histogram(
+    volts: NDArray[np.float32],
+    places: NDArray[np.float64],
+    columns: list[tuple[Block, NDArray[np.int64]]],
+    hardware: Hardware,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Currents that occur in some columns [v_read unit], and how much each counts.
+
+    That is how often it occurs, times the place value squared where the error is what counts. Currents are
+    binned to a power of two near 2^-15 of the largest, so that whole numbers stay exact.
+    """
+    weights = [
+        (block.rows, _seen_by_converter(block)[:, chosen].astype(np.float32)) for block, chosen in columns
+    ]
+    strongest = float(np.abs(volts).max()) if volts.size else 0.0
+    bound = strongest * max((float(np.abs(w).sum(0).max()) for _, w in weights if w.size), default=0.0)
+    if bound == 0:
+        return np.zeros(1), np.ones(1)
+    width = 2.0 ** (math.floor(math.log2(bound)) - 14)
+    half = math.ceil(bound / width) + 1
+    counts: NDArray[np.float64] = np.zeros(2 * half + 1)
+    for rows, w in weights:
+        for phase, place in zip(volts, places, strict=True):
+            bins = np.rint((phase[:, rows] @ w) / np.float32(width)).astype(np.int64) + half
+            factor = 1.0 if hardware.adc.range == "percentile" else place**2
+            counts += factor * np.bincount(bins.ravel(), minlength=len(counts))
+    present = np.flatnonzero(counts)
+    return np.asarray((present - half) * width, np.float64), counts[present]
+
+
+def _seen_by_converter(block: Block) -> NDArray[np.float64]:
+    """Column weights less their references, where these are subtracted before the converter."""
+    w: NDArray[np.float64] = block.weights
+    if block.reference is None or not block.subtract_before:
+        return w
+    return np.where(block.reference >= 0, w - w[:, block.reference], w)

@@ -1,0 +1,183 @@
+"""Torch modules that run a layer on its tiles, and the network that holds them."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mapping.chips.calibration import response
+from mapping.chips.chip import ProgrammedNetwork
+from mapping.chips.codes import largest_code, vector_parts
+from mapping.chips.columns import blocks
+from mapping.network.gemm import mappable_layers, to_gemm
+from mapping.tiles.mapped import MappedLayer
+from mapping.tiles.unfold import batched, output_shape, place_outputs
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError
+from xbar.multiply.blocks import Block
+from xbar.multiply.converters import applied, drive
+from xbar.multiply.mvm import mvm
+from xbar.multiply.reference import mvm_reference
+
+VALUES_AT_ONCE = 1 << 22
+"""Numbers of input vectors that are laid out at a time: they stay in memory that is used again."""
+
+
+class AnalogLayer(nn.Module):
+    """A linear or convolution layer on programmed tiles; scale and accumulation are digital.
+
+    Inference only: its output carries no gradient.
+
+    Parameters
+    ----------
+    layer
+        Calibrated.
+    columns
+        What the converters see: `mapping.chips.columns.blocks`.
+    compensation
+        Factor of each output column, shape (n,); None: none.
+
+    Attributes
+    ----------
+    threads
+        Worker threads of the multiply; None: one a processor. Results do not depend on it.
+    vectors
+        Vectors that the layer has multiplied: read noise belongs to a vector's number. `reset_noise` sets it
+        to 0.
+    """
+
+    def __init__(
+        self,
+        layer: MappedLayer,
+        hardware: Hardware,
+        columns: tuple[Block, ...],
+        compensation: NDArray[np.float64] | None = None,
+    ) -> None:
+        super().__init__()
+        assert layer.calibration is not None
+        assert layer.scale is not None
+        self.layer = layer
+        self.hardware = hardware
+        self.columns = columns
+        self.threads: int | None = None
+        self.vectors = 0
+        signed = layer.calibration.signed
+        self.drive = drive(hardware, signed)
+        unit = layer.scale * layer.calibration.x_max / largest_code(hardware.dac, signed) / response(hardware)
+        factors = np.array(1.0) if compensation is None else compensation
+        self.gain = np.broadcast_to(np.asarray(unit * factors, np.float32), layer.n)
+        nothing = np.zeros((), np.float32)
+        self.bias = nothing if layer.bias is None or layer.bias_rows else np.asarray(layer.bias, np.float32)
+
+    @torch.no_grad()
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Inputs (images, ..., K) or (images, channels, ...), as the float layer takes them.
+
+        Inputs beyond the calibrated range, and negative ones of a layer that had none, are clipped.
+
+        Raises
+        ------
+        XbarError
+            For inputs that are not finite, or not of the layer's shape.
+        """
+        layer = self.layer
+        self._check(input)
+        x = batched(input, layer.geometry)
+        values = x.detach().float().cpu().contiguous().numpy()
+        out = np.empty(output_shape(x.shape, layer.n, layer.geometry), np.float32)
+        for images, codes in vector_parts(values, layer, self.hardware.dac, VALUES_AT_ONCE, self.threads):
+            if not self.drive.bits:
+                codes = applied(codes.astype(np.float32, copy=False), self.hardware)
+            y = self.multiply(codes, x.device)
+            shape = values[images].shape
+            place_outputs(y, self.gain, self.bias, out[images], shape, layer.geometry, self.threads)
+            self.vectors += len(codes)
+        given = torch.from_numpy(out).to(x)
+        return given if x is input else given[0]
+
+    def _check(self, x: torch.Tensor) -> None:
+        layer = self.layer
+        if not isinstance(x, torch.Tensor):
+            raise XbarError(f"{layer.name}: its input is a {type(x).__name__}; must be a torch.Tensor")
+        what, axis, least, channels = "features", -1, 1, layer.k
+        if layer.geometry is not None:
+            what, axis, least = "channels", -1 - len(layer.geometry.kernel), 1 + len(layer.geometry.kernel)
+            channels = layer.groups * layer.k
+            if not layer.geometry.transposed:
+                channels //= math.prod(layer.geometry.kernel)
+        if x.dim() < least or x.shape[axis] != channels:
+            raise XbarError(
+                f"{layer.name}: inputs of shape {tuple(x.shape)}; the layer takes {channels} {what}"
+            )
+
+    def multiply(self, vectors: NDArray[np.generic], device: torch.device) -> NDArray[np.float32]:
+        """Outputs [v_read unit] of input codes: by the kernels on the processor, elsewhere by the torch
+        reference, with the same noise."""
+        arguments: dict[str, Any] = {"drive": self.drive, "first": self.vectors}
+        if device.type == "cpu":
+            y = mvm(vectors, self.columns, self.layer.n, threads=self.threads, **arguments)
+            return y.astype(np.float32, copy=False)
+        there = mvm_reference(
+            vectors, self.columns, self.layer.n, dtype=torch.float32, device=device, **arguments
+        )
+        return np.asarray(there.cpu())
+
+    def extra_repr(self) -> str:
+        """Shape and tiles."""
+        return f"{self.layer.kind} {self.layer.k} x {self.layer.n} on {len(self.layer.tiles)} tiles a plane"
+
+
+def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type = np.float32) -> nn.Module:
+    """Copy of `model` whose mapped layers run on the chip; everything else stays digital.
+
+    A layer stays the module that it was, wherever the model holds it, with its hooks and parameters; only its
+    forward is that of an `AnalogLayer`, its submodule `analog`.
+
+    Parameters
+    ----------
+    dtype
+        Of the products of the multiply: ``np.float32`` or ``np.float64``.
+
+    Raises
+    ------
+    XbarError
+        Where the mapping is not calibrated, or has a layer that the model has not, or one of another shape.
+    """
+    network = copy.deepcopy(model).eval()
+    modules = mappable_layers(network)
+    for name, layer in chip.mapped.layers.items():
+        if name not in modules:
+            raise XbarError(f"{name}: mapped, but {type(model).__name__} has no such layer")
+        shape = tuple(to_gemm(modules[name]).shape)
+        if shape != (layer.k, layer.n):
+            raise XbarError(f"{name}: its GEMM matrix is {shape}, that of the mapping {(layer.k, layer.n)}")
+        analog = AnalogLayer(
+            layer,
+            chip.mapped.hardware_of(name),
+            blocks(chip, name, dtype=dtype),
+            chip.compensation.get(name),
+        )
+        modules[name].add_module("analog", analog)
+        modules[name].forward = analog.forward  # type: ignore[method-assign]
+    return network
+
+
+def reset_noise(network: nn.Module) -> None:
+    """Count the vectors of all analog layers from 0 again: the same inputs then meet the same read noise.
+
+    Raises
+    ------
+    XbarError
+        For a network without analog layers.
+    """
+    layers = [module for module in network.modules() if isinstance(module, AnalogLayer)]
+    if not layers:
+        raise XbarError(f"{type(network).__name__}: has no analog layers; give what analog_network returned")
+    for layer in layers:
+        layer.vectors = 0

@@ -1,0 +1,304 @@
+"""Networks that train on chips: the cells are drawn anew at each step, and gradients pass straight through.
+
+A layer gives what its chip gives, and has the gradient of the float layer with the weights that the cells
+hold: levels, noise and converters are passed as if they were not there (the straight-through estimator,
+Bengio et al. 2013, arXiv:1308.3432). Noise of the device in the forward pass: Joshi et al. 2020,
+doi:10.1038/s41467-020-16108-9; with converters, Rasch et al. 2023, doi:10.1038/s41467-023-40770-4.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.conv import _ConvTransposeNd
+
+from mapping.chips.analog import AnalogLayer
+from mapping.chips.calibration import bias_on_rows
+from mapping.chips.chip import ProgrammedNetwork, decoded_weights, program_network, without_random_effects
+from mapping.chips.codes import largest_code
+from mapping.chips.columns import blocks
+from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
+from mapping.network.modules import copy_of
+from mapping.tiles.mapped import MappedLayer, MappedNetwork
+from xbar.cells.encoding import (
+    decode,
+    decode_states,
+    encode,
+    levels,
+    reference_conductances,
+    target_conductances,
+)
+from xbar.hardware.design import Dac, Hardware
+from xbar.hardware.errors import XbarError, unknown_name
+
+Multiply = Literal["tiles", "torch"]
+
+
+def trainable_network(
+    model: nn.Module,
+    mapped: MappedNetwork,
+    *,
+    multiply: Multiply = "tiles",
+    seed: int = 0,
+    time: float | None = None,
+) -> TrainableNetwork:
+    """Copy of `model` that trains on chips, in any loop and with any optimiser.
+
+    In train mode each call puts the present weights on their levels, under their masks, and programs the next
+    chip with them; in eval mode it programs the chip at hand, so that two calls meet the same cells. Masks,
+    scales and converter ranges stay those of `mapped`. A masked weight is zero and has no gradient.
+
+    Parameters
+    ----------
+    model
+        The network that was mapped. Its weights need not lie on levels.
+    multiply
+        ``tiles``: with all effects of the hardware; an input beyond the calibrated range is clipped and has
+        no gradient. ``torch``: by the weights that the cells hold, without wires, converters and read noise;
+        faster, and it needs no calibration.
+    seed
+        Chip i of the training is that of ``program_network(..., seed=seed, chip=i)``.
+    time
+        Seconds after the write [s]; None: the earliest that the device's data describe.
+
+    Raises
+    ------
+    XbarError
+        For a mapping of another network, without weights or without the calibration that it needs; for a seed
+        or time that no chip can have.
+    """
+    if multiply not in get_args(Multiply):
+        raise unknown_name("multiply", str(multiply), get_args(Multiply))
+    return TrainableNetwork(model, mapped, multiply, seed, time)
+
+
+class TrainableNetwork(nn.Module):
+    """What `trainable_network` gives; called as the network that it was made from.
+
+    Attributes
+    ----------
+    model
+        Copy of the network; its parameters are what an optimiser moves.
+    step
+        Calls in train mode, and the number of the chip at hand; a buffer, so that a checkpoint has it.
+    """
+
+    step: Tensor
+
+    def __init__(
+        self, model: nn.Module, mapped: MappedNetwork, multiply: Multiply, seed: int, time: float | None
+    ) -> None:
+        super().__init__()
+        self.model = copy_of(model)
+        self.mapped = mapped
+        self._simulated = mapped if multiply == "tiles" else mapped.with_hardware(_without_wires)
+        self._on_targets = multiply == "torch" and _same_cells(mapped, without_random_effects(mapped))
+        self.seed = seed
+        self.time = time
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        hosts = mappable_layers(self.model)
+        self.layers: dict[str, _TrainableLayer] = {}
+        for name, layer in mapped.layers.items():
+            if name not in hosts:
+                raise XbarError(f"{name}: mapped, but {type(model).__name__} has no such layer")
+            self.layers[name] = _TrainableLayer(hosts[name], layer, mapped.hardware_of(name))
+        chip = self.program()
+        for trainable in self.layers.values():
+            if multiply == "tiles":
+                trainable.add_tiles(chip)
+            trainable.host.forward = trainable.forward  # type: ignore[method-assign]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The network on the next chip in train mode, on the chip at hand in eval mode."""
+        if self.training:
+            self.step += 1
+            for module in self.modules():
+                if isinstance(module, AnalogLayer):
+                    module.vectors = 0
+        if self._on_targets:
+            for layer in self.layers.values():
+                layer.hold_targets()
+        else:
+            self.program()
+        return self.model(*args, **kwargs)
+
+    def program(self) -> ProgrammedNetwork:
+        """Program the chip at hand with the present weights, as every call does; the chip."""
+        layers = {name: layer.present() for name, layer in self.layers.items()}
+        mapped = dataclasses.replace(self._simulated, layers=layers)
+        chip = program_network(mapped, seed=self.seed, chip=int(self.step), time=self.time)
+        for layer in self.layers.values():
+            layer.hold(chip)
+        return chip
+
+    @torch.no_grad()
+    def trained(self) -> tuple[nn.Module, MappedNetwork]:
+        """Copy of the network with its weights on their levels, and its mapping, ready to be programmed."""
+        model = copy_of(self.model)
+        layers = {name: layer.present() for name, layer in self.layers.items()}
+        for name, layer in layers.items():
+            hardware = self.mapped.hardware_of(name)
+            assert layer.state is not None
+            assert layer.scale is not None
+            w = decode_states(layer.state, layer.scale, hardware.encoding, hardware.device)
+            host: Any = model.get_submodule(name)
+            host.weight.copy_(from_gemm(torch.from_numpy(w), host))
+            host._modules.pop("analog", None)
+            del host.forward
+        return model, dataclasses.replace(self.mapped, layers=layers)
+
+
+class _TrainableLayer:
+    """What a layer of the network, the host, does in place of its own forward."""
+
+    def __init__(self, host: Layer, mapped: MappedLayer, hardware: Hardware) -> None:
+        name, shape = mapped.name, tuple(to_gemm(host).shape)
+        if shape != (mapped.k, mapped.n):
+            raise XbarError(f"{name}: its GEMM matrix is {shape}, that of the mapping {(mapped.k, mapped.n)}")
+        if mapped.state is None:
+            raise XbarError(f"{name}: this mapping has no weights; map a network with weights")
+        if mapped.bias_rows and mapped.calibration is None:
+            raise XbarError(f"{name}: its bias is on word lines; call mapping.calibrate first")
+        self.host = host
+        self.mapped = mapped
+        self.hardware = hardware
+        self.analog: AnalogLayer | None = None
+        self.kept: Tensor | None = None
+        if mapped.mask is not None:
+            self.kept = from_gemm(torch.from_numpy(mapped.mask), host)
+            host.weight.data.mul_(self.kept)
+
+    def add_tiles(self, chip: ProgrammedNetwork) -> None:
+        """Multiply on the tiles of a chip."""
+        name = self.mapped.name
+        self.analog = AnalogLayer(chip.mapped.layers[name], self.hardware, blocks(chip, name))
+        self.host.add_module("analog", self.analog)
+
+    def present(self) -> MappedLayer:
+        """The layer with the state numbers of the host's weights."""
+        mapped, rows = self.mapped, self.mapped.bias_rows
+        w = to_gemm(self.host).float().cpu().numpy()
+        bias = None if self.host.bias is None else _as_array(self.host.bias)
+        kept = np.ones(w.shape, np.bool_) if mapped.mask is None else mapped.mask
+        if rows:
+            assert bias is not None
+            w = np.concatenate([w, bias_on_rows(bias, rows, self._x_max)])
+            kept = np.pad(kept, ((0, rows), (0, 0)), constant_values=True)
+        if not np.isfinite(w).all():
+            raise XbarError(f"{mapped.name}: has weights that are not finite; lower the learning rate")
+        assert mapped.scale is not None
+        state = encode(w, mapped.scale, kept, self.hardware.encoding, self.hardware.device)
+        on_rows = state[mapped.k :] if rows else None
+        return dataclasses.replace(mapped, state=state[: mapped.k], bias_state=on_rows, bias=bias)
+
+    @property
+    def _x_max(self) -> float:
+        assert self.mapped.calibration is not None
+        return self.mapped.calibration.x_max
+
+    def hold(self, chip: ProgrammedNetwork) -> None:
+        """Take the weights that the cells of a chip hold; those of a bias are of an input of x_max."""
+        layer = chip.mapped.layers[self.mapped.name]
+        whole = dataclasses.replace(layer, k=layer.k + layer.bias_rows, bias_rows=0)
+        alone = dataclasses.replace(chip.mapped, layers={layer.name: whole})
+        held = torch.from_numpy(decoded_weights(dataclasses.replace(chip, mapped=alone), layer.name))
+        self.weight = from_gemm(held[: layer.k], self.host)
+        self.bias = held[layer.k :].sum(0) * self._x_max if layer.bias_rows else None
+        if self.analog is not None:
+            self.analog.columns = blocks(chip, layer.name)
+            if self.host.bias is not None and not layer.bias_rows:
+                self.analog.bias = _as_array(self.host.bias)
+
+    def hold_targets(self) -> None:
+        """Take the weights that every chip holds whose cells are exactly on their targets."""
+        layer = self.present()
+        assert layer.state is not None
+        self.weight = from_gemm(self._targets(layer.state), self.host)
+        self.bias = None
+        if layer.bias_state is not None:
+            self.bias = self._targets(layer.bias_state).sum(0) * self._x_max
+
+    def _targets(self, state: NDArray[np.int16]) -> Tensor:
+        """`decoded_weights` of states whose cells are on their targets, in a chip's own precision."""
+        encoding, device = self.hardware.encoding, self.hardware.device
+        top = len(levels(encoding, device))
+        cells = target_conductances(np.arange(-top, top + 1, dtype=np.int16), encoding, device)
+        reference = reference_conductances(encoding, device)[:, None]
+        held = decode(cells.astype(np.float32), encoding, device, reference.astype(np.float32))
+        assert self.mapped.scale is not None
+        return torch.from_numpy(self.mapped.scale * held)[torch.from_numpy(state).int() + top]
+
+    def forward(self, input: Tensor) -> Tensor:
+        """What the chip gives, with the gradient of the float layer that has the weights of its cells."""
+        weight, bias = self.host.weight, self.host.bias
+        if self.kept is not None:
+            weight = weight * self.kept.to(weight)
+        weight = _straight_through(weight, self.weight.to(weight))
+        if bias is not None and self.bias is not None:
+            bias = _straight_through(bias, self.bias.to(bias))
+        if self.analog is None:
+            return _product(self.host, input, weight, bias)
+        within = input.clamp(*_input_range(self.mapped, self.hardware.dac))
+        return _straight_through(_product(self.host, within, weight, bias), self.analog(input))
+
+
+def _as_array(parameter: Tensor) -> NDArray[np.float32]:
+    """What a parameter holds now, in memory of its own."""
+    return parameter.detach().float().cpu().numpy().copy()
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The second argument, with the gradient of the first."""
+
+    @staticmethod
+    def forward(ctx: Any, carrier: Tensor, value: Tensor) -> Tensor:
+        return value.detach()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+def _straight_through(carrier: Tensor, value: Tensor) -> Tensor:
+    y: Tensor = _StraightThrough.apply(carrier, value)  # type: ignore[no-untyped-call]
+    return y
+
+
+def _product(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The forward of torch's layer with other parameters."""
+    if isinstance(layer, nn.Linear):
+        return functional.linear(x, weight, bias)
+    if isinstance(layer, _ConvTransposeNd):
+        convolve: Callable[..., Tensor] = getattr(functional, f"conv_transpose{len(layer.kernel_size)}d")
+        how = layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation
+        return convolve(x, weight, bias, *how)
+    y: Tensor = layer._conv_forward(x, weight, bias)
+    return y
+
+
+def _input_range(layer: MappedLayer, dac: Dac) -> tuple[float, float]:
+    """Least and largest input that a layer does not clip."""
+    assert layer.calibration is not None
+    if dac.bits == "ideal":
+        return -math.inf, math.inf
+    x_max, signed = layer.calibration.x_max, layer.calibration.signed
+    return -x_max * (1 + 1 / largest_code(dac, signed)) if signed else 0.0, x_max
+
+
+def _same_cells(mapped: MappedNetwork, other: MappedNetwork) -> bool:
+    """Whether the cells of both, and the lines that they are on, have the same effects in every layer."""
+    pairs = [(mapped.hardware_of(name), other.hardware_of(name)) for name in mapped.layers]
+    return all((a.device, a.crossbar) == (b.device, b.crossbar) for a, b in pairs)
+
+
+def _without_wires(hardware: Hardware) -> Hardware:
+    crossbar = dataclasses.replace(hardware.crossbar, r_wl=0.0, r_bl=0.0, r_driver=0.0, r_sense=0.0)
+    return dataclasses.replace(hardware, crossbar=crossbar)

@@ -1,0 +1,201 @@
+"""Converter ranges and input statistics of each layer, measured on calibration inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mapping.chips.adc_ranges import adc_steps
+from mapping.chips.chip import program_network, without_random_effects
+from mapping.chips.codes import largest_code, vector_parts
+from mapping.network.gemm import mappable_layers
+from mapping.network.modules import in_eval_mode
+from mapping.tiles.mapped import Calibration, MappedLayer, MappedNetwork
+from mapping.tiles.unfold import batched
+from mapping.training.loop import Batches, pair
+from xbar.cells.encoding import encode, levels as levels_of
+from xbar.hardware.design import Adc, Dac, Hardware
+from xbar.hardware.errors import XbarError
+from xbar.hardware.iv import IV
+from xbar.multiply.converters import currents, drive
+
+INPUTS = 1 << 20
+"""Input values a layer on which an input range of least squared error is fitted."""
+
+
+@torch.no_grad()
+def calibrate(
+    mapped: MappedNetwork, model: nn.Module, batches: Batches
+) -> tuple[MappedNetwork, dict[str, NDArray[np.float64]]]:
+    """Fit input and ADC ranges on a few batches, and measure how often word lines are driven.
+
+    Input ranges follow `dac.range`, ADC steps `adc.range` and `adc.per`, on cells at their targets, with
+    wires and I-V as they are. ``calibrated`` takes the step of least squared error over phases, weighted by
+    their place value, among powers of two and 40 steps up to the one that clips nothing; the larger step wins
+    a tie. ``full`` takes the largest current that a bit line can give.
+
+    Parameters
+    ----------
+    model
+        The network that was mapped, weights on their levels.
+    batches
+        (inputs, targets) from training data.
+
+    Returns
+    -------
+    The mapping with a `Calibration` in each layer, and the activity by layer: shape (inputs,), the sum over
+    phases of the mean of (V / v_read)^2, which for one-bit phases is the mean number of set bits (of nominal
+    voltages, without the errors of a driver).
+
+    Raises
+    ------
+    XbarError
+        Where there is no batch, or a layer's inputs are all zero or not finite.
+    """
+    inputs = _layer_inputs(mapped, model, batches)
+    layers, activity = {}, {}
+    for name, layer in mapped.layers.items():
+        hardware = mapped.hardware_of(name)
+        ranges = _input_range(name, inputs[name], hardware.dac)
+        bias = _bias_states(layer, ranges.x_max, hardware) if layer.bias_rows else None
+        layers[name] = dataclasses.replace(layer, calibration=ranges, bias_state=bias)
+    chip = program_network(without_random_effects(dataclasses.replace(mapped, layers=layers)))
+    for name, layer in layers.items():
+        hardware = mapped.hardware_of(name)
+        assert layer.calibration is not None
+        signed = layer.calibration.signed
+        vectors = np.concatenate(
+            [part for x in inputs.pop(name) for _, part in vector_parts(x, layer, hardware.dac, x.size)]
+        )
+        activity[name] = _activity(vectors, signed, hardware)
+        if hardware.adc.bits != "ideal":
+            steps = adc_steps(chip, layer, vectors, signed)
+            calibration = dataclasses.replace(layer.calibration, adc_steps=steps)
+            layers[name] = dataclasses.replace(layer, calibration=calibration)
+    return dataclasses.replace(mapped, layers=layers), activity
+
+
+def _input_range(name: str, inputs: list[NDArray[np.float32]], dac: Dac) -> Calibration:
+    """Range of a layer's inputs; the converters' are not known yet."""
+    x = np.concatenate([part.ravel() for part in inputs])
+    largest = float(np.abs(x).max())
+    if not (np.isfinite(largest) and largest > 0):
+        raise XbarError(f"{name}: the largest calibration input is {largest}; it must be a positive number")
+    signed = bool((x < 0).any())
+    if dac.bits == 1 and signed:
+        raise XbarError(f"{name}: has negative inputs; they need dac.bits of at least 2")
+    return Calibration(_x_max(x, signed, dac), signed)
+
+
+def _bias_states(layer: MappedLayer, x_max: float, hardware: Hardware) -> NDArray[np.int16]:
+    """State numbers of a bias on word lines, shape (bias_rows, n): each has its share at the largest input.
+
+    Raises
+    ------
+    XbarError
+        Where the bias is larger than its word lines can carry.
+    """
+    assert layer.bias is not None
+    assert layer.scale is not None
+    largest = layer.scale * float(levels_of(hardware.encoding, hardware.device)[-1]) * x_max
+    needed = int(np.ceil(np.abs(layer.bias).max() / largest - 1e-6))
+    if needed > layer.bias_rows:
+        raise XbarError(
+            f"{layer.name}: bias_rows = {layer.bias_rows}: its bias of up to {np.abs(layer.bias).max():.3g} "
+            f"needs at least {needed}, each of which gives at most {largest:.3g}"
+        )
+    share = bias_on_rows(layer.bias, layer.bias_rows, x_max)
+    return encode(share, layer.scale, np.ones(share.shape, np.bool_), hardware.encoding, hardware.device)
+
+
+def bias_on_rows(bias: NDArray[np.float32], rows: int, x_max: float) -> NDArray[np.float32]:
+    """Weights that together give a bias where each of so many word lines is driven at x_max, shape
+    (rows, n)."""
+    return np.broadcast_to(bias / (rows * x_max), (rows, len(bias)))
+
+
+def _x_max(x: NDArray[np.float32], signed: bool, dac: Dac) -> float:
+    """Input that the largest code stands for."""
+    size = np.abs(x)
+    if dac.range == "fixed":
+        return dac.x_max
+    if dac.range == "percentile":
+        return float(np.percentile(size, dac.percentile)) or float(size.max())
+    if dac.range == "max" or dac.bits == "ideal":
+        return float(size.max())
+    chosen = x.ravel().astype(np.float64)
+    if x.size > INPUTS:
+        chosen = chosen[np.random.default_rng(0).integers(0, x.size, INPUTS)]
+    candidates = float(size.max()) * np.geomspace(0.05, 1, 60)[::-1]
+    top = largest_code(dac, signed)
+    errors = [
+        np.square(np.clip(np.rint(chosen / c * top), -top - 1 if signed else 0, top) * c / top - chosen).sum()
+        for c in candidates
+    ]
+    return float(candidates[int(np.argmin(errors))])
+
+
+@torch.no_grad()
+def _layer_inputs(
+    mapped: MappedNetwork, model: nn.Module, batches: Batches
+) -> dict[str, list[NDArray[np.float32]]]:
+    """Inputs of each call of each layer."""
+    seen: dict[str, list[NDArray[np.float32]]] = {name: [] for name in mapped.layers}
+
+    def record(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            x = batched(next(iter((*args, *kwargs.values()))), mapped.layers[name].geometry)
+            seen[name].append(x.float().cpu().numpy().copy())  # the network may go on in place
+
+        return hook
+
+    modules: Mapping[str, nn.Module] = mappable_layers(model)
+    for name in mapped.layers:
+        if name not in modules:
+            raise XbarError(f"{name}: mapped, but {type(model).__name__} has no such layer")
+    handles = [
+        modules[name].register_forward_pre_hook(record(name), with_kwargs=True) for name in mapped.layers
+    ]
+    try:
+        with in_eval_mode(model):
+            for batch in batches:
+                model(pair(batch, "calibrate")[0])
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not next(iter(seen.values())):
+        raise XbarError("calibrate: the data loader gave no batch")
+    return seen
+
+
+def _activity(vectors: NDArray[np.generic], signed: bool, hardware: Hardware) -> NDArray[np.float64]:
+    """Sum over the phases of the mean of (V / v_read)^2 of each word line, shape (k,)."""
+    dac = hardware.dac
+    if dac.bits == "ideal":
+        mean: NDArray[np.float64] = np.square(vectors.astype(np.float64)).mean(0)
+        return mean
+    phases = drive(_nominal(hardware), signed)
+    _, power = phases.voltages(np.arange(1 << dac.bits))
+    squares = power.sum(0)
+    pattern = vectors.astype(np.int64) & ((1 << dac.bits) - 1)
+    total: NDArray[np.float64] = np.array([squares[line].mean(dtype=np.float64) for line in pattern.T])
+    return total
+
+
+def _nominal(hardware: Hardware) -> Hardware:
+    """The hardware with exact drivers, ohmic cells, and a converter at each phase."""
+    dac = dataclasses.replace(hardware.dac, gain_error=0.0, offset=0.0, inl=())
+    adc = Adc(bits=8)
+    device = dataclasses.replace(hardware.device, iv=IV())
+    return dataclasses.replace(hardware, dac=dac, adc=adc, device=device)
+
+
+def response(hardware: Hardware) -> float:
+    """Current of a cell of one unit at the nominal v_read, in units of v_read unit: 1 for ohmic cells."""
+    return float(currents(np.array(hardware.dac.v_read), hardware))

@@ -1,0 +1,186 @@
+"""A chip, or a mapping, as a file: safetensors whose header holds the rest as JSON; no code runs on loading.
+
+A file has what the crossbars of a network are and hold. What stays digital (other modules, the network's
+code) is the user's own state dict and class.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from mapping.chips.chip import ProgrammedNetwork
+from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork
+from mapping.tiles.plain_data import Arrays, put_together, taken_apart
+from xbar.cells.encoding import levels
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError
+from xbar.hardware.files import write_atomically
+
+VERSION = 1
+"""Of the format; raised when a file of the one before would be read wrongly, or not at all."""
+
+KINDS = {"chip": ProgrammedNetwork, "mapping": MappedNetwork}
+
+
+def save_chip(chip: ProgrammedNetwork, path: Path | str) -> None:
+    """Write a chip with its mapping: the header's ``json`` names the arrays.
+
+    The network on a chip that is loaded again gives the same outputs to the last bit.
+    """
+    _save("chip", chip, Path(path))
+
+
+def load_chip(path: Path | str) -> ProgrammedNetwork:
+    """A chip that `save_chip` wrote.
+
+    Raises
+    ------
+    XbarError
+        For a missing or broken file, one of another kind or version, or entries that do not fit together.
+    """
+    chip: ProgrammedNetwork = _load("chip", Path(path))
+    _check_mapping(chip.mapped, str(path))
+    _check_cells(chip, str(path))
+    return chip
+
+
+def save_mapping(mapped: MappedNetwork, path: Path | str) -> None:
+    """Write a mapping, with or without weights and calibration."""
+    _save("mapping", mapped, Path(path))
+
+
+def load_mapping(path: Path | str) -> MappedNetwork:
+    """A mapping that `save_mapping` wrote; errors as those of `load_chip`."""
+    mapped: MappedNetwork = _load("mapping", Path(path))
+    _check_mapping(mapped, str(path))
+    return mapped
+
+
+def _save(kind: str, value: Any, path: Path) -> None:
+    arrays: Arrays = {}
+    content = taken_apart(value, kind, arrays)
+    header = {"format": f"xbar {kind}", "version": VERSION, kind: content}
+    write_atomically(path, save(arrays, {"json": json.dumps(header)}))
+
+
+def _load(kind: str, path: Path) -> Any:
+    try:
+        with safe_open(path, framework="np") as file:
+            header = json.loads((file.metadata() or {}).get("json", "{}"))
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise XbarError(f"{path}: no such file") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise XbarError(f"{path}: not a safetensors file, or a broken one ({error})") from None
+    header = header if isinstance(header, dict) else {}
+    found, version = header.get("format"), header.get("version")
+    if found != f"xbar {kind}":
+        other = next((one for one in KINDS if found == f"xbar {one}"), None)
+        hint = f"a {other}; load it with mapping.load_{other}" if other else f"no {kind} of xbar"
+        raise XbarError(f"{path}: holds {hint}")
+    if version != VERSION:
+        raise XbarError(f"{path}: format version {version}; this xbar reads version {VERSION}")
+    return put_together(KINDS[kind], header.get(kind), f"{path}: {kind}", arrays)
+
+
+def _check_mapping(mapped: MappedNetwork, where: str) -> None:
+    for name, layer in mapped.layers.items():
+        if layer.name != name:
+            raise XbarError(f"{where}: layer {name}: is called {layer.name!r}")
+        _check_layer(layer, mapped.hardware_of(name), f"{where}: layer {name}")
+    for name in mapped.own_hardware:
+        if name not in mapped.layers:
+            raise XbarError(f"{where}: own_hardware/{name}: there is no such layer")
+
+
+def _check_layer(layer: MappedLayer, hardware: Hardware, where: str) -> None:
+    """Refuse arrays that do not fit each other or the hardware."""
+    k, n, geometry = layer.k, layer.n, layer.geometry
+    if min(k, n, layer.groups, layer.bias_rows + 1) < 1 or n % layer.groups:
+        raise XbarError(f"{where}: k = {k}, n = {n}, groups = {layer.groups}, bias_rows = {layer.bias_rows}")
+    spread = math.prod(geometry.kernel) if geometry is not None and geometry.transposed else 1
+    _check_shape(layer.mask, (k, n), f"{where}: mask")
+    _check_shape(layer.state, (k, n), f"{where}: state")
+    _check_shape(layer.bias_state, (layer.bias_rows, n), f"{where}: bias_state")
+    _check_shape(layer.bias, (n // spread,), f"{where}: bias")
+    largest = len(levels(hardware.encoding, hardware.device))
+    for part in (layer.state, layer.bias_state):
+        if part is not None and part.size and max(-int(part.min()), int(part.max())) > largest:
+            raise XbarError(f"{where}: state: numbers beyond the {largest} levels of the hardware")
+    if layer.state is not None and layer.scale is None:
+        raise XbarError(f"{where}: scale: missing; weights need one")
+    for number, band in enumerate(layer.bands):
+        _check_band(layer, band, hardware, f"{where}: band {number}")
+    steps = None if layer.calibration is None else layer.calibration.adc_steps
+    if steps is not None:
+        converted = hardware.encoding.converted_planes * hardware.encoding.slices
+        sizes = [(converted * _columns(band, hardware),) for band in layer.bands]
+        _check_shapes(steps, sizes, f"{where}: adc_steps")
+
+
+def _check_band(layer: MappedLayer, band: Band, hardware: Hardware, where: str) -> None:
+    last = band.first_row + band.height
+    if not 0 < band.height <= hardware.crossbar.rows or not 0 <= band.first_row <= last <= layer.inputs:
+        raise XbarError(f"{where}: inputs {band.first_row} to {last - 1} do not fit the layer or the tile")
+    for number, tile in enumerate(band.tiles):
+        at, places = tile.at, hardware.column_places
+        fits = {
+            "rows": _ascending(tile.rows, band.first_row, last),
+            "cols": _ascending(tile.cols, 0, layer.n),
+            "places": len(at) == len(tile.cols) and _ascending(np.sort(at), 0, places),
+        }
+        for what, fit in fits.items():
+            if not fit:
+                raise XbarError(f"{where}: tile {number}: {what} do not fit the layer or the tile")
+
+
+def _check_cells(chip: ProgrammedNetwork, where: str) -> None:
+    """Refuse cells that do not fit the mapping."""
+    tables = {"conductances": chip.conductances, "devices": chip.devices, "transfer": chip.transfer}
+    for name, layer in chip.mapped.layers.items():
+        hardware = chip.mapped.hardware_of(name)
+        planes, slices = hardware.encoding.planes, hardware.encoding.slices
+        shapes = [(planes, slices, len(band.rows), _columns(band, hardware)) for band in layer.bands]
+        for what, table in tables.items():
+            if name in table:
+                _check_shapes(table[name], shapes, f"{where}: {what}/{name}")
+            elif what != "transfer" or hardware.crossbar.wired:
+                raise XbarError(f"{where}: {what}/{name}: missing")
+        _check_shape(chip.compensation.get(name), (layer.n,), f"{where}: compensation/{name}")
+    for what, entries in (*tables.items(), ("compensation", chip.compensation)):
+        for name in entries:
+            if name not in chip.mapped.layers:
+                raise XbarError(f"{where}: {what}/{name}: there is no such layer")
+
+
+def _columns(band: Band, hardware: Hardware) -> int:
+    """Columns of a band in a plane and slice, with the tiles' references."""
+    return len(band.cols) + (len(band.tiles) if hardware.encoding.reference_columns else 0)
+
+
+def _check_shapes(parts: tuple[NDArray[Any], ...], shapes: Sequence[tuple[int, ...]], where: str) -> None:
+    if len(parts) != len(shapes):
+        raise XbarError(f"{where}: of {len(parts)} bands; the layer has {len(shapes)}")
+    for number, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
+        _check_shape(part, shape, f"{where}/{number}")
+
+
+def _check_shape(array: NDArray[Any] | None, shape: tuple[int, ...], where: str) -> None:
+    if array is not None and array.shape != shape:
+        raise XbarError(f"{where}: of shape {array.shape}; must be {shape}")
+
+
+def _ascending(index: NDArray[np.int64], low: int, high: int) -> bool:
+    """Whether there is an index, and all are different, ascending, from low to high - 1."""
+    if index.ndim != 1 or not len(index):
+        return False
+    return bool((np.diff(index) > 0).all() and low <= index[0] and index[-1] < high)

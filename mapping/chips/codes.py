@@ -1,0 +1,98 @@
+"""Input codes: what a layer's inputs become at its DACs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from mapping.tiles.mapped import Calibration, MappedLayer
+from mapping.tiles.unfold import input_vectors, output_size
+from xbar.hardware.design import Dac
+from xbar.hardware.errors import XbarError
+
+
+def largest_code(dac: Dac, signed: bool) -> int:
+    """Code that stands for x_max; 1 for an ideal DAC."""
+    if dac.bits == "ideal":
+        return 1
+    return (1 << (dac.bits - 1)) - 1 if signed else (1 << dac.bits) - 1
+
+
+def quantise_inputs(x: NDArray[np.float32], calibration: Calibration, dac: Dac) -> NDArray[np.generic]:
+    """Input codes: x / x_max times the largest code, rounded to even and clipped; float32 voltages [v_read]
+    for an ideal DAC.
+
+    Raises
+    ------
+    XbarError
+        For inputs that are not finite numbers.
+    """
+    x_max = np.float32(calibration.x_max)
+    if dac.bits == "ideal":
+        codes: NDArray[Any] = np.asarray(x / x_max, np.float32)
+        finite = bool(np.isfinite(codes).all())
+    else:
+        top = largest_code(dac, calibration.signed)
+        low = -top - 1 if calibration.signed else 0
+        dtype = np.uint8 if low == 0 and top < 1 << 8 else np.int16 if top < 1 << 15 else np.int32
+        codes = np.empty(x.shape, dtype)
+        finite = _quantise(np.ascontiguousarray(x).ravel(), x_max, low, top, codes.ravel())
+    if not finite:
+        raise XbarError("inputs are not all finite numbers")
+    return codes
+
+
+@njit(cache=True, nogil=True)
+def _quantise(x: NDArray[np.float32], x_max: np.float32, low: int, top: int, codes: NDArray[Any]) -> bool:
+    """Fill `codes`; whether all of `x` is finite."""
+    scale, least, most = np.float32(top), np.float32(low), np.float32(top)
+    finite = True
+    for i in range(len(x)):
+        finite &= abs(x[i]) < np.inf
+        code = np.rint(x[i] / x_max * scale)
+        code = code if code > least else least
+        codes[i] = np.int32(code if code < most else most)
+    return finite
+
+
+def vector_parts(
+    x: NDArray[np.float32], layer: MappedLayer, dac: Dac, most: int, threads: int | None = None
+) -> Iterator[tuple[slice, NDArray[np.generic]]]:
+    """Input codes of a calibrated layer, one vector a row, shape (vectors, inputs); voltages [v_read] for an
+    ideal DAC. Each part is of the images in its slice, and of at most so many numbers where one image has no
+    more.
+
+    Parameters
+    ----------
+    x
+        (images, ..., K) or (images, channels, ...).
+    threads
+        Worker threads; None: one a processor.
+
+    Raises
+    ------
+    XbarError
+        For inputs that are not finite numbers.
+    """
+    assert layer.calibration is not None
+    try:
+        codes = quantise_inputs(x, layer.calibration, dac)
+    except XbarError as error:
+        raise XbarError(f"{layer.name}: its {error}") from None
+    images = max(1, len(codes))
+    if layer.geometry is not None and not layer.geometry.transposed:
+        of_one = math.prod(output_size(layer.geometry, x.shape[2:])) * layer.inputs
+        images = max(1, most // of_one)
+    for first in range(0, len(codes), images):
+        part = slice(first, min(first + images, len(codes)))
+        vectors = input_vectors(codes[part], layer.geometry, threads)
+        if layer.bias_rows:
+            code = largest_code(dac, layer.calibration.signed)
+            top = np.full((len(vectors), layer.bias_rows), code, vectors.dtype)
+            vectors = np.concatenate([vectors, top], axis=1)
+        yield part, vectors

@@ -1,0 +1,195 @@
+"""What the converters of a chip see: the blocks of columns that `xbar.multiply.mvm` multiplies by.
+
+A block has the columns of one band in the order (plane, slice, column); where planes are subtracted in
+analog, their difference is one column.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapping.chips.chip import ProgrammedNetwork, bit_lines
+from mapping.tiles.mapped import Band, MappedLayer
+from xbar.cells.encoding import slice_weights
+from xbar.cells.noise import BOLTZMANN, white_sigma
+from xbar.cells.rng import normals, stream_key
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError
+from xbar.multiply.blocks import Block, ReadNoise
+from xbar.multiply.converters import Converter, accumulated_phases, code_range
+
+REFERENCE_PLACES = 1 << 20
+"""Places of the read noise that a plane and slice has beyond its N outputs, for reference columns."""
+
+
+def blocks(
+    chip: ProgrammedNetwork, name: str, *, converters: bool = True, dtype: type = np.float32
+) -> tuple[Block, ...]:
+    """Blocks of a layer, for its bands that have tiles, in units of v_read and `device.unit`.
+
+    Parameters
+    ----------
+    converters
+        False: ideal ones, and no noise, as a calibration needs them.
+    dtype
+        Of the products: ``np.float32`` or ``np.float64``.
+
+    Raises
+    ------
+    XbarError
+        For a layer that is not calibrated.
+    """
+    layer, hardware = chip.mapped.layers[name], chip.mapped.hardware_of(name)
+    if converters and layer.calibration is None:
+        raise XbarError(f"{name}: not calibrated; call mapping.calibrate(mapped, model, batches) first")
+    return tuple(
+        _block(chip, layer, number, converters, dtype, hardware)
+        for number, band in enumerate(layer.bands)
+        if band.tiles
+    )
+
+
+def _block(
+    chip: ProgrammedNetwork,
+    layer: MappedLayer,
+    number: int,
+    converters: bool,
+    dtype: type,
+    hardware: Hardware,
+) -> Block:
+    band, encoding = layer.bands[number], hardware.encoding
+    g = chip.conductances[layer.name][number].astype(np.float64)
+    seen = chip.transfer[layer.name][number] if layer.name in chip.transfer else g
+    sign = np.array([1.0, -1.0][: encoding.planes])
+    place = slice_weights(encoding, hardware.device)
+    if encoding.planes > encoding.converted_planes:
+        columns, gains = (seen[0] - seen[1])[None], place[None]
+    else:
+        columns, gains = seen, sign[:, None] * place
+    tiles = len(band.tiles) if encoding.reference_columns else 0
+    coefficient = np.repeat(gains[..., None], columns.shape[-1], axis=-1)
+    coefficient[..., len(band.cols) :] = 0.0
+    out = np.concatenate([band.cols, np.zeros(tiles, np.int64)])
+    groups = columns.shape[0] * columns.shape[1]
+    return Block(
+        band.rows,
+        _flat(columns / hardware.device.unit, dtype),
+        np.tile(out, groups),
+        coefficient.ravel().astype(np.float32),
+        _converter(chip, layer, number, hardware) if converters else None,
+        _read_noise(chip, layer, number, g, seen, dtype, hardware) if converters else None,
+        _references(band, groups) if tiles else None,
+        encoding.subtract == "analog",
+    )
+
+
+def _flat(columns: NDArray[np.float64], dtype: type) -> NDArray[Any]:
+    """(planes, slices, R, C) as (R, planes slices C)."""
+    rows = columns.shape[2]
+    return np.ascontiguousarray(columns.transpose(2, 0, 1, 3).reshape(rows, -1), dtype)
+
+
+def _references(band: Band, groups: int) -> NDArray[np.int64]:
+    """For each column the place of its tile's reference; -1 for the references themselves."""
+    one = np.concatenate([len(band.cols) + band.tile_of_column(False), np.full(len(band.tiles), -1)])
+    width = len(one)
+    all_ = np.concatenate([np.where(one < 0, -1, one + group * width) for group in range(groups)])
+    return all_.astype(np.int64)
+
+
+def _converter(
+    chip: ProgrammedNetwork, layer: MappedLayer, number: int, hardware: Hardware
+) -> Converter | None:
+    """ADCs of a block's columns, each shared by `adc.columns` neighbouring bit lines of a tile and plane."""
+    assert layer.calibration is not None
+    if layer.calibration.adc_steps is None:
+        return None
+    adc, band = hardware.adc, layer.bands[number]
+    step = layer.calibration.adc_steps[number] / (hardware.dac.v_read * hardware.device.unit)
+    errors = np.zeros((2, len(step)), np.float32)
+    if adc.gain_sigma or adc.offset_sigma:
+        which = _converters_of(band, hardware)
+        key = stream_key("converters", chip.seed, chip.chip, layer.name)
+        draws = normals(key, [2 * band.first_row, 2 * band.first_row + 1], which)
+        errors = draws * np.array([[adc.gain_sigma], [adc.offset_sigma]], np.float32)
+    low, high = code_range(hardware, layer.calibration.signed)
+    return Converter(
+        step.astype(np.float32),
+        low,
+        high,
+        1 + errors[0],
+        np.ascontiguousarray(errors[1]),
+        np.asarray(adc.inl, np.float32),
+    )
+
+
+def _converters_of(band: Band, hardware: Hardware) -> NDArray[np.int64]:
+    """Number of the converter in the band that reads each of a block's columns."""
+    a_tile = -(-hardware.crossbar.cols // hardware.adc.columns)
+    planes = hardware.encoding.converted_planes
+    own, references = [], []
+    for index, tile in enumerate(band.tiles):
+        at = index * planes * a_tile + bit_lines(tile, hardware) // hardware.adc.columns
+        own.append(at[:, : len(tile.cols)])
+        references.append(at[:, len(tile.cols) :])
+    line = np.concatenate([*own, *references], axis=1)
+    return np.concatenate([line + plane * a_tile for plane in range(planes)]).ravel()
+
+
+def _read_noise(
+    chip: ProgrammedNetwork,
+    layer: MappedLayer,
+    number: int,
+    g: NDArray[np.float64],
+    seen: NDArray[np.float64],
+    dtype: type,
+    hardware: Hardware,
+) -> ReadNoise | None:
+    """White noise of the cells, thermal noise of the bit lines, and noise of the converters.
+
+    Through wires, a cell's noise reaches the output by the factor W/G, the diagonal of the exact first-order
+    form (`xbar.wires.circuit.output_variance`).
+    """
+    adc, device, band = hardware.adc, hardware.device, layer.bands[number]
+    assert layer.calibration is not None
+    converted = hardware.encoding.converted_planes
+    references = len(band.tiles) if hardware.encoding.reference_columns else 0
+    ampere = hardware.dac.v_read * device.unit
+    width = converted * g.shape[1] * g.shape[3]
+    cells = np.empty((0, width), dtype)
+    if device.read_noise.sigma:
+        sigma = np.where(chip.devices[layer.name][number], white_sigma(g, device), 0.0)
+        through = np.divide(seen, g, out=np.ones_like(g), where=g > 0) if hardware.crossbar.wired else 1.0
+        variance = np.square(sigma * through / device.unit)
+        cells = _flat(variance if converted == len(g) else variance.sum(0, keepdims=True), dtype)
+    phases = accumulated_phases(hardware)
+    thermal = np.zeros(width)
+    if adc.bandwidth:
+        total = g.sum(2) + _undriven(band, hardware)
+        total = total if converted == len(g) else total.sum(0, keepdims=True)
+        thermal = 4 * BOLTZMANN * adc.temperature * adc.bandwidth * total.ravel() / ampere**2
+    converter = np.full(width, (adc.noise_current / ampere) ** 2) * (phases if adc.bits == "ideal" else 1.0)
+    if adc.noise_lsb and layer.calibration.adc_steps is not None:
+        converter += np.square(adc.noise_lsb * layer.calibration.adc_steps[number] / ampere)
+    if references and hardware.encoding.subtract == "analog":
+        converter.reshape(-1, g.shape[3])[:, len(band.cols) :] = 0.0
+    floor = thermal * phases + converter
+    if not len(cells) and not floor.any():
+        return None
+    place = np.concatenate([band.cols, layer.n + np.arange(references)])
+    stride = layer.n + REFERENCE_PLACES
+    places = np.arange(width // len(place))[:, None] * stride + place
+    key = stream_key("read", chip.seed, chip.chip, layer.name, band.first_row)
+    return ReadNoise(cells, floor.astype(np.float32), key, places.ravel().astype(np.uint32))
+
+
+def _undriven(band: Band, hardware: Hardware) -> NDArray[np.float64]:
+    """Conductance [S] of the cells on a column's bit line whose word lines are not driven."""
+    if hardware.encoding.unformed:
+        return np.zeros(1)
+    driven = np.array([len(tile.rows) for tile in band.tiles])
+    tile = band.tile_of_column(hardware.encoding.reference_columns > 0)
+    return hardware.device.g_min * (hardware.crossbar.rows - driven[tile]).astype(np.float64)

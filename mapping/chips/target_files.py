@@ -1,0 +1,180 @@
+"""Target conductances as files, one a tile and plane, for the instrument that programs real arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapping.chips.chip import bit_lines
+from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork
+from xbar.cells.encoding import reference_conductances, target_conductances
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError, unknown_name
+from xbar.hardware.files import write_atomically
+
+VERSION = 1
+SPARE, REFERENCE = -1, -2
+"""Indices of lines that carry no weights."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What to write to the array of one tile.
+
+    Parameters
+    ----------
+    conductances
+        Of every cell in its physical place [S], shape (planes, rows, cols) of the crossbar: g_min where no
+        weight is; 0 where there shall be no device (`encoding.unformed`).
+    rows
+        Input of the layer on each word line, or `SPARE`. That is the GEMM row k; g K + k for group g; numbers
+        from groups K on are those of a bias.
+    columns
+        GEMM column n on each bit line, `SPARE`, or `REFERENCE`.
+    slices
+        Slice that each bit line holds, 0 the most significant, or `SPARE`.
+    """
+
+    conductances: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    slices: NDArray[np.int64]
+
+
+def tile_targets(layer: MappedLayer, band: Band, number: int, hardware: Hardware) -> Targets:
+    """Targets of tile `number` of a band.
+
+    Raises
+    ------
+    XbarError
+        For a mapping without weights.
+    """
+    tile, crossbar, encoding = band.tiles[number], hardware.crossbar, hardware.encoding
+    cells = target_conductances(layer.states(tile.rows, tile.cols), encoding, hardware.device)
+    columns = tile.cols
+    if encoding.reference_columns:
+        zero = reference_conductances(encoding, hardware.device)[None, :, None, None]
+        cells = np.concatenate([cells, np.broadcast_to(zero, (*cells.shape[:3], 1))], axis=3)
+        columns = np.append(columns, REFERENCE)
+    word_lines, lines = tile.rows - band.first_row, bit_lines(tile, hardware)
+    g = np.full(
+        (encoding.planes, crossbar.rows, crossbar.cols), 0.0 if encoding.unformed else hardware.device.g_min
+    )
+    g[:, word_lines[:, None, None], lines.T[None]] = cells.transpose(0, 2, 3, 1)
+    found = Targets(g, *(np.full(size, SPARE) for size in (crossbar.rows, crossbar.cols, crossbar.cols)))
+    found.rows[word_lines] = tile.rows
+    found.columns[lines] = columns
+    found.slices[lines] = np.arange(encoding.slices)[:, None]
+    return found
+
+
+def export_conductances(mapped: MappedNetwork, folder: Path | str, format: str = "npz") -> None:
+    """Write the targets of every tile and plane, and last `index.json`, which names the files.
+
+    The index also has what the weights follow from: of each layer its scale q, K, N, groups, states [S] and
+    encoding.
+
+    Parameters
+    ----------
+    folder
+        A new or empty one.
+    format
+        ``npz``: arrays ``conductance`` [S], ``row``, ``column``, ``slice`` as in `Targets`. ``csv``: a line
+        of columns, a line of slices, then for each word line its row and its conductances.
+
+    Raises
+    ------
+    XbarError
+        For a mapping without weights, an unknown format, or a folder that is not empty.
+    """
+    if not isinstance(mapped, MappedNetwork):
+        raise XbarError(
+            f"mapped: a {type(mapped).__name__}; must be a MappedNetwork (of a chip: its `mapped`)"
+        )
+    if format not in WRITERS:
+        raise unknown_name("format", format, WRITERS)
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise XbarError(f"{folder}: is not an empty folder; the conductances need one of their own")
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for place, (name, layer) in enumerate(mapped.layers.items()):
+        hardware = mapped.hardware_of(name)
+        for number, band in enumerate(layer.bands):
+            for tile in range(len(band.tiles)):
+                targets = tile_targets(layer, band, tile, hardware)
+                for plane in range(hardware.encoding.planes):
+                    title = re.sub(r"[^\w.-]", "_", name)
+                    file = f"{place}-{title}-band{number}-tile{tile}-plane{plane}.{format}"
+                    (folder / file).write_bytes(WRITERS[format](targets, plane))
+                    files.append({"layer": name, "band": number, "tile": tile, "plane": plane, "file": file})
+    write_atomically(folder / "index.json", json.dumps(_index(mapped, files), indent=1).encode())
+
+
+def _index(mapped: MappedNetwork, files: list[dict[str, Any]]) -> dict[str, Any]:
+    layers = {
+        name: {
+            "k": layer.k,
+            "n": layer.n,
+            "groups": layer.groups,
+            "bias_rows": layer.bias_rows,
+            "scale": layer.scale,
+            "hardware": _keys(mapped.hardware_of(name)),
+        }
+        for name, layer in mapped.layers.items()
+    }
+    return {
+        "format": "xbar conductances",
+        "version": VERSION,
+        "unit": "S",
+        "spare": SPARE,
+        "reference": REFERENCE,
+        "layers": layers,
+        "tiles": files,
+    }
+
+
+def _keys(hardware: Hardware) -> dict[str, Any]:
+    device = hardware.device
+    return {
+        "name": hardware.name,
+        "device": device.name,
+        "g_min": device.g_min,
+        "g_max": device.g_max,
+        "states": device.conductances().tolist(),
+        "encoding": dataclasses.asdict(hardware.encoding),
+    }
+
+
+def _npz(targets: Targets, plane: int) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(
+        file,
+        conductance=targets.conductances[plane],
+        row=targets.rows,
+        column=targets.columns,
+        slice=targets.slices,
+    )
+    return file.getvalue()
+
+
+def _csv(targets: Targets, plane: int) -> bytes:
+    body = zip(targets.rows.tolist(), targets.conductances[plane].tolist(), strict=True)
+    lines = [
+        ["column", *targets.columns.tolist()],
+        ["slice", *targets.slices.tolist()],
+        *([row, *cells] for row, cells in body),
+    ]
+    return "".join(",".join(map(str, line)) + "\n" for line in lines).encode()
+
+
+WRITERS: dict[str, Callable[[Targets, int], bytes]] = {"npz": _npz, "csv": _csv}

@@ -1,0 +1,220 @@
+"""Values that each unmasked weight may take, up to a scale fitted to the layer; masked ones are zero."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mapping.constraints.scale import EXACT_LEVELS, fit_scale, fit_ternary, fit_window, nearest_levels
+from xbar.hardware.checks import check_range
+from xbar.hardware.errors import XbarError
+
+Fitted = TypeVar("Fitted")
+
+
+class Values(ABC, Generic[Fitted]):
+    """Values that a weight may take once something (a scale, centroids) has been fitted to the layer.
+
+    A `mapping.constraints.constraint.Constraint`. `mask`, bool (K, N), says which weights stay; None: all.
+    """
+
+    mask: torch.Tensor | None
+
+    @property
+    @abstractmethod
+    def exact(self) -> bool:
+        """See `mapping.constraints.constraint.Constraint.exact`."""
+
+    @property
+    @abstractmethod
+    def fixed(self) -> bool:
+        """Whether nothing is fitted: the values are the same for every layer."""
+
+    @abstractmethod
+    def fit(self, v: torch.Tensor) -> Fitted:
+        """What has least squared error on the unmasked weights."""
+
+    @abstractmethod
+    def nearest(self, v: torch.Tensor, fitted: Fitted) -> torch.Tensor:
+        """Nearest value to each weight, masked or not."""
+
+    def project_with(self, v: torch.Tensor, fitted: Fitted) -> torch.Tensor:
+        """Nearest point with what was fitted before, such as a scale."""
+        z = self.nearest(v, fitted)
+        return z if self.mask is None else torch.where(self.mask, z, 0.0)
+
+    def project(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `mapping.constraints.constraint.Constraint.project`."""
+        mask = torch.ones(v.shape, dtype=torch.bool) if self.mask is None else self.mask
+        return self.project_with(v, self.fit(v)), mask
+
+
+@dataclass(frozen=True, eq=False)
+class Levels(Values[float]):
+    """Unmasked weights lie on +-scale times given levels; masked ones are zero.
+
+    One level is binary with scale: the best one is mean `|w|` over the unmasked weights (XNOR-Net,
+    arXiv:1603.05279).
+
+    Parameters
+    ----------
+    values
+        Positive levels, ascending, shape (L,): `xbar.cells.encoding.levels`, `equal_levels`, `power_levels`. Zero
+        is not among them.
+    mask
+        Weights that stay (K, N); None: all.
+    scale
+        None: fitted to the layer.
+
+    Raises
+    ------
+    XbarError
+        For levels that are not positive and ascending, or a scale that is not positive.
+    """
+
+    values: torch.Tensor
+    mask: torch.Tensor | None = None
+    scale: float | None = None
+
+    def __post_init__(self) -> None:
+        steps = torch.diff(self.values, prepend=self.values.new_zeros(1)) if self.values.ndim == 1 else None
+        if steps is None or not len(steps) or not (steps[0] > 0 and (steps >= 0).all()):
+            raise XbarError("levels: must be a list of positive numbers, ascending, without zero")
+        _check_scale(self.scale)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the scale is given, or the search for it always ends (see `mapping.constraints.scale.fit_scale`)."""
+        return self.fixed or len(self.values) <= EXACT_LEVELS
+
+    @property
+    def fixed(self) -> bool:
+        """See `Values.fixed`."""
+        return self.scale is not None
+
+    def fit(self, v: torch.Tensor) -> float:
+        """Scale of least squared error on the unmasked weights."""
+        if self.scale is not None:
+            return self.scale
+        return fit_scale(_magnitudes(v, self.mask), self.values.double().numpy())
+
+    def nearest(self, v: torch.Tensor, fitted: float) -> torch.Tensor:
+        """See `Values.nearest`."""
+        return nearest_levels(v, fitted, self.values)
+
+
+@dataclass(frozen=True, eq=False)
+class Window(Values[float]):
+    """Magnitudes of unmasked weights lie in scale * [low, high], signs stay; masked ones are zero. Exact.
+
+    The window of conductances: [g_min, g_max] where idle cells are unformed, [0, g_max - g_min] where they
+    sit at g_min.
+
+    Parameters
+    ----------
+    low, high
+        0 <= low <= high, high > 0.
+    mask
+        Weights that stay (K, N); None: all.
+    scale
+        None: fitted to the layer, the smallest of the best ones.
+
+    Raises
+    ------
+    XbarError
+        For a window or a scale out of range.
+    """
+
+    low: float
+    high: float
+    mask: torch.Tensor | None = None
+    scale: float | None = None
+    exact: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_range("high of a window", self.high, 1e-30, 1e30)
+        check_range("low of a window", self.low, 0, self.high)
+        _check_scale(self.scale)
+
+    @property
+    def fixed(self) -> bool:
+        """See `Values.fixed`."""
+        return self.scale is not None
+
+    def fit(self, v: torch.Tensor) -> float:
+        """Scale of least squared error on the unmasked weights."""
+        return self.scale or fit_window(_magnitudes(v, self.mask), self.low, self.high)
+
+    def nearest(self, v: torch.Tensor, fitted: float) -> torch.Tensor:
+        """See `Values.nearest`; zero counts as positive."""
+        magnitudes = v.abs().clamp(fitted * self.low, fitted * self.high)
+        return torch.where(v < 0, -magnitudes, magnitudes)
+
+
+@dataclass(frozen=True, eq=False)
+class Ternary:
+    """Weights are -q, 0 or q, with q fitted to the layer. Exact.
+
+    Those that become zero are pruned: they leave the mask (ternary weight networks, arXiv:1605.04711, with
+    the threshold found by sorting in place of their approximation).
+
+    Parameters
+    ----------
+    mask
+        Weights that may stay (K, N); None: all.
+    """
+
+    mask: torch.Tensor | None = None
+    exact: ClassVar[bool] = True
+
+    def fit(self, v: torch.Tensor) -> float:
+        """q of least squared error."""
+        return fit_ternary(_magnitudes(v, self.mask))
+
+    def project(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `mapping.constraints.constraint.Constraint.project`."""
+        scale = self.fit(v)
+        stays = v.abs() > scale / 2
+        if self.mask is not None:
+            stays &= self.mask
+        return torch.where(stays, v.sign() * scale, 0.0), stays
+
+
+def equal_levels(count: int) -> torch.Tensor:
+    """1, 2, ..., count: for +-{1..M} q (ADMM-NN, arXiv:1812.11677). One level is binary.
+
+    Raises
+    ------
+    XbarError
+        For a count outside 1 ... 65536.
+    """
+    check_range("levels of one sign", count, 1, 1 << 16)
+    return torch.arange(1, count + 1, dtype=torch.float64)
+
+
+def power_levels(count: int) -> torch.Tensor:
+    """1, 2, 4, ..., 2^(count - 1): for powers of two times a scale.
+
+    Raises
+    ------
+    XbarError
+        For a count outside 1 ... 64.
+    """
+    check_range("levels of one sign", count, 1, 64)
+    return torch.arange(count, dtype=torch.float64).exp2()
+
+
+def _magnitudes(v: torch.Tensor, mask: torch.Tensor | None) -> NDArray[np.float64]:
+    kept = v if mask is None else v[mask]
+    magnitudes: NDArray[np.float64] = kept.double().abs().flatten().numpy()
+    return magnitudes
+
+
+def _check_scale(scale: float | None) -> None:
+    if scale is not None:
+        check_range("scale", scale, 1e-30, 1e30)

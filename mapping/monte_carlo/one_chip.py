@@ -1,0 +1,94 @@
+"""Accuracy of programmed chips: of one, and of the same ones over time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from mapping.chips.analog import analog_network
+from mapping.chips.chip import ProgrammedNetwork, program_network
+from mapping.tiles.mapped import MappedNetwork
+from mapping.training.loop import Batches, Progress, accuracy
+from xbar.hardware.checks import check_range
+
+Adjust = Callable[[ProgrammedNetwork], ProgrammedNetwork]
+"""What is done to a chip before it is used, such as `mapping.compensate`."""
+
+
+def chip_accuracy(
+    mapped: MappedNetwork,
+    model: nn.Module,
+    batches: Batches,
+    *,
+    seed: int = 0,
+    chip: int = 0,
+    time: float | None = None,
+    adjust: Adjust | None = None,
+    progress: Progress | None = None,
+) -> float:
+    """Accuracy of one chip [percent].
+
+    Parameters
+    ----------
+    mapped
+        Calibrated.
+    batches
+        (inputs, targets).
+    seed, chip, time
+        As in `program_network`.
+    adjust
+        Applied to the chip first.
+    progress
+        As in `mapping.train`.
+
+    Raises
+    ------
+    XbarError
+        Where the mapping has no calibration or its devices no data for the time, or there is no batch.
+    """
+    programmed = program_network(mapped, seed=seed, chip=chip, time=time)
+    if adjust is not None:
+        programmed = adjust(programmed)
+    return accuracy(analog_network(model, programmed), batches, progress)
+
+
+def accuracy_over_time(
+    mapped: MappedNetwork,
+    model: nn.Module,
+    batches: Batches,
+    times: Sequence[float],
+    *,
+    chips: int = 10,
+    seed: int = 0,
+    adjust: Adjust | None = None,
+) -> NDArray[np.float64]:
+    """Accuracies [percent] of the same chips at several times, shape (times, chips).
+
+    Parameters
+    ----------
+    times
+        After the write [s].
+    adjust
+        Applied to each chip at each time, as in `chip_accuracy`.
+
+    Raises
+    ------
+    XbarError
+        Before anything runs, for a time that a device of the network has no data for.
+    """
+    check_range("chips", chips, 1, 1 << 20)
+    for name in mapped.layers:
+        for time in times:
+            mapped.hardware_of(name).device.check_time(time)
+    return np.array(
+        [
+            [
+                chip_accuracy(mapped, model, batches, seed=seed, chip=chip, time=time, adjust=adjust)
+                for chip in range(chips)
+            ]
+            for time in times
+        ]
+    )

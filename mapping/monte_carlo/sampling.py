@@ -1,0 +1,98 @@
+"""Accuracy over chips, one after the other until its mean is known well enough."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from xbar.hardware.checks import check_range
+from xbar.hardware.errors import XbarError
+
+LEAST = 10
+"""Chips before the rule may stop. Its intervals then hold the mean in 93 % of all runs or more, see
+docs/physics.md."""
+
+
+@functools.cache
+def _quantile(chips: int) -> float:
+    return float(stats.t.ppf(0.975, chips - 1))
+
+
+def half_width(accuracies: Sequence[float] | NDArray[np.float64]) -> float:
+    """Half of the 95 % interval of the mean over chips (Student's t); infinite for a single chip."""
+    chips = len(accuracies)
+    if chips < 2:
+        return math.inf
+    return _quantile(chips) * float(np.std(accuracies, ddof=1)) / math.sqrt(chips)
+
+
+@dataclass(frozen=True)
+class OverChips:
+    """Accuracies of the chips 0, 1, 2 ... in order.
+
+    Parameters
+    ----------
+    accuracies
+        Of each chip [percent].
+    settled
+        Whether the stop rule ended the run; False: the most chips did.
+    """
+
+    accuracies: tuple[float, ...]
+    settled: bool
+
+    @property
+    def mean(self) -> float:
+        """Over the chips [percent]."""
+        return float(np.mean(self.accuracies))
+
+    @property
+    def half_width(self) -> float:
+        """Half of the 95 % interval of the mean [percentage points]."""
+        return half_width(self.accuracies)
+
+
+def over_chips(
+    run_chip: Callable[[int], float],
+    *,
+    most: int,
+    least: int = LEAST,
+    until: float = 0.0,
+    known: Mapping[int, float] | None = None,
+) -> OverChips:
+    """Run chips until the 95 % interval of their mean is at most +- `until`, or the most are run.
+
+    Parameters
+    ----------
+    run_chip
+        Accuracy of a chip by its number [percent].
+    least, most
+        Chips; the rule acts from `least` on.
+    until
+        Half width at which to stop [percentage points]; 0: the most chips in any case.
+    known
+        Chips that are already run, by number. The result is that of a run without them.
+
+    Raises
+    ------
+    XbarError
+        For numbers of chips that are not 1 <= most and, with `until`, 2 <= least <= most.
+    """
+    check_range("most", most, 1, math.inf, "chips")
+    check_range("until", until, 0, 100, "percentage points")
+    if until and not 2 <= least <= most:
+        raise XbarError(f"least = {least}: must lie between 2 and most = {most} chips")
+    accuracies: list[float] = []
+    found = known or {}
+    while len(accuracies) < most:
+        chip = len(accuracies)
+        accuracies.append(found[chip] if chip in found else run_chip(chip))
+        if until and len(accuracies) >= least and half_width(accuracies) <= until:
+            return OverChips(tuple(accuracies), settled=True)
+    return OverChips(tuple(accuracies), settled=False)

@@ -1,0 +1,92 @@
+"""Handling of any network: a copy, a run in eval mode, a module that becomes another."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from xbar.hardware.errors import XbarError
+
+
+def copy_of(model: nn.Module) -> nn.Module:
+    """Deep copy; tensors that a module has computed and kept (a plain attribute) are copied by value.
+
+    Raises
+    ------
+    XbarError
+        Where a module holds something that cannot be copied.
+    """
+    computed = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, torch.Tensor) and not value.is_leaf
+    }
+    try:
+        return copy.deepcopy(model, computed)
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise XbarError(f"{type(model).__name__}: cannot be copied: {reason}") from None
+
+
+@contextlib.contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Every module in eval mode; afterwards each in its own again."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@torch.no_grad()
+def run_example(model: nn.Module, example_input: torch.Tensor) -> Any:
+    """What the model gives in eval mode, from one state of torch's generator; both are left as they were.
+
+    Raises
+    ------
+    XbarError
+        For an example that the network does not take.
+    """
+    if not isinstance(example_input, torch.Tensor):
+        raise XbarError(f"example_input: a {type(example_input).__name__}; must be a torch.Tensor, one batch")
+    with in_eval_mode(model), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            return model(example_input)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            raise XbarError(
+                f"example_input of shape {tuple(example_input.shape)}: the network refuses it: {reason}"
+            ) from None
+
+
+def become(module: nn.Module, form: nn.Module) -> None:
+    """Turn a module into `form`, wherever the network holds it; its mode and its hooks stay."""
+    form.train(module.training)
+    hooks = {key: value for key, value in vars(module).items() if "_hooks" in key}
+    module.__class__ = type(form)
+    module.__dict__ = {**vars(form), **hooks}
+
+
+def linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
+    """Linear layer of a weight (outputs, inputs) and a bias (outputs,); parameters stay what they are."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    layer.weight = parameter(weight)
+    if bias is not None:
+        layer.bias = parameter(bias)
+    return layer
+
+
+def parameter(tensor: torch.Tensor) -> nn.Parameter:
+    """The tensor where it is a parameter, else a parameter of its values."""
+    if isinstance(tensor, nn.Parameter):
+        return tensor
+    return nn.Parameter(tensor.detach().clone(), tensor.requires_grad)

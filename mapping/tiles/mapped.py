@@ -1,0 +1,315 @@
+"""`MappedNetwork`: the one object behind both simulation and estimate.
+
+It says which weight lies on which cell. A layer is a GEMM matrix (K, N) of which column n sees the inputs
+g K ... (g + 1) K - 1 of its group g = n // (N / groups). The inputs are cut into bands of at most `rows` word
+lines; a band's outputs lie on tiles, each with its inputs and columns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapping.tiles.by_value import ByValue
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError
+
+T = TypeVar("T", bound=np.generic)
+
+
+@dataclass(frozen=True, eq=False)
+class Tile(ByValue):
+    """One crossbar array in each plane.
+
+    Parameters
+    ----------
+    rows
+        Inputs of the layer on driven word lines, ascending; for one group these are the GEMM rows k.
+    cols
+        GEMM columns n on converted bit lines, ascending; each takes `slices` physical bit lines a plane.
+    places
+        Where on the tile each column stands, counted in columns from its first bit line; None: side by side.
+    """
+
+    rows: NDArray[np.int64]
+    cols: NDArray[np.int64]
+    places: NDArray[np.int64] | None = None
+
+    @property
+    def at(self) -> NDArray[np.int64]:
+        """Place of each column on the tile."""
+        return np.arange(len(self.cols)) if self.places is None else self.places
+
+
+@dataclass(frozen=True, eq=False)
+class Band(ByValue):
+    """The tiles that share the inputs first_row ... first_row + height - 1 of a layer."""
+
+    first_row: int
+    height: int
+    tiles: tuple[Tile, ...]
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """Union of the tiles' rows, ascending."""
+        if not self.tiles:
+            return np.empty(0, np.int64)
+        return np.unique(np.concatenate([t.rows for t in self.tiles]))
+
+    @cached_property
+    def cols(self) -> NDArray[np.int64]:
+        """The tiles' columns, one tile after the other."""
+        return np.concatenate([t.cols for t in self.tiles]) if self.tiles else np.empty(0, np.int64)
+
+    @property
+    def tile_starts(self) -> NDArray[np.int64]:
+        """Place of each tile's first column in `cols`."""
+        return np.cumsum([0, *(len(t.cols) for t in self.tiles[:-1])])[: len(self.tiles)]
+
+    def tile_of_column(self, references: bool) -> NDArray[np.int64]:
+        """Number of the tile that each column lies on; with the tiles' reference columns, these come last."""
+        own = np.repeat(np.arange(len(self.tiles)), [len(t.cols) for t in self.tiles])
+        return np.concatenate([own, np.arange(len(self.tiles))]) if references else own
+
+    def built(self) -> NDArray[np.bool_]:
+        """Which cells of (rows x cols) are on a driven word line of their tile, shape (R, C)."""
+        on = np.zeros((len(self.rows), len(self.cols)), bool)
+        first = 0
+        for tile in self.tiles:
+            on[np.searchsorted(self.rows, tile.rows), first : first + len(tile.cols)] = True
+            first += len(tile.cols)
+        return on
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a convolution gathers its inputs, or a transposed one spreads its outputs; an entry a dimension.
+
+    K order is (channel, kernel position); of a transposed one it is the channel alone, and N order is
+    (channel, kernel position).
+
+    Parameters
+    ----------
+    padding
+        Places (before, after) that are added to the input, or, transposed, cut off the output.
+    mode
+        What is added: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    mode: str = "zeros"
+    transposed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration(ByValue):
+    """Converter ranges of a layer, measured on calibration inputs.
+
+    Parameters
+    ----------
+    x_max
+        Input that the largest code (or `v_read`, for an ideal DAC) stands for.
+    signed
+        Whether inputs go as two's complement.
+    adc_steps
+        Current of one ADC code [A], for each band in order: one number for each column of its block
+        (`mapping.chips.chip.blocks`), float64. None for an ideal ADC.
+    """
+
+    x_max: float
+    signed: bool
+    adc_steps: tuple[NDArray[np.float64], ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class MappedLayer(ByValue):
+    """One layer on tiles.
+
+    Parameters
+    ----------
+    name
+        Module name in the network.
+    kind
+        ``linear``, ``conv1d``, ``conv2d``, ``conv3d``, or ``conv_transpose1d`` and so on.
+    k, n
+        Shape of the GEMM matrix.
+    positions
+        Vectors an image that pass through the layer (output pixels of a convolution).
+    bands
+        All row bands in order; a band whose weights are all masked has no tiles.
+    outputs
+        Values an image that the layer gives, where that is not positions * n: a transposed convolution adds
+        columns up.
+    groups
+        Blocks of N / groups columns, each with K inputs of its own.
+    bias_rows
+        Inputs after those of the groups that carry the bias, always driven as the largest input; 0: the bias
+        is digital.
+    mask
+        True where a weight is kept, shape (k, n); None: all are.
+    state
+        Signed state numbers, int16, shape (k, n), 0 where masked; None for a mapping without weights.
+    bias_state
+        Those of the bias, shape (bias_rows, n); None before calibration, which gives the largest input.
+    scale
+        Weight of one `device.unit`.
+    """
+
+    name: str
+    kind: str
+    k: int
+    n: int
+    positions: int
+    bands: tuple[Band, ...]
+    geometry: Geometry | None = None
+    outputs: int | None = None
+    groups: int = 1
+    bias_rows: int = 0
+    mask: NDArray[np.bool_] | None = None
+    state: NDArray[np.int16] | None = None
+    bias_state: NDArray[np.int16] | None = None
+    scale: float | None = None
+    bias: NDArray[np.float32] | None = None
+    calibration: Calibration | None = None
+
+    @property
+    def inputs(self) -> int:
+        """Length of an input vector."""
+        return self.groups * self.k + self.bias_rows
+
+    @property
+    def output_values(self) -> int:
+        """Values an image that the layer gives."""
+        return self.positions * self.n if self.outputs is None else self.outputs
+
+    @property
+    def tiles(self) -> tuple[Tile, ...]:
+        """All tiles, band after band."""
+        return tuple(tile for band in self.bands for tile in band.tiles)
+
+    @property
+    def has_states(self) -> bool:
+        """Whether every cell has its target."""
+        return self.state is not None and not (self.bias_rows and self.bias_state is None)
+
+    @property
+    def weights_total(self) -> int:
+        """Weights of the layer, masked ones included, the bias not."""
+        return self.k * self.n
+
+    @property
+    def weights_kept(self) -> int:
+        """Weights that are not masked."""
+        return self.weights_total if self.mask is None else int(self.mask.sum())
+
+    def states(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.int16]:
+        """State numbers of inputs x columns; 0 where there is no weight or a masked one.
+
+        Raises
+        ------
+        XbarError
+            For a mapping without weights, or without the calibration that its bias needs.
+        """
+        if self.state is None:
+            raise XbarError(f"{self.name}: this mapping has no weights; map a network with weights")
+        if self.bias_rows and self.bias_state is None:
+            raise XbarError(f"{self.name}: its bias is on word lines; call mapping.calibrate first")
+        return self._at(self.state, self.bias_state, rows, cols)
+
+    def kept(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether there is an unmasked weight, or a bias, at inputs x columns."""
+        if self.mask is None and self.groups == 1:
+            return np.ones((len(rows), len(cols)), np.bool_)
+        mask = np.ones((1, 1), np.bool_) if self.mask is None else self.mask
+        whole = np.broadcast_to(mask, (self.k, self.n))
+        return self._at(whole, np.ones((self.bias_rows, self.n), np.bool_), rows, cols)
+
+    def holds(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether inputs x columns are places of the GEMM matrix: those of one group, and not of the bias."""
+        own: NDArray[np.bool_] = rows[:, None] // self.k == cols // (self.n // self.groups)
+        return own
+
+    def _at(
+        self, weights: NDArray[T], bias: NDArray[T] | None, rows: NDArray[np.int64], cols: NDArray[np.int64]
+    ) -> NDArray[T]:
+        found = weights[np.ix_(rows % self.k, cols)]
+        if self.groups > 1 or self.bias_rows:
+            found = np.where(self.holds(rows, cols), found, weights.dtype.type(0))
+        if bias is not None:
+            of_bias = np.flatnonzero(rows >= self.groups * self.k)
+            found[of_bias] = bias[np.ix_(rows[of_bias] - self.groups * self.k, cols)]
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class MappedNetwork(ByValue):
+    """A network on tiles.
+
+    Parameters
+    ----------
+    hardware
+        Of every layer that has none of its own.
+    layers
+        Mapped layers by module name, in the order in which they run.
+    own_hardware
+        Hardware of layers that differ, by layer name.
+    digital_elements
+        Elements an image that pass through operations left digital, by operator name ("max_pool2d": its
+        input elements).
+    digital_macs
+        Multiply-accumulates an image of products left digital, by operator name.
+    """
+
+    hardware: Hardware
+    layers: Mapping[str, MappedLayer]
+    own_hardware: Mapping[str, Hardware] = field(default_factory=dict)
+    digital_elements: Mapping[str, int] = field(default_factory=dict)
+    digital_macs: Mapping[str, int] = field(default_factory=dict)
+
+    def hardware_of(self, layer: str) -> Hardware:
+        """Hardware that a layer is on."""
+        return self.own_hardware.get(layer, self.hardware)
+
+    def with_hardware(self, change: Callable[[Hardware], Hardware]) -> MappedNetwork:
+        """The same mapping on changed hardware, which `change` makes of that of each layer."""
+        own = {name: change(hardware) for name, hardware in self.own_hardware.items()}
+        return dataclasses.replace(self, hardware=change(self.hardware), own_hardware=own)
+
+    @property
+    def tiles_per_plane(self) -> int:
+        """Physical arrays in each plane."""
+        return sum(len(layer.tiles) for layer in self.layers.values())
+
+    @property
+    def weights_total(self) -> int:
+        """Weights of all mapped layers, biases not counted."""
+        return sum(layer.weights_total for layer in self.layers.values())
+
+    @property
+    def weights_kept(self) -> int:
+        """Unmasked weights of all mapped layers."""
+        return sum(layer.weights_kept for layer in self.layers.values())
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates an image of the mapped layers, masked weights included."""
+        return sum(layer.positions * layer.weights_total for layer in self.layers.values())
+
+    @property
+    def utilisation(self) -> float:
+        """Share of the built cells of one plane that hold an unmasked weight."""
+        cells = used = 0
+        for name, layer in self.layers.items():
+            hardware = self.hardware_of(name)
+            cells += len(layer.tiles) * hardware.crossbar.rows * hardware.crossbar.cols
+            used += layer.weights_kept * hardware.encoding.slices
+        return used / cells if cells else 0.0

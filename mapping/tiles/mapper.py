@@ -1,0 +1,218 @@
+"""From a network to a `MappedNetwork`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mapping.constraints.constraint import by_pattern
+from mapping.constraints.scale import fit_scale
+from mapping.network.gemm import (
+    FORWARDS,
+    Layer,
+    geometry_of,
+    groups_of,
+    kind_of,
+    mappable_layers,
+    to_gemm,
+    types_of,
+)
+from mapping.network.trace import Calls, trace
+from mapping.tiles.mapped import MappedLayer, MappedNetwork
+from mapping.tiles.packing import cut, grid, pack
+from xbar.cells.encoding import encode, levels
+from xbar.hardware.checks import check_range
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError, unknown_name
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What a layer is mapped to, where that is not the network's hardware with a digital bias.
+
+    Parameters
+    ----------
+    hardware
+        Its own; None: the network's. Only `periphery` must be the same for all.
+    digital
+        True: the layer stays digital.
+    bias_rows
+        Word lines that carry the bias, each driven as the largest input; 0: the bias is digital.
+    """
+
+    hardware: Hardware | None = None
+    digital: bool = False
+    bias_rows: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("bias_rows", self.bias_rows, 0, 1024)
+
+
+def map_network(
+    model: nn.Module,
+    hardware: Hardware,
+    example_input: torch.Tensor,
+    *,
+    layers: Mapping[str, Choice] | None = None,
+    masks: Mapping[str, torch.Tensor] | None = None,
+    scales: Mapping[str, float] | None = None,
+    packing: bool = True,
+) -> MappedNetwork:
+    """Map every linear and convolution layer of a network onto tiles.
+
+    A layer that runs several times in a forward pass has one set of tiles. Layers that share a weight have a
+    set each.
+
+    Parameters
+    ----------
+    model
+        Its weights are put on the levels of the hardware's encoding; weights on torch's ``meta`` device
+        give a mapping without weights.
+    example_input
+        One batch of the network's input; gives the positions an image of each layer.
+    layers
+        Choices by layer name, pattern (``*``, ``?``) or type (``Conv2d``); a name goes before a pattern or
+        type, and of these the first that fits counts.
+    masks
+        (K, N) bool by layer name, true where a weight stays; layers not named keep all weights.
+    scales
+        Weight of one `device.unit` by layer name; where not given it is fitted (least squared error).
+    packing
+        Pack surviving columns and drop dead word lines (`mapping.tiles.packing.pack`), or leave every weight at its
+        place in the grid (`mapping.tiles.packing.grid`).
+
+    Raises
+    ------
+    XbarError
+        For a layer that is not supported, a choice, mask or scale for a layer that does not exist, a mask of
+        another shape, or an example input that the network does not take.
+    """
+    if not isinstance(hardware, Hardware):
+        raise XbarError(
+            f"hardware: a {type(hardware).__name__}; must be a Hardware, such as load_hardware('ideal') gives"
+        )
+    modules = mappable_layers(model)
+    choices = by_pattern(layers or {}, list(modules), "choice of a layer", types_of(modules))
+    for name, choice in choices.items():
+        if not isinstance(choice, Choice):
+            raise XbarError(
+                f"choice of layer {name}: a {type(choice).__name__}; must be a mapping.Choice, such as "
+                "Choice(hardware=...) or Choice(digital=True)"
+            )
+    chosen = {name: choices.get(name, Choice()) for name in modules}
+    on_tiles = {name: module for name, module in modules.items() if not chosen[name].digital}
+    if not on_tiles:
+        raise XbarError("layers: every layer is left digital; at least one must go onto crossbars")
+    for name, module in on_tiles.items():
+        if type(module).forward not in FORWARDS:
+            raise XbarError(
+                f"{name}: {type(module).__name__} has a forward of its own, which tiles would not follow; "
+                "use a plain layer and do the rest in a module around it, or leave it digital"
+            )
+    for name, choice in chosen.items():
+        own_periphery = hardware.periphery if choice.hardware is None else choice.hardware.periphery
+        if dataclasses.replace(own_periphery, copies=hardware.periphery.copies) != hardware.periphery:
+            raise XbarError(
+                f"hardware of {name}: its periphery differs; one chip has one periphery, only its copies may "
+                "differ"
+            )
+    masks, scales = masks or {}, scales or {}
+    for name in (*masks, *scales):
+        if name not in on_tiles:
+            raise unknown_name("layer with a mask or scale", name, on_tiles)
+    calls, elements, macs = trace(model, on_tiles, example_input)
+    mapped = {
+        name: _map_layer(
+            name,
+            on_tiles[name],
+            chosen[name].hardware or hardware,
+            chosen[name].bias_rows,
+            masks.get(name),
+            scales.get(name),
+            calls[name],
+            packing,
+        )
+        for name in calls
+    }
+    own = {name: h for name in calls if (h := chosen[name].hardware) is not None and h != hardware}
+    return MappedNetwork(hardware, mapped, own, elements, macs)
+
+
+def _map_layer(
+    name: str,
+    module: Layer,
+    hardware: Hardware,
+    bias_rows: int,
+    mask: torch.Tensor | None,
+    scale: float | None,
+    calls: Calls,
+    packing: bool,
+) -> MappedLayer:
+    w = to_gemm(module)
+    k, n = w.shape
+    kind, groups, bias = kind_of(module), groups_of(module), module.bias
+    if bias is None:
+        bias_rows = 0
+    if bias_rows and (groups > 1 or kind.startswith("conv_transpose")):
+        raise XbarError(
+            f"{name}: a bias on word lines needs a layer of one group that is not transposed; "
+            "leave it digital"
+        )
+    if scale is not None and not (np.isfinite(scale) and scale > 0):
+        raise XbarError(f"scale of {name} = {scale}: must be a positive number")
+    layer = MappedLayer(
+        name=name,
+        kind=kind,
+        k=k,
+        n=n,
+        positions=calls.vectors,
+        bands=(),
+        geometry=geometry_of(module),
+        outputs=None if calls.values == calls.vectors * n else calls.values,
+        groups=groups,
+        bias_rows=bias_rows,
+        mask=None if mask is None else _checked_mask(mask, name, (k, n)),
+        scale=scale,
+        bias=None if bias is None or bias.is_meta else bias.detach().float().cpu().numpy().copy(),
+    )
+    rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
+    bands = cut(k, n, groups, bias_rows, rows, cols)
+    lay = pack if packing and layer.mask is not None else grid
+    layer = dataclasses.replace(layer, bands=lay(bands, cols, layer.kept))
+    return layer if w.is_meta else _with_weights(layer, w.float().cpu().numpy(), hardware)
+
+
+def _checked_mask(mask: torch.Tensor, name: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    if tuple(mask.shape) != shape:
+        raise XbarError(f"mask of {name}: shape {tuple(mask.shape)}, the GEMM matrix is {shape}")
+    if mask.dtype != torch.bool:
+        raise XbarError(f"mask of {name}: {mask.dtype}; must be torch.bool, true where a weight stays")
+    kept: NDArray[np.bool_] = mask.cpu().numpy().copy()
+    return kept
+
+
+def _with_weights(layer: MappedLayer, w: NDArray[np.float32], hardware: Hardware) -> MappedLayer:
+    """The layer with its state numbers and scale."""
+    if not np.isfinite(w).all():
+        raise XbarError(f"{layer.name}: has weights that are not finite numbers")
+    kept = np.ones(w.shape, np.bool_) if layer.mask is None else layer.mask
+    scale = layer.scale
+    if scale is None:
+        magnitudes = np.abs(w if layer.mask is None else w[kept]).ravel()
+        scale = fit_scale(magnitudes, levels(hardware.encoding, hardware.device))
+    state = encode(w, scale, kept, hardware.encoding, hardware.device)
+    return dataclasses.replace(layer, state=state, scale=scale)
+
+
+def without_weights(mapped: MappedNetwork) -> MappedNetwork:
+    """The same mapping with geometry and masks only."""
+    layers = {
+        name: dataclasses.replace(layer, state=None, bias_state=None, scale=None, bias=None, calibration=None)
+        for name, layer in mapped.layers.items()
+    }
+    return dataclasses.replace(mapped, layers=layers)

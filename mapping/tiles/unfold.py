@@ -1,0 +1,184 @@
+"""Input vectors of a layer, and the tensor that its output vectors make."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+
+from mapping.tiles.mapped import Geometry
+from xbar.multiply.threads import run_workers, worker_count
+
+PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def batched(x: torch.Tensor, geometry: Geometry | None) -> torch.Tensor:
+    """A layer's input with its first axis, images, which it may lack: (images, ..., K) or (images, channels,
+    ...)."""
+    return x[None] if x.dim() == (1 if geometry is None else 1 + len(geometry.kernel)) else x
+
+
+def input_vectors(
+    x: NDArray[np.generic], geometry: Geometry | None, threads: int | None = None
+) -> NDArray[np.generic]:
+    """Input vectors of a layer, one a row, shape (images * positions, inputs), dtype kept.
+
+    Parameters
+    ----------
+    x
+        (images, ..., K) for a linear layer, (images, channels, ...) for a convolution.
+    threads
+        Worker threads; None: one a processor.
+    """
+    if geometry is None:
+        return np.ascontiguousarray(x.reshape(-1, x.shape[-1]))
+    if geometry.transposed:
+        return np.ascontiguousarray(np.moveaxis(x, 1, -1).reshape(-1, x.shape[1]))
+    padded = np.ascontiguousarray(_padded(x, geometry))
+    size, channels = padded.shape[2:], x.shape[1]
+    start = _places(size, output_size(geometry, x.shape[2:]), geometry.stride)
+    inside = _places(size, geometry.kernel, geometry.dilation)
+    offset = (np.arange(channels)[:, None] * math.prod(size) + inside).ravel()
+    vectors = np.empty((len(x), len(start), len(offset)), x.dtype)
+    workers = worker_count(threads, len(x))
+    flat = padded.reshape(len(x), -1)
+
+    def work(worker: int) -> None:
+        part = slice(len(x) * worker // workers, len(x) * (worker + 1) // workers)
+        _gather(flat[part], start, offset, vectors[part])
+
+    run_workers(work, workers)
+    return vectors.reshape(-1, len(offset))
+
+
+def _places(size: tuple[int, ...], count: tuple[int, ...], step: tuple[int, ...]) -> NDArray[np.int64]:
+    """Flat index in an array of `size` of so many places in each dimension, a step apart."""
+    places = np.zeros((), np.int64)
+    for extent, number, stride in zip(size, count, step, strict=True):
+        places = places[..., None] * extent + np.arange(number) * stride
+    return places.ravel()
+
+
+@njit(cache=True, nogil=True)
+def _gather(
+    images: NDArray[Any], start: NDArray[np.int64], offset: NDArray[np.int64], vectors: NDArray[Any]
+) -> None:
+    """``vectors[i, m, r] = images[i, start[m] + offset[r]]``."""
+    for i in range(len(images)):
+        image = images[i]
+        for m in range(len(start)):
+            window, row = image[start[m] :], vectors[i, m]
+            for r in range(len(offset)):
+                row[r] = window[offset[r]]
+
+
+def _padded(x: NDArray[np.generic], geometry: Geometry) -> NDArray[np.generic]:
+    around = ((0, 0), (0, 0), *geometry.padding)
+    if not any(itertools.chain(*around)):
+        return x
+    mode: Any = PAD_MODES[geometry.mode]
+    return np.pad(x, around, mode)
+
+
+def output_shape(shape: tuple[int, ...], n: int, geometry: Geometry | None) -> tuple[int, ...]:
+    """Shape of the tensor that a layer of n output columns gives for an input of this shape."""
+    if geometry is None:
+        return (*shape[:-1], n)
+    channels = n // math.prod(geometry.kernel) if geometry.transposed else n
+    return (shape[0], channels, *output_size(geometry, shape[2:]))
+
+
+def place_outputs(
+    y: NDArray[np.float32],
+    gain: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    out: NDArray[np.float32],
+    shape: tuple[int, ...],
+    geometry: Geometry | None,
+    threads: int | None = None,
+) -> None:
+    """Fill `out`, of `output_shape`, with output vectors y (images * positions, N), each column times its
+    gain, plus the bias of its channel.
+
+    Parameters
+    ----------
+    bias
+        Shape (channels,), or () for one of all.
+    shape
+        Of the layer's input.
+    threads
+        Worker threads; None: one a processor.
+    """
+    if geometry is not None and geometry.transposed:
+        _spread(y * gain, shape, geometry, out)
+        out += bias.reshape(-1, *(1 for _ in geometry.kernel))
+        return
+    bias = np.broadcast_to(bias, gain.shape)
+    by_position = out.reshape(len(y), len(gain), 1) if geometry is None else out.reshape(*out.shape[:2], -1)
+    workers = worker_count(threads, len(by_position))
+
+    def work(worker: int) -> None:
+        images = len(by_position)
+        part = slice(images * worker // workers, images * (worker + 1) // workers)
+        vectors = slice(part.start * by_position.shape[2], part.stop * by_position.shape[2])
+        _place(y[vectors], gain, bias, by_position[part])
+
+    run_workers(work, workers)
+
+
+BESIDE = 64
+"""Positions that are laid out at a time: their vectors stay in the first-level cache."""
+
+
+@njit(cache=True, nogil=True)
+def _place(
+    y: NDArray[np.float32], gain: NDArray[np.float32], bias: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    """``out[i, n, m] = y[i M + m, n] gain[n] + bias[n]``."""
+    images, columns, positions = out.shape
+    for i in range(images):
+        for first in range(0, positions, BESIDE):
+            for n in range(columns):
+                times, plus = gain[n], bias[n]
+                for m in range(first, min(first + BESIDE, positions)):
+                    out[i, n, m] = y[i * positions + m, n] * times + plus
+
+
+def output_size(geometry: Geometry, size: tuple[int, ...]) -> tuple[int, ...]:
+    """Places of a convolution's output in each dimension."""
+    dimensions = zip(size, geometry.kernel, geometry.stride, geometry.padding, geometry.dilation, strict=True)
+    if geometry.transposed:
+        return tuple((s - 1) * step + d * (k - 1) + 1 - sum(pad) for s, k, step, pad, d in dimensions)
+    return tuple((s + sum(pad) - d * (k - 1) - 1) // step + 1 for s, k, step, pad, d in dimensions)
+
+
+def _spread(
+    y: NDArray[np.float32], shape: tuple[int, ...], geometry: Geometry, out: NDArray[np.float32]
+) -> None:
+    """Columns (channel, kernel position) added up where they fall on one place of the output."""
+    images, inside = shape[0], shape[2:]
+    places = math.prod(geometry.kernel)
+    by_place = np.moveaxis(y.reshape(images, *inside, -1, places), -2, 1)
+    whole = [
+        (s - 1) * step + d * (k - 1) + 1
+        for s, k, step, d in zip(inside, geometry.kernel, geometry.stride, geometry.dilation, strict=True)
+    ]
+    reach = [max(w, w - after) for w, (_, after) in zip(whole, geometry.padding, strict=True)]
+    spread = np.zeros((images, by_place.shape[1], *reach), y.dtype)
+    every = (slice(None), slice(None))
+    for index, place in enumerate(itertools.product(*map(range, geometry.kernel))):
+        target = [
+            slice(p * d, p * d + (s - 1) * step + 1, step)
+            for p, d, s, step in zip(place, geometry.dilation, inside, geometry.stride, strict=True)
+        ]
+        spread[(*every, *target)] += by_place[..., index]
+    crop = [
+        slice(before, before + size)
+        for (before, _), size in zip(geometry.padding, out.shape[2:], strict=True)
+    ]
+    out[:] = spread[(*every, *crop)]

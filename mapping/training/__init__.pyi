@@ -1,0 +1,6 @@
+from .admm import Admm as Admm, RhoSchedule as RhoSchedule
+from .compressor import Compressed as Compressed, compress as compress
+from .freezing import Freezing as Freezing
+from .gsm import Gsm as Gsm
+from .loop import Recipe as Recipe, accuracy as accuracy, train as train
+from .masks import Masked as Masked

@@ -1,0 +1,301 @@
+"""The one training loop. Methods (ADMM, masks, levels) hook into its steps; it knows none of them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from mapping.training.checkpoints import load_checkpoint, save_checkpoint
+from xbar.hardware.checks import check_range
+from xbar.hardware.errors import XbarError
+
+Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: optimiser, peak learning rate, cosine decay to `final` of it after `warmup` epochs."""
+
+    epochs: int
+    lr: float = 1e-3
+    optimizer: Literal["adam", "sgd"] = "adam"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    warmup: float = 0.0
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_range("epochs", self.epochs, 0, 100_000)
+        check_range("lr", self.lr, 1e-12, 100)
+        check_range("momentum", self.momentum, 0, 0.9999)
+        check_range("weight_decay", self.weight_decay, 0, 1)
+        check_range("warmup", self.warmup, 0, self.epochs)
+        check_range("final", self.final, 0, 1)
+
+    def lr_at(self, epoch: float) -> float:
+        """Learning rate at a (fractional) epoch."""
+        if epoch < self.warmup:
+            return self.lr * (epoch + 1e-3) / self.warmup
+        span = max(self.epochs - self.warmup, 1e-9)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (epoch - self.warmup) / span)))
+        return self.lr * (self.final + (1 - self.final) * cosine)
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser."""
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(
+                parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay
+            )
+        return torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay, fused=True)
+
+
+def pair(batch: Any, who: str) -> tuple[torch.Tensor, Any]:
+    """Inputs and targets of a batch; `who` begins the message.
+
+    Raises
+    ------
+    XbarError
+        For a batch that is no pair, or holds no input.
+    """
+    if not isinstance(batch, tuple | list) or len(batch) != 2 or not isinstance(batch[0], torch.Tensor):
+        raise XbarError(
+            f"{who}: the data loader gave a {type(batch).__name__}; must be pairs (inputs, targets), "
+            "inputs a tensor"
+        )
+    if not len(batch[0]):
+        raise XbarError(f"{who}: the data loader gave a batch without an input")
+    return batch[0], batch[1]
+
+
+class Method:
+    """What hooks into the training loop; every hook does nothing until a method overrides it."""
+
+    def begin_epoch(self, model: nn.Module, epoch: int) -> None:
+        """Before the first step of an epoch."""
+
+    def before_forward(self, model: nn.Module) -> None:
+        """Before a forward pass; may replace weights for the pass."""
+
+    def after_backward(self, model: nn.Module) -> None:
+        """After the backward pass, before the optimiser's step; may change weights and gradients."""
+
+    def after_step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """After the optimiser's step."""
+
+    def end_epoch(self, model: nn.Module, epoch: int) -> list[dict[str, Any]]:
+        """After the last step of an epoch; rows for the log."""
+        return []
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Tensors that a resumed run needs."""
+        return {}
+
+    def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take back what `state` gave."""
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Numbers below 1e-38 count as zero within: on this thread, and on those of torch that start within.
+
+    Weights that nothing but ADMM's penalty moves end up there, and a convolution of them would take some 80
+    times as long.
+    """
+    before = float(torch.tensor(1e-40) * 1) == 0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+def derive_seed(seed: int, *parts: str | int) -> int:
+    """Seed of 63 bits for one purpose, from a run's seed and the purpose's name."""
+    text = "/".join(map(str, (seed, *parts)))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+@flushed_denormals()
+def train(
+    model: nn.Module,
+    batches: Batches,
+    recipe: Recipe,
+    *,
+    methods: Sequence[Method] = (),
+    loss: Loss = nn.functional.cross_entropy,
+    seed: int = 0,
+    stage: str = "train",
+    validate: Callable[[nn.Module], float] | None = None,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Train `model` in place and return the log: one row an epoch, and the rows of the methods.
+
+    Torch's global generator is seeded at each epoch from (seed, stage, epoch), so that a loader that shuffles
+    with it gives a resumed run the order of an unbroken one.
+
+    Parameters
+    ----------
+    batches
+        Any iterable of (inputs, targets) that can be iterated once an epoch, a `DataLoader` for one.
+    methods
+        Hooked in order; `after_backward` in reverse order.
+    validate
+        Called after each epoch on the model in eval mode; its value goes to the log as ``validation``.
+    checkpoint
+        File written after each epoch and read first where it exists: training goes on after it.
+    progress
+        ``progress(iterable, description, total)`` wraps the steps of each epoch.
+
+    Raises
+    ------
+    XbarError
+        Where nothing can be trained, `batches` is empty, or the loss is not a finite number (with its epoch).
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise XbarError(f"{stage}: the network has no weight to train (requires_grad is False for all)")
+    optimizer = recipe.build(parameters)
+    log: list[dict[str, Any]] = []
+    first = 0
+    if checkpoint is not None and checkpoint.exists():
+        first, log = _restore(checkpoint, model, optimizer, methods)
+    for epoch in range(first, recipe.epochs):
+        torch.manual_seed(derive_seed(seed, stage, epoch))
+        model.train()
+        for method in methods:
+            method.begin_epoch(model, epoch)
+        mean = _epoch(model, batches, recipe, epoch, methods, loss, optimizer, stage, progress)
+        row: dict[str, Any] = {"stage": stage, "epoch": epoch, "loss": mean}
+        rows = [entry for method in methods for entry in method.end_epoch(model, epoch)]
+        if validate is not None:
+            model.eval()
+            row["validation"] = validate(model)
+        log += [row, *({"stage": stage, "epoch": epoch, **entry} for entry in rows)]
+        if checkpoint is not None:
+            _save(checkpoint, model, optimizer, methods, epoch + 1, log)
+    model.eval()
+    return log
+
+
+def _epoch(
+    model: nn.Module,
+    batches: Batches,
+    recipe: Recipe,
+    epoch: int,
+    methods: Sequence[Method],
+    loss: Loss,
+    optimizer: torch.optim.Optimizer,
+    stage: str,
+    progress: Progress | None,
+) -> float:
+    """One pass over the batches; the mean loss."""
+    total = len(batches) if isinstance(batches, Sized) else 0
+    steps: Iterable[Any] = batches
+    if progress is not None:
+        steps = progress(batches, f"{stage} {epoch + 1}/{recipe.epochs}", total)
+    layout = memory_format(model)
+    summed, count = torch.zeros(()), 0
+    for step, batch in enumerate(steps):
+        x, y = pair(batch, stage)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr_at(epoch + step / max(total, 1))
+        x = x.contiguous(memory_format=layout) if x.dim() == 4 else x
+        for method in methods:
+            method.before_forward(model)
+        value = loss(model(x), y)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        for method in reversed(methods):
+            method.after_backward(model)
+        optimizer.step()
+        for method in methods:
+            method.after_step(model, optimizer)
+        summed += value.detach()
+        count += 1
+    if not count:
+        raise XbarError(f"{stage}: the data loader gave no batch")
+    mean = float(summed / count)
+    if not math.isfinite(mean):
+        raise XbarError(
+            f"{stage}: the loss is {mean} in epoch {epoch}; lower lr (now {recipe.lr}), or rho of ADMM"
+        )
+    return mean
+
+
+def _save(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    methods: Sequence[Method],
+    epoch: int,
+    log: list[dict[str, Any]],
+) -> None:
+    tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        tensors |= {
+            f"optimizer.{index}.{slot}": torch.as_tensor(t) for slot, t in slots.items() if t is not None
+        }
+    for i, method in enumerate(methods):
+        tensors |= {f"method.{i}.{name}": t for name, t in method.state().items()}
+    save_checkpoint(path, tensors, {"epoch": epoch, "log": log})
+
+
+def _restore(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, methods: Sequence[Method]
+) -> tuple[int, list[dict[str, Any]]]:
+    tensors, meta = load_checkpoint(path)
+
+    def part(prefix: str) -> dict[str, torch.Tensor]:
+        return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+
+    model.load_state_dict(part("model."))
+    slots: dict[int, dict[str, torch.Tensor]] = {}
+    parameters = optimizer.param_groups[0]["params"]
+    for name, t in part("optimizer.").items():
+        index, _, slot = name.partition(".")
+        parameter = parameters[int(index)]
+        # Fused optimisers walk memory: a moment needs the strides of its parameter.
+        slots.setdefault(int(index), {})[slot] = (
+            torch.empty_like(parameter).copy_(t) if t.shape == parameter.shape else t
+        )
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    for i, method in enumerate(methods):
+        method.load_state(part(f"method.{i}."))
+    return meta["epoch"], meta["log"]
+
+
+def memory_format(model: nn.Module) -> torch.memory_format:
+    """``channels_last`` where the model's convolution weights are (it is the faster one), else contiguous."""
+    for p in model.parameters():
+        if p.dim() == 4 and not p.is_contiguous():
+            return torch.channels_last
+    return torch.contiguous_format
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, batches: Batches, progress: Progress | None = None) -> float:
+    """Share of inputs whose largest output is the target's [percent]; model left in eval mode."""
+    model.eval()
+    layout = memory_format(model)
+    right = count = 0
+    for batch in progress(batches, "accuracy", 0) if progress else batches:
+        x, y = pair(batch, "accuracy")
+        if not isinstance(y, torch.Tensor):
+            raise XbarError(f"accuracy: targets are a {type(y).__name__}; must be a tensor of class numbers")
+        x = x.contiguous(memory_format=layout) if x.dim() == 4 else x
+        right += int((model(x).argmax(1) == y).sum())
+        count += len(y)
+    if not count:
+        raise XbarError("accuracy: the data loader gave no batch")
+    return 100 * right / count

@@ -1,0 +1,60 @@
+"""Retraining of a pruned network: masks that hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from mapping.network.gemm import from_gemm, mappable_layers, to_gemm
+from mapping.training.admm import layer_of, weight_of
+from mapping.training.loop import Method
+from xbar.hardware.errors import XbarError, unknown_name
+
+
+class Masked(Method):
+    """A `mapping.training.loop.Method`: masked weights stay exactly zero under any optimiser.
+
+    Gradients are masked before the step; weights and the optimiser's moments after it, because stale moments
+    revive zeros.
+
+    Parameters
+    ----------
+    masks
+        (K, N) bool by layer name, true where a weight stays.
+
+    Raises
+    ------
+    XbarError
+        For a mask of no layer, or of another shape than its layer's.
+    """
+
+    def __init__(self, model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
+        layers = mappable_layers(model)
+        for name, mask in masks.items():
+            if name not in layers:
+                raise unknown_name("layer with a mask", name, layers)
+            shape = tuple(to_gemm(layers[name]).shape)
+            if tuple(mask.shape) != shape:
+                raise XbarError(f"mask of {name}: of shape {tuple(mask.shape)}; must be (K, N) = {shape}")
+        self.masks = {name: from_gemm(mask.float(), layer_of(model, name)) for name, mask in masks.items()}
+        for name, mask in self.masks.items():
+            weight_of(model, name).data.mul_(mask)
+
+    def after_backward(self, model: nn.Module) -> None:
+        """Mask the gradients."""
+        for name, mask in self.masks.items():
+            grad = weight_of(model, name).grad
+            assert grad is not None
+            grad.mul_(mask)
+
+    @torch.no_grad()
+    def after_step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Mask the weights and every moment that has their shape."""
+        for name, mask in self.masks.items():
+            weight = weight_of(model, name)
+            weight.mul_(mask)
+            for moment in optimizer.state[weight].values():
+                if isinstance(moment, torch.Tensor) and moment.shape == mask.shape:
+                    moment.mul_(mask)

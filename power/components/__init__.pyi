@@ -1,0 +1,2 @@
+from .converters import load_adc as load_adc
+from .library import load_periphery as load_periphery

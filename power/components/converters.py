@@ -1,0 +1,148 @@
+"""ADC libraries: what a conversion and a converter cost, from a table of published ones or a regression."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+from power.components.checks import check_positive, find_library
+from xbar.hardware.errors import XbarError
+from xbar.hardware.files import build, read_toml
+
+_STRICT = {"extra": "forbid"}
+
+
+class Converter(NamedTuple):
+    """One ADC: energy of a conversion [pJ], area [um^2], node [nm]."""
+
+    bits: int
+    energy_pj: float
+    area_um2: float
+    node_nm: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """One row of a table of converters: energy of a conversion [pJ], area [um^2]."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    bits: int
+    energy_pj: float
+    area_um2: float
+    source: str
+
+    def __post_init__(self) -> None:
+        for key in ("bits", "energy_pj", "area_um2"):
+            check_positive(f"converter.{key}", getattr(self, key))
+
+
+@dataclass(frozen=True)
+class AdcTable:
+    """Converters by their bits, at one node; their rate is that of the source."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    name: str
+    source: str
+    node_nm: float
+    converter: tuple[Published, ...]
+
+    def __post_init__(self) -> None:
+        check_positive("node_nm", self.node_nm)
+        bits = [c.bits for c in self.converter]
+        if len(set(bits)) < len(bits):
+            raise XbarError(f"converter.bits = {bits}: each number of bits may be given once")
+
+    def of(self, bits: int | Literal["ideal"], rate: float, node_nm: float) -> Converter:
+        """The converter of so many bits; `rate` and `node_nm` are the table's own.
+
+        Raises
+        ------
+        XbarError
+            Where the library has none.
+        """
+        for row in self.converter:
+            if row.bits == bits:
+                return Converter(row.bits, row.energy_pj, row.area_um2, self.node_nm, row.source)
+        allowed = ", ".join(str(c.bits) for c in sorted(self.converter, key=lambda c: c.bits))
+        raise XbarError(
+            f"adc.bits = {bits!r}: the component library {self.name!r} has no such converter; "
+            f"allowed: {allowed}"
+        )
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Coefficients of a regression over published converters, for f conversions a second, b bits, n nm:
+
+    SNDR = 6.0206 b + 1.761                                                [dB]
+    FOM = min(fom_at_rate[0] + fom_at_rate[1] ln f, fom_at_bits[0] + fom_at_bits[1] ceil(b))    [dB]
+    E = energy_scale 10^((SNDR - FOM) / 10) exp(energy[0] + energy[1] ln n + energy[2] ln b)    [pJ]
+    A = exp(area[0] + area[1] ln n + area[2] ln f + area[3] ln E)          [um^2]
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    fom_at_rate: tuple[float, float]
+    fom_at_bits: tuple[float, float]
+    energy_scale: float
+    energy: tuple[float, float, float]
+    area: tuple[float, float, float, float]
+    least_bits: int
+
+    def __post_init__(self) -> None:
+        for key in ("energy_scale", "least_bits"):
+            check_positive(f"regression.{key}", getattr(self, key))
+
+
+@dataclass(frozen=True)
+class AdcRegression:
+    """Converters of any bits from `least_bits` on, at any rate and node."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    name: str
+    source: str
+    regression: Regression
+
+    def of(self, bits: int | Literal["ideal"], rate: float, node_nm: float) -> Converter:
+        """The converter of so many bits, rate [1/s] and node [nm].
+
+        Raises
+        ------
+        XbarError
+            For fewer bits than the regression has, or an ideal converter.
+        """
+        fit = self.regression
+        if bits == "ideal" or bits < fit.least_bits:
+            raise XbarError(
+                f"adc.bits = {bits!r}: the component library {self.name!r} has no such converter; allowed: "
+                f"{fit.least_bits} or more"
+            )
+        sndr = 6.0206 * bits + 1.761
+        at_rate, at_bits = fit.fom_at_rate, fit.fom_at_bits
+        fom = min(at_rate[0] + at_rate[1] * math.log(rate), at_bits[0] + at_bits[1] * math.ceil(bits))
+        a, b, c = fit.energy
+        exponent = a + b * math.log(node_nm) + c * math.log(bits)
+        energy_pj = fit.energy_scale * 10 ** ((sndr - fom) / 10) * math.exp(exponent)
+        a, b, c, d = fit.area
+        area_um2 = math.exp(a + b * math.log(node_nm) + c * math.log(rate) + d * math.log(energy_pj))
+        return Converter(bits, energy_pj, area_um2, node_nm, self.source)
+
+
+AdcLibrary = AdcTable | AdcRegression
+
+
+def load_adc(name: str) -> AdcLibrary:
+    """ADC library by name, or from a user's file where `name` ends in .toml: one with a table ``converter``
+    or one with a ``regression``.
+
+    Raises
+    ------
+    XbarError
+        For an unknown name, a missing file, or a missing, unknown or impossible key.
+    """
+    path = find_library("adc.library", name, {"converter", "regression"})
+    data = read_toml(path)
+    if "regression" in data:
+        return build(AdcRegression, data, path.name)
+    return build(AdcTable, data, path.name)

@@ -1,0 +1,2 @@
+from .duplication import duplicate as duplicate
+from .resolution import lossless_bits as lossless_bits, with_lossless_bits as with_lossless_bits

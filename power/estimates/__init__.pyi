@@ -1,0 +1,9 @@
+from .nameplate import Nameplate as Nameplate, nameplate as nameplate
+from .prices import Price as Price, prices_of as prices_of
+from .programming import Programming as Programming, programming as programming
+from .table import (
+    Estimate as Estimate,
+    Row as Row,
+    estimate as estimate,
+    reduction_percent as reduction_percent,
+)

@@ -1,0 +1,432 @@
+"""Area, energy, power and latency of a mapped network, as a table whose plain sums are the totals."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapping.chips.chip import ProgrammedNetwork
+from mapping.tiles.mapped import MappedLayer, MappedNetwork
+from power.components.library import Components, load_periphery
+from power.counts.events import layer_events, layer_time_s, units_per_array, vector_time_s
+from power.estimates.array import Case, read_energy_j, row_conductance
+from power.estimates.prices import Price, not_scaled, prices_of
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError, unknown_name
+
+DIGITAL = "(digital)"
+
+ACTIVATIONS = frozenset({"relu", "leaky_relu", "hardtanh", "elu", "gelu", "silu", "sigmoid", "tanh"})
+"""Operators that the activation unit does: charged once an output element of every layer."""
+
+NOT_MODELLED = (
+    "chip I/O (HyperTransport): it belongs to the link, not to the network",
+    "programming: time and energy of writing the cells are those of power.estimates.programming",
+    "wires of the arrays: read energy is t V^2 G, an upper bound for ohmic cells",
+    "cells that are not ohmic: read energy is t V^2 G with G at V = 0 or at v_read, as the device says",
+    "analog accumulation of phases: the capacitors that hold the sum",
+    "control, instruction fetch and clock distribution",
+    "buffers between layers beyond one eDRAM write and read of each value",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one component costs in one layer.
+
+    Parameters
+    ----------
+    layer
+        Module name, or ``(digital)`` for pooling between layers.
+    component
+        Name in the component library, ``array`` for the cells, or ``index``.
+    units, unit_area_um2
+        Units that are there, and the area of one [um^2].
+    events, event_energy_pj
+        Events an image, and the energy of one [pJ]; of an array, the mean over its reads.
+    leakage_mw
+        Of all units [mW]; None: not known.
+    image_s
+        Time that an image takes at the estimate's image rate [s].
+    """
+
+    layer: str
+    component: str
+    units: float
+    unit_area_um2: float
+    events: float
+    event_energy_pj: float
+    leakage_mw: float | None
+    image_s: float
+
+    @property
+    def leakage_nj(self) -> float:
+        """What leaks in the time of an image [nJ]; 0 where it is not known."""
+        return (self.leakage_mw or 0.0) * self.image_s * 1e6
+
+    @property
+    def energy_nj(self) -> float:
+        """Energy an image, leakage included where it is known [nJ]."""
+        return self.events * self.event_energy_pj * 1e-3 + self.leakage_nj
+
+    @property
+    def area_mm2(self) -> float:
+        """Area [mm^2]."""
+        return self.units * self.unit_area_um2 * 1e-6
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: what it is made of, and both products."""
+        return {**dataclasses.asdict(self), "energy_nj": self.energy_nj, "area_mm2": self.area_mm2}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cost of a mapped network; every total is the plain sum of rows of `table`.
+
+    Parameters
+    ----------
+    table
+        One row a layer and component.
+    image_rate_per_s, peak_image_rate_per_s
+        Rate that `power_mw` is for, and the rate at which the slowest layer is always busy [1/s].
+    latency_us_per_image
+        Sum of the layers' times [us].
+    arrays, groups, tiles
+        Physical arrays that hold weights, and the whole groups and tiles of the periphery that hold them.
+    area_whole_tiles_mm2
+        Area where groups and tiles of the periphery can only be bought whole [mm^2].
+    operations, dense_operations
+        Operations an image, two a multiply-accumulate: of kept weights, and of all weights as if none were
+        masked.
+    peak_operations_per_s
+        Where every cell of every array that is there holds a weight and is always busy [1/s].
+    conductances
+        ``programmed`` (those of a chip), ``target`` (from the weights), or, without weights, ``worst`` (every
+        kept weight at its largest) or ``mean``.
+    inputs
+        ``measured`` (from `activity`), ``worst`` (every phase at `v_read`) or ``mean`` (every second one).
+    adc
+        Converter model and its bits.
+    prices
+        By component, those that its rows were made with: one, unless layers have hardware of their own.
+    not_scaled
+        Components whose numbers are of another node than `periphery.node_nm`.
+    """
+
+    table: tuple[Row, ...]
+    image_rate_per_s: float
+    peak_image_rate_per_s: float
+    latency_us_per_image: float
+    arrays: int
+    groups: int
+    tiles: int
+    area_whole_tiles_mm2: float
+    operations: int
+    dense_operations: int
+    peak_operations_per_s: float
+    weight_bits: float
+    slices: int
+    conductances: Literal["programmed", "target", "worst", "mean"]
+    inputs: Literal["measured", "worst", "mean"]
+    adc: str
+    prices: Mapping[str, tuple[Price, ...]]
+    not_scaled: tuple[str, ...]
+    not_modelled: tuple[str, ...]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every source that a number comes from, each once."""
+        cited = [source for priced in self.prices.values() for price in priced for source in price.sources]
+        return tuple(dict.fromkeys(cited))
+
+    @property
+    def area_mm2(self) -> float:
+        """Allocated area, whole arrays with their converters, and their share of groups and tiles [mm^2]."""
+        return sum(row.area_mm2 for row in self.table)
+
+    @property
+    def energy_nj_per_image(self) -> float:
+        """Energy of one image [nJ]."""
+        return sum(row.energy_nj for row in self.table)
+
+    @property
+    def leakage_mw(self) -> float:
+        """Of all blocks that it is known of [mW]."""
+        return sum(row.leakage_mw or 0.0 for row in self.table)
+
+    def power_mw_at(self, image_rate: float) -> float:
+        """Power at an image rate [1/s]: what events take, and leakage [mW]."""
+        events_nj = self.energy_nj_per_image - sum(row.leakage_nj for row in self.table)
+        return events_nj * image_rate * 1e-6 + self.leakage_mw
+
+    @property
+    def power_mw(self) -> float:
+        """Energy an image times `image_rate_per_s` [mW]."""
+        return self.energy_nj_per_image * self.image_rate_per_s * 1e-6
+
+    @property
+    def peak_power_mw(self) -> float:
+        """Power at `peak_image_rate_per_s` [mW]."""
+        return self.power_mw_at(self.peak_image_rate_per_s)
+
+    @property
+    def tops(self) -> float:
+        """Operations of kept weights at the peak image rate [1e12/s]."""
+        return self.operations * self.peak_image_rate_per_s * 1e-12
+
+    @property
+    def tops_per_w(self) -> float:
+        """Operations of kept weights for their energy [1e12/J]."""
+        return self.operations / self.energy_nj_per_image * 1e-3
+
+    @property
+    def tops_per_mm2(self) -> float:
+        """`tops` on `area_mm2` [1e12/s/mm^2]."""
+        return self.tops / self.area_mm2
+
+    @property
+    def by_component(self) -> dict[str, dict[str, float]]:
+        """`area_mm2` and `energy_nj` of each component."""
+        return _sums((row.component, row) for row in self.table)
+
+    @property
+    def by_layer(self) -> dict[str, dict[str, float]]:
+        """`area_mm2` and `energy_nj` of each layer; pooling is a layer of its own."""
+        return _sums((row.layer, row) for row in self.table)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: totals, what they were made from, and the sums by component and layer."""
+        derived = ["area_mm2", "energy_nj_per_image", "power_mw", "peak_power_mw", "leakage_mw"]
+        derived += ["tops", "tops_per_w", "tops_per_mm2"]
+        stored = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        lists = {name: list(getattr(self, name)) for name in ("not_scaled", "not_modelled", "sources")}
+        prices = {name: [price.to_dict() for price in priced] for name, priced in self.prices.items()}
+        return {
+            **{name: getattr(self, name) for name in derived},
+            **stored,
+            **lists,
+            "by_component": self.by_component,
+            "by_layer": self.by_layer,
+            "prices": prices,
+            "table": [row.to_dict() for row in self.table],
+        }
+
+
+def estimate(
+    mapped: MappedNetwork,
+    activity: Mapping[str, NDArray[np.floating]] | None = None,
+    image_rate: float | None = None,
+    *,
+    case: Case = "worst",
+    chip: ProgrammedNetwork | None = None,
+) -> Estimate:
+    """Area, energy, power and latency of a mapped network.
+
+    Parameters
+    ----------
+    mapped
+        The network on its tiles.
+    activity
+        For every layer, shape (inputs,): sum over the phases of the mean of (V / v_read)^2 on each word line
+        (for one-bit phases, the mean number of set bits of an input code). None: not known.
+    image_rate
+        Images a second that `power_mw` is for [1/s]; None: the peak rate of this mapping.
+    case
+        What inputs and weights are where they are not known: the ``worst``, every phase of every input at
+        `v_read` and every weight at its largest, or the ``mean``, every second phase and the mean over
+        levels.
+    chip
+        A chip of this mapping: its arrays are read at their programmed conductances, at its time.
+
+    Raises
+    ------
+    XbarError
+        Where the hardware has an option without a cost entry, nothing lies on a tile, the activity or the
+        chip does not fit the layers, the case is unknown, or the image rate is not a positive number.
+    """
+    if case not in get_args(Case):
+        raise unknown_name("case", str(case), get_args(Case))
+    if not mapped.tiles_per_plane:
+        raise XbarError("mapped network: no layer has a tile; an estimate needs at least one")
+    if chip is not None and chip.mapped != mapped:
+        raise XbarError("chip: was programmed from another mapping; program this one")
+    hardware = mapped.hardware
+    used = {name: mapped.hardware_of(name) for name in mapped.layers}
+    components = load_periphery(hardware.periphery.library).components
+    designs = {id(own): own for own in (hardware, *used.values())}
+    by_hardware = {key: prices_of(own) for key, own in designs.items()}
+    active = _activity(mapped, activity, case)
+    times = [layer_time_s(layer, used[name]) for name, layer in mapped.layers.items()]
+    rate = 1 / max(times) if image_rate is None else image_rate
+    if not (math.isfinite(rate) and rate > 0):
+        raise XbarError(f"image_rate = {image_rate}: must be a positive number of images a second")
+    table: list[Row] = []
+    for name, layer in mapped.layers.items():
+        own = used[name]
+        conductance = row_conductance(layer, own, case, chip)
+        read = read_energy_j(active[name], conductance, own.dac.v_read, own.periphery.t_read)
+        per_array = units_per_array(own, components)
+        table += _layer_rows(layer, own, read, by_hardware[id(own)], per_array, 1 / rate)
+
+    arrays = sum(arrays_of(layer, used[name]) for name, layer in mapped.layers.items())
+    groups = math.ceil(arrays / hardware.periphery.arrays_per_group)
+    tiles = math.ceil(groups / hardware.periphery.groups_per_tile)
+    unused = tiles * hardware.periphery.groups_per_tile * hardware.periphery.arrays_per_group - arrays
+    prices = by_hardware[id(hardware)]
+    per_array = units_per_array(hardware, components)
+    white_space = unused * sum(units * prices[part].area_um2 * 1e-6 for part, units in per_array.items())
+    pooled = sum(count for name, count in mapped.digital_elements.items() if "pool" in name)
+    table.append(Row(DIGITAL, "max_pool", 0.0, 0.0, pooled, prices["max_pool"].energy_pj, None, 1 / rate))
+    known = all(layer.has_states for layer in mapped.layers.values())
+    priced = {name: by_hardware[id(own)] for name, own in used.items()}
+    return Estimate(
+        table=tuple(table),
+        area_whole_tiles_mm2=sum(row.area_mm2 for row in table) + white_space,
+        image_rate_per_s=rate,
+        peak_image_rate_per_s=1 / max(times),
+        latency_us_per_image=sum(times) * 1e6,
+        arrays=arrays,
+        groups=groups,
+        tiles=tiles,
+        operations=2 * sum(layer.positions * layer.weights_kept for layer in mapped.layers.values()),
+        dense_operations=2 * mapped.macs,
+        peak_operations_per_s=sum(
+            len(layer.tiles) * used[name].periphery.copies * peak_operations_per_s(used[name])
+            for name, layer in mapped.layers.items()
+        ),
+        weight_bits=_mean_bits(mapped),
+        slices=hardware.encoding.slices,
+        conductances="programmed" if chip is not None else "target" if known else case,
+        inputs=case if activity is None else "measured",
+        adc="; ".join(dict.fromkeys(f"{own.adc.library}, {own.adc.bits} bits" for own in used.values())),
+        prices={
+            component: tuple(dict.fromkeys(of[component] for of in priced.values()))
+            for component in (*per_array, "index")
+        },
+        not_scaled=not_scaled(priced, hardware.periphery.node_nm),
+        not_modelled=_not_modelled(mapped, priced, components),
+    )
+
+
+def arrays_of(layer: MappedLayer, hardware: Hardware) -> int:
+    """Physical arrays of a layer, in all planes and copies."""
+    return hardware.encoding.planes * hardware.periphery.copies * len(layer.tiles)
+
+
+def _mean_bits(mapped: MappedNetwork) -> float:
+    """Bits of a weight that stays, the mean where layers have hardware of their own."""
+    of_network = mapped.hardware.weight_bits
+    more = {name: mapped.hardware_of(name).weight_bits - of_network for name in mapped.layers}
+    kept = {name: layer.weights_kept for name, layer in mapped.layers.items()}
+    return of_network + sum(more[name] * kept[name] for name in kept) / max(sum(kept.values()), 1)
+
+
+def _not_modelled(
+    mapped: MappedNetwork, priced: Mapping[str, Mapping[str, Price]], components: Components
+) -> tuple[str, ...]:
+    """What no number of an estimate holds."""
+    known = {
+        name: price.leakage_uw is not None for prices in priced.values() for name, price in prices.items()
+    }
+    silent = ", ".join(name for name in known if not known[name])
+    missing = ", ".join(components.unpriced())
+    return (
+        f"leakage of {silent if any(known.values()) else 'any block'}: not in the libraries",
+        *([f"{missing}: not in the library"] if missing else []),
+        *NOT_MODELLED,
+        *(f"digital operation: {name}" for name in _unpriced(mapped)),
+    )
+
+
+def peak_operations_per_s(hardware: Hardware) -> float:
+    """Operations of one tile (in all planes) that is full and always busy [1/s]."""
+    columns = hardware.weights_per_tile_row
+    return 2 * hardware.crossbar.rows * columns / vector_time_s(columns, hardware)
+
+
+def _unpriced(mapped: MappedNetwork) -> list[str]:
+    """Digital operators that no component is charged for."""
+    return sorted(
+        name
+        for name in (*mapped.digital_macs, *mapped.digital_elements)
+        if "pool" not in name and name.rstrip("_") not in ACTIVATIONS
+    )
+
+
+def reduction_percent(before: Estimate, after: Estimate) -> dict[str, float]:
+    """How much less `after` costs than `before` [%]: `area` (allocated), `power` and `energy`.
+
+    Power is that of both at the image rate of `before`.
+    """
+    power = after.power_mw_at(before.image_rate_per_s)
+    pairs = {
+        "area": (before.area_mm2, after.area_mm2),
+        "power": (before.power_mw, power),
+        "energy": (before.energy_nj_per_image, after.energy_nj_per_image),
+    }
+    return {name: 100 * (1 - new / old) for name, (old, new) in pairs.items()}
+
+
+def _layer_rows(
+    layer: MappedLayer,
+    hardware: Hardware,
+    read_j: float,
+    prices: Mapping[str, Price],
+    per_array: Mapping[str, float],
+    image_s: float,
+) -> list[Row]:
+    """Rows of one layer, whose arrays take so much energy for one input vector [J]."""
+    arrays = arrays_of(layer, hardware)
+    events = layer_events(layer, hardware)
+    energy_pj = {name: price.energy_pj for name, price in prices.items()}
+    energy_pj["array"] = layer.positions * read_j * 1e12 / (events["array"] or 1)
+    units = {part: arrays * count for part, count in per_array.items()}
+    units["index"] = hardware.periphery.copies * events["index"] / layer.positions
+
+    def row(part: str, count: float) -> Row:
+        price, happened = prices[part], events.get(part, 0.0)
+        leakage = None if price.leakage_uw is None else count * price.leakage_uw * 1e-3
+        return Row(layer.name, part, count, price.area_um2, happened, energy_pj[part], leakage, image_s)
+
+    return [row(part, count) for part, count in units.items()]
+
+
+def _activity(
+    mapped: MappedNetwork, activity: Mapping[str, NDArray[np.floating]] | None, case: Case
+) -> dict[str, NDArray[np.floating]]:
+    """Checked activity of every layer, shape (inputs,); where none is given, the number of phases, or half of
+    it for the mean."""
+    phases = {name: mapped.hardware_of(name).dac.phases for name in mapped.layers}
+    if activity is None:
+        share = 1.0 if case == "worst" else 0.5
+        return {name: np.full(layer.inputs, share * phases[name]) for name, layer in mapped.layers.items()}
+    for name in activity:
+        if name not in mapped.layers:
+            raise unknown_name("activity", name, mapped.layers)
+    for name, layer in mapped.layers.items():
+        if name not in activity:
+            raise XbarError(f"activity: layer {name!r} is missing; give every mapped layer, or none at all")
+        values = np.asarray(activity[name])
+        if values.shape != (layer.inputs,):
+            raise XbarError(f"activity[{name!r}]: has shape {values.shape}; allowed: ({layer.inputs},)")
+        if not ((values >= 0) & (values <= phases[name])).all():
+            raise XbarError(
+                f"activity[{name!r}]: must lie between 0 and {phases[name]}, the number of phases"
+            )
+    return dict(activity)
+
+
+def _sums(pairs: Iterable[tuple[str, Row]]) -> dict[str, dict[str, float]]:
+    """Plain sums of area and energy by key, in order of appearance."""
+    sums: dict[str, dict[str, float]] = {}
+    for key, row in pairs:
+        part = sums.setdefault(key, {"area_mm2": 0.0, "energy_nj": 0.0})
+        part["area_mm2"] += row.area_mm2
+        part["energy_nj"] += row.energy_nj
+    return sums

@@ -1,0 +1,79 @@
+"""`xbar export`: the chip on file is the chip that the run measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from small_study import SMALL, without_reports
+
+from experiments.commands.cli import main
+from experiments.stages.run import prepare, run_study
+from experiments.stages.work import split_masks
+from experiments.studies.study import load_study
+from mapping import accuracy, analog_network
+from mapping.chips.chip_file import load_chip, load_mapping
+from mapping.training.checkpoints import load_checkpoint
+
+CASES = (
+    'chips.cases=[{name="written", programming={kind="lognormal", sigma=0.3}}, '
+    '{name="drifted", time=1e6, compensation="column", p_stuck_g_max=0.05, around_faults=true}]'
+)
+QUICK = [f"{room}.retrain_epochs=0" for room in ("compress", "quantise")]
+DEVICE = 'hardware.device={base="admm-10mohm", drift={t0=1.0, nu={intercept=0.1}, nu_sigma={intercept=0.05}}}'
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    run = tmp_path_factory.mktemp("run") / "small"
+    with without_reports():
+        return run, run_study(load_study("digits", [*SMALL, *QUICK, DEVICE, CASES]), None, run)
+
+
+@pytest.mark.parametrize(("case", "chip"), [("", 1), ("drifted", 0)])
+def test_the_chip_on_file_has_the_accuracy_of_the_run(finished, tmp_path: Path, case: str, chip: int) -> None:
+    folder, result = finished
+    main(["export", str(folder), "--out", str(tmp_path / "out"), "--case", case, "--chip", str(chip)])
+    loaded = load_chip(tmp_path / "out" / f"chip{chip}.safetensors")
+    moved = any(tile.places is not None for layer in loaded.mapped.layers.values() for tile in layer.tiles)
+    assert bool(loaded.compensation) == moved == (case == "drifted")
+    run = prepare(load_study(str(folder / "study.toml")), None, folder)
+    network = run.on_crossbars()
+    (weights,) = (folder / "stages").glob("quantise-*.safetensors")
+    network.load_state_dict(split_masks(load_checkpoint(weights)[0])[0])
+    with torch.no_grad():
+        measured = accuracy(analog_network(network, loaded), *run.test_batches("chip"))
+    assert measured == result["accuracy"]["chips_cases"][1 if case else 0]["per_chip"][chip]
+
+
+def test_the_mapping_of_the_run_is_exported(finished, tmp_path: Path) -> None:
+    folder, result = finished
+    main(["export", str(folder), "--out", str(tmp_path / "out"), "--format", "csv"])
+    mapped = load_mapping(tmp_path / "out" / "mapping.safetensors")
+    assert mapped == load_mapping(folder / "mapping.safetensors")
+    index = json.loads((tmp_path / "out" / "conductances" / "index.json").read_text())
+    assert len(index["tiles"]) == 2 * result["mapping"]["tiles_per_plane_after"]
+    assert all((tmp_path / "out" / "conductances" / tile["file"]).is_file() for tile in index["tiles"])
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(["export", *arguments])
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def test_mistakes_are_refused_before_anything_is_written(finished, tmp_path: Path, capsys) -> None:
+    folder, out = str(finished[0]), tmp_path / "out"
+    to_out = ("--out", str(out))
+    assert "holds no run of xbar" in refusal(capsys, str(tmp_path), *to_out)
+    assert "did you mean 'drifted'" in refusal(capsys, folder, *to_out, "--case", "drifte")
+    assert "chip = -1: must be a whole number" in refusal(capsys, folder, *to_out, "--chip", "-1")
+    assert not out.exists()
+    assert "is not an empty folder" in refusal(capsys, folder, "--out", folder)
+    (tmp_path / "study.toml").write_bytes((finished[0] / "study.toml").read_bytes())
+    assert "--resume` goes on until it has one" in refusal(capsys, str(tmp_path), *to_out)

@@ -1,0 +1,131 @@
+"""Weights from files: safetensors and state dicts, wrapped or not; what does not fit is named in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from experiments.inputs.networks import build_network
+from experiments.inputs.weights import read_weights
+from experiments.stages.run import prepare
+from experiments.studies.study import load_study
+from xbar import XbarError
+
+State = dict[str, torch.Tensor]
+
+
+def network() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"model": state, "optimizer": {"lr": 0.1}},
+        lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
+        lambda state: {"state_dict": {f"module._orig_mod.{name}": t for name, t in state.items()}},
+        lambda state: {name: t for name, t in state.items() if not name.endswith("num_batches_tracked")},
+    ],
+)
+def test_state_dicts_in_their_usual_wrappings(tmp_path: Path, wrap: Callable[[State], Any]) -> None:
+    trained, fresh = network(), network()
+    torch.save(wrap(trained.state_dict()), tmp_path / "net.pth")
+    fresh.load_state_dict(read_weights(tmp_path / "net.pth", fresh), strict=False)
+    for name, parameter in trained.named_parameters():
+        assert torch.equal(parameter, fresh.get_parameter(name)), name
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    trained, fresh = network(), network()
+    save_file(trained.state_dict(), tmp_path / "net.safetensors")
+    state = read_weights(tmp_path / "net.safetensors", fresh)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in trained.state_dict().items())
+
+
+class Code:
+    """What a pickle must not be allowed to run."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, ...]]:
+        return print, ("ran",)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({}, "holds nothing"),
+        ([1, 2], "holds a list, not a state dict"),
+        ({"epoch": 3}, "holds 'epoch', which is no tensor"),
+        (Code(), "no state dict; allowed: "),
+    ],
+)
+def test_what_is_no_state_dict(
+    tmp_path: Path, content: Any, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(content, tmp_path / "net.pt")
+    with pytest.raises(XbarError) as caught:
+        read_weights(tmp_path / "net.pt", network())
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
+def test_files_that_are_missing_or_broken(tmp_path: Path, name: str) -> None:
+    with pytest.raises(XbarError, match=rf"weights .*{name}: no such file"):
+        read_weights(tmp_path / name, network())
+    (tmp_path / name).write_bytes(b"something else")
+    with pytest.raises(XbarError, match=rf"weights .*{name}: no") as caught:
+        read_weights(tmp_path / name, network())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda state: {("4" if name[0] == "3" else name[0]) + name[1:]: t for name, t in state.items()},
+            "lacks '3.weight' (nearest: '4.weight') and 1 more; "
+            "holds '4.weight' (nearest: '3.weight') and 1 more, not in the network",
+        ),
+        (lambda state: state | {"fc.weight": torch.ones(2)}, "holds 'fc.weight', not in the network"),
+        (
+            lambda state: state | {"3.weight": torch.ones(10, 8)},
+            "'3.weight' is (10, 8), in the network (3, 8)",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path: Path, change: Callable[[State], State], words: str) -> None:
+    torch.save(change(network().state_dict()), tmp_path / "net.pt")
+    with pytest.raises(XbarError) as caught:
+        read_weights(tmp_path / "net.pt", network())
+    assert words in str(caught.value)
+
+
+def test_a_study_s_weights_are_checked_before_its_folder_is_made(tmp_path: Path) -> None:
+    torch.save(build_network("lenet5").state_dict(), tmp_path / "lenet5.pt")
+    study = load_study("digits", [f"train.weights={tmp_path / 'lenet5.pt'}"])
+    with pytest.raises(XbarError, match=r"'conv1.weight' is \(20, 1, 5, 5\), in the network \(16, 1, 3, 3\)"):
+        prepare(study, None, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_study_begins_from_its_weights_or_its_seed(tmp_path: Path) -> None:
+    trained = build_network("lenet-digits")
+    torch.save(trained.state_dict(), tmp_path / "net.pt")
+    run = prepare(load_study("digits", [f"train.weights={tmp_path / 'net.pt'}"]), None, tmp_path / "run")
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(tensor, run.model.state_dict()[name])
+    first, again, other = (
+        prepare(load_study("digits", [], seed), None, tmp_path / "run").model.state_dict()
+        for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["fc1.weight"], other["fc1.weight"])

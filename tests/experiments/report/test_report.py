@@ -1,0 +1,229 @@
+"""The report holds every number it is given, escapes what it does not own, and loads nothing."""
+
+import copy
+import html
+import re
+from html.parser import HTMLParser
+
+import pytest
+from result_case import chips, complete_result
+
+from experiments.figures import plots
+from experiments.report.page import number
+from experiments.report.run_page import CAPTIONS, write_report
+from experiments.studies.study import load_study, resolve_study
+from xbar.hardware.files import read_toml
+
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+def small_figures() -> dict[str, str]:
+    figure = plots.accuracy_over_chips([{"name": "a", "accuracies": [98.0, 98.5]}], 98.97)
+    return {stem: plots.svg(figure) for stem in (*CAPTIONS, "own_sketch")}
+
+
+class Reader(HTMLParser):
+    """Checks that tags balance, and collects text, ids and the addresses that a browser would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open, self.ids, self.loads, self.words, self.figures = [], [], [], [], 0
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in VOID:
+            self.open.append(tag)
+        self.handle_startendtag(tag, attributes)
+
+    def handle_startendtag(self, tag, attributes):
+        self.figures += tag == "figure"
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+                self.loads.append(value)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        self.words.append(text)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def read(path) -> Reader:
+    reader = Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    write_report(complete_result(), small_figures(), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "float 99.21 %",
+        "lenet5, trained on mnist, on the hardware admm-32x32: arrays of 32 × 32 cells",
+        "of admm-10mohm (0.1 to 1 µS)",
+        "weights of 5 bit in 1 slice a plane, DAC bits: 8, ADC bits: 9.",
+        "area −93.8 %",
+        "energy an image +2.5 %",
+        "compressed 99.13 %",
+        "quantised 99.02 %",
+        "ideal chip 98.97 %",
+        "mean of 40 98.61 %",
+        "95 % interval 98.54 to 98.68 %",
+        "± 0.18 points (95 %)",
+        "ideal chip 98.97 % 99.05 %",
+        "log-normal 10 % 40 97.44 % 0.21 % 97.37 to 97.51 % 97.46 % 97.04 % 98.50 %: 42.5 %",
+        "Chips end where the interval is within ± 0.1 point; * where the most chips, 40, were run before.",
+        "Time after the write as published a factor a layer "
+        "20 s 98.40 % (98.33 to 98.47 %; 40) – "
+        "1 day 91.20 % (91.13 to 91.27 %; 40*) 97.50 % (97.43 to 97.57 %; 40)",
+        "Write error: standard deviation of ln g [%] log-normal 5 % 98.20 % (98.13 to 98.27 %; 40)",
+        "log-normal 10 % conv1 98.61 % (98.54 to 98.68 %; 40) 97.77 % (97.70 to 97.84 %; 40*)",
+        "7,023 of 430,500 weights are kept: a rate of 61.3. Counted: all mapped weights, no biases.",
+        "449 before, 426 after pruning without packing, 68 after packing. 10.1 % of the cells",
+        "fc1 800 × 500 1 400,000 6,251 64.0 400 377 35 20.0 %",
+        "Area (whole arrays, share of tiles) mm² 6.66 0.416 93.8 %",
+        "Energy an image nJ 988 61.7 -2.5 %",
+        "Power at this image rate mW 1,234 77.2 93.8 %",
+        "Latency of an image µs 57.6 57.6 0.0 %",
+        "Peak image rate 1/s 1,250,000 20,000,000",
+        "adc 4.12 0.258 619 38.7 edram",
+        "conv1 1.50 0.0938 224 14.0",
+        "isaac-scaled-adc, 9 bit",
+        "device.g_max 1 µS",
+        "dac.v_read assumed 0.2 V",
+        "periphery.t_read assumed 100 ns",
+        "adc.rate 1.28 × 10⁹ 1/s adc.gain_sigma 0",
+        "adc.bits = 9, adc.columns = 32: the papers publish neither",
+        "leakage of the blocks",
+        "doi:10.1109/ISCA.2016.12",
+        "seed 17 data set mnist SHA-256 of the data 5a5a",
+        "id of stage compress c0ffee00c0ffee00",
+        "python 3.11.9 xbar 0.1.0 torch 2.13.0",
+        "xbar run study.toml --data FOLDER --out runs/again",
+        "Yuan et al., An Ultra-Efficient Memristor-Based DNN Framework",
+        "For: device admm-10mohm, hardware design admm-32x32",
+        "compress 209",
+        "total 413",
+        "rate = 60.0",
+        "own_sketch",
+    ],
+)
+def test_every_number_is_on_the_page(page, words):
+    assert words in read(page).text
+
+
+def test_every_figure_is_there_once_with_ids_of_its_own(page):
+    reader = read(page)
+    assert reader.figures == len(CAPTIONS) + 1
+    captions = [caption for _, caption in CAPTIONS.values()]
+    for number_, caption in enumerate([*captions, "own_sketch"], 1):
+        assert reader.text.count(f"Figure {number_}. {caption}") == 1
+    assert len(reader.ids) == len(set(reader.ids))
+    local = {address[1:] for address in reader.loads if address.startswith("#")}
+    assert local <= set(reader.ids)
+
+
+def test_nothing_is_loaded(page):
+    content = page.read_text(encoding="utf-8")
+    assert all(address.startswith(("#", "data:")) for address in read(page).loads)
+    assert "http://" not in content
+    assert "https://" not in content
+    assert "@import" not in content
+    assert content.count("<script") == content.count("<script>") == 1
+    assert "default-src 'none'" in content
+    assert not re.search(r"url\((?!#)", content)
+
+
+def test_hostile_names_are_text(tmp_path):
+    hostile = "</title><script>alert('x')</script>&\"<img src=http://example.org/x>"
+    result = complete_result(hostile)
+    result["estimate"]["after"]["by_layer"][hostile] = {"area_mm2": 1.0, "energy_nj": 2.0}
+    result["hardware"]["assumed"].append(hostile)
+    write_report(result, {}, tmp_path / "report.html")
+    reader = read(tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<script") == 1
+    assert "<img" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert reader.text.count(hostile) == 4
+
+
+def test_the_study_on_the_page_can_be_run_again(tmp_path):
+    result = complete_result()
+    result["study"]["compress"]["limit"] = None
+    write_report(result, {}, tmp_path / "report.html")
+    content = (tmp_path / "report.html").read_text(encoding="utf-8")
+    (tmp_path / "study.toml").write_text(html.unescape(content.split("<pre>")[-1].split("</pre>")[0]))
+    assert load_study(str(tmp_path / "study.toml")) == resolve_study(result["study"], "kept")
+    assert read_toml(tmp_path / "study.toml")["compress"]["rate"] == 60.0
+
+
+def test_one_chip_has_no_interval(tmp_path):
+    result = complete_result()
+    result["accuracy"]["chips_cases"] = [
+        {**chips("single", 98.0), "n": 1, "ci95_low": None, "ci95_high": None}
+    ]
+    result["accuracy"]["chips"] = result["accuracy"]["chips_cases"][0]
+    write_report(result, {}, tmp_path / "report.html")
+    text = read(tmp_path / "report.html").text
+    assert "mean of 1 98.00 % 95 % interval –" in text
+    assert "single 1 98.00 % 0.21 % – 98.02 %" in text
+
+
+def test_optional_parts_may_be_absent(tmp_path):
+    result = copy.deepcopy(complete_result())
+    for table, key in (
+        (result["accuracy"], "chips_cases"),
+        (result["accuracy"], "test_set_ci95"),
+        (result["accuracy"], "validation"),
+        (result["accuracy"], "by_layer"),
+        (result["accuracy"], "under_noise"),
+        (result["study"], "chips"),
+        (result["accuracy"]["chips"], "per_chip"),
+        (result["compression"], "layers"),
+        (result["mapping"], "layers"),
+        (result["hardware"], "assumed"),
+        (result["study"], "description"),
+    ):
+        del table[key]
+    for estimate in (result["estimate"]["before"], result["estimate"]["after"]):
+        del estimate["peak_power_mw"], estimate["peak_image_rate_per_s"]
+    write_report(result, {}, tmp_path / "report.html")
+    text = read(tmp_path / "report.html").text
+    assert "98.61 %" in text
+    assert "Peak image" not in text
+    assert "The hardware lists none." in text
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0, "0"),
+        (0.0, "0"),
+        (5.0, "5"),
+        (1234567, "1,234,567"),
+        (1234.5, "1,234"),
+        (99.96, "100"),
+        (0.0123456, "0.0123"),
+        (1.5, "1.50"),
+        (-2.5, "-2.50"),
+        (1.234e-7, "1.23 × 10⁻⁷"),
+        (2e9, "2.00 × 10⁹"),
+        (float("inf"), "inf"),
+        (None, "–"),
+        ("analog", "analog"),
+        (True, "True"),
+    ],
+)
+def test_number(value, words):
+    assert number(value) == words

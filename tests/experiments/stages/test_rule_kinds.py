@@ -1,0 +1,77 @@
+"""What the kinds of a study's rules let stay of one layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from torch import nn
+
+from experiments.inputs import data as datasets
+from experiments.stages.rules import constraint_of
+from experiments.stages.work import Run
+from experiments.studies.study import LayerRule, RuleKind, load_study
+from mapping import BothSparse
+from mapping.network.gemm import to_gemm
+from xbar.hardware.errors import XbarError
+from xbar.hardware.files import load_hardware
+
+HARDWARE = load_hardware("admm-32x32").replace(crossbar__rows=8, crossbar__cols=4)
+KEEP = 0.25
+
+
+def layer_and_mask(kind: RuleKind) -> tuple[nn.Conv2d, torch.Tensor]:
+    """A convolution from 8 to 16 channels and what stays of it, as (filters, channels, kernel) bool."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(8, 16, 3)
+    constraint = constraint_of(LayerRule("*", 1.0, kind), KEEP, layer, HARDWARE)
+    mask = constraint.project(to_gemm(layer))[1]
+    return layer, mask.T.reshape(16, 8, 9)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in get_args(RuleKind) if kind != "rows-and-columns"])
+def test_kinds_keep_at_most_their_share(kind: RuleKind) -> None:
+    _, mask = layer_and_mask(kind)
+    assert 0 < mask.float().mean() <= KEEP
+
+
+def test_filters_are_output_channels_of_largest_norm() -> None:
+    layer, mask = layer_and_mask("filters")
+    norms = layer.weight.detach().flatten(1).norm(dim=1)
+    assert mask.all((1, 2)).nonzero().flatten().tolist() == sorted(norms.topk(4).indices.tolist())
+    assert mask.sum() == 4 * 8 * 9
+
+
+def test_channels_are_input_channels_of_largest_norm() -> None:
+    layer, mask = layer_and_mask("channels")
+    norms = layer.weight.detach().transpose(0, 1).flatten(1).norm(dim=1)
+    assert mask.all((0, 2)).nonzero().flatten().tolist() == sorted(norms.topk(2).indices.tolist())
+    assert mask.sum() == 2 * 16 * 9
+
+
+def test_filters_and_channels_leave_a_smaller_layer() -> None:
+    _, mask = layer_and_mask("filters-and-channels")
+    filters, channels = mask.any(2).any(1), mask.any(2).any(0)
+    assert (int(filters.sum()), int(channels.sum())) == (8, 4)
+    assert torch.equal(mask, (filters[:, None] & channels)[:, :, None].expand_as(mask))
+
+
+def test_a_study_prunes_filters_and_channels_by_layer() -> None:
+    rules = (
+        "compress.layers=[{layer='conv*', share=1.0, kind='filters-and-channels'}, "
+        "{layer='fc*', share=1.0, kind='channels'}]"
+    )
+    study = load_study("digits", [rules, "compress.rate=2.0"])
+    run = Run(study, datasets.load("digits", None), Path())
+    for name, constraint in run.constraints[2.0].items():
+        mask = constraint.project(to_gemm(run.layers[name]))[1]
+        assert isinstance(constraint, BothSparse) == name.startswith("conv")
+        if name.startswith("fc"):
+            assert torch.equal(mask, mask[:, :1].expand_as(mask)), name
+
+
+def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
+    with pytest.raises(XbarError, match="'filters-and-channels'"):
+        load_study("digits", ["compress.layers=[{layer='*', share=1.0, kind='filterz'}]"])

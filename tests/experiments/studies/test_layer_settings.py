@@ -1,0 +1,79 @@
+"""Choices of layers in a study reach the mapping, the constraints and the levels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments.stages import steps
+from experiments.stages.run import prepare
+from experiments.stages.stage import StageResult
+from experiments.studies.study import load_study, study_dict
+from power.estimates.table import estimate
+from xbar.hardware.errors import XbarError
+
+SETTINGS = (
+    'layers=[{layer="conv1",digital=true},'
+    '{layer="fc1",bias_rows=2,hardware={crossbar={rows=64},adc={bits=7}}},'
+    '{layer="Linear",hardware={device={states=4}}}]'
+)
+
+
+def test_choices_reach_every_step(tmp_path: Path) -> None:
+    study = load_study("digits", [SETTINGS])
+    run = prepare(study, None, tmp_path)
+    assert list(run.layers) == ["conv2", "fc1", "fc2"]
+    assert run.constraints[run.study.compress.rate]["fc1"].rows == 64
+    assert run.constraints[run.study.compress.rate]["conv2"].rows == 32
+    mapped = run.map(run.on_crossbars(), study.hardware)
+    assert list(mapped.layers) == ["conv2", "fc1", "fc2"]
+    assert mapped.layers["fc1"].bias_rows == 2
+    assert mapped.hardware_of("fc1").adc.bits == 7
+    assert mapped.hardware_of("fc1").device.n_states == 16
+    assert mapped.hardware_of("fc2").device.n_states == 4
+    assert mapped.hardware_of("conv2") == study.hardware
+    assert mapped.digital_macs["convolution"] == 16 * 9 * 64
+    plain = run.map(run.on_crossbars(), run.uncompressed_hardware)
+    assert plain.hardware_of("fc1").encoding.slices == 2
+    assert plain.hardware_of("fc1").adc.bits == 7
+    assert "digital operation: convolution" in estimate(mapped).not_modelled
+
+
+def test_a_study_with_choices_can_be_run_again(tmp_path: Path) -> None:
+    from tomli_w import dumps
+
+    study = load_study("digits", [SETTINGS])
+    file = tmp_path / "again.toml"
+    file.write_text(dumps(study_dict(study)))
+    assert load_study(str(file)) == study
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ('layers=[{layer="conv9"}]', "layers: nothing fits: unknown name 'conv9'; did you mean 'conv2'"),
+        ('layers=[{layer="conv1",hardware={adc={bit=7}}}]', "layers: 'conv1'.*adc.bit"),
+        ('layers=[{layer="conv1",hardware={periphery={node_nm=45.0}}}]', "periphery"),
+        ('layers=[{layer="*",digital=true}]', "every layer is left digital"),
+        ('layers=[{layer="conv1",bias_row=1}]', "bias_row"),
+    ],
+)
+def test_choices_that_do_not_fit_are_refused(settings: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(XbarError, match=message) as caught:
+        prepare(load_study("digits", [settings]), None, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_calibration_counts_where_it_sets_a_bias(rows: int, tmp_path: Path) -> None:
+    """In the id of `quantise`: a bias on word lines is put on levels by the range of the inputs."""
+    seen = []
+    for images in (100, 200):
+        changes = [f'layers=[{{layer="fc2",bias_rows={rows}}}]', f"calibration_images={images}"]
+        run = prepare(load_study("digits", changes), None, tmp_path)
+        result = StageResult(dict(run.on_crossbars().state_dict()), {}, 0.0)
+        run.load = lambda stage: {}
+        run.stage = lambda name, inputs, compute, result=result: seen.append(inputs) or result
+        steps.quantise(run, StageResult({}, {"id": "0"}, 0.0), run.hardware)
+    assert (seen[0] != seen[1]) == (rows > 0)

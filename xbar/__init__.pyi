@@ -1,0 +1,26 @@
+from .hardware.design import (
+    Adc as Adc,
+    Crossbar as Crossbar,
+    Dac as Dac,
+    Encoding as Encoding,
+    Hardware as Hardware,
+    Periphery as Periphery,
+)
+from .hardware.device import (
+    Device as Device,
+    Drift as Drift,
+    LogClamp as LogClamp,
+    LowFrequencyNoise as LowFrequencyNoise,
+    PolynomialAt as PolynomialAt,
+    ProgrammingNoise as ProgrammingNoise,
+    Relaxation as Relaxation,
+    Verify as Verify,
+    WhiteNoise as WhiteNoise,
+    WritePulse as WritePulse,
+)
+from .hardware.errors import XbarError as XbarError
+from .hardware.files import load_device as load_device, load_hardware as load_hardware
+from .hardware.iv import IV as IV
+from .wires.circuit import Solution as Solution, solve as solve
+from .wires.sensitivity import gradient as gradient, output_variance as output_variance
+from .wires.transfer import transfer_matrix as transfer_matrix

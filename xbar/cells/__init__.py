@@ -1,0 +1,8 @@
+"""What conductance does a cell have for a weight?
+
+Encoding of weights as states, the equations of device noise, programming, and the counter-based generator.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

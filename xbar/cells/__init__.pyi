@@ -1,0 +1,1 @@
+from .encoding import decode as decode, encode as encode, levels as levels

@@ -1,0 +1,23 @@
+from .design import (
+    Adc as Adc,
+    Crossbar as Crossbar,
+    Dac as Dac,
+    Encoding as Encoding,
+    Hardware as Hardware,
+    Periphery as Periphery,
+)
+from .device import (
+    Device as Device,
+    Drift as Drift,
+    LogClamp as LogClamp,
+    LowFrequencyNoise as LowFrequencyNoise,
+    PolynomialAt as PolynomialAt,
+    ProgrammingNoise as ProgrammingNoise,
+    Relaxation as Relaxation,
+    Verify as Verify,
+    WhiteNoise as WhiteNoise,
+    WritePulse as WritePulse,
+)
+from .errors import XbarError as XbarError
+from .files import load_device as load_device, load_hardware as load_hardware
+from .iv import IV as IV

@@ -1,0 +1,424 @@
+"""One design point: frozen dataclasses of a crossbar, its device, encoding, converters and periphery.
+
+All quantities are SI (S, V, A, s) unless the name carries a unit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from xbar.hardware.checks import check_finite, check_range, check_types, refuse_idle
+from xbar.hardware.device import Device
+from xbar.hardware.errors import XbarError, unknown_name
+from xbar.hardware.iv import check_increasing
+
+_STRICT = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class Crossbar:
+    """One physical array: word lines x bit lines.
+
+    Parameters
+    ----------
+    r_wl, r_bl
+        Resistance of a word line, a bit line, from one cell to the next [ohm].
+    r_driver, r_sense
+        Resistance between a driver and its word line, a bit line and its virtual ground [ohm].
+    p_open_wl, p_open_bl
+        Probability that a word line, a bit line is broken at its driver, its converter: its cells carry no
+        current.
+    spare_cols
+        Bit lines of a tile that a mapping leaves free, for columns that are moved off faulty cells.
+    cell_f2
+        Area of a cell in F^2, with F = `periphery.node_nm`: 4 without a selector, 3 (W/L + 1) with a
+        transistor of width W and length L; ``library``: what the component library says.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    rows: int = 128
+    cols: int = 128
+    r_wl: float = 0.0
+    r_bl: float = 0.0
+    r_driver: float = 0.0
+    r_sense: float = 0.0
+    p_open_wl: float = 0.0
+    p_open_bl: float = 0.0
+    spare_cols: int = 0
+    cell_f2: float | Literal["library"] = "library"
+
+    def __post_init__(self) -> None:
+        check_types(self, "crossbar.")
+        if self.cell_f2 != "library":
+            check_range("crossbar.cell_f2", self.cell_f2, 0.01, 1e6, "F^2")
+        check_range("crossbar.rows", self.rows, 1, 4096)
+        check_range("crossbar.cols", self.cols, 1, 4096)
+        for key in ("r_wl", "r_bl", "r_driver", "r_sense"):
+            check_range(f"crossbar.{key}", getattr(self, key), 0, 1e9, "ohm")
+        for key in ("p_open_wl", "p_open_bl"):
+            check_range(f"crossbar.{key}", getattr(self, key), 0, 1)
+        check_range("crossbar.spare_cols", self.spare_cols, 0, self.cols - 1, "(below crossbar.cols)")
+
+    @property
+    def wired(self) -> bool:
+        """Whether wires, drivers or sense amplifiers have any resistance."""
+        return self.r_wl + self.r_bl + self.r_driver + self.r_sense > 0
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Signed weights as `slices` cells, most significant first; `xbar.cells.encoding` has the equations.
+
+    Parameters
+    ----------
+    kind
+        ``differential``: a plane of cells for each sign. ``offset``: one plane; each tile has a reference
+        column that holds zero's state. ``twos-complement``: one plane, the first slice holds the sign bit;
+        the reference column holds g_min.
+    slices
+        Cells of a weight in one plane.
+    subtract
+        The planes of a pair, or the reference column, are subtracted before one ADC (``analog``), or the
+        codes of two ADCs after it (``digital``).
+    unformed
+        Differential only: a masked weight has no devices; otherwise it is the pair (g_min, g_min).
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    kind: Literal["differential", "offset", "twos-complement"] = "differential"
+    slices: int = 1
+    subtract: Literal["analog", "digital"] = "analog"
+    unformed: bool = False
+
+    def __post_init__(self) -> None:
+        check_types(self, "encoding.")
+        check_range("encoding.slices", self.slices, 1, 8)
+        if self.unformed and self.kind != "differential":
+            raise XbarError(
+                f"encoding.unformed = true: has no effect with encoding.kind = {self.kind!r}, where a masked "
+                "weight needs its cells; only with 'differential'"
+            )
+        if self.kind == "twos-complement" and self.slices < 2:
+            raise XbarError(
+                "encoding.slices = 1: 'twos-complement' needs a slice for the sign and at least one more"
+            )
+
+    @property
+    def planes(self) -> int:
+        """Arrays that hold the cells of one weight."""
+        return 2 if self.kind == "differential" else 1
+
+    @property
+    def reference_columns(self) -> int:
+        """Bit lines of a tile that hold its reference."""
+        return 0 if self.kind == "differential" else self.slices
+
+    @property
+    def converted_planes(self) -> int:
+        """Planes whose bit lines have a converter of their own."""
+        return 2 if self.kind == "differential" and self.subtract == "digital" else 1
+
+
+def check_encoding(encoding: Encoding, device: Device) -> None:
+    """Refuse a device that cannot hold the numbers of an encoding.
+
+    Raises
+    ------
+    XbarError
+        Where the encoding needs equidistant states, has no number but zero, or more than int16 takes.
+    """
+    if encoding.kind != "differential" and not isinstance(device.states, int):
+        raise XbarError(
+            f"encoding.kind = {encoding.kind!r}: needs equidistant states (device.states as a count), "
+            f"{device.name!r} lists state means"
+        )
+    if largest_state(encoding, device.n_states) < 1:
+        raise XbarError(
+            f"encoding.kind = {encoding.kind!r}: {device.n_states} states in {encoding.slices} slices hold "
+            "no number but zero; needs 3 states or 2 slices"
+        )
+    if largest_state(encoding, device.n_states) > 32767:
+        raise XbarError(
+            f"encoding.slices = {encoding.slices}: the numbers of {device.n_states} states exceed 16 bits; "
+            "use fewer slices"
+        )
+
+
+def largest_state(encoding: Encoding, n_states: int) -> int:
+    """Largest state number; where states are not equidistant, an upper bound."""
+    if encoding.kind == "twos-complement":
+        return int(n_states ** (encoding.slices - 1)) - 1
+    numbers = int(n_states**encoding.slices)
+    return numbers - 1 - (numbers // 2 if encoding.kind == "offset" else 0)
+
+
+@dataclass(frozen=True)
+class Dac:
+    """Word-line drivers. All drivers of a chip are alike.
+
+    Parameters
+    ----------
+    bits
+        Of an input code; ``ideal``: one phase with the voltage x/x_max v_read of either sign, not quantised.
+    v_read
+        Voltage of the largest digit of a phase [V].
+    phase_bits
+        Bits that one phase applies, least significant first. The last phase of a signed input carries its
+        sign.
+    range
+        What the largest code stands for: ``max``: the largest calibration input; ``percentile``: that of
+        their absolute values; ``mse``: the value of least squared error; ``fixed``: `x_max`.
+    gain_error, offset
+        The voltage is (1 + gain_error) times its nominal value plus `offset` [V].
+    inl
+        Integral non-linearity at equally spaced digits from 0 to that of v_read [steps of a digit], linear
+        between them; of negative digits with the sign turned.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    bits: int | Literal["ideal"] = 8
+    v_read: float = 0.2
+    phase_bits: int = 1
+    range: Literal["max", "percentile", "mse", "fixed"] = "max"
+    percentile: float = 99.9
+    x_max: float = 0.0
+    gain_error: float = 0.0
+    offset: float = 0.0
+    inl: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_types(self, "dac.")
+        if self.bits != "ideal":
+            check_range("dac.bits", self.bits, 1, 16)
+            check_range("dac.phase_bits", self.phase_bits, 1, self.bits)
+        elif self.phase_bits != 1 or self.inl or self.range == "mse":
+            key = "inl" if self.inl else "phase_bits" if self.phase_bits != 1 else "range = 'mse'"
+            raise XbarError(f"dac.{key}: has no effect with dac.bits = 'ideal'; needs a number of bits")
+        check_range("dac.v_read", self.v_read, 1e-6, 10, "V")
+        refuse_idle(self, "dac", {"percentile": ("percentile",), "fixed": ("x_max",)}, "range")
+        check_range("dac.percentile", self.percentile, 50, 100, "percent")
+        check_range("dac.x_max", self.x_max, 0, 1e30)
+        if self.range == "fixed" and self.x_max == 0:
+            raise XbarError("dac.x_max: missing; dac.range = 'fixed' needs a positive number")
+        check_range("dac.gain_error", self.gain_error, -0.9, 10)
+        check_range("dac.offset", self.offset, -10, 10, "V")
+        check_finite("dac.inl", self.inl, "steps of a digit")
+        if len(self.inl) == 1:
+            raise XbarError("dac.inl: a table needs at least two entries, the first for digit 0")
+
+    @property
+    def largest_voltage(self) -> float:
+        """Bound of what a driver applies, its errors included [V]."""
+        bent = max(map(abs, self.inl), default=0.0) / ((1 << self.phase_bits) - 1)
+        return self.v_read * (1 + bent) * (1 + self.gain_error) + abs(self.offset)
+
+    @property
+    def phases(self) -> int:
+        """Applications of the array for one input vector."""
+        return 1 if self.bits == "ideal" else -(-self.bits // self.phase_bits)
+
+
+@dataclass(frozen=True)
+class Adc:
+    """Bit-line converters.
+
+    Parameters
+    ----------
+    range
+        ``calibrated``: least squared error on calibration inputs; ``percentile``: that of the absolute
+        currents; ``full``: the largest current that the array can give; ``fixed``: `full_scale` [A].
+    per
+        What shares one range: a ``layer``, a ``tile`` or a ``column``.
+    after
+        A conversion after each ``phase``, or one after analog ``accumulation`` of all phases.
+    columns
+        Bit lines that share one converter.
+    rate
+        Conversions a second of one converter [1/s].
+    gain_sigma, offset_sigma
+        Standard deviation of the converters' gain (relative) and offset [steps], drawn once a chip.
+    inl
+        Integral non-linearity at equally spaced codes from the lowest to the highest [steps], linear between
+        them; the same for all converters.
+    noise_lsb, noise_current
+        Input-referred noise of converter and amplifier [steps], [A], drawn at every conversion.
+    bandwidth, temperature
+        Of the thermal noise 4 k T G B of the cells on a bit line [Hz], [K]; 0: none.
+    library
+        Component library that prices it.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    bits: int | Literal["ideal"] = 8
+    range: Literal["calibrated", "percentile", "full", "fixed"] = "calibrated"
+    percentile: float = 99.99
+    full_scale: float = 0.0
+    per: Literal["layer", "tile", "column"] = "layer"
+    after: Literal["phase", "accumulation"] = "phase"
+    columns: int = 128
+    rate: float = 1.28e9
+    gain_sigma: float = 0.0
+    offset_sigma: float = 0.0
+    inl: tuple[float, ...] = ()
+    noise_lsb: float = 0.0
+    noise_current: float = 0.0
+    bandwidth: float = 0.0
+    temperature: float = 300.0
+    library: str = "isaac-scaled-adc"
+
+    def __post_init__(self) -> None:
+        check_types(self, "adc.")
+        if self.bits != "ideal":
+            check_range("adc.bits", self.bits, 2, 24)
+        check_range("adc.columns", self.columns, 1, 4096)
+        check_range("adc.rate", self.rate, 1, 1e12, "conversions/s")
+        refuse_idle(self, "adc", {"percentile": ("percentile",), "fixed": ("full_scale",)}, "range")
+        check_range("adc.percentile", self.percentile, 50, 100, "percent")
+        check_range("adc.full_scale", self.full_scale, 0, 1e3, "A")
+        if self.range == "fixed" and self.full_scale == 0:
+            raise XbarError("adc.full_scale: missing; adc.range = 'fixed' needs a positive current [A]")
+        check_range("adc.gain_sigma", self.gain_sigma, 0, 0.3)
+        check_range("adc.offset_sigma", self.offset_sigma, 0, 1e6, "steps")
+        check_finite("adc.inl", self.inl, "steps")
+        if len(self.inl) == 1:
+            raise XbarError("adc.inl: a table needs at least two entries, the first for the lowest code")
+        check_range("adc.noise_lsb", self.noise_lsb, 0, 1e6, "steps")
+        check_range("adc.noise_current", self.noise_current, 0, 1, "A")
+        check_range("adc.bandwidth", self.bandwidth, 0, 1e15, "Hz")
+        check_range("adc.temperature", self.temperature, 0, 2000, "K")
+        if self.bits == "ideal":
+            for key in ("gain_sigma", "offset_sigma", "inl", "noise_lsb"):
+                if getattr(self, key):
+                    raise XbarError(
+                        f"adc.{key}: has no effect with adc.bits = 'ideal'; needs a number of bits"
+                    )
+
+
+@dataclass(frozen=True)
+class Periphery:
+    """What surrounds the arrays: sharing, timing, and the component library that prices it.
+
+    Parameters
+    ----------
+    scaling
+        ``stillmaker-baas``: digital blocks of another node than `node_nm` are scaled to it, all others stay
+        at their own; ``none``: blocks of another node are refused.
+    copies
+        How often the arrays of a layer are there; each copy takes its share of the layer's positions.
+    buffer_kb
+        eDRAM of a tile [KB]; ``library``: as large as that of the component library.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    library: str = "isaac"
+    node_nm: float = 32.0
+    scaling: Literal["none", "stillmaker-baas"] = "none"
+    t_read: float = 100e-9
+    arrays_per_group: int = 8
+    groups_per_tile: int = 12
+    tiles_per_router: int = 4
+    gated_columns: bool = False
+    copies: int = 1
+    buffer_kb: float | Literal["library"] = "library"
+
+    def __post_init__(self) -> None:
+        check_types(self, "periphery.")
+        check_range("periphery.node_nm", self.node_nm, 1, 1000, "nm")
+        check_range("periphery.t_read", self.t_read, 1e-12, 1, "s")
+        if self.buffer_kb != "library":
+            check_range("periphery.buffer_kb", self.buffer_kb, 1e-3, 1e9, "KB")
+        for key in ("arrays_per_group", "groups_per_tile", "tiles_per_router", "copies"):
+            check_range(f"periphery.{key}", getattr(self, key), 1, 1 << 20)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One design point. TOML in and out by `xbar.hardware.files.load_hardware` and `to_dict`.
+
+    ``assumed`` lists the values that have no published source, each with the reason for it.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    name: str
+    device: Device
+    source: str = ""
+    crossbar: Crossbar = Crossbar()
+    encoding: Encoding = Encoding()
+    dac: Dac = Dac()
+    adc: Adc = Adc()
+    periphery: Periphery = Periphery()
+    assumed: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        check_types(self, "")
+        needed = self.encoding.slices + self.encoding.reference_columns
+        if needed > self.crossbar.cols - self.crossbar.spare_cols:
+            spare = f" of which {self.crossbar.spare_cols} are spare" if self.crossbar.spare_cols else ""
+            raise XbarError(
+                f"encoding.slices = {self.encoding.slices}: a tile needs at least {needed} bit lines, "
+                f"crossbar.cols = {self.crossbar.cols}{spare}"
+            )
+        check_encoding(self.encoding, self.device)
+        check_increasing(self.device.iv, self.dac.largest_voltage)
+        if self.crossbar.wired and self.device.iv.kind != "ohmic":
+            raise XbarError(
+                f"device.iv.kind = {self.device.iv.kind!r} with wires (crossbar.r_wl, r_bl, r_driver, "
+                "r_sense): a network takes ohmic cells behind wires only; xbar.solve takes both for one array"
+            )
+        if self.dac.bits == "ideal" and self.adc.after == "accumulation":
+            raise XbarError(
+                "adc.after = 'accumulation': has no effect with dac.bits = 'ideal', which has one phase"
+            )
+
+    @property
+    def weights_per_tile_row(self) -> int:
+        """Tile columns in weights, bit lines without references and spare ones // cells of one weight in one
+        plane."""
+        free = self.crossbar.cols - self.crossbar.spare_cols - self.encoding.reference_columns
+        return free // self.encoding.slices
+
+    @property
+    def column_places(self) -> int:
+        """Places of a tile for columns of weights, spare ones included."""
+        return (self.crossbar.cols - self.encoding.reference_columns) // self.encoding.slices
+
+    @property
+    def weight_bits(self) -> float:
+        """Bits of a stored weight, log2 of the numbers that its cells tell apart, signs included."""
+        cells = self.encoding.slices * math.log2(self.device.n_states)
+        if self.encoding.kind == "twos-complement":
+            return 1 + cells - math.log2(self.device.n_states)
+        return cells + (1 if self.encoding.kind == "differential" else 0)
+
+    @property
+    def conversions(self) -> int:
+        """Conversions of a bit line for one input vector."""
+        return 1 if self.adc.after == "accumulation" else self.dac.phases
+
+    def replace(self, **changes: object) -> Hardware:
+        """Copy with changes given as keys with ``__`` for the dot: ``replace(crossbar__rows=64)``.
+
+        Raises
+        ------
+        XbarError
+            For an unknown key, or a value that is not allowed.
+        """
+        new = self
+        for key, value in changes.items():
+            new = _replaced(new, key.split("__"), value, key.replace("__", "."))
+        return new
+
+
+def _replaced(owner: Any, path: list[str], value: object, key: str) -> Any:
+    names = [f.name for f in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
+    if path[0] not in names:
+        raise unknown_name(f"hardware key {key}", path[0], names)
+    if len(path) > 1:
+        value = _replaced(getattr(owner, path[0]), path[1:], value, key)
+    return dataclasses.replace(owner, **{path[0]: value})
+
+
+__all__ = ["Adc", "Crossbar", "Dac", "Device", "Encoding", "Hardware", "Periphery"]

@@ -1,0 +1,417 @@
+"""A memristive cell: its window, states, and what happens to a conductance when and after it is written.
+
+All quantities are SI (S, V, s). Each part is a frozen dataclass that acts only where it is given; together
+they act in this order: write (`ProgrammingNoise`), `Relaxation`, `Drift`, `LowFrequencyNoise`, stuck cells.
+`WhiteNoise` is drawn anew at every read. `xbar.cells.programming` has the equations as functions of arrays.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xbar.hardware.checks import check_finite, check_range, check_types, refuse_idle
+from xbar.hardware.errors import XbarError
+from xbar.hardware.iv import IV
+
+_STRICT = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class PolynomialAt:
+    """Coefficients [S] of `ProgrammingNoise.coefficients` that were measured a `time` [s] after the write."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    time: float
+    coefficients: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check_types(self, "programming.at.")
+        check_range("programming.at.time", self.time, 0, 1e12, "s")
+        check_finite("programming.at.coefficients", self.coefficients, "S")
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Write-verify: a cell is written anew, each time with a fresh error, until it is near its target.
+
+    Parameters
+    ----------
+    acceptance
+        Largest `|g - target|` that is accepted, relative to what ``relative_to`` says.
+    max_pulses
+        Writes after which the cell stays as it is, accepted or not.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    acceptance: float
+    relative_to: Literal["target", "g_max", "range"] = "target"
+    max_pulses: int = 100
+
+    def __post_init__(self) -> None:
+        check_types(self, "programming.verify.")
+        check_range("programming.verify.acceptance", self.acceptance, 1e-6, 10)
+        check_range("programming.verify.max_pulses", self.max_pulses, 1, 100_000)
+
+
+@dataclass(frozen=True)
+class ProgrammingNoise:
+    """Error of a write, drawn once a chip for every built cell.
+
+    Parameters
+    ----------
+    kind
+        ``none``; ``gaussian``: g + sigma xi; ``lognormal``: g exp(sigma xi - sigma^2/2), or without the
+        second term where ``keep_mean`` is false; ``polynomial``: g + sigma(g) xi with
+        sigma(g) = sum_i coefficients[i] (g/g_max)^i [S]; ``states``: g + sigma(g) xi with sigma(g) linear
+        between the measured ``sigmas`` of the states.
+    sigma
+        Relative to what ``relative_to`` says (gaussian), or the standard deviation of ln g (lognormal).
+    relative_to
+        ``target``: sigma times the target conductance; ``g_max``; ``range``: g_max - g_min.
+    keep_mean
+        Log-normal only: the -sigma^2/2 term that keeps the mean at the target.
+    coefficients
+        Polynomial only [S].
+    at
+        Polynomial only: coefficients by the time after the write, in place of `coefficients`. Each is the
+        total deviation from the target at that time; no other time is allowed.
+    sigmas
+        States only: one standard deviation for each state [S].
+    verify
+        Repeats the write until the cell is accepted; `sigma` is then that of a single write.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    kind: Literal["none", "gaussian", "lognormal", "polynomial", "states"] = "none"
+    sigma: float = 0.0
+    relative_to: Literal["target", "g_max", "range"] = "target"
+    keep_mean: bool = True
+    coefficients: tuple[float, ...] = ()
+    at: tuple[PolynomialAt, ...] = ()
+    sigmas: tuple[float, ...] = ()
+    verify: Verify | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self, "programming.")
+        check_range("programming.sigma", self.sigma, 0, 2)
+        check_finite("programming.coefficients", self.coefficients, "S")
+        check_finite("programming.sigmas", self.sigmas, "S", low=0)
+        refuse_idle(
+            self,
+            "programming",
+            {
+                "gaussian": ("sigma", "relative_to", "verify"),
+                "lognormal": ("sigma", "keep_mean", "verify"),
+                "polynomial": ("coefficients", "at", "verify"),
+                "states": ("sigmas", "verify"),
+            },
+        )
+        if self.kind == "polynomial" and bool(self.coefficients) == bool(self.at):
+            raise XbarError(
+                "programming.coefficients: programming.kind = 'polynomial' needs either these or "
+                "programming.at, and not both"
+            )
+        if self.kind == "states" and not self.sigmas:
+            raise XbarError(
+                "programming.sigmas: missing; programming.kind = 'states' needs one for each state"
+            )
+        if len({part.time for part in self.at}) < len(self.at):
+            raise XbarError("programming.at: two entries have the same time")
+        if self.at and self.verify is not None:
+            raise XbarError(
+                "programming.verify: has no effect with programming.at, whose deviations are those of "
+                "verified cells some time later"
+            )
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """g(t) = g + a ln t + (b ln t + c) xi for t >= 1 s; xi drawn once a cell and chip.
+
+    A device that relaxes is clamped to its window when it is read, after low-frequency noise.
+
+    Parameters
+    ----------
+    mean
+        a [S].
+    sigma, sigma_0
+        b and c [S].
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    mean: float = 0.0
+    sigma: float = 0.0
+    sigma_0: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_types(self, "relaxation.")
+        check_range("relaxation.mean", self.mean, -1, 1, "S")
+        check_range("relaxation.sigma", self.sigma, 0, 1, "S")
+        check_range("relaxation.sigma_0", self.sigma_0, 0, 1, "S")
+
+
+@dataclass(frozen=True)
+class LogClamp:
+    """clamp(slope ln(g / g_max) + intercept, low, high) of a target conductance g."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    intercept: float
+    slope: float = 0.0
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_types(self, "drift.")
+        check_range("drift: intercept", self.intercept, -10, 10)
+        check_range("drift: slope", self.slope, -10, 10)
+        check_range("drift: low", self.low, 0, 10)
+        check_range("drift: high", self.high, self.low, 10)
+        if self.slope == 0 and not self.low <= self.intercept <= self.high:
+            raise XbarError(
+                f"drift: intercept = {self.intercept}: lies outside low = {self.low:g} to "
+                f"high = {self.high:g}, to which it would be clamped"
+            )
+
+    def __call__(self, ratio: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Value at g / g_max, any shape; at 0 the limit."""
+        value = self.intercept + self.slope * np.log(np.maximum(ratio, 1e-300))
+        return np.asarray(np.clip(value, self.low, self.high))
+
+
+@dataclass(frozen=True)
+class Drift:
+    """g(t) = g(t0) (t/t0)^-nu, with `nu = |mean(g) + sigma(g) xi|` drawn once a cell and chip.
+
+    Parameters
+    ----------
+    t0
+        Time after the write at which the cell has its programmed conductance [s]; no earlier one is allowed.
+    nu, nu_sigma
+        Mean and standard deviation of the exponent by target conductance.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    t0: float
+    nu: LogClamp
+    nu_sigma: LogClamp = LogClamp(0.0)
+
+    def __post_init__(self) -> None:
+        check_types(self, "drift.")
+        check_range("drift.t0", self.t0, 1e-9, 1e12, "s")
+
+
+@dataclass(frozen=True)
+class LowFrequencyNoise:
+    """1/f noise accumulated since the write, g + sigma xi, drawn once a cell, chip and time.
+
+    ``sigma = Q(g) sqrt(ln((t + t_read) / (2 t_read)))``, where Q is, by ``kind``,
+
+    ``power``: g min(limit, amplitude (g_target/g_max)^-exponent);
+    ``log10``: amplitude log10(g / 1 uS), 0 below 1 uS.
+
+    Parameters
+    ----------
+    amplitude
+        Without unit (power), or [S] (log10).
+    t_read
+        Length of the read [s].
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    kind: Literal["power", "log10"]
+    amplitude: float
+    t_read: float
+    exponent: float = 0.0
+    limit: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_types(self, "low_frequency.")
+        check_range("low_frequency.amplitude", self.amplitude, 0, 10)
+        check_range("low_frequency.t_read", self.t_read, 1e-15, 1e6, "s")
+        check_range("low_frequency.exponent", self.exponent, 0, 10)
+        check_range("low_frequency.limit", self.limit, 0, 10)
+        refuse_idle(
+            self,
+            "low_frequency",
+            {"power": ("amplitude", "t_read", "exponent", "limit"), "log10": ("amplitude", "t_read")},
+        )
+
+
+@dataclass(frozen=True)
+class WhiteNoise:
+    """White noise of a read: g + sigma xi, drawn anew for every cell, vector and phase.
+
+    ``relative_to``: sigma times the cell's conductance as it is, times g_max, or times g_max - g_min.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    sigma: float = 0.0
+    relative_to: Literal["conductance", "g_max", "range"] = "conductance"
+
+    def __post_init__(self) -> None:
+        check_types(self, "read_noise.")
+        check_range("read_noise.sigma", self.sigma, 0, 2)
+
+
+@dataclass(frozen=True)
+class WritePulse:
+    """Pulse that a write applies to a cell, for the time and energy of programming.
+
+    Parameters
+    ----------
+    voltage, width
+        Of one pulse [V], [s].
+    per
+        A ``write`` is one pulse; or one pulse leads from each ``state`` to the next, so that state k, reached
+        from g_min, takes k of them.
+    source
+        Where the numbers come from.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    voltage: float
+    width: float
+    source: str
+    per: Literal["write", "state"] = "write"
+
+    def __post_init__(self) -> None:
+        check_types(self, "pulse.")
+        check_range("pulse.voltage", self.voltage, 1e-3, 100, "V")
+        check_range("pulse.width", self.width, 1e-15, 10, "s")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A memristive cell.
+
+    Parameters
+    ----------
+    name, source
+        What it is and where the numbers come from (a DOI or arXiv number).
+    g_min, g_max
+        Conductance window [S].
+    states
+        Number of equidistant states from g_min to g_max, or the mean of each state [S], ascending.
+    programming, relaxation, drift, low_frequency
+        What changes a conductance from its write to its read; None: nothing of that kind.
+    read_noise
+        White noise of every read.
+    iv
+        Current against voltage.
+    p_stuck_g_max, p_stuck_g_min
+        Probability that a cell is stuck at g_max, g_min.
+    pulse
+        What a write takes; None: not known.
+    claims, does_not_claim
+        What the source says, and what it does not.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    name: str
+    source: str
+    g_min: float
+    g_max: float
+    states: int | tuple[float, ...]
+    programming: ProgrammingNoise = ProgrammingNoise()
+    relaxation: Relaxation | None = None
+    drift: Drift | None = None
+    low_frequency: LowFrequencyNoise | None = None
+    read_noise: WhiteNoise = WhiteNoise()
+    iv: IV = field(default_factory=IV)
+    p_stuck_g_max: float = 0.0
+    p_stuck_g_min: float = 0.0
+    pulse: WritePulse | None = None
+    claims: str = ""
+    does_not_claim: str = ""
+
+    def __post_init__(self) -> None:
+        check_types(self, "device.")
+        if not (math.isfinite(self.g_max) and 0 <= self.g_min < self.g_max):
+            raise XbarError(
+                f"device.g_min = {self.g_min}, device.g_max = {self.g_max}: needs 0 <= g_min < g_max, in S"
+            )
+        if self.g_max > 1:
+            raise XbarError(f"device.g_max = {self.g_max}: at most 1 S; conductances are in S, not in uS")
+        if isinstance(self.states, int):
+            check_range("device.states", self.states, 2, 32768)
+        else:
+            means = np.asarray(self.states, float)
+            if len(means) < 2 or not (np.diff(means) > 0).all():
+                raise XbarError("device.states: a list of state means needs at least two, ascending, in S")
+            if not (math.isclose(means[0], self.g_min) and math.isclose(means[-1], self.g_max)):
+                raise XbarError("device.states: the first and last mean must be g_min and g_max")
+        if self.programming.sigmas and len(self.programming.sigmas) != self.n_states:
+            raise XbarError(
+                f"device.programming.sigmas: {len(self.programming.sigmas)} of them; "
+                f"needs one for each of the {self.n_states} states"
+            )
+        if self.programming.at and (self.relaxation or self.drift):
+            raise XbarError(
+                "device.programming.at: its deviations hold the change with time; "
+                "device.relaxation and device.drift would count it twice"
+            )
+        check_range("device.p_stuck_g_max", self.p_stuck_g_max, 0, 1)
+        check_range("device.p_stuck_g_min", self.p_stuck_g_min, 0, 1)
+        check_range("device.p_stuck_g_max + p_stuck_g_min", self.p_stuck_g_max + self.p_stuck_g_min, 0, 1)
+
+    @property
+    def n_states(self) -> int:
+        """Number of states L."""
+        return self.states if isinstance(self.states, int) else len(self.states)
+
+    @property
+    def unit(self) -> float:
+        """Mean distance of two neighbouring states [S], the conductance that weight 1 stands for."""
+        return (self.g_max - self.g_min) / (self.n_states - 1)
+
+    def conductances(self) -> NDArray[np.float64]:
+        """State conductances g_0 = g_min ... g_(L-1) = g_max [S], shape (L,)."""
+        if isinstance(self.states, int):
+            return self.g_min + self.unit * np.arange(self.states, dtype=float)
+        return np.asarray(self.states, float)
+
+    def reference(self, relative_to: str, g: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Conductance [S] that a relative figure refers to, for cells of conductance `g`; same shape."""
+        constant = {"g_max": self.g_max, "range": self.g_max - self.g_min}
+        return np.full_like(g, constant[relative_to]) if relative_to in constant else g
+
+    @property
+    def ages(self) -> bool:
+        """Whether anything changes with the time after the write."""
+        return bool(self.programming.at or self.relaxation or self.drift or self.low_frequency)
+
+    @property
+    def first_time(self) -> float:
+        """Earliest time after the write that the data describe [s]; the default of a read."""
+        if self.programming.at:
+            return min(part.time for part in self.programming.at)
+        starts = [1.0] if self.relaxation else []
+        return max([*starts, *([self.drift.t0] if self.drift else [])], default=1.0)
+
+    def check_time(self, time: float) -> float:
+        """`time` [s] after the write, where the device's data describe it.
+
+        Raises
+        ------
+        XbarError
+            For a time that is not a number, lies before the first one, or was not measured.
+        """
+        if isinstance(time, bool) or not isinstance(time, numbers.Real):
+            raise XbarError(f"time = {time!r}: must be a number, in s after the write")
+        known = sorted(part.time for part in self.programming.at)
+        if known and time not in known:
+            raise XbarError(f"time = {time} s: {self.name!r} was measured at {_listed(known)} s only")
+        depends = self.relaxation is not None or self.drift is not None
+        check_range("time", time, self.first_time if depends else 0, 1e12, "s after the write")
+        return time
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers)

@@ -1,0 +1,202 @@
+"""Frozen dataclasses from TOML, with errors that name the key, and back to plain dicts."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+import tomllib
+import typing
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+
+from xbar.hardware.design import Hardware
+from xbar.hardware.device import Device
+from xbar.hardware.errors import XbarError, unknown_name
+
+T = TypeVar("T")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Contents of a TOML file.
+
+    Raises
+    ------
+    XbarError
+        Where the file is missing, unreadable, or not TOML (with line and column).
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise XbarError(f"{path}: no such file") from None
+    except OSError as error:
+        raise XbarError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise XbarError(f"{path}: not a TOML file: {error}") from None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves either the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
+    """Dataclass `cls` from nested plain data; `where` (a file's name, say) begins every message.
+
+    Raises
+    ------
+    XbarError
+        One line for the first mistake: its key path, its value, and the nearest valid name or allowed range.
+    """
+    try:
+        content = json.dumps(dict(data), default=str)
+        if cls not in _ADAPTERS:
+            _ADAPTERS[cls] = pydantic.TypeAdapter(cls)
+        built: T = _ADAPTERS[cls].validate_json(content, strict=True)
+        return built
+    except pydantic.ValidationError as error:
+        unknown = ("unexpected_keyword_argument", "extra_forbidden")
+        errors = sorted(error.errors(), key=lambda one: one["type"] not in unknown)
+        path = _field_path(cls, errors[0]["loc"])
+        key, kind = ".".join(map(str, path)), errors[0]["type"]
+        if kind in unknown:
+            raise XbarError(f"{where}: {_unknown_key(cls, path)}") from None
+        if kind in ("missing", "missing_argument"):
+            raise XbarError(f"{where}: {key}: missing") from None
+        if kind in ("value_error", "assertion_error"):
+            raise XbarError(f"{where}: {errors[0]['ctx']['error']}") from None
+        reasons = [
+            e["msg"].replace("an object", "a table") for e in errors if _field_path(cls, e["loc"]) == path
+        ]
+        raise XbarError(
+            f"{where}: {key} = {errors[0]['input']!r}: {', or '.join(dict.fromkeys(reasons))}"
+        ) from None
+
+
+_ADAPTERS: dict[type, pydantic.TypeAdapter[Any]] = {}
+"""By class; making one takes as long as dozens of uses."""
+
+
+def _field_path(cls: type, location: tuple[int | str, ...]) -> list[int | str]:
+    """The part of pydantic's location that names keys; branches of a union are left out."""
+    path: list[int | str] = []
+    owner: Any = cls
+    for part in location:
+        is_key = dataclasses.is_dataclass(owner) and part in {f.name for f in dataclasses.fields(owner)}
+        if isinstance(part, str) and not is_key and part is not location[-1]:
+            continue
+        if isinstance(part, str) and not is_key and path and not dataclasses.is_dataclass(owner):
+            continue
+        path.append(part)
+        if is_key:
+            owner = _resolve(owner, str(part))
+    return path
+
+
+def _unknown_key(cls: type, path: list[int | str]) -> str:
+    """Sentence for an unknown key: the fields of the dataclass that the path leads to are what is allowed."""
+    owner: Any = cls
+    for part in path[:-1]:
+        hints = {f.name: f.type for f in dataclasses.fields(owner)} if dataclasses.is_dataclass(owner) else {}
+        if isinstance(part, str) and part in hints:
+            owner = _resolve(owner, part)
+    names = sorted(f.name for f in dataclasses.fields(owner)) if dataclasses.is_dataclass(owner) else []
+    near = difflib.get_close_matches(str(path[-1]), names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{'.'.join(map(str, path))}: unknown key; {hint}allowed: {', '.join(names)}"
+
+
+def _resolve(owner: type, name: str) -> Any:
+    """The dataclass behind a field's annotation, through Optional and containers."""
+    hint = typing.get_type_hints(owner)[name]
+    stack = [hint]
+    while stack:
+        candidate = stack.pop()
+        if dataclasses.is_dataclass(candidate):
+            return candidate
+        stack.extend(typing.get_args(candidate))
+    return hint
+
+
+def to_dict(value: Any) -> Any:
+    """Nested plain data of a frozen dataclass, as TOML and JSON take it; None is left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {name: to_dict(part) for name, part in pairs if part is not None}
+    if isinstance(value, tuple | list):
+        return [to_dict(part) for part in value]
+    if isinstance(value, Mapping):
+        return {str(name): to_dict(part) for name, part in value.items()}
+    return value
+
+
+def preset_names(kind: str) -> list[str]:
+    """Names of the presets that ship: kind is ``devices`` or ``designs``."""
+    folder = resources.files("xbar.hardware") / kind
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def _find(kind: str, name: str) -> Path:
+    """Path of a preset by name, or of a user's TOML file."""
+    if name.endswith(".toml"):
+        return Path(name)
+    if name not in preset_names(kind):
+        raise unknown_name(f"{kind[:-1]} preset (or a path that ends in .toml)", name, preset_names(kind))
+    return Path(str(resources.files("xbar.hardware") / kind / f"{name}.toml"))
+
+
+def load_device(name: str) -> Device:
+    """A device by preset name or path of a TOML file."""
+    path = _find("devices", name)
+    return build(Device, read_toml(path), str(path.name))
+
+
+def hardware_dict(name: str) -> dict[str, Any]:
+    """Plain data of a whole-hardware preset (or file), its device preset resolved in place."""
+    path = _find("designs", name)
+    return resolve_device(read_toml(path), path.name, path.parent)
+
+
+def resolve_device(data: dict[str, Any], where: str, folder: Path | None = None) -> dict[str, Any]:
+    """`data` with a device given by name replaced by the contents of its preset.
+
+    A device table may name a preset to start from in the key `base` and change some of its values. The path
+    of a device file is looked up in `folder` first, that of the file which names it.
+    """
+    device = data.get("device")
+
+    def load(name: str) -> dict[str, Any]:
+        beside = folder is not None and name.endswith(".toml") and (folder / name).is_file()
+        loaded: dict[str, Any] = to_dict(load_device(str(folder / name) if folder and beside else name))
+        return loaded
+
+    if isinstance(device, str):
+        return {**data, "device": load(device)}
+    if isinstance(device, dict) and "base" in device:
+        changes = {key: value for key, value in device.items() if key != "base"}
+        return {**data, "device": {**load(str(device["base"])), **changes}}
+    if device is None:
+        raise XbarError(f"{where}: device: missing; a preset's name or a table")
+    return data
+
+
+def load_hardware(name: str) -> Hardware:
+    """A whole-hardware preset by name, or a user's TOML file by path.
+
+    Raises
+    ------
+    XbarError
+        For an unknown preset, a missing file, an unknown or impossible key.
+    """
+    return build(Hardware, hardware_dict(name), name)

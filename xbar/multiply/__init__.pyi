@@ -1,0 +1,1 @@
+from .reference import mvm_reference as mvm_reference

@@ -1,0 +1,104 @@
+"""What the multiply works on: blocks of columns that share their word lines, and their read noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xbar.hardware.checks import check_array
+from xbar.hardware.errors import XbarError
+from xbar.multiply.converters import Converter
+
+
+@dataclass(frozen=True)
+class ReadNoise:
+    """White noise of a block's columns.
+
+    Parameters
+    ----------
+    variance
+        Of each cell, shape of the block's weights and their type [unit^2]; shape (0, C): none.
+    floor
+        Variance of each column's own noise [(v_read unit)^2], float32, shape (C,).
+    key
+        Stream of the draws, from `xbar.cells.rng.stream_key`: row m P + p, place `places[c]`.
+    places
+        uint32, shape (C,).
+    """
+
+    variance: NDArray[Any]
+    floor: NDArray[np.float32]
+    key: np.uint64
+    places: NDArray[np.uint32]
+
+    @cached_property
+    def mixed_places(self) -> NDArray[np.uint32]:
+        """`places` as the kernel takes them."""
+        from xbar.cells.rng import mixed_places  # the torch reference does without numba
+
+        return mixed_places(self.places)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Columns that share their driven word lines: the packed tiles of one band.
+
+    Parameters
+    ----------
+    rows
+        GEMM rows k that drive the columns, ascending, int64, shape (R,).
+    weights
+        Column conductances (g+ - g-)/unit, or g/unit of one plane, float32 or float64, shape (R, C),
+        C-contiguous.
+    out
+        Output n that a column's value is added to, int64, shape (C,); may repeat.
+    coefficient
+        Signed place value of a column, float32, shape (C,); 0 for a reference column.
+    converter
+        None: ideal, which passes currents through.
+    noise
+        None: no read noise.
+    reference
+        The column that is subtracted from each column, or -1, int64, shape (C,); None: none is.
+    subtract_before
+        Whether references are subtracted before the converter.
+
+    Raises
+    ------
+    XbarError
+        For an array of another dtype, shape or memory order, or a reference that is not a column.
+    """
+
+    rows: NDArray[np.int64]
+    weights: NDArray[Any]
+    out: NDArray[np.int64]
+    coefficient: NDArray[np.float32]
+    converter: Converter | None = None
+    noise: ReadNoise | None = None
+    reference: NDArray[np.int64] | None = None
+    subtract_before: bool = False
+
+    def __post_init__(self) -> None:
+        rows, cols = len(self.rows), len(self.out)
+        dtype = np.float64 if self.weights.dtype == np.float64 else np.float32
+        check_array("block.rows", self.rows, np.int64, (rows,))
+        if (np.diff(self.rows) <= 0).any():
+            raise XbarError("block.rows: must ascend")
+        check_array("block.weights", self.weights, dtype, (rows, cols))
+        check_array("block.out", self.out, np.int64, (cols,))
+        check_array("block.coefficient", self.coefficient, np.float32, (cols,))
+        if self.reference is not None:
+            check_array("block.reference", self.reference, np.int64, (cols,))
+            if cols and not (self.reference.min() >= -1 and self.reference.max() < cols):
+                raise XbarError(f"block.reference: must lie between -1 and {cols - 1}")
+        if self.converter is not None:
+            check_array("block.converter.step", self.converter.step, np.float32, (cols,))
+        if self.noise is not None:
+            cells = rows if len(self.noise.variance) else 0
+            check_array("block.noise.variance", self.noise.variance, dtype, (cells, cols))
+            check_array("block.noise.floor", self.noise.floor, np.float32, (cols,))
+            check_array("block.noise.places", self.noise.places, np.uint32, (cols,))

@@ -1,0 +1,417 @@
+"""The analog matrix-vector multiply: inputs in phases, column currents, noise, converters, shift and add.
+
+For each block of columns that share driven word lines, each vector m and each input phase p, column c carries
+
+    I[m, p, c] = sum_r V[m, p, r] w[r, c] + sqrt(sum_r P[m, p, r] v[r, c] + f[c]) xi[m, p, c]
+
+with the voltages V and their squares P of `xbar.multiply.converters.Drive`, the variance v of a cell's white noise,
+that of the column's own noise f, and one standard normal draw xi: a sum of independent normal errors is
+normal, so that this has the same distribution as an error drawn for each cell at each read. Then
+
+    out[m, out[c]] += coefficient[c] sum_p weight[p] value[m, p, c]
+
+with the value that the column's converter gives, or the current itself. A reference column is subtracted from
+the columns that have one, before the converter or after it. Currents are in units of `v_read` times
+`device.unit`.
+
+Vectors go in chunks of a fixed number of matrix rows, padded at the end: every product has the same shape, so
+a vector's result does not depend on its neighbours, the batch size or the number of threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from xbar.cells.rng import add_noise, row_key, words
+from xbar.hardware.errors import XbarError
+from xbar.multiply.blocks import Block
+from xbar.multiply.converters import Drive
+from xbar.multiply.threads import run_workers, worker_count
+
+CHUNK_ROWS = 256
+"""Rows (vectors x phases) of one product: its operands stay in the second-level cache."""
+
+LINE = 256
+"""Columns, of as many rows as it takes, that noise and converters work on at a time."""
+
+
+def mvm(
+    codes: NDArray[Any],
+    blocks: Sequence[Block],
+    n_out: int,
+    *,
+    drive: Drive,
+    first: int = 0,
+    threads: int | None = None,
+) -> NDArray[Any]:
+    """Outputs of all blocks for a batch of inputs, shape (M, n_out) [v_read unit], of the weights' type.
+
+    Parameters
+    ----------
+    codes
+        Inputs, shape (M, K): uint8, int16 or int32 integers of `drive.bits` bits, or, where that is 0,
+        float32 voltages [v_read].
+    blocks
+        What the columns hold; an output to which no column adds stays 0.
+    drive
+        How codes become voltages.
+    first
+        Number of the first vector, which its read noise belongs to.
+    threads
+        Worker threads; None: one a processor. The result does not depend on it.
+
+    Raises
+    ------
+    XbarError
+        For inputs of another dtype or outside the bits, for rows or outputs outside K or `n_out`, for blocks
+        of different types, and for threads below 1.
+    """
+    _check_inputs(codes, drive)
+    _check_blocks(blocks, codes.shape[1], n_out)
+    kernels = [_columns(block) for block in blocks if len(block.out)]
+    out = np.zeros((len(codes), n_out), blocks[0].weights.dtype if blocks else np.float32)
+    vectors = max(1, CHUNK_ROWS // drive.phases)
+    chunks = -(-len(codes) // vectors)
+    workers = worker_count(threads, chunks)
+    bounds = [len(codes) if w == workers else chunks * w // workers * vectors for w in range(workers + 1)]
+    phases = _Phases(
+        drive.weights,
+        drive.volts,
+        drive.power,
+        drive.linear,
+        drive.power_is_square,
+        drive.bits,
+        drive.digit_bits,
+    )
+
+    size = 2 * CHUNK_ROWS * max((len(block.rows) + len(block.out) for block in kernels), default=0)
+
+    def work(worker: int) -> None:
+        start, stop = bounds[worker], bounds[worker + 1]
+        space = _workspace(size, out.dtype)
+        for block in kernels:
+            _block(codes[start:stop], block, phases, np.uint64(first + start), space, out[start:stop])
+
+    run_workers(work, workers)
+    return out
+
+
+_kept = threading.local()
+
+
+def _workspace(size: int, dtype: Any) -> NDArray[Any]:
+    """Memory of this thread, at least so many numbers: new pages at every call would take as long as a
+    product."""
+    spaces: dict[Any, NDArray[Any]] = _kept.__dict__.setdefault("spaces", {})
+    if dtype not in spaces or len(spaces[dtype]) < size:
+        spaces[dtype] = np.empty(size, dtype)
+    return spaces[dtype]
+
+
+class _Phases(NamedTuple):
+    weights: NDArray[np.float32]
+    volts: NDArray[np.float32]
+    power: NDArray[np.float32]
+    linear: bool
+    power_is_square: bool
+    bits: int
+    digit_bits: int
+
+
+class _Columns(NamedTuple):
+    """A block as the kernel takes it: empty arrays where it has no such part."""
+
+    rows: NDArray[np.int64]
+    weights: NDArray[Any]
+    out: NDArray[np.int64]
+    coefficient: NDArray[np.float32]
+    reference: NDArray[np.int64]
+    subtract_before: bool
+    variance: NDArray[Any]
+    floor: NDArray[np.float32]
+    key: np.uint64
+    places: NDArray[np.uint32]
+    step: NDArray[np.float32]
+    codes_a_unit: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    inl: NDArray[np.float32]
+    low: np.float32
+    high: np.float32
+
+
+def _columns(block: Block) -> _Columns:
+    noise, adc, none = block.noise, block.converter, np.empty(0, np.float32)
+    return _Columns(
+        block.rows,
+        block.weights,
+        block.out,
+        block.coefficient,
+        np.empty(0, np.int64) if block.reference is None else block.reference,
+        block.subtract_before,
+        noise.variance if noise else np.empty((0, len(block.out)), block.weights.dtype),
+        noise.floor if noise else none,
+        np.uint64(noise.key if noise else 0),
+        noise.mixed_places if noise else np.empty(0, np.uint32),
+        adc.step if adc else none,
+        adc.gain / adc.step if adc else none,
+        adc.offset if adc else none,
+        adc.inl if adc else none,
+        np.float32(adc.low if adc else 0),
+        np.float32(adc.high if adc else 0),
+    )
+
+
+@njit(cache=True, nogil=True)
+def _block(
+    codes: NDArray[Any],
+    block: _Columns,
+    phases: _Phases,
+    first: np.uint64,
+    workspace: NDArray[Any],
+    out: NDArray[Any],
+) -> None:
+    """Add one block's columns to the outputs of all vectors, chunk by chunk."""
+    rows, cols, phase_count = len(block.rows), len(block.out), len(phases.weights)
+    of_cells = CHUNK_ROWS if len(block.variance) else 0
+    of_columns = CHUNK_ROWS if len(block.floor) else 0
+    ends = np.cumsum(np.array([CHUNK_ROWS * rows, CHUNK_ROWS * cols, of_cells * rows, of_columns * cols]))
+    volts = workspace[: ends[0]].reshape(CHUNK_ROWS, rows)
+    current = workspace[ends[0] : ends[1]].reshape(CHUNK_ROWS, cols)
+    squares = workspace[ends[1] : ends[2]].reshape(of_cells, rows)
+    variance = workspace[ends[2] : ends[3]].reshape(of_columns, cols)
+    if not of_cells:
+        variance[:] = 0
+    vectors = CHUNK_ROWS // phase_count
+    for start in range(0, len(codes), vectors):
+        part = codes[start : start + vectors]
+        volts[len(part) * phase_count :] = 0
+        squares[len(part) * phase_count :] = 0
+        if phases.bits:
+            _spread(part, block.rows, phases, volts, squares)
+        else:
+            _gather(part, block.rows, volts, squares)
+        np.dot(volts, block.weights, current)
+        if of_cells:
+            np.dot(squares, block.variance, variance)
+        number = first + np.uint64(start)
+        _finish(current, variance, block, phases.weights, number, out[start : start + vectors])
+
+
+@njit(cache=True, nogil=True)
+def _spread(
+    codes: NDArray[Any],
+    rows: NDArray[np.int64],
+    phases: _Phases,
+    volts: NDArray[Any],
+    squares: NDArray[Any],
+) -> None:
+    """Volts and power of digit p of ``codes[m, rows]`` in row m P + p; no power where `squares` is empty."""
+    line = np.empty(len(rows), np.int32)
+    run = _is_run(rows)
+    pattern, mask = np.int32((1 << phases.bits) - 1), np.int32((1 << phases.digit_bits) - 1)
+    for m in range(len(codes)):
+        if run:
+            code = codes[m, rows[0] : rows[0] + len(rows)]
+            for r in range(len(rows)):
+                line[r] = np.int32(code[r]) & pattern
+        else:
+            for r in range(len(rows)):
+                line[r] = np.int32(codes[m, rows[r]]) & pattern
+        for p in range(len(phases.weights)):
+            shift, at = np.int32(p * phases.digit_bits), m * len(phases.weights) + p
+            if phases.linear:
+                for r in range(len(rows)):
+                    volts[at, r] = np.float32(line[r] >> shift & mask) * phases.volts[p, 1]
+            else:
+                _look_up(line, shift, mask, phases.volts[p], volts[at])
+            if len(squares) and phases.power_is_square:
+                for r in range(len(rows)):
+                    squares[at, r] = volts[at, r] * volts[at, r]
+            elif len(squares):
+                _look_up(line, shift, mask, phases.power[p], squares[at])
+
+
+@njit(cache=True, nogil=True)
+def _look_up(
+    line: NDArray[np.int32], shift: np.int32, mask: np.int32, table: NDArray[np.float32], row: NDArray[Any]
+) -> None:
+    """The table's entry for each digit."""
+    for r in range(len(line)):
+        row[r] = table[line[r] >> shift & mask]
+
+
+@njit(cache=True, nogil=True)
+def _gather(
+    voltages: NDArray[Any], rows: NDArray[np.int64], volts: NDArray[Any], squares: NDArray[Any]
+) -> None:
+    """Voltages that are given, and their squares."""
+    for m in range(len(voltages)):
+        for r in range(len(rows)):
+            volts[m, r] = voltages[m, rows[r]]
+        if len(squares):
+            for r in range(len(rows)):
+                squares[m, r] = volts[m, r] * volts[m, r]
+
+
+@njit(cache=True, nogil=True)
+def _finish(
+    current: NDArray[Any],
+    variance: NDArray[Any],
+    block: _Columns,
+    weights: NDArray[np.float32],
+    first: np.uint64,
+    out: NDArray[Any],
+) -> None:
+    """Noise, converters and the sum over phases of a chunk's currents; each column goes to its output."""
+    phases, cols, run = len(weights), len(block.out), _is_run(block.out)
+    before = len(block.reference) > 0 and block.subtract_before
+    after = len(block.reference) > 0 and not block.subtract_before
+    coefficient, reference, inl = block.coefficient, block.reference, block.inl
+    if len(block.floor):
+        _add_noise(current, variance, block, first * np.uint64(phases))
+    if before:
+        for row in current:
+            _subtract(row, reference)
+    if len(inl):
+        for row in current:
+            _convert_bent(row, block.codes_a_unit, block.offset, inl, block.low, block.high, block.step)
+    elif len(block.step):
+        _convert(current, block)
+    for m in range(len(out)):
+        total = current[m * phases]
+        for c in range(cols):
+            total[c] *= weights[0]
+        for p in range(1, phases):
+            row = current[m * phases + p]
+            for c in range(cols):
+                total[c] += weights[p] * row[c]
+        if after:
+            _subtract(total, reference)
+        if run:
+            line = out[m, block.out[0] : block.out[0] + cols]
+            for c in range(cols):
+                line[c] += coefficient[c] * total[c]
+        else:
+            for c in range(cols):
+                out[m, block.out[c]] += coefficient[c] * total[c]
+
+
+@njit(cache=True, nogil=True)
+def _add_noise(current: NDArray[Any], variance: NDArray[Any], block: _Columns, first: np.uint64) -> None:
+    """Add the draw of each current; row 0 has the number `first`."""
+    cols, together = len(block.out), _rows_together(len(block.out))
+    length = together * cols
+    a, b, floor = np.empty(length, np.uint32), np.empty(length, np.uint32), _repeated(block.floor, together)
+    currents, variances = current.reshape(-1), variance.reshape(-1)
+    for start in range(0, len(current), together):
+        for r in range(together):
+            row, line = row_key(block.key, first + np.uint64(start + r)), slice(r * cols, (r + 1) * cols)
+            words(row, block.places, a[line], b[line])
+        these = slice(start * cols, start * cols + length)
+        add_noise(a, b, variances[these], floor, currents[these])
+
+
+@njit(cache=True, nogil=True)
+def _convert(current: NDArray[Any], block: _Columns) -> None:
+    """The value of each column's code in place of its current."""
+    cols, together = len(block.out), _rows_together(len(block.out))
+    rate, offset = _repeated(block.codes_a_unit, together), _repeated(block.offset, together)
+    step, low, high = _repeated(block.step, together), block.low, block.high
+    currents = current.reshape(-1)
+    for start in range(0, len(currents), together * cols):
+        line = currents[start : start + together * cols]
+        for c in range(len(line)):
+            code = line[c] * rate[c] + offset[c]
+            code = code if code > low else low
+            code = code if code < high else high
+            line[c] = np.rint(code) * step[c]
+
+
+@njit(cache=True, nogil=True)
+def _rows_together(cols: int) -> int:
+    """Rows of a chunk that are worked on as one line: one of few columns is too short for vector units."""
+    together = 1
+    while together < CHUNK_ROWS and together * cols < LINE:
+        together *= 2
+    return together
+
+
+@njit(cache=True, nogil=True)
+def _repeated(values: NDArray[np.float32], times: int) -> NDArray[np.float32]:
+    line = np.empty(times * len(values), np.float32)
+    for start in range(0, len(line), len(values)):
+        line[start : start + len(values)] = values
+    return line
+
+
+@njit(cache=True, nogil=True)
+def _is_run(index: NDArray[np.int64]) -> bool:
+    """Whether the indices are a run: read or written as one piece, it vectorises."""
+    return len(index) > 0 and bool((np.diff(index) == 1).all())
+
+
+@njit(cache=True, nogil=True)
+def _subtract(row: NDArray[Any], reference: NDArray[np.int64]) -> None:
+    """Subtract from each column its reference; reference columns have none themselves."""
+    for c in range(len(row)):
+        if reference[c] >= 0:
+            row[c] -= row[reference[c]]
+
+
+@njit(cache=True, nogil=True)
+def _convert_bent(
+    row: NDArray[Any],
+    rate: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    inl: NDArray[np.float32],
+    low: np.float32,
+    high: np.float32,
+    step: NDArray[np.float32],
+) -> None:
+    """The value of each column's code in place of its current, by a converter with non-linearity."""
+    last = len(inl) - 1
+    for c in range(len(row)):
+        code = row[c] * rate[c] + offset[c]
+        at = (code - low) / (high - low) * np.float32(last)
+        at = at if at > 0 else np.float32(0)
+        left: Any = min(np.int64(at), last - 1)
+        part: Any = min(at - np.float32(left), np.float32(1))
+        code += inl[left] + part * (inl[left + 1] - inl[left])
+        code = code if code > low else low
+        code = code if code < high else high
+        row[c] = np.rint(code) * step[c]
+
+
+def _check_inputs(codes: NDArray[Any], drive: Drive) -> None:
+    allowed = ["uint8", "int16", "int32"] if drive.bits else ["float32"]
+    if codes.ndim != 2 or codes.dtype.name not in allowed:
+        raise XbarError(
+            f"codes: {codes.dtype} of shape {codes.shape} with bits = {drive.bits}; "
+            f"must be {' or '.join(allowed)} of shape (M, K)"
+        )
+    high = float(np.finfo(np.float32).max)
+    low, high = drive.code_range if drive.bits else (-high, high)
+    if drive.bits and low <= np.iinfo(codes.dtype).min and np.iinfo(codes.dtype).max <= high:
+        return
+    if codes.size and not (low <= codes.min() and codes.max() <= high):
+        raise XbarError(
+            f"codes from {codes.min()} to {codes.max()}: {'signed' if drive.signed else 'unsigned'} inputs "
+            f"with bits = {drive.bits} must lie between {low:g} and {high:g}"
+        )
+
+
+def _check_blocks(blocks: Sequence[Block], n_in: int, n_out: int) -> None:
+    if len({block.weights.dtype for block in blocks}) > 1:
+        raise XbarError("blocks: some have float32 weights and some float64; must be one type")
+    for i, block in enumerate(blocks):
+        for name, index, count in (("rows", block.rows, n_in), ("out", block.out, n_out)):
+            if index.size and not (index.min() >= 0 and index.max() < count):
+                raise XbarError(
+                    f"blocks[{i}].{name}: {index.min()} to {index.max()}; must lie between 0 and {count - 1}"
+                )

@@ -1,0 +1,134 @@
+"""The analog matrix-vector multiply in plain torch, one phase and one block after the other.
+
+It is slow, and it is the truth that the kernels are tested against; it draws the same noise to the last bit.
+It needs no numba, and also runs where tensors live on another device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from xbar.multiply.blocks import Block
+from xbar.multiply.converters import Converter, Drive
+
+LN_2 = np.float32(0.6931471805599453)
+LOG = (
+    0.08700430393218994,
+    -0.14267486333847046,
+    0.14914768934249878,
+    -0.1657758504152298,
+    0.19963063299655914,
+    -0.2500133812427521,
+    0.3333390951156616,
+)
+"""P of ln(1 + f) = f - f^2/2 + f^3 P(f), highest power first."""
+SINE = (
+    0.07756038755178452,
+    -0.5982421040534973,
+    2.550069808959961,
+    -5.167709827423096,
+    3.1415927410125732,
+)
+"""P of sin(pi s) = s P(s^2), highest power first."""
+
+
+def polar_draws(key: np.uint64, rows: ArrayLike, places: ArrayLike) -> NDArray[np.float32]:
+    """Squared radius and sine of the normal draws of `xbar.cells.rng`, shape (2, len(rows), len(places)).
+
+    The formula and every rounding are those of the kernels; a draw is the sine times the root of the first.
+    """
+    i, n = np.asarray(rows, np.uint64)[:, None], _mix32(np.asarray(places, np.uint32))[None]
+    row = _mix64(_mix64(i + np.uint64(0x9E3779B97F4A7C15)) + key)
+    a = _mix32(n ^ (row >> np.uint64(32)).astype(np.uint32))
+    b = _mix32(n ^ (row & np.uint64(0xFFFFFFFF)).astype(np.uint32))
+    x = ((a >> np.uint32(8)) | np.uint32(1)).astype(np.float32) * np.float32(2.0**-24)
+    bits = x.view(np.int32)
+    exponent = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
+    f = (bits - (exponent << np.int32(23))).view(np.float32) - np.float32(1)
+    y = _horner(f, LOG)
+    log = (y * f * (f * f) - np.float32(0.5) * (f * f)) + f + exponent.astype(np.float32) * LN_2
+    s = b.view(np.int32).astype(np.float32) * np.float32(2.0**-32)
+    return np.stack([np.float32(-2) * log, s * _horner(s * s, SINE)])
+
+
+def _horner(x: NDArray[np.float32], coefficients: Sequence[float]) -> NDArray[np.float32]:
+    y = np.full_like(x, coefficients[0])
+    for coefficient in coefficients[1:]:
+        y = y * x + np.float32(coefficient)
+    return y
+
+
+def _mix64(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _mix32(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+    return x ^ (x >> np.uint32(16))
+
+
+def convert(current: Tensor, converter: Converter) -> Tensor:
+    """Value of each current's code, shape (..., C)."""
+    parts = (converter.step, converter.gain, converter.offset, converter.inl)
+    step, gain, offset, inl = (torch.from_numpy(part).to(current) for part in parts)
+    x = current * (gain / step) + offset
+    if len(inl):
+        last = len(inl) - 1
+        at = ((x - converter.low) / (converter.high - converter.low) * last).clamp(0, last)
+        left = at.long().clamp(max=last - 1)
+        x = x + (inl[left] + (at - left) * (inl[left + 1] - inl[left]))
+    return step * torch.round(x.clamp(converter.low, converter.high))
+
+
+def mvm_reference(
+    codes: NDArray[Any],
+    blocks: Sequence[Block],
+    n_out: int,
+    *,
+    drive: Drive,
+    first: int = 0,
+    dtype: torch.dtype = torch.float64,
+    device: str | torch.device = "cpu",
+) -> Tensor:
+    """As `xbar.multiply.mvm.mvm`: shape (M, n_out), on `device`."""
+    out = torch.zeros(len(codes), n_out, dtype=dtype, device=device)
+    volts, power = (torch.from_numpy(part).to(out) for part in drive.voltages(codes))
+    for block in blocks:
+        rows, index = (torch.from_numpy(part).to(device) for part in (block.rows, block.out))
+        weights, place = (torch.from_numpy(part).to(out) for part in (block.weights, block.coefficient))
+        own = torch.arange(len(index), device=device)
+        reference = own if block.reference is None else torch.from_numpy(block.reference).to(device)
+        subtracted = ((reference >= 0) & (reference != own)).to(out)
+        if block.noise is not None:
+            variance, floor = (
+                torch.from_numpy(part).to(out) for part in (block.noise.variance, block.noise.floor)
+            )
+            numbers = np.uint64(first * drive.phases) + np.arange(len(codes) * drive.phases, dtype=np.uint64)
+            draws = polar_draws(block.noise.key, numbers, block.noise.places)
+            shape = (len(codes), drive.phases, len(index))
+            square, sine = (torch.from_numpy(part).reshape(shape).to(out) for part in draws)
+        total = torch.zeros(len(codes), len(index), dtype=dtype, device=device)
+        for p in range(drive.phases):
+            current = volts[p][:, rows] @ weights
+            if block.noise is not None:
+                cells = power[p][:, rows] @ variance if len(variance) else 0.0
+                product = (cells + floor) * square[:, p]
+                deviation = torch.sqrt(product.double()).to(out)  # torch's root of float32 is inexact
+                current = current + deviation * sine[:, p]
+            if block.subtract_before:
+                current = current - subtracted * current[:, reference]
+            value = current if block.converter is None else convert(current, block.converter)
+            total = total + float(drive.weights[p]) * value
+        if not block.subtract_before:
+            total = total - subtracted * total[:, reference]
+        out.index_add_(1, index, place * total)
+    return out
