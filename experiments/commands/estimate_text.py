@@ -64,8 +64,8 @@ def mapped(
     Parameters
     ----------
     what
-        A network, as in `experiments.inputs.networks.build_network`, a study, which is mapped unpruned, or the
-        folder of a finished run.
+        A network, as in `experiments.inputs.networks.build_network`; a study, which is mapped unpruned; or
+        the folder of a finished run.
     hardware, against
         Designs, or TOML files; no `hardware`: that of the study or run, else admm-32x32.
     shape

@@ -1,7 +1,7 @@
 """What a constraint is, which layer has which, and how much of each layer stays.
 
-The sets themselves: `mapping.constraints.sparsity`, `mapping.constraints.fragments`, `mapping.constraints.levels`, `mapping.constraints.centroids`, their
-intersections in `mapping.constraints.intersections`, and budgets of a whole network in `mapping.constraints.budgets`.
+The sets themselves are the other modules of this folder: `sparsity`, `fragments`, `levels` and `centroids`,
+their `intersections`, and the `budgets` of a whole network.
 """
 
 from __future__ import annotations

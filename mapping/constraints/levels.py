@@ -64,8 +64,8 @@ class Levels(Values[float]):
     Parameters
     ----------
     values
-        Positive levels, ascending, shape (L,): `xbar.cells.encoding.levels`, `equal_levels`, `power_levels`. Zero
-        is not among them.
+        Positive levels, ascending, shape (L,): `xbar.cells.encoding.levels`, `equal_levels`, `power_levels`.
+        Zero is not among them.
     mask
         Weights that stay (K, N); None: all.
     scale
@@ -89,7 +89,7 @@ class Levels(Values[float]):
 
     @property
     def exact(self) -> bool:
-        """Whether the scale is given, or the search for it always ends (see `mapping.constraints.scale.fit_scale`)."""
+        """Whether the scale is given, or the search for it always ends (`scale.fit_scale`)."""
         return self.fixed or len(self.values) <= EXACT_LEVELS
 
     @property

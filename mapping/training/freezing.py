@@ -21,7 +21,7 @@ from xbar.hardware.checks import check_range, check_rising_to_one
 
 
 class Freezing(Method):
-    """A `mapping.training.loop.Method`: a larger share of each layer's weights is frozen every `epochs` epochs.
+    """A `mapping.training.loop.Method`: every `epochs` epochs a larger share of each layer's weights freezes.
 
     What is fitted to a layer (its scale, its centroids) is fitted once, at the start. Masked weights are held
     at zero.

@@ -24,7 +24,8 @@ def lossless_bits(layer: MappedLayer, hardware: Hardware) -> int:
         c min(D a, -N b) ... c max(D b, -N a) + (L - c) D m
 
     with m steps of the cell of a masked weight, and the converter needs a code for each step: two's
-    complement ones where a current may have either sign (`xbar.multiply.converters.code_range`), else codes from 0.
+    complement ones where a current may have either sign (`xbar.multiply.converters.code_range`), else codes
+    from 0.
     D is 2^v - 1 for phases of v bits or v accumulated ones, N is above 0 for signed inputs only. The largest
     column of all tiles and slices counts. With S states of a cell:
 

@@ -1,6 +1,7 @@
 """The equations of device noise as functions of arrays: the write, and what follows until the read.
 
-`xi` are standard normal draws, one a cell. `xbar.cells.programming` draws them and does all of it in one pass.
+`xi` are standard normal draws, one a cell. `xbar.cells.programming` draws them and does all of it in one
+pass.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ For each block of columns that share driven word lines, each vector m and each i
 
     I[m, p, c] = sum_r V[m, p, r] w[r, c] + sqrt(sum_r P[m, p, r] v[r, c] + f[c]) xi[m, p, c]
 
-with the voltages V and their squares P of `xbar.multiply.converters.Drive`, the variance v of a cell's white noise,
-that of the column's own noise f, and one standard normal draw xi: a sum of independent normal errors is
-normal, so that this has the same distribution as an error drawn for each cell at each read. Then
+with the voltages V and their squares P of `xbar.multiply.converters.Drive`, the variance v of a cell's white
+noise, that of the column's own noise f, and one standard normal draw xi: a sum of independent normal errors
+is normal, so that this has the same distribution as an error drawn for each cell at each read. Then
 
     out[m, out[c]] += coefficient[c] sum_p weight[p] value[m, p, c]
 

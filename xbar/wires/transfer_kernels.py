@@ -1,4 +1,4 @@
-"""Kernels of the transfer matrix (`xbar.wires.transfer`): leaves, joins and inverses of many blocks at once."""
+"""Kernels of `xbar.wires.transfer`: leaves, joins and inverses of many blocks at once."""
 
 from __future__ import annotations
 
