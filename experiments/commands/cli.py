@@ -62,10 +62,12 @@ class RunCommand:
             print(tomli_w.dumps(study_dict(study)), end="")
             return
         result = run_study(study, self.data, out, self.resume)
+        from experiments.report.run_report import report_run
         from experiments.results.summary import text_summary
 
+        page = report_run(out)
         print(text_summary(result))
-        print(f"\nreport: {out / 'report.html'}")
+        print(f"\nreport: {page}")
 
 
 @dataclass(frozen=True)

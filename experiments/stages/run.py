@@ -1,4 +1,4 @@
-"""One study from data to `result.json`, figures and report."""
+"""One study from its data to `result.json`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 from safetensors.numpy import save as save_arrays
 
 from experiments.inputs import data as datasets
-from experiments.report.run_report import report_run
 from experiments.results.summary import (
     compression_summary,
     finite_test_set_ci95,
@@ -74,7 +73,7 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
     """Run a study and write its folder; returns what `result.json` holds.
 
     The folder gets `study.toml`, `stages/` (checkpoints), `mapping.safetensors`, `activity.safetensors`,
-    `figures/`, `result.json` and `report.html`.
+    `log.json` and `result.json`. `experiments.report.run_report.report_run` writes its report.
 
     Raises
     ------
@@ -160,7 +159,6 @@ def _run_study(study: Study, data_folder: Path | None, out: Path, resume: bool) 
     log = nets.compressed.record["log"] + nets.quantised.record["log"]
     write_atomically(out / LOG_FILE, json.dumps(nets.baseline.record["log"] + log, indent=1).encode())
     write_atomically(out / RESULT_FILE, json.dumps(result, indent=1).encode())
-    report_run(out)
     return result
 
 

@@ -228,7 +228,6 @@ def flat(value: dict[str, Any], prefix: str = "") -> set[str]:
     return found
 
 
-@pytest.mark.usefixtures("unreported")
 def test_every_key_of_a_result_is_documented(tmp_path: Path) -> None:
     result = run_study(load_study("digits", NO_WORK), None, tmp_path / "run")
     assert set(documented("result.json")) == flat(result) | set(result["estimate"]["after"])

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import pytest
-
 SMALL = [
     "train.epochs=3",
     "compress.epochs=2",
@@ -22,11 +17,3 @@ SMALL = [
 def comparable(result: dict) -> dict:
     """A result without what the clock says."""
     return {key: value for key, value in result.items() if key != "seconds"}
-
-
-@contextmanager
-def without_reports() -> Iterator[None]:
-    """Runs end with their result: the figures of a small one take longer than all else of it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experiments.stages.run.report_run", lambda out: out)
-        yield

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_study import SMALL, without_reports
+from small_study import SMALL
 
 from experiments.commands.cli import main
 from experiments.stages.run import prepare, run_study
@@ -28,8 +28,7 @@ DEVICE = 'hardware.device={base="admm-10mohm", drift={t0=1.0, nu={intercept=0.1}
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     run = tmp_path_factory.mktemp("run") / "small"
-    with without_reports():
-        return run, run_study(load_study("digits", [*SMALL, *QUICK, DEVICE, CASES]), None, run)
+    return run, run_study(load_study("digits", [*SMALL, *QUICK, DEVICE, CASES]), None, run)
 
 
 @pytest.mark.parametrize(("case", "chip"), [("", 1), ("drifted", 0)])

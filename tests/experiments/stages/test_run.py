@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_study import SMALL, comparable, without_reports
+from small_study import SMALL, comparable
 from torch import nn
 
 from experiments.commands.estimate_text import mapped
@@ -55,10 +55,8 @@ seconds.total seconds.train seconds.compress seconds.map seconds.infer seed vers
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
-    """A run without its report."""
     out = tmp_path_factory.mktemp("run") / "small"
-    with without_reports():
-        return out, run_study(load_study("digits", SMALL), None, out)
+    return out, run_study(load_study("digits", SMALL), None, out)
 
 
 @pytest.mark.parametrize("key", CONTRACT)
@@ -132,7 +130,6 @@ def test_the_folder_holds_what_it_should_and_the_report_needs_no_data(
     assert {path: path.read_bytes() for path in written} == before
 
 
-@pytest.mark.usefixtures("unreported")
 def test_a_second_run_is_refused_or_goes_on(finished: tuple[Path, dict]) -> None:
     out, result = finished
     with pytest.raises(XbarError, match="is not empty"):
@@ -143,7 +140,6 @@ def test_a_second_run_is_refused_or_goes_on(finished: tuple[Path, dict]) -> None
         run_study(load_study("digits", SMALL, seed=1), None, out, resume=True)
 
 
-@pytest.mark.usefixtures("unreported")
 @pytest.mark.parametrize("delay", [0.2, pytest.param(1.5, marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_to_the_same_result(
     finished: tuple[Path, dict], tmp_path: Path, delay: float
@@ -187,7 +183,6 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert b"Traceback" not in message
 
 
-@pytest.mark.usefixtures("unreported")
 def test_progressive_pruning_keeps_within_the_masks_of_each_rate(
     tmp_path: Path, finished: tuple[Path, dict]
 ) -> None:
@@ -217,7 +212,6 @@ def test_progressive_pruning_keeps_within_the_masks_of_each_rate(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unreported")
 def test_the_best_of_the_children_is_the_parent_of_the_next(tmp_path: Path) -> None:
     """Three at each of two rates, told apart by their order of the data; the first is as without others."""
     changes = [*SMALL, "compress.before=[{rate=2}]", "compress.rate=6.0", "chips.n=1"]
@@ -247,7 +241,6 @@ def test_the_best_of_the_children_is_the_parent_of_the_next(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unreported")
 def test_a_budget_is_one_number_for_all_layers(tmp_path: Path) -> None:
     """So many weights stay, layers keep what they need, and shares and kinds of the rules do not count."""
     found = []
@@ -268,7 +261,6 @@ def test_a_budget_is_one_number_for_all_layers(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unreported")
 def test_first_and_last_layer_go_onto_levels_last(tmp_path: Path) -> None:
     changes = [*SMALL, "chips.n=1", "quantise.last=['conv1', 'fc2']", "quantise.freeze=[0.5, 1.0]"]
     out = tmp_path / "run"
@@ -288,7 +280,6 @@ def test_first_and_last_layer_go_onto_levels_last(tmp_path: Path) -> None:
     assert stages == ["levels", "freeze", "levels last", "freeze last", "levels-retrain"]
 
 
-@pytest.mark.usefixtures("unreported")
 def test_cells_of_each_layer_have_the_states_that_its_weights_need(tmp_path: Path) -> None:
     """In levels, chips and costs alike; a second run finds the same."""
     study = load_study("digits", [*SMALL, "chips.n=1", "compare.slices=1", "quantise.centroids=2"])
@@ -322,7 +313,6 @@ def test_cells_of_each_layer_have_the_states_that_its_weights_need(tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unreported")
 def test_free_states_survive_a_break(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Broken off when they are found and not yet kept, a run ends with the same states and weights."""
     changes = [*SMALL, "chips.n=1", "quantise.centroids=2", "quantise.freeze=[0.5, 1.0]"]
@@ -394,7 +384,6 @@ def test_layers_left_digital_are_not_last(tmp_path: Path) -> None:
     assert run.last == ["fc1"]
 
 
-@pytest.mark.usefixtures("unreported")
 def test_purification_takes_more_than_the_rate_and_holds(tmp_path: Path) -> None:
     """At each rate, before retraining: what is masked is zero, and no path is without use."""
     changes = [*SMALL, "compress.before=[{rate=2}]", "compress.rate=6.0", "chips.n=1"]
@@ -415,7 +404,6 @@ def test_purification_takes_more_than_the_rate_and_holds(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unreported")
 def test_without_retraining_purification_of_empty_paths_changes_no_answer(tmp_path: Path) -> None:
     results = []
     digital = "layers=[{layer='fc2', digital=true}]"
@@ -428,7 +416,6 @@ def test_without_retraining_purification_of_empty_paths_changes_no_answer(tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unreported")
 def test_a_budget_in_bytes_gives_each_layer_its_bits(tmp_path: Path) -> None:
     """Weights that stay and their bits fit in it; the cells of a layer have the states of its bits, in
     levels, chips and costs alike, but not those of the uncompressed network; a second run finds the same."""
@@ -459,7 +446,6 @@ def test_a_budget_in_bytes_gives_each_layer_its_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unreported")
 def test_only_layers_with_a_rule_share_a_budget_in_bytes(tmp_path: Path) -> None:
     """Purification takes weights of others too; these keep the cells of the study."""
     changes = [*SMALL, *BYTES, "compress.bytes=200", "chips.n=1", "compress.purify.emptiness=0.9"]
@@ -519,7 +505,6 @@ def test_a_choice_over_all_layers_knows_no_groups(tmp_path: Path, method: str) -
         prepare(load_study("digits", [*own, "compress.rate=22417"]), None, tmp_path / "run")
 
 
-@pytest.mark.usefixtures("unreported")
 @pytest.mark.parametrize(
     ("key", "share"), [("area_mm2", 0.5), pytest.param("energy_nj", 0.6, marks=pytest.mark.slow)]
 )
@@ -548,7 +533,6 @@ def test_a_line_cut_short_loses_that_chip_only(tmp_path: Path) -> None:
     assert finished_chips(tmp_path / "none") == {}
 
 
-@pytest.mark.usefixtures("unreported")
 @pytest.mark.parametrize(
     "layers",
     [
@@ -583,13 +567,12 @@ def test_retraining_with_noise_and_converters_runs(tmp_path: Path, layers: str) 
 )
 def test_every_encoding_and_a_device_in_time_run_to_the_report(tmp_path: Path, changes: list[str]) -> None:
     result = run_study(load_study("digits", [*SMALL, *changes]), None, tmp_path / "run")
-    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    assert report_run(tmp_path / "run").stat().st_size > 10_000
     cases = result["accuracy"]["chips_cases"]
     if len(cases) == 2:
         assert cases[0]["per_chip"] != cases[1]["per_chip"]
 
 
-@pytest.mark.usefixtures("unreported")
 def test_the_ideal_chip_does_not_know_the_wires(tmp_path: Path, finished: tuple[Path, dict]) -> None:
     """Its ranges are calibrated without them, so that strong wires leave it where it is."""
     without = finished[1]["accuracy"]
@@ -618,7 +601,6 @@ class Recurrent(nn.Module):
 """
 
 
-@pytest.mark.usefixtures("unreported")
 @pytest.mark.parametrize("choice", ["fold", "digital"])
 def test_a_network_with_batch_norm(tmp_path: Path, choice: str) -> None:
     """Trained and pruned as it is; folded, it goes onto levels without a batch norm, and its masks hold."""
@@ -642,7 +624,6 @@ def test_a_network_with_batch_norm(tmp_path: Path, choice: str) -> None:
     assert retraining[-1]["validation"] == result["accuracy"]["validation"]["quantised"]
 
 
-@pytest.mark.usefixtures("unreported")
 def test_a_network_with_an_lstm(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(OWN_NETWORK)
     rule = "compress.layers=[{layer = 'lstm.*', share = 1.0, kind = 'irregular'}]"
@@ -652,7 +633,6 @@ def test_a_network_with_an_lstm(tmp_path: Path) -> None:
     assert result["mapping"]["layers"]["lstm.hh_l0"]["positions"] == 8
 
 
-@pytest.mark.usefixtures("unreported")
 def test_an_own_network_and_its_weights(tmp_path: Path, finished: tuple[Path, dict]) -> None:
     (tmp_path / "net.py").write_text(
         "from torch import nn\n"

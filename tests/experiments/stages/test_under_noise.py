@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from small_study import SMALL, comparable
 
+from experiments.report.run_report import report_run
 from experiments.stages import steps
 from experiments.stages.run import run_study
 from experiments.studies.study import Study, load_study
@@ -125,15 +126,15 @@ def test_every_layer_is_noisy_alone_and_exact_alone(finished: tuple[Path, dict])
 @pytest.mark.slow
 def test_the_report_and_the_figures_show_them(finished: tuple[Path, dict]) -> None:
     out, result = finished
+    page = report_run(out)
     stems = {"noise-mismatch", "noise-stuck", "noise-adc-bits", "noise-time", "by-layer"}
     for stem in stems:
         assert (out / "figures" / f"{stem}.png").stat().st_size > 5000
-    report = (out / "report.html").read_text()
+    report = page.read_text()
     assert f"{curve(result, 'old, compensated')[1]['mean']:.2f} %" in report
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unreported")
 def test_a_run_that_is_cut_off_in_a_curve_goes_on_to_the_same_result(
     whole: tuple[Path, dict, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
