@@ -56,6 +56,7 @@ from .monte_carlo.layer_noise import LayerNoise as LayerNoise, noise_by_layer as
 from .monte_carlo.one_chip import accuracy_over_time as accuracy_over_time, chip_accuracy as chip_accuracy
 from .monte_carlo.sampling import OverChips as OverChips, over_chips as over_chips
 from .network.batch_norm import batch_norm_folds as batch_norm_folds, fold_batch_norm as fold_batch_norm
+from .network.geometry import Geometry as Geometry
 from .network.lowering import crossbar_form as crossbar_form
 from .pruning.gathered import GatheredConv2d as GatheredConv2d, gathered_network as gathered_network
 from .pruning.purification import Purification as Purification
@@ -70,7 +71,6 @@ from .pruning.unused_paths import UsedPaths as UsedPaths, remove_unused_paths as
 from .tiles.mapped import (
     Band as Band,
     Calibration as Calibration,
-    Geometry as Geometry,
     MappedLayer as MappedLayer,
     MappedNetwork as MappedNetwork,
     Tile as Tile,

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from mapping.tiles.mapped import Geometry
+from mapping.network.geometry import Geometry
 from xbar.hardware.errors import XbarError
 
 Layer = (

@@ -1,7 +1,6 @@
 from .mapped import (
     Band as Band,
     Calibration as Calibration,
-    Geometry as Geometry,
     MappedLayer as MappedLayer,
     MappedNetwork as MappedNetwork,
     Tile as Tile,

@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mapping.network.geometry import Geometry
 from mapping.tiles.by_value import ByValue
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
@@ -85,29 +86,6 @@ class Band(ByValue):
             on[np.searchsorted(self.rows, tile.rows), first : first + len(tile.cols)] = True
             first += len(tile.cols)
         return on
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How a convolution gathers its inputs, or a transposed one spreads its outputs; an entry a dimension.
-
-    K order is (channel, kernel position); of a transposed one it is the channel alone, and N order is
-    (channel, kernel position).
-
-    Parameters
-    ----------
-    padding
-        Places (before, after) that are added to the input, or, transposed, cut off the output.
-    mode
-        What is added: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
-    """
-
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
-    dilation: tuple[int, ...]
-    mode: str = "zeros"
-    transposed: bool = False
 
 
 @dataclass(frozen=True, eq=False)

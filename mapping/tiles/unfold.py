@@ -11,7 +11,7 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from mapping.tiles.mapped import Geometry
+from mapping.network.geometry import Geometry
 from xbar.multiply.threads import run_workers, worker_count
 
 PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
