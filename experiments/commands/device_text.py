@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 import textwrap
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from experiments.studies.durations import duration
 from xbar.cells.noise import sigma
 from xbar.hardware.device import Device, LogClamp
 from xbar.hardware.files import load_device, preset_names
 
 NARROWEST, WIDEST = 110, 160
-UNITS = (("s", 1.0), ("min", 60.0), ("h", 3600.0), ("day", 86400.0), ("year", 31536000.0))
 UNIT = "%|n?S|uS|[mun]?s|min|h|days?|years?|[kM]?ohm"
 RELATIVE = {
     "target": "the target",
@@ -22,18 +21,6 @@ RELATIVE = {
     "range": "the range",
     "conductance": "the conductance",
 }
-
-
-def duration(seconds: float) -> str:
-    """A time in the largest unit that it is a whole number of; below 1 s in s, ms, us or ns."""
-    for name, unit in reversed(UNITS):
-        if seconds >= unit and math.isclose(seconds / unit, round(seconds / unit)):
-            count = round(seconds / unit)
-            return f"{count} {name}{'s' if name in ('day', 'year') and count != 1 else ''}"
-    for name, unit in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= unit:
-            return f"{seconds / unit:g} {name}"
-    return f"{seconds / 1e-9:g} ns"
 
 
 def microsiemens(g: float) -> str:

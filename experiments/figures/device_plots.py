@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from experiments.commands.device_text import duration
 from experiments.figures.plots import BLUE, GREY, INK, MUTED, ORANGE, STYLE, WIDTH
+from experiments.studies.durations import duration
 from xbar.cells.noise import low_frequency_sigma, sigma, white_sigma
 from xbar.cells.programming import program
 from xbar.hardware.device import Device

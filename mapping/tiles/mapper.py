@@ -83,8 +83,8 @@ def map_network(
     scales
         Weight of one `device.unit` by layer name; where not given it is fitted (least squared error).
     packing
-        Pack surviving columns and drop dead word lines (`packing.pack`), or leave every weight at its place in
-        the grid (`packing.grid`).
+        Pack surviving columns and drop dead word lines (`packing.pack`), or leave every weight at its
+        place in the grid (`packing.grid`).
 
     Raises
     ------

@@ -18,7 +18,7 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from experiments.commands.cli import main
-from experiments.commands.device_text import describe, duration, table
+from experiments.commands.device_text import describe, table
 from experiments.figures import device_plots
 from xbar import IV, Device, Drift, LogClamp, LowFrequencyNoise, ProgrammingNoise, Verify, load_device
 from xbar.hardware.files import preset_names
@@ -132,27 +132,6 @@ def test_every_number_of_a_preset_is_in_its_description(name: str) -> None:
 def test_kinds_that_no_preset_has_are_described(change: dict[str, object], words: str) -> None:
     device = dataclasses.replace(Device("mine", "", 1e-6, 2e-5, 4), **change)
     assert words in joined(describe(device, 200))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (2.5e-7, "250 ns"),
-        (1e-6, "1 us"),
-        (1e-3, "1 ms"),
-        (0.5, "500 ms"),
-        (1, "1 s"),
-        (1.5, "1.5 s"),
-        (27.36, "27.36 s"),
-        (90, "90 s"),
-        (120, "2 min"),
-        (86400, "1 day"),
-        (172800, "2 days"),
-        (315_360_000, "10 years"),
-    ],
-)
-def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
 
 
 @pytest.mark.parametrize(
