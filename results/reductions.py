@@ -22,7 +22,7 @@ from typing import Any
 import points
 import torch
 
-from experiments.commands.layers_text import form_of
+from experiments.commands.layers import form_of
 from experiments.stages.rules import constraint_of
 from experiments.studies.study import LayerRule, Study, load_study
 from mapping import MappedNetwork, map_network, shares_to_keep

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import points
 
-from experiments.commands.layers_text import form_of
+from experiments.commands.layers import form_of
 from experiments.studies.axes import Options, Values
 from experiments.sweeps.objectives import DEFAULT, Box, Objective
 from experiments.sweeps.store import read_rows, store_files

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
 
 from experiments.stages.finished import MAPPING_FILE, finished_run
 from experiments.stages.run import prepare
@@ -75,3 +79,26 @@ def _chip(
     work = prepare(study, data, run)
     _, network = quantise(work, compress(work, train_baseline(work)), study.hardware)
     return compensate(chip, known_reads(noisy, network, work.calibration_batches()), case.compensation)
+
+
+@dataclass(frozen=True)
+class ExportCommand:
+    """Write a finished run's mapping, one of its chips, and the target conductances of every tile."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Folder of a finished run."""
+    out: Path
+    """New folder for the files."""
+    format: Literal["npz", "csv"] = "npz"
+    """Of the conductances: NumPy arrays, or text."""
+    chip: int = 0
+    """Number of the chip, from 0."""
+    case: str = ""
+    """Name of its noise case; by default the first of the study."""
+    data: Path | None = None
+    """Folder with the data set, for a case with compensation."""
+
+    def __call__(self) -> None:
+        files = export_run(self.run, self.out, self.format, self.chip, self.case, self.data)
+        for content, path in files.items():
+            print(f"{content}: {path}")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated, Literal
+
+import tyro
 
 from experiments.commands.sweep import check, check_places, chosen_pool
 from experiments.report.search_report import report
@@ -14,9 +17,6 @@ from experiments.sweeps.running import open_folder
 from experiments.sweeps.search import Points, Search, load_search, search_dict
 from experiments.sweeps.trials import Evaluate, Figures, Sampler, Trial, imported_optuna, run_trials
 from xbar.hardware.errors import XbarError
-
-if TYPE_CHECKING:
-    from experiments.commands.cli import SearchCommand
 
 ON_DIAGONAL = 8
 """Points of which the studies are checked before work starts."""
@@ -95,3 +95,32 @@ def _tried(
     if len(found) < trials:
         print(f"{sampler}: {len(found)} points; it finds no other that meets the conditions")
     return found
+
+
+@dataclass(frozen=True)
+class SearchCommand:
+    """Search for designs that are best in several figures. The same command goes on where it was stopped."""
+
+    search: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SEARCH")]
+    """Name of a built-in search (`xbar list`), or a TOML file."""
+    trials: int
+    """Points to try; more than before goes on from there."""
+    random: int = 0
+    """Try so many random points, too, and hold the search against them."""
+    data: Path | None = None
+    """Folder with the data set."""
+    out: Path | None = None
+    """Folder of the search; by default runs/NAME."""
+    workers: int = 1
+    """Processes on this machine; no more than the search's `batch` have something to do."""
+    cluster: str | None = None
+    """Dask in their place: local:N workers, or a scheduler's address such as tcp://host:8786."""
+    seed: int = 0
+    """Seed of the sampler; that of the studies is a key of theirs."""
+    sampler: Literal["tpe", "nsga2", "random"] = "tpe"
+    """Who asks for points: tree-structured Parzen estimators, a genetic algorithm, or chance."""
+    plan: bool = False
+    """Resolve and check the search and some of its points, and run nothing."""
+
+    def __call__(self) -> None:
+        search(self)

@@ -7,15 +7,17 @@ import functools
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Annotated, Literal, cast, get_args
 
 import numpy as np
+import tyro
 from matplotlib.figure import Figure
 from torch import nn
 
-from experiments.figures.plots import INK, SHADES, blank_figure, styled
+from experiments.commands.arguments import check_figure, check_file
+from experiments.figures.plots import INK, SHADES, blank_figure, save_as, styled
 from experiments.inputs import data as datasets
 from experiments.inputs.batches import Batches
 from experiments.inputs.networks import build_network, built_in_networks
@@ -260,3 +262,46 @@ def _layers(rows: Sequence[LayerLoss]) -> list[str]:
 
 def _rates(rows: Sequence[LayerLoss]) -> list[float]:
     return [row.rate for row in rows if row.layer == rows[0].layer]
+
+
+@dataclass(frozen=True)
+class SensitivityCommand:
+    """What a trained network loses where one layer alone is pruned, at each rate, on the validation part."""
+
+    what: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WHAT")]
+    """A study, or a network (built-in name, path/net.py:function, path/program.pt2)."""
+    weights: Path | None = None
+    """Trained weights: safetensors (stages/train-*.safetensors of a run), or what torch.save wrote."""
+    data: Path | None = None
+    """Folder with the data set (MNIST-like IDX files, or CIFAR-10 in its binary layout)."""
+    data_set: str = ""
+    """Name of the data set, for a network (`xbar list`)."""
+    hardware: str = ""
+    """A design, or a TOML file, for a network; by default admm-32x32."""
+    kind: Literal["tile-columns", "tile-rows", "tiles", "irregular", "filter", "channel", "shape"] = (
+        "tile-columns"
+    )
+    """What is pruned: parts of tiles, single weights, or filters, input channels, word lines of a layer."""
+    rates: str = "2,4,8"
+    """Each keeps 1/rate of a layer's weights."""
+    images: int | None = None
+    """Only the first so many images of the validation part."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
+    """Change a key of the study or its hardware, as often as needed: --set hardware.crossbar.rows=64"""
+    csv: Path | None = None
+    """Write the rows into this file."""
+    figure: Path | None = None
+    """Draw them into this file, .svg, .png or .pdf."""
+
+    def __call__(self) -> None:
+        check_figure(self.figure)
+        check_file("--csv", self.csv)
+        rates = parsed_rates(self.rates)
+        network = trained(self.what, self.data, self.data_set, self.weights, self.hardware, self.set)
+        rows = measured(network, self.kind, rates, self.images)
+        if self.csv is not None:
+            write_csv(rows, self.csv)
+        if self.figure is not None:
+            save_as(sensitivity_figure(rows), self.figure)
+        images = self.images or len(network.data.val_y)
+        print(text(self.what, self.kind, rows, images))

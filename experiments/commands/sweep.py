@@ -7,8 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
+
+import tyro
 
 from experiments.studies.changes import parsed_change
 from experiments.studies.noise_cases import with_noise
@@ -18,9 +21,6 @@ from experiments.sweeps.running import Plan, count_tasks, open_sweep, plan, run_
 from experiments.sweeps.store import FILE
 from experiments.sweeps.tasks import STAGES, dataset
 from xbar.hardware.errors import XbarError
-
-if TYPE_CHECKING:
-    from experiments.commands.cli import SweepCommand
 
 MOST_CHECKED = 24
 """Points that are checked in full, data and mapping included, before work starts."""
@@ -133,3 +133,30 @@ def _told(found: Plan, left: Mapping[str, Point]) -> str:
 def _counted(found: Plan) -> str:
     counts = Counter(row["status"] for row in found.rows())
     return ", ".join(f"{counts[status]} {status}" for status in ("done", "failed") if counts[status])
+
+
+@dataclass(frozen=True)
+class SweepCommand:
+    """Run a sweep: studies that differ in a few keys. The same command goes on where it was stopped."""
+
+    sweep: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SWEEP")]
+    """Name of a built-in sweep (`xbar list`), or a TOML file."""
+    data: Path | None = None
+    """Folder with the data set."""
+    out: Path | None = None
+    """Folder of the sweep; by default runs/NAME."""
+    workers: int = 1
+    """Processes on this machine, of one thread each unless the study says otherwise."""
+    cluster: str | None = None
+    """Dask in their place: local:N workers, or a scheduler's address such as tcp://host:8786."""
+    part: str = "1/1"
+    """Only the K-th of N parts of the points, as K/N: for N machines that share no scheduler."""
+    retry_failed: bool = False
+    """Try points again that failed before."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
+    """Change a key of every point's study, as often as needed: --set chips.n=5"""
+    plan: bool = False
+    """Resolve and check all points and the data, say what is to do, and run nothing."""
+
+    def __call__(self) -> None:
+        sweep(self)

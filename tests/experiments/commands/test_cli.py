@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.commands.cli import main
+from experiments.commands.cli import VERBS, command_of, main
 
 COMMAND = [sys.executable, "-c", "from experiments.commands.cli import main; main()"]
 
@@ -125,3 +126,8 @@ def test_output_into_a_closed_pipe() -> None:
         check=False,
     )
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_says_what_the_list_of_verbs_says(verb: str) -> None:
+    assert inspect.getdoc(command_of(verb)) == VERBS[verb]

@@ -18,7 +18,7 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from experiments.commands.cli import main
-from experiments.commands.device_text import describe, table
+from experiments.commands.devices import describe, table
 from experiments.figures import device_plots
 from xbar import IV, Device, Drift, LogClamp, LowFrequencyNoise, ProgrammingNoise, Verify, load_device
 from xbar.hardware.files import preset_names

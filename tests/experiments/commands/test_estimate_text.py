@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import save as save_arrays
 
 from experiments.commands.cli import main
-from experiments.commands.estimate_text import explain, lossless_text, mapped, text
+from experiments.commands.estimate import explain, lossless_text, mapped, text
 from experiments.inputs.networks import build_network
 from experiments.stages.finished import ACTIVITY_FILE, MAPPING_FILE
 from mapping import map_network, save_mapping

@@ -19,7 +19,7 @@ import torch
 from small_study import SMALL, comparable
 from torch import nn
 
-from experiments.commands.estimate_text import mapped
+from experiments.commands.estimate import mapped
 from experiments.inputs import data as datasets
 from experiments.inputs.networks import build_network
 from experiments.report.run_report import report_run

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from experiments.report.run_report import compare_runs, report_run
 from experiments.report.sweep_report import report_store
@@ -51,3 +55,18 @@ REPORTERS: dict[str, Reporter] = {
     "search.toml": functools.partial(report_store, "search"),
 }
 """By the file that a folder holds: what writes the report of such folders."""
+
+
+@dataclass(frozen=True)
+class ReportCommand:
+    """Write the report of a finished run or a sweep, or one page that compares runs. Nothing is run."""
+
+    folders: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DIR [DIR ...]")]
+    """Folders of finished runs, or of a sweep; several of one sweep are merged."""
+    out: Path | None = None
+    """HTML file; by default report.html in the folder, or comparison.html here for several runs."""
+
+    def __call__(self) -> None:
+        if not self.folders:
+            raise XbarError("report: needs the folder of a finished run, or several to compare")
+        print(f"report: {report(self.folders, self.out)}")

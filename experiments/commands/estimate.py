@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+import tyro
 
-from experiments.commands.layers_text import form_of
+from experiments.commands.arguments import check_figure, check_file, input_shape
+from experiments.commands.layers import form_of
 from experiments.results.text_table import number, text_table
-from experiments.stages.finished import finished_run
+from experiments.stages.finished import finished_run, first_chip, run_activity
 from experiments.stages.ids import COST_ONLY, simulated
 from experiments.studies.designs import changed_design, load_design
 from experiments.studies.study import load_study, study_names
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import map_network
+from power.counts.duplication import duplicate
 from power.counts.events import FORMULAS
-from power.counts.resolution import lossless_bits_of_network
+from power.counts.resolution import lossless_bits_of_network, with_lossless_bits
 from power.estimates.nameplate import Nameplate
-from power.estimates.programming import Programming
-from power.estimates.table import Estimate, Row, reduction_percent
+from power.estimates.programming import Programming, programming
+from power.estimates.table import Estimate, Row, estimate, reduction_percent
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import write_atomically
@@ -282,3 +288,85 @@ def write_csv(results: Mapping[str, Estimate], path: Path) -> None:
     for name, result in results.items():
         writer.writerows([name, row.layer, row.component, *_factors(row)] for row in result.table)
     write_atomically(path, buffer.getvalue().encode())
+
+
+@dataclass(frozen=True)
+class EstimateCommand:
+    """Area, energy, power and latency of a network on crossbars, line by line. Nothing is run."""
+
+    what: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WHAT")]
+    """A network (built-in name, path/net.py:function, path/program.pt2), a study, or the folder of a run."""
+    hardware: str = ""
+    """A design, or a TOML file; by default admm-32x32, or that of the study or run."""
+    against: str = ""
+    """A second design, or a TOML file, to compare with."""
+    arrays: int | None = None
+    """Copy the slowest layers, so that all layers fill at most so many arrays."""
+    lossless_adc: bool = False
+    """Give each layer the fewest ADC bits that lose nothing."""
+    programming: bool = False
+    """Print time and energy of writing a chip, too, for the folder of a run."""
+    width: float = 1.0
+    """Factor on the channels of a built-in network."""
+    input: str = ""
+    """Size of one input, without the batch, as 3x224x224; built-in networks and most programs have one."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
+    """Change a key of the hardware, as often as needed: --set hardware.adc.bits=8"""
+    case: Literal["worst", "mean"] = "worst"
+    """What inputs and weights that are not known are taken for."""
+    image_rate: float | None = None
+    """Images a second that the power is for; by default the most that the design can do."""
+    layers: bool = False
+    """Print a table by layer, too."""
+    explain: str = ""
+    """Print formula, numbers and source of one component, layer by layer."""
+    json: bool = False
+    """Print JSON."""
+    csv: Path | None = None
+    """Write every row of the estimate into this file."""
+    figure: Path | None = None
+    """Draw area and energy by layer and component into this file, .svg, .png or .pdf."""
+
+    def __call__(self) -> None:
+        shape = input_shape(self.input)
+        check_figure(self.figure)
+        check_file("--csv", self.csv)
+        if self.json and self.explain:
+            raise XbarError("--json, --explain: choose one; the JSON has the prices and their sources")
+        is_run = Path(self.what).is_dir()
+        if self.programming and not is_run:
+            raise XbarError("--programming: needs weights, and so the folder of a finished run")
+        sides = mapped(self.what, self.hardware, self.against, self.width, shape, self.set)
+        notes = [lossless_text(sides)]
+        if self.lossless_adc:
+            sides = {name: with_lossless_bits(one) for name, one in sides.items()}
+        if self.arrays is not None:
+            sides = {name: duplicate(one, self.arrays) for name, one in sides.items()}
+        activity = run_activity(Path(self.what)) if is_run else None
+        try:
+            results = {
+                name: estimate(one, activity, self.image_rate, case=self.case) for name, one in sides.items()
+            }
+        except XbarError as error:
+            raise XbarError(f"--lossless-adc: {error}" if self.lossless_adc else str(error)) from None
+        if self.csv is not None:
+            write_csv(results, self.csv)
+        if self.figure is not None:
+            from experiments.figures.estimate_plots import estimate_figure
+            from experiments.figures.plots import save_as
+
+            save_as(estimate_figure(results), self.figure)
+        costs = {}
+        if self.programming:
+            study, _ = finished_run(Path(self.what))
+            costs = {name: programming(first_chip(study, one)) for name, one in sides.items()}
+        if self.json:
+            plain = {name: result.to_dict() for name, result in results.items()}
+            for name, cost in costs.items():
+                plain[name]["programming"] = cost.to_dict()
+            print(json.dumps(plain, indent=1))
+        elif self.explain:
+            print("\n\n".join(explain(n, r, self.explain) for n, r in results.items()))
+        else:
+            notes += [programming_text(cost) for cost in costs.values()]
+            print(text(self.what, results, self.layers, notes))

@@ -1,16 +1,22 @@
-"""Devices in words: the table of all presets, and one device in full."""
+"""`xbar devices`: the table of all presets, and one device in words and as a figure."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import tyro
 
 from experiments.studies.durations import duration
 from xbar.cells.noise import sigma
 from xbar.hardware.device import Device, LogClamp
+from xbar.hardware.errors import XbarError
 from xbar.hardware.files import load_device, preset_names
 
 NARROWEST, WIDEST = 110, 160
@@ -262,3 +268,35 @@ def _times(device: Device) -> str:
     if device.relaxation or device.drift:
         return f"from {duration(device.first_time)} after the write on"
     return "since the write: any" if device.low_frequency else "changes nothing"
+
+
+@dataclass(frozen=True)
+class DevicesCommand:
+    """List the device presets; with a NAME, print one device in full, and plot it."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[NAME]")] = ""
+    """A preset, or a TOML file."""
+    plot: bool = False
+    """Draw states, deviations and change with time into NAME.png."""
+    out: Path | None = None
+    """Draw into this file, .png or .svg."""
+
+    def __call__(self) -> None:
+        width = shutil.get_terminal_size((120, 24)).columns
+        draws = self.plot or self.out is not None
+        if not self.name:
+            if draws:
+                raise XbarError("--plot: needs the NAME of a device; `xbar devices` lists them")
+            print(table(width))
+            return
+        device = load_device(self.name)
+        out = self.out or Path(f"{Path(self.name).name.removesuffix('.toml')}.png")
+        if draws and out.suffix not in (".png", ".svg"):
+            raise XbarError(f"--out {out}: the file's name must end in .png or .svg")
+        print(describe(device, width))
+        if draws:
+            from experiments.figures.device_plots import device_figure
+            from experiments.figures.plots import save_as
+
+            save_as(device_figure(device), out)
+            print(f"\nfigure: {out}")

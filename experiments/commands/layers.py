@@ -1,18 +1,23 @@
-"""What of a network goes onto crossbars, before anything runs: as data and in words."""
+"""`xbar layers`: what of a network goes onto crossbars, before anything runs, as data and in words."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import tyro
 from torch import nn
 
+from experiments.commands.arguments import input_shape
 from experiments.inputs.networks import build_network, built_in_networks, example_input, network_file
 from experiments.inputs.weights import read_weights
 from experiments.results.summary import operations_summary
 from experiments.results.text_table import text_table
+from experiments.studies.designs import load_design
 from mapping.network.gemm import mappable_layers
 from mapping.network.lowering import crossbar_form
 from mapping.tiles.mapped import MappedNetwork
@@ -163,3 +168,29 @@ def _sizes(sizes: Sequence[int]) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2f} %" if share >= 5e-5 else "< 0.01 %"
+
+
+@dataclass(frozen=True)
+class LayersCommand:
+    """Print what of a network goes onto crossbars: matrices, tiles, operations by layer. Nothing is run."""
+
+    network: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NET")]
+    """A built-in name (`xbar list`), path/net.py:function, or path/program.pt2."""
+    hardware: str = "admm-32x32"
+    """A design, or a TOML file."""
+    width: float = 1.0
+    """Factor on the channels of a built-in network."""
+    input: str = ""
+    """Size of one input, without the batch, as 3x224x224; built-in networks and most programs have one."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
+    """Change a key of the hardware, as often as needed: --set hardware.crossbar.rows=128"""
+    weights: Path | None = None
+    """Check that these weights fit: safetensors, or what torch.save(network.state_dict(), ...) wrote."""
+    json: bool = False
+    """Print JSON."""
+
+    def __call__(self) -> None:
+        shape = input_shape(self.input)
+        hardware = load_design(self.hardware, self.set)
+        layers = layers_of(self.network, hardware, self.width, shape, self.weights)
+        print(json.dumps(layers, indent=1) if self.json else text(layers))

@@ -1,0 +1,35 @@
+"""`xbar list`: what is built in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ListCommand:
+    """List what is built in: studies, sweeps, searches, networks, data sets, hardware designs and devices."""
+
+    def __call__(self) -> None:
+        from experiments.commands.layers import networks_table
+        from experiments.inputs.data import READERS
+        from experiments.studies.study import load_study, study_names
+        from experiments.studies.sweep import load_sweep, sweep_names
+        from experiments.sweeps.search import load_search
+        from xbar.hardware.files import preset_names
+
+        print("studies")
+        for name in study_names():
+            print(f"  {name:<18} {load_study(name).description}")
+        print("sweeps")
+        for name in sweep_names():
+            print(f"  {name:<18} {load_sweep(name).description}")
+        print("searches")
+        for name in sweep_names("search"):
+            print(f"  {name:<18} {load_search(name).description}")
+        print("networks, with the size of an input and the number of parameters\n" + networks_table())
+        for title, names in (
+            ("data sets", sorted(READERS)),
+            ("designs", preset_names("designs")),
+            ("devices", preset_names("devices")),
+        ):
+            print(f"{title}\n  " + "\n  ".join(names))

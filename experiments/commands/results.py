@@ -1,0 +1,32 @@
+"""`xbar results`: the points of sweeps as a table or a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True)
+class ResultsCommand:
+    """Print, filter, merge and export the points of sweeps."""
+
+    stores: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="STORE")]
+    """Folders of sweeps, or their .jsonl files; several are merged by id."""
+    where: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
+    """Keep points of which this holds, as often as needed: --where "hardware.adc.bits >= 6" """
+    columns: tuple[str, ...] = ()
+    """Figures beside the keys that differ, such as accuracy.chips.mean; by default the main ones."""
+    sort: str = ""
+    """Column to sort by; -COLUMN: the largest first."""
+    failed: bool = False
+    """The failed points with their reasons, in place of the others."""
+    export: Path | None = None
+    """Write the rows to this file: .csv, .parquet (extra `export`), or .jsonl, a merged store."""
+
+    def __call__(self) -> None:
+        from experiments.sweeps.table import results
+
+        results(self.stores, self.where, self.columns, self.sort, self.failed, self.export)

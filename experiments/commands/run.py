@@ -1,0 +1,65 @@
+"""`xbar run`: one study from its data to its report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from xbar.hardware.errors import XbarError
+
+
+@dataclass(frozen=True)
+class RunCommand:
+    """Run a study: train, compress, map, program, infer, estimate, report."""
+
+    study: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STUDY")] = "digits"
+    """Name of a built-in study (`xbar list`), or a TOML file."""
+    data: Path | None = None
+    """Folder with the data set (MNIST-like IDX files, or CIFAR-10 in its binary layout)."""
+    out: Path | None = None
+    """Run folder; by default runs/NAME, with -seedN where N is not 0."""
+    seed: int | None = None
+    """Seed in place of the study's."""
+    resume: bool = False
+    """Go on with the run in the folder."""
+    network: str | None = None
+    """Network in place of the study's: a built-in name, path/net.py:function, or path/program.pt2."""
+    width: float | None = None
+    """Factor on the channels of a built-in network."""
+    weights: Path | None = None
+    """Weights to start from: safetensors, or what torch.save(network.state_dict(), ...) wrote."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
+    """Change a key of the study, as often as needed: --set compress.rate=20"""
+    plan: bool = False
+    """Resolve and check the study and the data, print it, and run nothing."""
+
+    def __call__(self) -> None:
+        from experiments.studies.study import load_study, study_dict
+
+        named = {"network": self.network, "width": self.width, "train.weights": self.weights}
+        changes = [
+            f"{key}={json.dumps(value, default=str)}" for key, value in named.items() if value is not None
+        ]
+        study = load_study(self.study, [*self.set, *changes], self.seed)
+        out = self.out or Path("runs") / (f"{study.name}-seed{study.seed}" if study.seed else study.name)
+        if self.data is not None and not self.data.is_dir():
+            raise XbarError(f"--data {self.data}: no such folder")
+        from experiments.stages.run import prepare, run_study
+
+        if self.plan:
+            import tomli_w
+
+            prepare(study, self.data, out)
+            print(tomli_w.dumps(study_dict(study)), end="")
+            return
+        result = run_study(study, self.data, out, self.resume)
+        from experiments.report.run_report import report_run
+        from experiments.results.summary import text_summary
+
+        page = report_run(out)
+        print(text_summary(result))
+        print(f"\nreport: {page}")
