@@ -45,7 +45,7 @@ def write_in_words(device: Device) -> str:
         words = f"log-normal, {part.sigma:g} in ln g"
     else:
         g = np.linspace(device.g_min, device.g_max, 400)
-        times = [at.time for at in part.at] or [None]
+        times: list[float | None] = [at.time for at in part.at] or [None]
         words = "; ".join(
             f"{_range(sigma(g, device, t))} uS{f' at {duration(t)}' if t is not None else ''}" for t in times
         )

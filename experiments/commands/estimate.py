@@ -143,7 +143,9 @@ def lossless_text(sides: Mapping[str, MappedNetwork]) -> str:
 
 def programming_text(cost: Programming) -> str:
     """Time and energy of writing a chip, by layer."""
-    table = [("layer", "cells", "pulses", "reads", "nJ pulses", "nJ reads", "us an array", "us all arrays")]
+    table: list[tuple[str, ...]] = [
+        ("layer", "cells", "pulses", "reads", "nJ pulses", "nJ reads", "us an array", "us all arrays")
+    ]
     table += [
         (
             row.layer,
@@ -267,11 +269,13 @@ def explain(title: str, result: Estimate, component: str) -> str:
             *(f"source: {source}" for source in price.sources),
         ]
     rows = [row for row in result.table if row.component == component]
-    table = [("layer", "events", "pJ each", "nJ leakage", "nJ", "units", "um2 each", "mm2")]
+    table: list[tuple[str, ...]] = [
+        ("layer", "events", "pJ each", "nJ leakage", "nJ", "units", "um2 each", "mm2")
+    ]
     table += [(row.layer, *map(number, _factors(row))) for row in rows]
-    area, energy = sum(row.area_mm2 for row in rows), sum(row.energy_nj for row in rows)
+    area, spent = sum(row.area_mm2 for row in rows), sum(row.energy_nj for row in rows)
     leakage = sum(row.leakage_nj for row in rows)
-    table += [("sum", "", "", number(leakage), number(energy), "", "", number(area))]
+    table += [("sum", "", "", number(leakage), number(spent), "", "", number(area))]
     return "\n".join([*lines, "", text_table(table, "lrrrrrrr")])
 
 

@@ -73,6 +73,7 @@ def form_of(
 def _data(name: str, mapped: MappedNetwork, form: nn.Module, example: torch.Tensor) -> dict[str, Any]:
     summary = operations_summary(mapped)
     operations = summary["operations"]
+    modules = mappable_layers(form)
     layers = []
     for layer in mapped.layers.values():
         crossbar = mapped.hardware.crossbar
@@ -82,7 +83,7 @@ def _data(name: str, mapped: MappedNetwork, form: nn.Module, example: torch.Tens
             {
                 "layer": layer.name,
                 "type": layer.kind,
-                "weight": list(form.get_submodule(layer.name).weight.shape),
+                "weight": list(modules[layer.name].weight.shape),
                 "k": layer.k,
                 "n": layer.n,
                 "groups": layer.groups,

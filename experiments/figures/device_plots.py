@@ -58,8 +58,9 @@ def device_figure(device: Device) -> Figure:
         panels["iv"] = _current
     g = device.conductances()
     targets = g[[0, g.size // 2, -1] if g.size > 2 else [0, -1]] if changes(device) else g[:0]
-    rows = [list(panels), *([[f"time {i}" for i in range(len(targets))]] if len(targets) else [])]
-    mosaic = [[name for name in row for _ in range(6 // len(row))] for row in rows]
+    over_time = [f"time {i}" for i in range(len(targets))]
+    rows = [list(panels), over_time] if over_time else [list(panels)]
+    mosaic: list[Any] = [[name for name in row for _ in range(6 // len(row))] for row in rows]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 1.0 + 2.3 * len(rows)), layout="constrained")
         FigureCanvasAgg(figure)
@@ -150,18 +151,18 @@ def _deviations(ax: Axes, device: Device) -> None:
         lines.append((f"write, after {duration(part.time)}", values, {"color": BLUE, "linestyle": style}))
     if device.programming.kind != "none" and not device.programming.at:
         lines.append(("write", sigma(g, device), {"color": BLUE}))
-    for time, style in ((device.first_time, "-"), (TEN_YEARS, "--")):
+    for time, dashes in ((device.first_time, "-"), (TEN_YEARS, "--")):
         if device.relaxation:
             spread = device.relaxation.sigma * np.log(time) + device.relaxation.sigma_0
-            shown = {"color": ORANGE, "linestyle": style}
-            lines.append((f"relaxation, {duration(time)}", np.full_like(g, spread), shown))
+            look = {"color": ORANGE, "linestyle": dashes}
+            lines.append((f"relaxation, {duration(time)}", np.full_like(g, spread), look))
         if device.low_frequency:
-            shown = {"color": MUTED[2], "linestyle": style}
-            lines.append((f"1/f noise, {duration(time)}", low_frequency_sigma(g, g, device, time), shown))
+            look = {"color": MUTED[2], "linestyle": dashes}
+            lines.append((f"1/f noise, {duration(time)}", low_frequency_sigma(g, g, device, time), look))
     if device.read_noise.sigma:
         lines.append(("one read", white_sigma(g, device), {"color": GREY, "linestyle": ":"}))
-    for label, values, style in lines:
-        ax.plot(g * scale, values * scale, label=label, **style)
+    for label, values, shown in lines:
+        ax.plot(g * scale, values * scale, label=label, **shown)
     columns = 2 if len(lines) > 3 and device.iv.kind == "ohmic" else 1
     free = 0.97 - 0.1 * math.ceil(len(lines) / columns)
     top = max(float(values.max()) for _, values, _ in lines) * scale

@@ -28,12 +28,12 @@ def draw(run: Measured, folder: Path) -> dict[str, str]:
     """
     accuracy, estimate = run.result["accuracy"], run.result["estimate"]
     cases = [{"name": case["name"], "accuracies": case["per_chip"]} for case in accuracy["chips_cases"]]
-    both = [estimate[side]["by_component"] for side in ("before", "after")]
+    before, after = (estimate[side]["by_component"] for side in ("before", "after"))
     figures = {
         "accuracy": accuracy_over_chips(cases, accuracy["ideal_chip"]),
         **noise_figures(run.result),
-        "area": breakdown(*both, "area_mm2"),
-        "energy": breakdown(*both, "energy_nj"),
+        "area": breakdown(before, after, "area_mm2"),
+        "energy": breakdown(before, after, "energy_nj"),
     }
     rows = [
         {"phase": entry["stage"].removesuffix(" last"), **entry} for entry in run.log if "primal" in entry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -56,7 +57,12 @@ def _front(ax: Axes, objectives: Sequence[Objective], runs: Mapping[str, Sequenc
     for name, run in runs.items():
         figures = [trial.figures for trial in run if trial.figures is not None]
         points = np.array(figures).reshape(-1, len(objectives))
-        style = {"linestyle": "none", "marker": "o", "markersize": 3.5, "color": COLOURS[name]}
+        style: dict[str, Any] = {
+            "linestyle": "none",
+            "marker": "o",
+            "markersize": 3.5,
+            "color": COLOURS[name],
+        }
         ax.plot(*points.T[1::-1], alpha=0.4, markerfacecolor="none", markeredgewidth=0.6, **style)
         if name == "search":
             front = points[front_of(objectives, figures)]

@@ -56,14 +56,16 @@ def accuracy_against_energy(points: Sequence[Flat], named: Mapping[str, str]) ->
                 color=_shade(place, len(colours)),
             )
     front = front_of(points)
-    line = {"color": INK, "linewidth": 1.0, "drawstyle": "steps-post", "zorder": 3}
+    line: dict[str, Any] = {"color": INK, "linewidth": 1.0, "drawstyle": "steps-post", "zorder": 3}
     ax.plot([p[ENERGY] for p in front], [p[ACCURACY] for p in front], label="Pareto front", **line)
-    for place, value in enumerate(colours if colour_key else []):
-        label = f"{named[colour_key]} {_text(value)}"
-        ax.plot([], [], "o", markersize=4, color=_shade(place, len(colours)), label=label)
-    for marker, value in zip(MARKERS, markers if marker_key else [], strict=False):
-        label = f"{named[marker_key]} {_text(value)}"
-        ax.plot([], [], marker, markersize=4, color=GREY, label=label)
+    if colour_key is not None:
+        for place, value in enumerate(colours):
+            label = f"{named[colour_key]} {_text(value)}"
+            ax.plot([], [], "o", markersize=4, color=_shade(place, len(colours)), label=label)
+    if marker_key is not None:
+        for marker, value in zip(MARKERS, markers, strict=False):
+            label = f"{named[marker_key]} {_text(value)}"
+            ax.plot([], [], marker, markersize=4, color=GREY, label=label)
     ax.set(xscale="log", xlabel="energy an image [nJ]", ylabel="mean accuracy over chips [%]")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     ax.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))

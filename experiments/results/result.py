@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+Percent = float
+"""A number that is a percentage; `Accuracy` has a field of the name of its type."""
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -65,14 +68,14 @@ class LayerNoise:
 class Accuracy:
     """Accuracies of every step [percent]; that of the float network has the key ``float``."""
 
-    compressed: float
-    quantised: float
-    ideal_chip: float
-    float: float
+    compressed: Percent
+    quantised: Percent
+    ideal_chip: Percent
+    float: Percent
     chips: Statistics
     chips_cases: Annotated[tuple[Statistics, ...], Field(min_length=1)]
-    test_set_ci95: float
-    validation: Mapping[str, float] = field(default_factory=dict)
+    test_set_ci95: Percent
+    validation: Mapping[str, Percent] = field(default_factory=dict)
     by_layer: tuple[LayerNoise, ...] = ()
     under_noise: tuple[Curve, ...] = ()
 

@@ -103,7 +103,7 @@ def operations_summary(mapped: MappedNetwork) -> dict[str, Any]:
     An operation is a multiply-accumulate of a product, or an input element of any other operator.
     """
     kinds = {"multiply-accumulates": mapped.digital_macs, "elements": mapped.digital_elements}
-    digital = [
+    digital: list[dict[str, Any]] = [
         {"operator": operator, "unit": unit, "operations": count}
         for unit, counts in kinds.items()
         for operator, count in counts.items()

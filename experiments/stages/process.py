@@ -15,7 +15,10 @@ from mapping.training.loop import flushed_denormals
 
 def bar(iterable: Iterable[Any], description: str, total: int) -> Iterable[Any]:
     """Progress bar with time left, on a terminal only."""
-    return tqdm(iterable, description, total or None, leave=False, disable=None, dynamic_ncols=True)
+    shown: Iterable[Any] = tqdm(
+        iterable, description, total or None, leave=False, disable=None, dynamic_ncols=True
+    )
+    return shown
 
 
 @contextmanager
@@ -27,7 +30,8 @@ def with_threads(threads: int) -> Iterator[None]:
     before = torch.get_num_threads(), numba.get_num_threads()
     if threads:
         torch.set_num_threads(threads)
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        most: int = numba.config.__dict__["NUMBA_NUM_THREADS"]
+        numba.set_num_threads(min(threads, most))
     try:
         with flushed_denormals():
             yield

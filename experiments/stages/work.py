@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from experiments.inputs import data as datasets
 from experiments.inputs.batches import Batches
@@ -62,7 +63,7 @@ class Run:
         self.model = build_network(self.study.network, self.study.width)
         own_file = network_file(self.study.network)
         if own_file is None:  # a user's network may `view` what a convolution gives
-            self.model.to(memory_format=torch.channels_last)
+            convert_conv2d_weight_memory_format(self.model, torch.channels_last)
         weights = self.study.train.weights
         if weights:
             self.model.load_state_dict(read_weights(Path(weights), self.model), strict=False)

@@ -53,10 +53,13 @@ class Range:
         if self.whole:
             low, high = math.ceil(self.low), math.floor(self.high)
             first, last = (low, high + 1) if self.scale == "linear" else (low - 0.5, high + 0.5)
-            raw = first * (last / first) ** share if self.scale == "log" else first + share * (last - first)
-            return min(max(round(raw) if self.scale == "log" else math.floor(raw), low), high)
+            if self.scale == "log":
+                number = round(first * (last / first) ** share)
+            else:
+                number = math.floor(first + share * (last - first))
+            return int(min(max(number, low), high))
         if self.scale == "log":
-            return self.low * (self.high / self.low) ** share
+            return float(self.low * (self.high / self.low) ** share)
         return self.low + share * (self.high - self.low)
 
     def values(self) -> list[float | int]:

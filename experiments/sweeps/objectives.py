@@ -68,9 +68,9 @@ DEFAULT = (
 
 def front_of(objectives: Sequence[Objective], figures: Sequence[Figures | None]) -> list[int]:
     """Numbers of the points that no other one dominates, those without figures left out."""
-    there = [number for number, of in enumerate(figures) if of is not None]
-    front = pareto_front([figures[number] for number in there], [one.goal for one in objectives])
-    return [there[i] for i in front]
+    there = {number: of for number, of in enumerate(figures) if of is not None}
+    front = pareto_front(list(there.values()), [one.goal for one in objectives])
+    return [list(there)[i] for i in front]
 
 
 @dataclass(frozen=True)

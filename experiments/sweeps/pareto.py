@@ -14,7 +14,8 @@ Goal = Literal["min", "max"]
 def minimised(points: ArrayLike, goals: Sequence[Goal]) -> NDArray[np.float64]:
     """Points of shape (n, m) with the figures that are to be large negated."""
     signs = np.array([1.0 if goal == "min" else -1.0 for goal in goals])
-    return np.asarray(points, float).reshape(-1, len(goals)) * signs
+    signed: NDArray[np.float64] = np.asarray(points, float).reshape(-1, len(goals)) * signs
+    return signed
 
 
 def pareto_front(points: ArrayLike, goals: Sequence[Goal]) -> NDArray[np.intp]:
