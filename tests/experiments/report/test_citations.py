@@ -95,7 +95,11 @@ def test_every_device_has_a_citation_but_the_ideal_one(name: str) -> None:
 def test_every_identifier_that_ships_is_a_known_work() -> None:
     known = (resources.files("experiments.report") / "works.toml").read_text("utf-8")
     sources = ""
-    for package, folder in (("xbar", "devices"), ("xbar", "designs"), ("power", "components")):
+    for package, folder in (
+        ("xbar.hardware", "devices"),
+        ("xbar.hardware", "designs"),
+        ("power", "components"),
+    ):
         for entry in (resources.files(package) / folder).iterdir():
             sources += (
                 "\n".join(re.findall(r'^source = "(.*)"', entry.read_text("utf-8"), re.MULTILINE)) + "\n"
