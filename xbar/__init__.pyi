@@ -1,3 +1,5 @@
+__version__: str
+
 from .hardware.design import (
     Adc as Adc,
     Crossbar as Crossbar,
