@@ -82,3 +82,14 @@ from .training.freezing import Freezing as Freezing
 from .training.gsm import Gsm as Gsm
 from .training.loop import Recipe as Recipe, accuracy as accuracy, train as train
 from .training.masks import Masked as Masked
+from .training.metrics import (
+    BINARY as BINARY,
+    CLASSES as CLASSES,
+    R2 as R2,
+    RMSE as RMSE,
+    Metric as Metric,
+    binary as binary,
+    perplexity as perplexity,
+    pixel_classes as pixel_classes,
+    top_k as top_k,
+)

@@ -39,7 +39,7 @@ def noise_in(mapped: MappedNetwork, layers: Collection[str]) -> MappedNetwork:
 
 @dataclass(frozen=True)
 class LayerNoise:
-    """Accuracies of chips with noise in one layer only, and in all others."""
+    """Accuracies, or values of another metric, of chips with noise in one layer only, and in all others."""
 
     only: OverChips
     others: OverChips
@@ -64,7 +64,7 @@ def noise_by_layer(
     most, least, until
         Chips of each set, as in `over_chips`.
     keys
-        Others of `chip_accuracy`, such as `seed` and `time`.
+        Others of `chip_accuracy`, such as `seed`, `time` and `metric`.
 
     Raises
     ------

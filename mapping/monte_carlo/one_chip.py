@@ -12,6 +12,7 @@ from mapping.chips.analog import analog_network
 from mapping.chips.chip import ProgrammedNetwork, program_network
 from mapping.tiles.mapped import MappedNetwork
 from mapping.training.loop import Batches, Progress, accuracy
+from mapping.training.metrics import CLASSES, Metric
 from xbar.hardware.checks import check_range
 
 Adjust = Callable[[ProgrammedNetwork], ProgrammedNetwork]
@@ -28,8 +29,9 @@ def chip_accuracy(
     time: float | None = None,
     adjust: Adjust | None = None,
     progress: Progress | None = None,
+    metric: Metric = CLASSES,
 ) -> float:
-    """Accuracy of one chip [percent].
+    """Accuracy of one chip [percent], or another metric in its unit.
 
     Parameters
     ----------
@@ -43,16 +45,19 @@ def chip_accuracy(
         Applied to the chip first.
     progress
         As in `mapping.train`.
+    metric
+        As in `mapping.accuracy`.
 
     Raises
     ------
     XbarError
-        Where the mapping has no calibration or its devices no data for the time, or there is no batch.
+        Where the mapping has no calibration or its devices no data for the time, there is no batch, or the
+        metric does not take outputs and targets.
     """
     programmed = program_network(mapped, seed=seed, chip=chip, time=time)
     if adjust is not None:
         programmed = adjust(programmed)
-    return accuracy(analog_network(model, programmed), batches, progress)
+    return accuracy(analog_network(model, programmed), batches, progress, metric=metric)
 
 
 def accuracy_over_time(
@@ -64,8 +69,9 @@ def accuracy_over_time(
     chips: int = 10,
     seed: int = 0,
     adjust: Adjust | None = None,
+    metric: Metric = CLASSES,
 ) -> NDArray[np.float64]:
-    """Accuracies [percent] of the same chips at several times, shape (times, chips).
+    """Accuracies [percent], or values of another metric, of the same chips at several times.
 
     Parameters
     ----------
@@ -73,6 +79,12 @@ def accuracy_over_time(
         After the write [s].
     adjust
         Applied to each chip at each time, as in `chip_accuracy`.
+    metric
+        As in `mapping.accuracy`.
+
+    Returns
+    -------
+    Shape (times, chips).
 
     Raises
     ------
@@ -86,7 +98,9 @@ def accuracy_over_time(
     return np.array(
         [
             [
-                chip_accuracy(mapped, model, batches, seed=seed, chip=chip, time=time, adjust=adjust)
+                chip_accuracy(
+                    mapped, model, batches, seed=seed, chip=chip, time=time, adjust=adjust, metric=metric
+                )
                 for chip in range(chips)
             ]
             for time in times

@@ -1,4 +1,8 @@
-"""Accuracy over chips, one after the other until its mean is known well enough."""
+"""Accuracy, or another metric, over chips, one after the other until its mean is known well enough.
+
+The interval is that of the mean over chips, each of which gives one number: it holds whether that number is a
+mean over samples (an accuracy) or not (an RMSE, a perplexity). It says nothing of the samples themselves.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +38,12 @@ def half_width(accuracies: Sequence[float] | NDArray[np.float64]) -> float:
 
 @dataclass(frozen=True)
 class OverChips:
-    """Accuracies of the chips 0, 1, 2 ... in order.
+    """Accuracies of the chips 0, 1, 2 ... in order, or values of another metric.
 
     Parameters
     ----------
     accuracies
-        Of each chip [percent].
+        Of each chip, in the unit of the metric: [percent] by default.
     settled
         Whether the stop rule ended the run; False: the most chips did.
     """
@@ -49,12 +53,12 @@ class OverChips:
 
     @property
     def mean(self) -> float:
-        """Over the chips [percent]."""
+        """Over the chips, in the unit of the metric."""
         return float(np.mean(self.accuracies))
 
     @property
     def half_width(self) -> float:
-        """Half of the 95 % interval of the mean [percentage points]."""
+        """Half of the 95 % interval of the mean, in the unit of the metric."""
         return half_width(self.accuracies)
 
 
@@ -71,11 +75,12 @@ def over_chips(
     Parameters
     ----------
     run_chip
-        Accuracy of a chip by its number [percent].
+        Accuracy of a chip by its number [percent], or its value of another metric.
     least, most
         Chips; the rule acts from `least` on.
     until
-        Half width at which to stop [percentage points]; 0: the most chips in any case.
+        Half width at which to stop, in the unit of the metric (percentage points of an accuracy); 0: the most
+        chips in any case.
     known
         Chips that are already run, by number. The result is that of a run without them.
 
@@ -85,7 +90,7 @@ def over_chips(
         For numbers of chips that are not 1 <= most and, with `until`, 2 <= least <= most.
     """
     check_range("most", most, 1, math.inf, "chips")
-    check_range("until", until, 0, 100, "percentage points")
+    check_range("until", until, 0, math.inf)
     if until and not 2 <= least <= most:
         raise XbarError(f"least = {least}: must lie between 2 and most = {most} chips")
     accuracies: list[float] = []

@@ -44,6 +44,8 @@ class LayerLoss:
         Weights that stayed, and all weights, of the layer or group.
     value, unpruned
         What `measure` gave of the network with this layer projected, and with none.
+    higher_is_better
+        Direction of `value`.
     """
 
     layer: str
@@ -52,11 +54,12 @@ class LayerLoss:
     total: int
     value: float
     unpruned: float
+    higher_is_better: bool = True
 
     @property
     def loss(self) -> float:
-        """Value lost against the unpruned network."""
-        return self.unpruned - self.value
+        """What is lost against the unpruned network: positive where the value is worse."""
+        return self.unpruned - self.value if self.higher_is_better else self.value - self.unpruned
 
 
 def sensitivity(
@@ -66,6 +69,7 @@ def sensitivity(
     rates: Sequence[float],
     *,
     groups: Mapping[str, Sequence[str]] | None = None,
+    higher_is_better: bool = True,
     progress: Progress | None = None,
 ) -> list[LayerLoss]:
     """Project each layer alone at each rate, and measure the network.
@@ -75,7 +79,7 @@ def sensitivity(
     Parameters
     ----------
     measure
-        Of a network, the more the better: accuracy [percent], or minus a loss. Called with the copy.
+        Of a network: its accuracy [percent], or any other metric. Called with the copy.
     families
         By name of a layer, or of a group: the constraint by its keep, or the shape of the blocks (rows, cols)
         of a `BlockSparse`. Of a layer on its GEMM matrix (K, N); of a group on `stacked`.
@@ -83,6 +87,8 @@ def sensitivity(
         Each keeps 1/rate of the weights of the layer or group, at least 1.
     groups
         Names of the layers of each group.
+    higher_is_better
+        Direction of `measure`, such as ``metric.higher_is_better``; false for an error or a loss.
     progress
         ``progress(iterable, description, total)`` wraps the rows.
 
@@ -120,7 +126,8 @@ def sensitivity(
         own = [layers[member] for member in members[name]]
         kept = _project(own, _constraint(families[name], 1 / rate))
         value = _measured(measure, trial, f"{name} at rate {rate:g}")
-        rows.append(LayerLoss(name, rate, kept, sum(w.weight.numel() for w in own), value, unpruned))
+        total = sum(w.weight.numel() for w in own)
+        rows.append(LayerLoss(name, rate, kept, total, value, unpruned, higher_is_better))
     return rows
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from mapping.training.checkpoints import load_checkpoint, save_checkpoint
+from mapping.training.metrics import CLASSES, Metric
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError
 
@@ -151,7 +152,8 @@ def train(
     methods
         Hooked in order; `after_backward` in reverse order.
     validate
-        Called after each epoch on the model in eval mode; its value goes to the log as ``validation``.
+        Called after each epoch on the model in eval mode; its value goes to the log as ``validation``. It may
+        be of any metric: ``functools.partial(accuracy, batches=..., metric=RMSE)``.
     checkpoint
         File written after each epoch and read first where it exists: training goes on after it.
     progress
@@ -284,18 +286,38 @@ def memory_format(model: nn.Module) -> torch.memory_format:
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, batches: Batches, progress: Progress | None = None) -> float:
-    """Share of inputs whose largest output is the target's [percent]; model left in eval mode."""
+def accuracy(
+    model: nn.Module, batches: Batches, progress: Progress | None = None, *, metric: Metric = CLASSES
+) -> float:
+    """What a network reaches on some data, in the unit of the metric; the model is left in eval mode.
+
+    By default the share of inputs whose largest output is their class [percent]. The value is that of all
+    samples together: it does not depend on how they are split into batches.
+
+    Parameters
+    ----------
+    batches
+        (inputs, targets).
+    progress
+        As in `train`.
+    metric
+        One of `mapping.training.metrics`, or one of your own.
+
+    Raises
+    ------
+    XbarError
+        Where there is no batch, or outputs and targets are not what the metric takes.
+    """
     model.eval()
     layout = memory_format(model)
-    right = count = 0
+    sums: torch.Tensor | None = None
     for batch in progress(batches, "accuracy", 0) if progress else batches:
         x, y = pair(batch, "accuracy")
-        if not isinstance(y, torch.Tensor):
-            raise XbarError(f"accuracy: targets are a {type(y).__name__}; must be a tensor of class numbers")
         x = x.contiguous(memory_format=layout) if x.dim() == 4 else x
-        right += int((model(x).argmax(1) == y).sum())
-        count += len(y)
-    if not count:
+        of_batch = metric.of_batch(model(x), y)
+        if sums is not None and sums.shape != of_batch.shape:
+            raise XbarError(f"{metric.name}: batches differ in the shape of their targets")
+        sums = of_batch if sums is None else sums + of_batch
+    if sums is None:
         raise XbarError("accuracy: the data loader gave no batch")
-    return 100 * right / count
+    return metric.of_sums(sums)

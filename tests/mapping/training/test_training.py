@@ -260,7 +260,7 @@ def test_gemm_round_trip_keeps_layout() -> None:
 
 
 def test_batches_and_masks_that_do_not_fit_are_one_line() -> None:
-    model, x = network(), torch.rand(3, 8)
+    model, x = network(), torch.rand(3, 1, 6, 6)
     for batch, words in ((x, "gave a Tensor; must be pairs"), ((x[:0], x[:0]), "a batch without an input")):
         with pytest.raises(XbarError, match=words):
             train(model, [batch], Recipe(1))

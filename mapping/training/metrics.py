@@ -1,0 +1,283 @@
+"""What a network is measured by: classes, top-k, classes of pixels, two classes, regression, perplexity.
+
+A metric adds up statistics over batches and makes its value of their sums, so that the value is that of all
+samples together, however they are split into batches; a mean of the values of batches would not be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from xbar.hardware.checks import check_range
+from xbar.hardware.errors import XbarError
+
+Statistics = Callable[[Tensor, Tensor], Tensor | Sequence[Any]]
+IGNORED = -100
+"""Label that does not count: what `torch.nn.functional.cross_entropy` ignores."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of merit of a network's outputs.
+
+    Parameters
+    ----------
+    name
+        Begins messages.
+    takes
+        Shapes and types of outputs and targets, in words, for messages.
+    statistics
+        ``statistics(outputs, targets)`` of a batch: numbers, always as many, whose sums over all batches the
+        value is made of. Raises `XbarError` for what does not fit.
+    value
+        The metric, of these sums (float64).
+    unit
+        Of the value.
+    higher_is_better
+        Direction: true for an accuracy, false for an error.
+    """
+
+    name: str
+    takes: str
+    statistics: Statistics
+    value: Callable[[Tensor], float]
+    unit: str = "%"
+    higher_is_better: bool = True
+
+    def of_batch(self, outputs: Any, targets: Any) -> Tensor:
+        """Statistics of a batch, float64: the one door where outputs and targets are checked.
+
+        Raises
+        ------
+        XbarError
+            For outputs or targets that are no tensors, or do not fit; it names the ready metrics that they
+            fit.
+        """
+        for what, given in (("outputs", outputs), ("targets", targets)):
+            if not isinstance(given, Tensor):
+                raise XbarError(f"{self.name}: {what} are a {type(given).__name__}; must be a tensor")
+        if outputs.isnan().any():
+            raise XbarError(f"{self.name}: outputs hold NaN")
+        targets = targets.to(outputs.device)
+        try:
+            return _sums(self, outputs, targets)
+        except XbarError as error:
+            fitting = [form for form, metric in READY.items() if _fits(metric, outputs, targets)]
+            other = f"; metric={' or '.join(fitting)} takes these" if fitting else ""
+            raise XbarError(
+                f"{self.name}: outputs {_described(outputs)} and targets {_described(targets)}: {error}; "
+                f"it takes {self.takes}{other}"
+            ) from None
+
+    def of_sums(self, sums: Tensor) -> float:
+        """The value of all batches.
+
+        Raises
+        ------
+        XbarError
+            For a value that is not a finite number.
+        """
+        try:
+            found = float(self.value(sums))
+        except XbarError as error:
+            raise XbarError(f"{self.name}: {error}") from None
+        if not math.isfinite(found):
+            raise XbarError(f"{self.name}: is {found} on these data; must be a finite number")
+        return found
+
+
+def top_k(k: int) -> Metric:
+    """Share of samples whose class is among the k largest outputs [percent].
+
+    Raises
+    ------
+    XbarError
+        For k below 1; with outputs of fewer classes.
+    """
+    check_range("k", k, 1, 1 << 30)
+
+    def statistics(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
+        if outputs.dim() != 2 or targets.shape != outputs.shape[:1]:
+            raise XbarError("shapes do not fit")
+        _check_classes(targets, outputs.shape[1])
+        if k > outputs.shape[1]:
+            raise XbarError(f"k = {k} of {outputs.shape[1]} classes")
+        if k == 1:
+            return (outputs.argmax(1) == targets).sum(), len(targets)
+        return (outputs.topk(k, 1).indices == targets[:, None]).sum(), len(targets)
+
+    name = "accuracy" if k == 1 else f"top-{k} accuracy"
+    return Metric(name, "outputs (N, classes) and class numbers (N,)", statistics, _percent)
+
+
+def pixel_classes(ignore: int = IGNORED) -> Metric:
+    """Share of pixels, or other places, whose largest output is their class [percent].
+
+    Parameters
+    ----------
+    ignore
+        Label of places that do not count.
+    """
+
+    def statistics(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
+        if outputs.dim() < 3 or targets.shape != (outputs.shape[0], *outputs.shape[2:]):
+            raise XbarError("shapes do not fit")
+        counted = targets != ignore
+        _check_classes(targets[counted], outputs.shape[1])
+        return ((outputs.argmax(1) == targets) & counted).sum(), counted.sum()
+
+    takes = "outputs (N, classes, places ...) and class numbers (N, places ...)"
+    return Metric("pixel accuracy", takes, statistics, _percent)
+
+
+def binary(threshold: float = 0.0) -> Metric:
+    """Share of answers yes or no that are right [percent]; of several questions a sample, of all answers.
+
+    Parameters
+    ----------
+    threshold
+        Outputs above it say yes: 0 for logits, 0.5 for probabilities.
+    """
+
+    def statistics(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
+        outputs = _in_shape_of(targets, outputs)
+        if not ((targets == 0) | (targets == 1)).all():
+            raise XbarError("targets other than 0 or 1")
+        return ((outputs > threshold) == (targets == 1)).sum(), targets.numel()
+
+    takes = "outputs (N,), (N, 1) or (N, questions), and as many targets of 0 or 1"
+    return Metric("binary accuracy", takes, statistics, _percent)
+
+
+def perplexity(ignore: int = IGNORED) -> Metric:
+    """exp of the mean cross-entropy [nat] of the tokens that follow; the lower the better.
+
+    Parameters
+    ----------
+    ignore
+        Token that does not count, such as padding.
+    """
+
+    def statistics(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
+        if outputs.dim() < 2 or targets.shape != outputs.shape[:-1]:
+            raise XbarError("shapes do not fit")
+        counted = targets != ignore
+        _check_classes(targets[counted], outputs.shape[-1])
+        losses = cross_entropy(outputs[counted].float(), targets[counted].long(), reduction="none")
+        return losses.double().sum(), counted.sum()
+
+    def value(sums: Tensor) -> float:
+        return float((sums[0] / _counted(float(sums[1]))).exp())
+
+    takes = "outputs (N, ..., tokens), the last axis all tokens there are, and token numbers (N, ...)"
+    return Metric("perplexity", takes, statistics, value, unit="", higher_is_better=False)
+
+
+def _percent(sums: Tensor) -> float:
+    right, count = map(float, sums)
+    return 100 * right / _counted(count)
+
+
+def _counted(count: float) -> float:
+    if not count:
+        raise XbarError("no target counts: all are to be ignored")
+    return count
+
+
+def _errors(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
+    outputs = _in_shape_of(targets, outputs)
+    return (outputs.double() - targets.double()).square().sum(), targets.numel()
+
+
+def _moments(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Of each output samples, sums of targets, of their squares, and of squared errors: (4, outputs)."""
+    outputs = _in_shape_of(targets, outputs).double().reshape(len(targets), -1)
+    targets = targets.double().reshape(outputs.shape)
+    of_each = (targets.new_ones(targets.shape), targets, targets.square(), (outputs - targets).square())
+    return torch.stack([values.sum(0) for values in of_each])
+
+
+def _explained(sums: Tensor) -> float:
+    count, total, squares, errors = sums
+    spread = squares - total.square() / count
+    if (spread <= 1e-13 * squares).any():
+        raise XbarError("the targets of an output are all alike, or nearly so: nothing is there to explain")
+    return float((1 - errors / spread).mean())
+
+
+_AS_MANY = "outputs and targets, numbers, of one shape; (N,) and (N, 1) count as one"
+
+CLASSES = top_k(1)
+"""Share of samples whose largest output is their class [percent]: what is measured by default."""
+BINARY = binary()
+"""Share of logits on the right side of 0 [percent]."""
+RMSE = Metric(
+    "RMSE",
+    _AS_MANY,
+    _errors,
+    lambda sums: float((sums[0] / _counted(float(sums[1]))).sqrt()),
+    unit="that of the targets",
+    higher_is_better=False,
+)
+"""Root of the mean squared error over all samples and outputs, in the unit of the targets."""
+R2 = Metric("R2", _AS_MANY, _moments, _explained, unit="")
+"""Coefficient of determination, 1 - sum of squared errors / that of the targets about their mean; of several
+outputs the mean."""
+
+READY = {
+    "CLASSES": CLASSES,
+    "pixel_classes()": pixel_classes(),
+    "binary()": BINARY,
+    "RMSE": RMSE,
+    "R2": R2,
+    "perplexity()": perplexity(),
+}
+"""Metrics that a message may name, as they are written in Python."""
+
+
+def _sums(metric: Metric, outputs: Tensor, targets: Tensor) -> Tensor:
+    return torch.as_tensor(metric.statistics(outputs, targets), dtype=torch.float64).cpu()
+
+
+def _fits(metric: Metric, outputs: Tensor, targets: Tensor) -> bool:
+    try:
+        _sums(metric, outputs, targets)
+    except XbarError:
+        return False
+    return True
+
+
+def _check_classes(targets: Tensor, classes: int) -> None:
+    if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
+        raise XbarError("targets are no whole numbers")
+    if classes < 2:
+        raise XbarError("a single output has no classes to choose from")
+    if targets.numel() and not (targets.min() >= 0 and targets.max() < classes):
+        raise XbarError(
+            f"class numbers from {int(targets.min())} to {int(targets.max())}; "
+            f"must lie between 0 and {classes - 1}"
+        )
+
+
+def _in_shape_of(targets: Tensor, outputs: Tensor) -> Tensor:
+    """Outputs in the shape of the targets, where both differ by an axis of length 1 at most."""
+    if not outputs.is_floating_point() or targets.is_complex():
+        raise XbarError("not real numbers")
+    for axis in (1, -1):
+        if outputs.shape == targets.shape:
+            return outputs
+        more, fewer = (outputs, targets) if outputs.dim() > targets.dim() else (targets, outputs)
+        if more.dim() == fewer.dim() + 1 and more.dim() > 1 and more.squeeze(axis).shape == fewer.shape:
+            return outputs.reshape(targets.shape)
+    raise XbarError("shapes do not fit")
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
