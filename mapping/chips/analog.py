@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from mapping.chips.codes import largest_code, vector_parts
 from mapping.chips.columns import blocks
 from mapping.network.gemm import mappable_layers, to_gemm
 from mapping.tiles.mapped import MappedLayer
-from mapping.tiles.unfold import batched, output_shape, place_outputs
+from mapping.tiles.unfold import batched, checked_input, output_shape, place_outputs
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.multiply.blocks import Block
@@ -84,11 +83,10 @@ class AnalogLayer(nn.Module):
         Raises
         ------
         XbarError
-            For inputs that are not finite, or not of the layer's shape.
+            For inputs that are not floating point, not finite, or not of the layer's shape.
         """
         layer = self.layer
-        self._check(input)
-        x = batched(input, layer.geometry)
+        x = batched(checked_input(input, layer), layer.geometry)
         values = x.detach().float().cpu().contiguous().numpy()
         out = np.empty(output_shape(x.shape, layer.n, layer.geometry), np.float32)
         for images, codes in vector_parts(values, layer, self.hardware.dac, VALUES_AT_ONCE, self.threads):
@@ -100,21 +98,6 @@ class AnalogLayer(nn.Module):
             self.vectors += len(codes)
         given = torch.from_numpy(out).to(x)
         return given if x is input else given[0]
-
-    def _check(self, x: torch.Tensor) -> None:
-        layer = self.layer
-        if not isinstance(x, torch.Tensor):
-            raise XbarError(f"{layer.name}: its input is a {type(x).__name__}; must be a torch.Tensor")
-        what, axis, least, channels = "features", -1, 1, layer.k
-        if layer.geometry is not None:
-            what, axis, least = "channels", -1 - len(layer.geometry.kernel), 1 + len(layer.geometry.kernel)
-            channels = layer.groups * layer.k
-            if not layer.geometry.transposed:
-                channels //= math.prod(layer.geometry.kernel)
-        if x.dim() < least or x.shape[axis] != channels:
-            raise XbarError(
-                f"{layer.name}: inputs of shape {tuple(x.shape)}; the layer takes {channels} {what}"
-            )
 
     def multiply(self, vectors: NDArray[np.generic], device: torch.device) -> NDArray[np.float32]:
         """Outputs [v_read unit] of input codes: by the kernels on the processor, elsewhere by the torch

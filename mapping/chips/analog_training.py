@@ -28,6 +28,7 @@ from mapping.chips.columns import blocks
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
 from mapping.network.modules import copy_of
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
+from mapping.tiles.unfold import checked_input
 from xbar.cells.encoding import (
     decode,
     decode_states,
@@ -187,6 +188,8 @@ class _TrainableLayer:
         mapped, rows = self.mapped, self.mapped.bias_rows
         w = to_gemm(self.host).float().cpu().numpy()
         bias = None if self.host.bias is None else _as_array(self.host.bias)
+        if bias is not None and not np.isfinite(bias).all():
+            raise XbarError(f"{mapped.name}: has biases that are not finite; lower the learning rate")
         kept = np.ones(w.shape, np.bool_) if mapped.mask is None else mapped.mask
         if rows:
             assert bias is not None
@@ -238,6 +241,7 @@ class _TrainableLayer:
 
     def forward(self, input: Tensor) -> Tensor:
         """What the chip gives, with the gradient of the float layer that has the weights of its cells."""
+        checked_input(input, self.mapped)
         weight, bias = self.host.weight, self.host.bias
         if self.kept is not None:
             weight = weight * self.kept.to(weight)

@@ -17,7 +17,7 @@ from mapping.chips.codes import largest_code, vector_parts
 from mapping.network.gemm import mappable_layers
 from mapping.network.modules import in_eval_mode
 from mapping.tiles.mapped import Calibration, MappedLayer, MappedNetwork
-from mapping.tiles.unfold import batched
+from mapping.tiles.unfold import batched, checked_input
 from mapping.training.loop import Batches, pair
 from xbar.cells.encoding import encode, levels as levels_of
 from xbar.hardware.design import Adc, Dac, Hardware
@@ -56,7 +56,7 @@ def calibrate(
     Raises
     ------
     XbarError
-        Where there is no batch, or a layer's inputs are all zero or not finite.
+        Where there is no batch, or a layer's inputs are all zero, not finite or not floating point.
     """
     inputs = _layer_inputs(mapped, model, batches)
     layers, activity = {}, {}
@@ -150,7 +150,8 @@ def _layer_inputs(
 
     def record(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            x = batched(next(iter((*args, *kwargs.values()))), mapped.layers[name].geometry)
+            layer = mapped.layers[name]
+            x = batched(checked_input(next(iter((*args, *kwargs.values()))), layer), layer.geometry)
             seen[name].append(x.float().cpu().numpy().copy())  # the network may go on in place
 
         return hook

@@ -200,6 +200,8 @@ def _with_weights(layer: MappedLayer, w: NDArray[np.float32], hardware: Hardware
     """The layer with its state numbers and scale."""
     if not np.isfinite(w).all():
         raise XbarError(f"{layer.name}: has weights that are not finite numbers")
+    if layer.bias is not None and not np.isfinite(layer.bias).all():
+        raise XbarError(f"{layer.name}: has biases that are not finite numbers")
     kept = np.ones(w.shape, np.bool_) if layer.mask is None else layer.mask
     scale = layer.scale
     if scale is None:

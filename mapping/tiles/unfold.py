@@ -12,9 +12,39 @@ from numba import njit
 from numpy.typing import NDArray
 
 from mapping.network.geometry import Geometry
+from mapping.tiles.mapped import MappedLayer
+from xbar.hardware.errors import XbarError
 from xbar.multiply.threads import run_workers, worker_count
 
 PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def checked_input(x: Any, layer: MappedLayer) -> torch.Tensor:
+    """What a layer was called with: the one door of inputs to layers on tiles.
+
+    Integers are refused as torch refuses them: outputs have the type of the inputs, and would be cut.
+
+    Raises
+    ------
+    XbarError
+        For what is no tensor, not floating point, or not of the layer's shape.
+    """
+    if not isinstance(x, torch.Tensor):
+        raise XbarError(f"{layer.name}: its input is a {type(x).__name__}; must be a torch.Tensor")
+    if not x.is_floating_point():
+        raise XbarError(
+            f"{layer.name}: inputs are {str(x.dtype).removeprefix('torch.')}; must be floating point, of the "
+            "type of the layer's weights, such as x.float() gives"
+        )
+    what, axis, least, channels = "features", -1, 1, layer.k
+    if layer.geometry is not None:
+        what, axis, least = "channels", -1 - len(layer.geometry.kernel), 1 + len(layer.geometry.kernel)
+        channels = layer.groups * layer.k
+        if not layer.geometry.transposed:
+            channels //= math.prod(layer.geometry.kernel)
+    if x.dim() < least or x.shape[axis] != channels:
+        raise XbarError(f"{layer.name}: inputs of shape {tuple(x.shape)}; the layer takes {channels} {what}")
+    return x
 
 
 def batched(x: torch.Tensor, geometry: Geometry | None) -> torch.Tensor:
