@@ -80,7 +80,7 @@ from .training.admm import Admm as Admm, RhoSchedule as RhoSchedule
 from .training.compressor import Compressed as Compressed, compress as compress
 from .training.freezing import Freezing as Freezing
 from .training.gsm import Gsm as Gsm
-from .training.loop import Recipe as Recipe, accuracy as accuracy, train as train
+from .training.loop import accuracy as accuracy, train as train
 from .training.masks import Masked as Masked
 from .training.metrics import (
     BINARY as BINARY,
@@ -93,3 +93,4 @@ from .training.metrics import (
     pixel_classes as pixel_classes,
     top_k as top_k,
 )
+from .training.recipe import Recipe as Recipe

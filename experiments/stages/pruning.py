@@ -17,8 +17,9 @@ from mapping.pruning.purification import Purification
 from mapping.pruning.unused_paths import remove_unused_paths
 from mapping.training.admm import Admm, RhoSchedule
 from mapping.training.gsm import Gsm
-from mapping.training.loop import Method, Recipe
+from mapping.training.loop import Method
 from mapping.training.masks import Masked
+from mapping.training.recipe import Recipe
 from xbar.hardware.files import to_dict
 
 Masks = dict[str, torch.Tensor]

@@ -16,8 +16,9 @@ from mapping.constraints.levels import Values
 from mapping.network.gemm import mappable_layers, to_gemm
 from mapping.training.admm import Admm, RhoSchedule
 from mapping.training.freezing import Freezing
-from mapping.training.loop import Method, Recipe
+from mapping.training.loop import Method
 from mapping.training.masks import Masked
+from mapping.training.recipe import Recipe
 
 
 def onto_levels(

@@ -33,7 +33,8 @@ from mapping.monte_carlo.layer_noise import noise_in
 from mapping.monte_carlo.one_chip import chip_accuracy
 from mapping.monte_carlo.sampling import over_chips
 from mapping.tiles.mapped import MappedNetwork
-from mapping.training.loop import Method, Recipe, derive_seed
+from mapping.training.loop import Method, derive_seed
+from mapping.training.recipe import COSINE, Recipe
 from xbar.cells.encoding import levels
 from xbar.hardware.design import Hardware
 from xbar.hardware.files import to_dict
@@ -51,12 +52,19 @@ def train_baseline(run: Run) -> StageResult:
     # Keys that came later count where they are set, so that earlier runs keep their ids.
     if study.width != 1:
         inputs["width"] = study.width
-    if not study.train.flip:
-        del inputs["train"]["flip"]
+    for key, default in (("flip", False), ("optimizer", "Adam"), ("scheduler", COSINE)):
+        if inputs["train"][key] == default:
+            del inputs["train"][key]
 
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         t = study.train
-        recipe = Recipe(t.epochs, t.lr, weight_decay=t.weight_decay, warmup=min(WARMUP_EPOCHS, t.epochs))
+        warmup = min(WARMUP_EPOCHS, t.epochs) if t.scheduler == COSINE else 0.0
+        recipe = Recipe(
+            *(t.epochs, t.lr, t.optimizer),
+            weight_decay=t.weight_decay,
+            warmup=warmup,
+            scheduler=t.scheduler,
+        )
         log = run.fit(run.model, prefix, "train", recipe, [])
         return dict(run.model.state_dict()), {
             "log": log,

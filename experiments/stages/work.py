@@ -34,7 +34,8 @@ from mapping.pruning.hardware_budget import within
 from mapping.pruning.sensitivity import Family
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import Choice, map_network, without_weights
-from mapping.training.loop import Method, Progress, Recipe, accuracy, derive_seed, train
+from mapping.training.loop import Method, Progress, accuracy, derive_seed, train
+from mapping.training.recipe import Recipe
 from power.estimates.table import estimate
 from xbar.hardware.checks import check_range
 from xbar.hardware.design import Hardware

@@ -39,9 +39,20 @@ def _check_training(room: str, epochs: int, lr: float) -> None:
     check_range(f"{room}lr", lr, 1e-9, 10)
 
 
+def _check_names(optimizer: str, scheduler: str, weight_decay: float) -> None:
+    if (optimizer, scheduler) == ("Adam", "cosine"):
+        return
+    from mapping.training.recipe import Recipe  # torch takes seconds, and most studies do not get here
+
+    try:
+        Recipe(1, optimizer=optimizer, weight_decay=weight_decay, scheduler=scheduler)
+    except XbarError as error:
+        raise XbarError(f"train.{error}") from None
+
+
 @dataclass(frozen=True)
 class Training:
-    """The baseline: Adam, cosine decay.
+    """The baseline: `optimizer` and `scheduler` as in `mapping.Recipe`, by name; Adam and cosine decay.
 
     `shift`: random shifts of up to so many pixels; `flip`: random mirror images. Both in every stage.
     `weights`: a file with a state dict to start from (safetensors, or what `torch.save` wrote); with
@@ -56,9 +67,12 @@ class Training:
     flip: bool = False
     weight_decay: float = 0.0
     weights: str = ""
+    optimizer: str = "Adam"
+    scheduler: str = "cosine"
 
     def __post_init__(self) -> None:
         _check_training("train.", self.epochs, self.lr)
+        _check_names(self.optimizer, self.scheduler, self.weight_decay)
         check_range("train.batch", self.batch, 1, 1 << 20)
         check_range("train.shift", self.shift, 0, 64)
         check_range("train.weight_decay", self.weight_decay, 0, 1)

@@ -19,8 +19,9 @@ from mapping.constraints.levels import Levels, Ternary, Values, equal_levels
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm, types_of
 from mapping.training.admm import Admm, RhoSchedule, layer_of
 from mapping.training.freezing import Freezing
-from mapping.training.loop import Batches, Loss, Method, Progress, Recipe, train
+from mapping.training.loop import Batches, Loss, Method, Progress, train
 from mapping.training.masks import Masked
+from mapping.training.recipe import Recipe
 from xbar.hardware.errors import XbarError
 
 

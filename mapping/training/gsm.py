@@ -30,7 +30,7 @@ from xbar.hardware.errors import XbarError, unknown_name
 class Gsm(Method):
     """A `mapping.training.loop.Method`: sparse gradients in each step, a global cut at the end.
 
-    Momentum and decay are the optimiser's: a `Recipe` with ``optimizer="sgd"``, momentum of 0.98 or more and
+    Momentum and decay are the optimiser's: a `Recipe` with ``optimizer="SGD"``, momentum of 0.98 or more and
     weight decay. A weight that is never active shrinks by exp(-eta / (1 - beta) times the sum of all learning
     rates); one that is active now and then, by less, and ``lost`` in the log says what a cut would cost.
 

@@ -6,58 +6,20 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from mapping.training.checkpoints import load_checkpoint, save_checkpoint
-from mapping.training.metrics import CLASSES, Metric
-from xbar.hardware.checks import check_range
+from mapping.training.metrics import CLASSES, Metric, described
+from mapping.training.recipe import Recipe, Schedule
 from xbar.hardware.errors import XbarError
 
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train: optimiser, peak learning rate, cosine decay to `final` of it after `warmup` epochs."""
-
-    epochs: int
-    lr: float = 1e-3
-    optimizer: Literal["adam", "sgd"] = "adam"
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    warmup: float = 0.0
-    final: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_range("epochs", self.epochs, 0, 100_000)
-        check_range("lr", self.lr, 1e-12, 100)
-        check_range("momentum", self.momentum, 0, 0.9999)
-        check_range("weight_decay", self.weight_decay, 0, 1)
-        check_range("warmup", self.warmup, 0, self.epochs)
-        check_range("final", self.final, 0, 1)
-
-    def lr_at(self, epoch: float) -> float:
-        """Learning rate at a (fractional) epoch."""
-        if epoch < self.warmup:
-            return self.lr * (epoch + 1e-3) / self.warmup
-        span = max(self.epochs - self.warmup, 1e-9)
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (epoch - self.warmup) / span)))
-        return self.lr * (self.final + (1 - self.final) * cosine)
-
-    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimiser."""
-        if self.optimizer == "sgd":
-            return torch.optim.SGD(
-                parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay
-            )
-        return torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay, fused=True)
 
 
 def pair(batch: Any, who: str) -> tuple[torch.Tensor, Any]:
@@ -148,7 +110,8 @@ def train(
     Parameters
     ----------
     batches
-        Any iterable of (inputs, targets) that can be iterated once an epoch, a `DataLoader` for one.
+        Any iterable of (inputs, targets) that can be iterated once an epoch, a `DataLoader` for one. It need
+        not know its length; then the learning rate changes by the epoch, see `Recipe`.
     methods
         Hooked in order; `after_backward` in reverse order.
     validate
@@ -162,22 +125,27 @@ def train(
     Raises
     ------
     XbarError
-        Where nothing can be trained, `batches` is empty, or the loss is not a finite number (with its epoch).
+        Where nothing can be trained, `batches` is empty, the loss refuses outputs and targets, or is not a
+        finite number (with its epoch).
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise XbarError(f"{stage}: the network has no weight to train (requires_grad is False for all)")
     optimizer = recipe.build(parameters)
+    schedule = Schedule(recipe, optimizer)
     log: list[dict[str, Any]] = []
     first = 0
     if checkpoint is not None and checkpoint.exists():
         first, log = _restore(checkpoint, model, optimizer, methods)
+        losses = {row["epoch"]: row["loss"] for row in reversed(log) if "loss" in row}
+        schedule.go_to(losses[epoch] for epoch in range(first))
     for epoch in range(first, recipe.epochs):
         torch.manual_seed(derive_seed(seed, stage, epoch))
         model.train()
         for method in methods:
             method.begin_epoch(model, epoch)
-        mean = _epoch(model, batches, recipe, epoch, methods, loss, optimizer, stage, progress)
+        mean = _epoch(model, batches, schedule, epoch, methods, loss, stage, progress)
+        schedule.end_epoch(mean)
         row: dict[str, Any] = {"stage": stage, "epoch": epoch, "loss": mean}
         rows = [entry for method in methods for entry in method.end_epoch(model, epoch)]
         if validate is not None:
@@ -193,16 +161,15 @@ def train(
 def _epoch(
     model: nn.Module,
     batches: Batches,
-    recipe: Recipe,
+    schedule: Schedule,
     epoch: int,
     methods: Sequence[Method],
     loss: Loss,
-    optimizer: torch.optim.Optimizer,
     stage: str,
     progress: Progress | None,
 ) -> float:
     """One pass over the batches; the mean loss."""
-    total = len(batches) if isinstance(batches, Sized) else 0
+    recipe, optimizer, total = schedule.recipe, schedule.optimizer, _length(batches)
     steps: Iterable[Any] = batches
     if progress is not None:
         steps = progress(batches, f"{stage} {epoch + 1}/{recipe.epochs}", total)
@@ -210,12 +177,11 @@ def _epoch(
     summed, count = torch.zeros(()), 0
     for step, batch in enumerate(steps):
         x, y = pair(batch, stage)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.lr_at(epoch + step / max(total, 1))
+        schedule.begin_step(epoch, step, total)
         x = x.contiguous(memory_format=layout) if x.dim() == 4 else x
         for method in methods:
             method.before_forward(model)
-        value = loss(model(x), y)
+        value = _loss(loss, model(x), y, stage)
         optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         for method in reversed(methods):
@@ -226,13 +192,36 @@ def _epoch(
         summed += value.detach()
         count += 1
     if not count:
-        raise XbarError(f"{stage}: the data loader gave no batch")
+        used_up = f" in epoch {epoch}: an iterator is used up after one pass; give a list or a DataLoader"
+        raise XbarError(f"{stage}: the data loader gave no batch{used_up if epoch else ''}")
     mean = float(summed / count)
     if not math.isfinite(mean):
         raise XbarError(
             f"{stage}: the loss is {mean} in epoch {epoch}; lower lr (now {recipe.lr}), or rho of ADMM"
         )
     return mean
+
+
+def _length(batches: Batches) -> int:
+    """Batches of an epoch; 0 where the loader does not know."""
+    try:
+        return len(batches) if isinstance(batches, Sized) else 0
+    except TypeError:  # a DataLoader of a stream has a length that it does not know
+        return 0
+
+
+def _loss(loss: Loss, outputs: Any, targets: Any, stage: str) -> torch.Tensor:
+    try:
+        return loss(outputs, targets)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        given = [
+            described(each) if isinstance(each, torch.Tensor) else type(each).__name__
+            for each in (outputs, targets)
+        ]
+        raise XbarError(
+            f"{stage}: the loss refuses outputs {given[0]} and targets {given[1]}: "
+            f"{str(error).partition(chr(10))[0]}"
+        ) from error
 
 
 def _save(
@@ -245,6 +234,12 @@ def _save(
 ) -> None:
     tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
+        for slot, t in slots.items():
+            if t is not None and not isinstance(t, torch.Tensor | int | float):
+                raise XbarError(
+                    f"checkpoint: {type(optimizer).__name__} keeps a {type(t).__name__} ({slot!r}); only "
+                    "tensors and numbers can be kept"
+                )
         tensors |= {
             f"optimizer.{index}.{slot}": torch.as_tensor(t) for slot, t in slots.items() if t is not None
         }
@@ -263,7 +258,7 @@ def _restore(
 
     model.load_state_dict(part("model."))
     slots: dict[int, dict[str, torch.Tensor]] = {}
-    parameters = optimizer.param_groups[0]["params"]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for name, t in part("optimizer.").items():
         index, _, slot = name.partition(".")
         parameter = parameters[int(index)]

@@ -72,7 +72,7 @@ class Metric:
             fitting = [form for form, metric in READY.items() if _fits(metric, outputs, targets)]
             other = f"; metric={' or '.join(fitting)} takes these" if fitting else ""
             raise XbarError(
-                f"{self.name}: outputs {_described(outputs)} and targets {_described(targets)}: {error}; "
+                f"{self.name}: outputs {described(outputs)} and targets {described(targets)}: {error}; "
                 f"it takes {self.takes}{other}"
             ) from None
 
@@ -279,5 +279,6 @@ def _in_shape_of(targets: Tensor, outputs: Tensor) -> Tensor:
     raise XbarError("shapes do not fit")
 
 
-def _described(tensor: Tensor) -> str:
+def described(tensor: Tensor) -> str:
+    """Shape and type, for messages."""
     return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

@@ -188,7 +188,8 @@ def test_every_key_is_documented_with_its_default(section: str, cls: type) -> No
         if isinstance(default, int | float) and not isinstance(default, bool):
             assert float(table[key]) == default, key
         elif isinstance(default, str | bool):
-            assert table[key].strip('`"') == str(default).lower(), key
+            written = str(default).lower() if isinstance(default, bool) else default
+            assert table[key].strip('`"') == written, key
 
 
 def test_every_quantity_of_the_python_interface_is_there() -> None:

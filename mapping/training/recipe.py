@@ -1,0 +1,245 @@
+"""How to train: an optimiser and the course of its learning rate, by their names in torch or by functions."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from xbar.hardware.checks import check_range
+from xbar.hardware.errors import XbarError, unknown_name
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    name: kind
+    for name, kind in vars(torch.optim).items()
+    if isinstance(kind, type) and issubclass(kind, Optimizer)
+    # They ask for the loss several times a step, take sparse gradients only, or matrices only.
+    if name not in ("Optimizer", "LBFGS", "SparseAdam", "Muon")
+}
+SCHEDULERS: dict[str, Any] = {
+    name: getattr(lr_scheduler, name) for name in lr_scheduler.__all__ if name != "LRScheduler"
+}
+COSINE = "cosine"
+"""Cosine decay by the step, with warm-up: the schedule of a `Recipe` itself."""
+SGD_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: epochs, optimiser, and the learning rate over them.
+
+    Parameters
+    ----------
+    lr
+        Peak learning rate.
+    optimizer
+        Name in `torch.optim`, in any capitals, or a function ``optimizer(parameters, lr=...)``, such as
+        ``functools.partial(torch.optim.SGD, nesterov=True, momentum=0.9)``. Groups of parameters keep the
+        ratio of the rates that the function gave them.
+    momentum
+        Of an optimiser that takes one. None: 0.9 of SGD by name, else the optimiser's own.
+    weight_decay
+        Of a named optimiser that takes one, in place of torch's own default; passed to a function where it
+        is not 0.
+    warmup, final
+        Of the cosine: epochs of linear rise, and the part of `lr` at the end.
+    scheduler
+        ``"cosine"``: after `warmup` the rate falls to `final` times `lr`, step by step; with a loader that
+        does not know its length, each epoch has the rate of its middle. A name in `torch.optim.lr_scheduler`,
+        or a function ``scheduler(optimizer)``: it steps once after each epoch. By its name a scheduler has
+        torch's defaults, but T_max, total_iters and total_steps are the epochs, and max_lr is `lr`;
+        ReduceLROnPlateau sees the mean loss of each epoch.
+
+    Raises
+    ------
+    XbarError
+        For an unknown name, a number out of range, or a key that has no effect.
+    """
+
+    epochs: int
+    lr: float = 1e-3
+    optimizer: str | Callable[..., Optimizer] = "Adam"
+    momentum: float | None = None
+    weight_decay: float = 0.0
+    warmup: float = 0.0
+    final: float = 0.0
+    scheduler: str | Callable[[Optimizer], LRScheduler] = COSINE
+
+    def __post_init__(self) -> None:
+        check_range("epochs", self.epochs, 0, 100_000)
+        check_range("lr", self.lr, 1e-12, 100)
+        if self.momentum is not None:
+            check_range("momentum", self.momentum, 0, 0.9999)
+        check_range("weight_decay", self.weight_decay, 0, 1)
+        check_range("warmup", self.warmup, 0, self.epochs)
+        check_range("final", self.final, 0, 1)
+        build, options = self._optimizer()
+        for key in options:
+            if not _takes(build, key):
+                raise XbarError(f"{key} = {options[key]}: {_name_of(build)} takes none")
+        if self.scheduler != COSINE:
+            self._scheduler()
+            for key in ("warmup", "final"):
+                if getattr(self, key):
+                    raise XbarError(
+                        f"{key} = {getattr(self, key)}: has an effect with {COSINE!r} only, not with the "
+                        f"scheduler {_name_of(self.scheduler)}"
+                    )
+
+    def lr_at(self, epoch: float) -> float:
+        """Learning rate of the cosine at a (fractional) epoch."""
+        if epoch < self.warmup:
+            return self.lr * (epoch + 1e-3) / self.warmup
+        span = max(self.epochs - self.warmup, 1e-9)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (epoch - self.warmup) / span)))
+        return self.lr * (self.final + (1 - self.final) * cosine)
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """The optimiser.
+
+        Raises
+        ------
+        XbarError
+            Where a function gives something else, or what a training step cannot use.
+        """
+        given = list(parameters)
+        build, options = self._optimizer()
+        try:
+            found = build(given, lr=self.lr, **options)
+        except (TypeError, ValueError) as error:
+            raise XbarError(f"optimizer {_name_of(build)}: {_first_line(error)}") from None
+        if not isinstance(found, Optimizer):
+            raise XbarError(
+                f"optimizer {_name_of(build)}: gave a {type(found).__name__}; must be a torch.optim.Optimizer"
+            )
+        if isinstance(found, torch.optim.LBFGS):
+            raise XbarError("optimizer LBFGS: asks for the loss several times a step, which `train` does not")
+        own = {id(parameter) for parameter in given}
+        if any(id(parameter) not in own for group in found.param_groups for parameter in group["params"]):
+            raise XbarError(
+                f"optimizer {_name_of(build)}: holds other parameters than the network's; must take those "
+                "that it is given (`compress` trains a copy of the network)"
+            )
+        return found
+
+    def _optimizer(self) -> tuple[Callable[..., Any], dict[str, Any]]:
+        """What builds the optimiser, and what it is given beside parameters and rate."""
+        options: dict[str, Any] = {}
+        if isinstance(self.optimizer, str):
+            build: Callable[..., Any] = _named("optimizer", self.optimizer, OPTIMIZERS)
+            if self.weight_decay or _takes(build, "weight_decay"):
+                options["weight_decay"] = self.weight_decay
+            if build is torch.optim.SGD:
+                options["momentum"] = SGD_MOMENTUM
+            if build is torch.optim.Adam:
+                options["fused"] = True
+        elif callable(self.optimizer):
+            build = self.optimizer
+            if self.weight_decay:
+                options["weight_decay"] = self.weight_decay
+        else:
+            raise XbarError(
+                f"optimizer = {self.optimizer!r}: must be a name of torch.optim or a function "
+                "optimizer(parameters, lr=...)"
+            )
+        return build, options if self.momentum is None else {**options, "momentum": self.momentum}
+
+    def _scheduler(self) -> Callable[[Optimizer], Any]:
+        """What builds a scheduler of torch."""
+        if callable(self.scheduler):
+            return self.scheduler
+        if not isinstance(self.scheduler, str):
+            raise XbarError(
+                f"scheduler = {self.scheduler!r}: must be {COSINE!r}, a name of torch.optim.lr_scheduler or "
+                "a function scheduler(optimizer)"
+            )
+        build = _named("scheduler", self.scheduler, {COSINE: None, **SCHEDULERS})
+        epochs = max(self.epochs, 1)
+        known = {"T_max": epochs, "total_iters": epochs, "total_steps": epochs, "max_lr": self.lr}
+        wanted = dict(list(inspect.signature(build).parameters.items())[1:])
+        missing = [
+            name for name, p in wanted.items() if p.default is inspect.Parameter.empty and name not in known
+        ]
+        if missing:
+            name = build.__name__
+            raise XbarError(
+                f"scheduler {name}: needs {', '.join(missing)}; give a function, such as "
+                f"functools.partial(torch.optim.lr_scheduler.{name}, {missing[0]}=...)"
+            )
+        return functools.partial(build, **{key: known[key] for key in known if key in wanted})
+
+
+class Schedule:
+    """The learning rate of an optimiser over a training."""
+
+    def __init__(self, recipe: Recipe, optimizer: Optimizer) -> None:
+        self.recipe, self.optimizer = recipe, optimizer
+        self.parts = [group["lr"] / recipe.lr for group in optimizer.param_groups]
+        self.scheduler: Any = None
+        if recipe.scheduler == COSINE:
+            return
+        build = recipe._scheduler()
+        name = _name_of(build)
+        try:
+            self.scheduler = build(optimizer)
+        except (TypeError, ValueError, KeyError) as error:
+            raise XbarError(f"scheduler {name}: {_first_line(error)}") from None
+        if not isinstance(self.scheduler, LRScheduler):
+            raise XbarError(
+                f"scheduler {name}: gave a {type(self.scheduler).__name__}; must be a "
+                "torch.optim.lr_scheduler.LRScheduler"
+            )
+
+    def begin_step(self, epoch: int, step: int, steps: int) -> None:
+        """Set the rate of a step; `steps`: those of an epoch, 0 where that is not known."""
+        if self.scheduler is not None:
+            return
+        rate = self.recipe.lr_at(epoch + (min(step / steps, 1.0) if steps else 0.5))
+        for group, part in zip(self.optimizer.param_groups, self.parts, strict=True):
+            group["lr"] = rate * part
+
+    def end_epoch(self, loss: float) -> None:
+        """Go on to the next epoch, after one of this mean loss."""
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(loss)
+        elif self.scheduler is not None:
+            self.scheduler.step()
+
+    def go_to(self, losses: Iterable[float]) -> None:
+        """Go past epochs of an interrupted training."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch misses the steps, which were taken before
+            for loss in losses:
+                self.end_epoch(loss)
+
+
+def _named(what: str, name: str, allowed: Mapping[str, Any]) -> Any:
+    """Entry of a name in any capitals."""
+    by_letters = {each.lower(): found for each, found in allowed.items()}
+    if name.lower() not in by_letters:
+        raise unknown_name(what, name, allowed)
+    return by_letters[name.lower()]
+
+
+def _takes(function: Callable[..., Any], key: str) -> bool:
+    parameters = inspect.signature(function).parameters
+    return key in parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+
+
+def _name_of(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return str(getattr(function, "__name__", function))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
