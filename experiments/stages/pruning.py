@@ -12,7 +12,7 @@ from experiments.studies.study import Compression
 from mapping.constraints.budgets import NonzeroBudget, WidthBudget
 from mapping.constraints.constraint import ByLayer, Constraint, NetworkConstraint
 from mapping.constraints.joint_budget import JointBudget
-from mapping.network.gemm import mappable_layers, to_gemm
+from mapping.network.gemm import finite_gemm, mappable_layers
 from mapping.pruning.purification import Purification
 from mapping.pruning.unused_paths import remove_unused_paths
 from mapping.training.admm import Admm, RhoSchedule
@@ -20,6 +20,7 @@ from mapping.training.gsm import Gsm
 from mapping.training.loop import Method
 from mapping.training.masks import Masked
 from mapping.training.recipe import Recipe
+from mapping.training.shared_weights import by_weight
 from xbar.hardware.files import to_dict
 
 Masks = dict[str, torch.Tensor]
@@ -75,9 +76,10 @@ def prune(
 
 def bits_of_layers(model: nn.Module, masks: Masks, budget: float) -> dict[str, int]:
     """Bits of each layer's weights within a budget in bytes, for the weights as they are."""
-    layers = mappable_layers(model)
-    budget_of = WidthBudget(8 * budget, masks, JointBudget.widths)
-    return budget_of.choose({name: to_gemm(layers[name]) for name in masks})
+    layers, sharing = mappable_layers(model), by_weight(model, masks)
+    budget_of = WidthBudget(8 * budget, {name: masks[name] for name in sharing}, JointBudget.widths)
+    bits = budget_of.choose({name: finite_gemm(layers[name], name) for name in sharing})
+    return {name: bits[first] for first, names in sharing.items() for name in names}
 
 
 def _purify(model: nn.Module, example: torch.Tensor, purification: Purification, masks: Masks) -> Masks:
@@ -104,4 +106,6 @@ def _tied(model: nn.Module, c: Compression, constraints: Mapping[str, Constraint
     if c.bytes:
         return JointBudget(8 * c.bytes)
     layers = mappable_layers(model)
-    return NonzeroBudget(int(sum(layers[name].weight.numel() for name in constraints) / c.rate))
+    return NonzeroBudget(
+        int(sum(layers[name].weight.numel() for name in by_weight(model, constraints)) / c.rate)
+    )

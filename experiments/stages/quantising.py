@@ -13,7 +13,7 @@ from experiments.stages.rules import States, states_of_magnitudes
 from experiments.studies.study import Quantisation
 from mapping.constraints.centroids import Magnitudes
 from mapping.constraints.levels import Values
-from mapping.network.gemm import mappable_layers, to_gemm
+from mapping.network.gemm import finite_gemm, mappable_layers
 from mapping.training.admm import Admm, RhoSchedule
 from mapping.training.freezing import Freezing
 from mapping.training.loop import Method
@@ -58,7 +58,9 @@ def onto_levels(
 def fitted_states(network: nn.Module, values: Mapping[str, Magnitudes]) -> dict[str, States]:
     """States of cells that hold the magnitudes that a network's weights are nearest to, by layer."""
     layers = mappable_layers(network)
-    return {name: states_of_magnitudes(of.fit(to_gemm(layers[name]))) for name, of in values.items()}
+    return {
+        name: states_of_magnitudes(of.fit(finite_gemm(layers[name], name))) for name, of in values.items()
+    }
 
 
 def _held(network: nn.Module, on: Mapping[str, Values[Any]]) -> list[Method]:

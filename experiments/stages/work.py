@@ -28,7 +28,7 @@ from experiments.studies.study import Limit, Study
 from mapping.constraints.constraint import Constraint, by_pattern, shares_to_keep
 from mapping.constraints.joint_budget import JointBudget
 from mapping.monte_carlo.sampling import half_width
-from mapping.network.gemm import mappable_layers, to_gemm, types_of
+from mapping.network.gemm import finite_gemm, mappable_layers, types_of
 from mapping.network.lowering import crossbar_form
 from mapping.pruning.hardware_budget import within
 from mapping.pruning.sensitivity import Family
@@ -36,7 +36,9 @@ from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import Choice, map_network, without_weights
 from mapping.training.loop import Method, Progress, accuracy, derive_seed, train
 from mapping.training.recipe import Recipe
+from mapping.training.shared_weights import one_a_weight
 from power.estimates.table import estimate
+from xbar.cells.encoding import levels
 from xbar.hardware.checks import check_range
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
@@ -106,6 +108,7 @@ class Run:
             keep = shares_to_keep(step.rate, sizes, self.shares)
             self.constraints[step.rate] = {name: of(keep[name]) for name, of in self.families.items()}
         self._check_rate()
+        self._check_shared_weights(chosen)
         if self.study.compress.bytes:
             self._check_bytes(self.study.compress.bytes, {n: sizes[n] for n in rules})
         if self.study.quantise.centroids:
@@ -180,6 +183,15 @@ class Run:
             raise XbarError("quantise.last: fits every layer; at least one must come before")
         return last
 
+    def _check_shared_weights(self, chosen: Mapping[str, Choice]) -> None:
+        """Refuse layers of one weight with different constraints, or levels of their cells."""
+        if self.study.compress.method == "admm":
+            for constraints in self.constraints.values():
+                one_a_weight(self.model, "compress.layers", constraints)
+        own = {name: chosen[name].hardware or self.hardware for name in self.layers}
+        possible = {name: tuple(levels(h.encoding, h.device).tolist()) for name, h in own.items()}
+        one_a_weight(self.model, "layers", possible)
+
     def _check_rate(self) -> None:
         """Refuse a rate that even the fewest groups of each layer exceed, or one weight of all layers."""
         constraints = self.constraints[self.study.compress.rate]
@@ -188,7 +200,7 @@ class Run:
             check_range("compress.rate", self.study.compress.rate, 1, most)
             return
         kept = sum(
-            int(constraints[name].project(to_gemm(layer))[1].sum())
+            int(constraints[name].project(finite_gemm(layer, name))[1].sum())
             if name in constraints and constraints[name].exact
             else 0
             for name, layer in self.layers.items()

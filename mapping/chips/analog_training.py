@@ -29,6 +29,7 @@ from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
 from mapping.network.modules import copy_of
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.unfold import checked_input
+from mapping.training.shared_weights import differ
 from xbar.cells.encoding import (
     decode,
     decode_states,
@@ -142,8 +143,15 @@ class TrainableNetwork(nn.Module):
 
     @torch.no_grad()
     def trained(self) -> tuple[nn.Module, MappedNetwork]:
-        """Copy of the network with its weights on their levels, and its mapping, ready to be programmed."""
+        """Copy of the network with its weights on their levels, and its mapping, ready to be programmed.
+
+        Raises
+        ------
+        XbarError
+            Where layers that share a weight hold it as different numbers: other masks, scales or levels.
+        """
         model = copy_of(self.model)
+        first: dict[int, str] = {}
         layers = {name: layer.present() for name, layer in self.layers.items()}
         for name, layer in layers.items():
             hardware = self.mapped.hardware_of(name)
@@ -151,7 +159,11 @@ class TrainableNetwork(nn.Module):
             assert layer.scale is not None
             w = decode_states(layer.state, layer.scale, hardware.encoding, hardware.device)
             host: Any = model.get_submodule(name)
-            host.weight.copy_(from_gemm(torch.from_numpy(w), host))
+            on_levels = from_gemm(torch.from_numpy(w), host)
+            other = first.setdefault(id(host.weight), name)
+            if other != name and not torch.equal(host.weight, on_levels):
+                raise differ("cells", other, name)
+            host.weight.copy_(on_levels)
             host._modules.pop("analog", None)
             del host.forward
         return model, dataclasses.replace(self.mapped, layers=layers)

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from mapping.constraints.levels import Levels, equal_levels
+from mapping.network.gemm import check_finite_weights
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -58,6 +59,8 @@ class NonzeroBudget:
         _check_names("layer of a budget", v, cost)
         if not v:
             return {}
+        for name, w in v.items():
+            check_finite_weights(w, name)
         costs = torch.cat(
             [torch.full((w.numel(),), float(cost[name]), dtype=torch.float64) for name, w in v.items()]
         )
@@ -118,6 +121,7 @@ def width_table(
     check_range("index_bits", index_bits, 0, 64)
     table: dict[str, dict[int, Width]] = {}
     for name, w in weights.items():
+        check_finite_weights(w, name)
         kept = w[masks[name]] if name in masks else w.flatten()
         table[name] = {}
         for bits in widths:

@@ -10,6 +10,7 @@ import torch
 from mapping.constraints.fragments import OneSign
 from mapping.constraints.levels import Values
 from mapping.constraints.sparsity import MAX_ROUNDS, BlockSparse, Sparsity, in_turn
+from mapping.network.gemm import check_finite_weights
 from xbar.hardware.errors import XbarError
 
 
@@ -91,6 +92,7 @@ class SparseValues:
 
     def project(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `mapping.constraints.constraint.Constraint.project`."""
+        check_finite_weights(v)
         energy = v.double().square()
         mask = self.sparsity.choose(v, energy)
         for _ in range(MAX_ROUNDS):

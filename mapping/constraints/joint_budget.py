@@ -10,6 +10,7 @@ import torch
 
 from mapping.constraints.budgets import NonzeroBudget, Width, choose_widths, width_table
 from mapping.constraints.levels import Levels, equal_levels
+from mapping.network.gemm import check_finite_weights
 from xbar.hardware.checks import check_range
 
 WIDTHS = (1, 2, 3, 4, 5)
@@ -63,6 +64,8 @@ class JointBudget:
 
     def choose(self, v: Mapping[str, torch.Tensor]) -> Joint:
         """What stays of the weights (K, N) by layer, and in how many bits."""
+        for name, w in v.items():
+            check_finite_weights(w, name)
         order = {name: _from_largest(w) for name, w in v.items()}
         pairs = choose_widths({name: self._pairs(w, order[name]) for name, w in v.items()}, self.total)
         counts = {name: pair // len(self.widths) for name, pair in pairs.items()}

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from mapping.constraints.scale import EXACT_LEVELS, fit_scale, fit_ternary, fit_window, nearest_levels
+from mapping.network.gemm import check_finite_weights
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError
 
@@ -50,6 +51,7 @@ class Values(ABC, Generic[Fitted]):
 
     def project(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `mapping.constraints.constraint.Constraint.project`."""
+        check_finite_weights(v)
         mask = torch.ones(v.shape, dtype=torch.bool) if self.mask is None else self.mask
         return self.project_with(v, self.fit(v)), mask
 
@@ -178,6 +180,7 @@ class Ternary:
 
     def project(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `mapping.constraints.constraint.Constraint.project`."""
+        check_finite_weights(v)
         scale = self.fit(v)
         stays = v.abs() > scale / 2
         if self.mask is not None:

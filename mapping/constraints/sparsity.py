@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from mapping.network.gemm import Layer, groups_of, kind_of, to_gemm
+from mapping.network.gemm import Layer, check_finite_weights, groups_of, kind_of, to_gemm
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -46,6 +46,7 @@ class Sparsity(ABC):
 
     def project(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `mapping.constraints.constraint.Constraint.project`."""
+        check_finite_weights(v)
         mask = self.choose(v, v.double().square())
         return torch.where(mask, v, 0.0), mask
 

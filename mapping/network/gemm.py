@@ -71,7 +71,36 @@ def groups_of(layer: Layer) -> int:
 
 def to_gemm(layer: Layer) -> torch.Tensor:
     """(K, N) matrix of a layer's weight, detached; shares memory where the layout allows it."""
-    weight = layer.weight.detach()
+    return as_gemm(layer.weight.detach(), layer)
+
+
+def finite_gemm(layer: Layer, name: str) -> torch.Tensor:
+    """`to_gemm` of weights that are numbers: what every projection of a named layer goes through.
+
+    Raises
+    ------
+    XbarError
+        With the layer's name, for a weight that is NaN or infinite.
+    """
+    matrix = to_gemm(layer)
+    check_finite_weights(matrix, name)
+    return matrix
+
+
+def check_finite_weights(v: torch.Tensor, name: str = "") -> None:
+    """Refuse weights that are NaN or infinite: no projection, scale or choice of them means anything.
+
+    Raises
+    ------
+    XbarError
+        With the layer's name, where there is one.
+    """
+    if not v.isfinite().all():
+        raise XbarError(f"{name or 'projection'}: has weights that are not finite numbers")
+
+
+def as_gemm(weight: torch.Tensor, layer: Layer) -> torch.Tensor:
+    """(K, N) matrix of a tensor of the shape of a layer's weight."""
     if isinstance(layer, _ConvTransposeNd):
         blocks = weight.reshape(layer.groups, weight.shape[0] // layer.groups, -1)
         return blocks.transpose(0, 1).reshape(blocks.shape[1], -1)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mapping.network.gemm import to_gemm
+from mapping.network.gemm import finite_gemm, to_gemm
 from mapping.pruning.sensitivity import Family, LayerLoss, layers_with_values
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import cut, pack
@@ -187,7 +187,7 @@ def lost_energy(
     """
     found: dict[str, dict[float, float]] = {}
     for name, layer in layers_with_values(model, families).items():
-        w = to_gemm(layer)
+        w = finite_gemm(layer, name)
         whole = float(w.double().square().sum()) or 1.0
         lost = {keep: (w - families[name](keep).project(w)[0]).double().square().sum() for keep in keeps}
         found[name] = {keep: float(error) / whole for keep, error in lost.items()}
@@ -257,7 +257,7 @@ class _Trials:
         return Step(dict(keeps), cost)
 
     def _projected(self, name: str, keep: float) -> MappedLayer:
-        _, mask = self.families[name](keep).project(to_gemm(self._modules[name]))
+        _, mask = self.families[name](keep).project(finite_gemm(self._modules[name], name))
         return _masked(self.mapped.layers[name], mask.cpu().numpy(), self.mapped.hardware_of(name))
 
 

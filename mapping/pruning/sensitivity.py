@@ -18,7 +18,7 @@ from torch import fx, nn
 from mapping.constraints.constraint import Constraint
 from mapping.constraints.sparsity import BlockSparse
 from mapping.network.channel_graph import ChannelGraph, Kind, channel_axis, channel_graph
-from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
+from mapping.network.gemm import Layer, finite_gemm, from_gemm, mappable_layers, to_gemm
 from mapping.network.modules import copy_of
 from mapping.training.loop import Progress
 from xbar.hardware.errors import XbarError, unknown_name
@@ -112,8 +112,7 @@ def sensitivity(
     trial, state = copy_of(model), model.state_dict()
     layers = mappable_layers(trial)
     for name, layer in layers.items():
-        if not layer.weight.isfinite().all():
-            raise XbarError(f"{name}: has weights that are not finite numbers")
+        finite_gemm(layer, name)
     for names in members.values():
         stacked([layers[name] for name in names])
     unpruned = _measured(measure, trial, "the unpruned network")

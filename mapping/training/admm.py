@@ -20,8 +20,9 @@ import torch
 from torch import nn
 
 from mapping.constraints.constraint import ByLayer, Constraint, NetworkConstraint
-from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
+from mapping.network.gemm import Layer, finite_gemm, from_gemm, mappable_layers
 from mapping.training.loop import Method
+from mapping.training.shared_weights import by_weight, for_all_layers, one_a_weight
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError
 
@@ -47,6 +48,8 @@ class RhoSchedule:
 class Admm(Method):
     """A `mapping.training.loop.Method`: the penalty in each step, the Z- and U-step after each epoch.
 
+    A weight that several layers share is one weight, with one penalty, under the name of the first of them.
+
     Parameters
     ----------
     model
@@ -61,7 +64,8 @@ class Admm(Method):
     Raises
     ------
     XbarError
-        Where a name is not a layer with a weight that can be trained, or the interval is below 1.
+        Where a name is not a layer with a weight that can be trained, layers that share a weight have
+        different constraints, a weight is not a finite number, or the interval is below 1.
     """
 
     def __init__(
@@ -73,10 +77,9 @@ class Admm(Method):
         layers: Iterable[str] | None = None,
     ) -> None:
         if isinstance(constraints, Mapping):
-            names, self.constraint = list(constraints), cast(NetworkConstraint, ByLayer(constraints))
+            names = list(constraints)
         else:
             names = list(mappable_layers(model) if layers is None else layers)
-            self.constraint = constraints
         check_range("interval", interval, 1, 1 << 20)
         self.interval = interval
         self.rho = rho or RhoSchedule()
@@ -92,7 +95,13 @@ class Admm(Method):
                 )
             if not weight_of(model, name).requires_grad:
                 raise XbarError(f"constraint on {name!r}: its weight is frozen (requires_grad is False)")
-        weights = {name: to_gemm(layer_of(model, name)) for name in names}
+        self.layers = names
+        if isinstance(constraints, Mapping):
+            of_weights = one_a_weight(model, "constraints", constraints)
+            self.constraint = cast(NetworkConstraint, ByLayer(of_weights))
+        else:
+            self.constraint = constraints
+        weights = _matrices(model, by_weight(model, names))
         for name, (z, _) in self.constraint.project(weights).items():
             self.z[name], self.u[name] = z, torch.zeros_like(weights[name])
 
@@ -118,7 +127,7 @@ class Admm(Method):
         if (epoch + 1) % self.interval:
             return []
         rows = []
-        weights = {name: to_gemm(layer_of(model, name)) for name in self.z}
+        weights = _matrices(model, self.z)
         projected = self.constraint.project({name: w + self.u[name] for name, w in weights.items()})
         for name, (z, mask) in projected.items():
             w = weights[name]
@@ -140,11 +149,12 @@ class Admm(Method):
     @torch.no_grad()
     def finish(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """Project the weights onto their sets, in place (masked mapping); the masks, (K, N) bool by layer."""
-        projected = self.constraint.project({name: to_gemm(layer_of(model, name)) for name in self.z})
+        projected = self.constraint.project(_matrices(model, self.z))
         for name, (z, _) in projected.items():
             layer = layer_of(model, name)
             layer.weight.copy_(from_gemm(z, layer))
-        return {name: mask for name, (_, mask) in projected.items()}
+        masks = {name: mask for name, (_, mask) in projected.items()}
+        return for_all_layers(model, self.layers, masks)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Z and U by layer, and rho."""
@@ -158,6 +168,10 @@ class Admm(Method):
         self.current_rho = float(tensors["rho"])
         self.u = {name: tensors[f"u.{name}"] for name in self.z}
         self.z = {name: tensors[f"z.{name}"] for name in self.z}
+
+
+def _matrices(model: nn.Module, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    return {name: finite_gemm(layer_of(model, name), name) for name in names}
 
 
 def layer_of(model: nn.Module, name: str) -> Layer:

@@ -16,12 +16,13 @@ from mapping.constraints.centroids import Centroids
 from mapping.constraints.constraint import Constraint, by_pattern
 from mapping.constraints.intersections import SparseValues
 from mapping.constraints.levels import Levels, Ternary, Values, equal_levels
-from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm, types_of
+from mapping.network.gemm import finite_gemm, from_gemm, mappable_layers, types_of
 from mapping.training.admm import Admm, RhoSchedule, layer_of
 from mapping.training.freezing import Freezing
 from mapping.training.loop import Batches, Loss, Method, Progress, train
 from mapping.training.masks import Masked
 from mapping.training.recipe import Recipe
+from mapping.training.shared_weights import by_weight, for_all_layers
 from xbar.hardware.errors import XbarError
 
 
@@ -122,8 +123,9 @@ def compress(
     if onto:
         methods.append(Freezing(network, onto, freeze, retrain.epochs // len(freeze)))
     log += fit("retrain", retrain, methods)
-    for name in chosen.keys() - onto.keys():
-        masks[name] &= _project(layer_of(network, name), chosen[name])
+    for first, sharing in by_weight(network, [name for name in chosen if name not in onto]).items():
+        left = masks[first] & _project(network, first, chosen[first])
+        masks |= for_all_layers(network, sharing, {first: left})
     return Compressed(network.eval(), masks, log)
 
 
@@ -136,8 +138,9 @@ def _single_values(constraint: Constraint) -> Levels | Centroids | None:
 
 
 @torch.no_grad()
-def _project(layer: Layer, constraint: Constraint) -> torch.Tensor:
+def _project(network: nn.Module, name: str, constraint: Constraint) -> torch.Tensor:
     """Put a layer into its set; the mask."""
-    z, mask = constraint.project(to_gemm(layer))
+    layer = layer_of(network, name)
+    z, mask = constraint.project(finite_gemm(layer, name))
     layer.weight.copy_(from_gemm(z, layer))
     return mask

@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from mapping.constraints.levels import Values
-from mapping.network.gemm import from_gemm, to_gemm
+from mapping.network.gemm import finite_gemm, from_gemm, to_gemm
 from mapping.training.admm import layer_of, weight_of
 from mapping.training.loop import Method
+from mapping.training.shared_weights import one_a_weight
 from xbar.hardware.checks import check_range, check_rising_to_one
 
 
@@ -40,7 +41,8 @@ class Freezing(Method):
     Raises
     ------
     XbarError
-        For shares that do not rise to 1, or no epoch between them.
+        For shares that do not rise to 1, or no epoch between them; for weights that are not finite numbers,
+        and for different values on a weight that layers share.
     """
 
     def __init__(
@@ -48,11 +50,14 @@ class Freezing(Method):
     ) -> None:
         check_rising_to_one("shares", shares)
         check_range("epochs", epochs, 1, 1 << 20)
-        self.values, self.shares, self.epochs = dict(values), tuple(shares), epochs
+        self.values = one_a_weight(model, "values", values)
+        self.shares, self.epochs = tuple(shares), epochs
         self.z: dict[str, torch.Tensor] = {}
         self.held: dict[str, torch.Tensor] = {}
         self._place: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._fitted = {name: v.fit(to_gemm(layer_of(model, name))) for name, v in self.values.items()}
+        self._fitted = {
+            name: of.fit(finite_gemm(layer_of(model, name), name)) for name, of in self.values.items()
+        }
         for name, values_of in self.values.items():
             w = to_gemm(layer_of(model, name))
             mask = values_of.mask if values_of.mask is not None else torch.ones_like(w, dtype=torch.bool)

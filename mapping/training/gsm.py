@@ -20,15 +20,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from mapping.network.gemm import from_gemm, mappable_layers, to_gemm
+from mapping.network.gemm import finite_gemm, from_gemm, mappable_layers, to_gemm
 from mapping.training.admm import layer_of, weight_of
 from mapping.training.loop import Method
+from mapping.training.shared_weights import by_weight, for_all_layers
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError, unknown_name
 
 
 class Gsm(Method):
     """A `mapping.training.loop.Method`: sparse gradients in each step, a global cut at the end.
+
+    A weight that several layers share counts once, under the name of the first of them.
 
     Momentum and decay are the optimiser's: a `Recipe` with ``optimizer="SGD"``, momentum of 0.98 or more and
     weight decay. A weight that is never active shrinks by exp(-eta / (1 - beta) times the sum of all learning
@@ -49,8 +52,8 @@ class Gsm(Method):
     Raises
     ------
     XbarError
-        Where a name is not such a layer, there is none, a rate is below 1 or leaves no weight, or more are
-        active than stay.
+        Where a name is not such a layer, there is none, a weight is not a finite number, a rate is below 1 or
+        leaves no weight, or more are active than stay.
     """
 
     def __init__(
@@ -65,7 +68,8 @@ class Gsm(Method):
         for name in chosen:
             if name not in mappable:
                 raise unknown_name("gsm.layers", name, mappable)
-        self.layers = [name for name in mappable if name in chosen]
+        self.named = [name for name in mappable if name in chosen]
+        self.layers = list(by_weight(model, self.named))
         self.sizes = [weight_of(model, name).numel() for name in self.layers]
         total = sum(self.sizes)
         if not total:
@@ -113,7 +117,7 @@ class Gsm(Method):
         for name, mask in masks.items():
             layer = layer_of(model, name)
             layer.weight.copy_(from_gemm(torch.where(mask, to_gemm(layer), 0.0), layer))
-        return masks
+        return for_all_layers(model, self.named, masks)
 
     def state(self) -> dict[str, torch.Tensor]:
         """What a cut kept after the last epoch, (K, N) bool by layer."""
@@ -125,7 +129,7 @@ class Gsm(Method):
 
     def _cut(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """Masks of the Q weights of largest magnitude."""
-        matrices = [to_gemm(layer_of(model, name)) for name in self.layers]
+        matrices = [finite_gemm(layer_of(model, name), name) for name in self.layers]
         kept = largest(torch.cat([w.flatten() for w in matrices]).abs(), self.count)
         return {
             name: mask.view(w.shape)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from mapping.network.gemm import from_gemm, mappable_layers, to_gemm
+from mapping.network.gemm import finite_gemm, from_gemm, mappable_layers
 from mapping.training.admm import layer_of, weight_of
 from mapping.training.loop import Method
+from mapping.training.shared_weights import by_weight, differ
 from xbar.hardware.errors import XbarError, unknown_name
 
 
@@ -27,7 +28,8 @@ class Masked(Method):
     Raises
     ------
     XbarError
-        For a mask of no layer, or of another shape than its layer's.
+        For a mask of no layer, or of another shape than its layer's; for different masks of a weight that
+        layers share, and weights that are not finite numbers.
     """
 
     def __init__(self, model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
@@ -35,10 +37,14 @@ class Masked(Method):
         for name, mask in masks.items():
             if name not in layers:
                 raise unknown_name("layer with a mask", name, layers)
-            shape = tuple(to_gemm(layers[name]).shape)
+            shape = tuple(finite_gemm(layers[name], name).shape)
             if tuple(mask.shape) != shape:
                 raise XbarError(f"mask of {name}: of shape {tuple(mask.shape)}; must be (K, N) = {shape}")
         self.masks = {name: from_gemm(mask.float(), layer_of(model, name)) for name, mask in masks.items()}
+        for first, (_, *others) in by_weight(model, masks).items():
+            for other in others:
+                if not torch.equal(self.masks[first], self.masks.pop(other)):
+                    raise differ("masks", first, other)
         for name, mask in self.masks.items():
             weight_of(model, name).data.mul_(mask)
 

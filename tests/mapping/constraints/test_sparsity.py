@@ -111,6 +111,6 @@ def test_a_band_is_a_multiple_of_the_block(band: int) -> None:
         BlockSparse(2, 1, 0.5, band)
 
 
-def test_a_weight_that_is_no_number_stays_in_sight() -> None:
-    z, _ = BlockSparse(1, 1, 0.5).project(torch.tensor([[torch.nan, 1.0]]))
-    assert z[0, 0].isnan()
+def test_a_weight_that_is_no_number_is_refused() -> None:
+    with pytest.raises(XbarError, match="not finite numbers"):
+        BlockSparse(1, 1, 0.5).project(torch.tensor([[torch.nan, 1.0]]))

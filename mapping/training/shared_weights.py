@@ -1,0 +1,85 @@
+"""Weights that several layers share: one to every method, whatever the number of layers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from mapping.network.gemm import Layer, as_gemm, from_gemm, groups_of, kind_of
+from xbar.hardware.errors import XbarError
+
+T = TypeVar("T")
+
+
+def by_weight(model: nn.Module, names: Iterable[str]) -> dict[str, list[str]]:
+    """The layers of each weight, among those named: the first one, and all in order."""
+    first: dict[int, str] = {}
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(first.setdefault(id(_layer(model, name).weight), name), []).append(name)
+    return found
+
+
+def one_a_weight(model: nn.Module, what: str, given: Mapping[str, T]) -> dict[str, T]:
+    """What is given for each weight, by the first of its layers; `what` begins the message.
+
+    Raises
+    ------
+    XbarError
+        Where layers of one weight are given what differs, or are layers whose GEMM matrices of it differ.
+    """
+    found = {}
+    for first, layers in by_weight(model, given).items():
+        found[first] = given[first]
+        for other in layers[1:]:
+            if _view(_layer(model, first)) != _view(_layer(model, other)) or not _equal(
+                given[first], given[other]
+            ):
+                raise differ(what, first, other)
+    return found
+
+
+def for_all_layers(
+    model: nn.Module, names: Iterable[str], masks: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Masks (K, N) of all these layers, where `masks` has those of the first layer of each weight."""
+    found = {}
+    sharing = by_weight(model, names)
+    for name, (first, layer) in {
+        name: (first, _layer(model, name)) for first, layers in sharing.items() for name in layers
+    }.items():
+        alike = _view(_layer(model, first)) == _view(layer)
+        whole = from_gemm(masks[first].float(), _layer(model, first)) > 0
+        found[name] = masks[first].clone() if alike else as_gemm(whole, layer)
+    return {name: found[name] for layers in sharing.values() for name in layers}
+
+
+def differ(what: str, first: str, other: str) -> XbarError:
+    """Error for two layers of one weight that ask for different things of it."""
+    return XbarError(
+        f"{what}: layers {first!r} and {other!r} share one weight, and theirs differ; give both the same, or "
+        "name one of them"
+    )
+
+
+def _layer(model: nn.Module, name: str) -> Layer:
+    layer = model.get_submodule(name)
+    assert isinstance(layer, Layer)
+    return layer
+
+
+def _view(layer: Layer) -> tuple[str, int]:
+    """What the GEMM matrix of a weight depends on."""
+    return kind_of(layer), groups_of(layer)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return torch.equal(a, b)
+    if dataclasses.is_dataclass(a) and type(a) is type(b):
+        return all(_equal(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
+    return bool(a == b)
