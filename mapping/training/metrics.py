@@ -106,7 +106,7 @@ def top_k(k: int) -> Metric:
     def statistics(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
         if outputs.dim() != 2 or targets.shape != outputs.shape[:1]:
             raise XbarError("shapes do not fit")
-        _check_classes(targets, outputs.shape[1])
+        targets, _ = _class_numbers(targets, outputs.shape[1])
         if k > outputs.shape[1]:
             raise XbarError(f"k = {k} of {outputs.shape[1]} classes")
         if k == 1:
@@ -129,8 +129,7 @@ def pixel_classes(ignore: int = IGNORED) -> Metric:
     def statistics(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
         if outputs.dim() < 3 or targets.shape != (outputs.shape[0], *outputs.shape[2:]):
             raise XbarError("shapes do not fit")
-        counted = targets != ignore
-        _check_classes(targets[counted], outputs.shape[1])
+        targets, counted = _class_numbers(targets, outputs.shape[1], ignore)
         return ((outputs.argmax(1) == targets) & counted).sum(), counted.sum()
 
     takes = "outputs (N, classes, places ...) and class numbers (N, places ...)"
@@ -168,9 +167,8 @@ def perplexity(ignore: int = IGNORED) -> Metric:
     def statistics(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
         if outputs.dim() < 2 or targets.shape != outputs.shape[:-1]:
             raise XbarError("shapes do not fit")
-        counted = targets != ignore
-        _check_classes(targets[counted], outputs.shape[-1])
-        losses = cross_entropy(outputs[counted].float(), targets[counted].long(), reduction="none")
+        targets, counted = _class_numbers(targets, outputs.shape[-1], ignore)
+        losses = cross_entropy(outputs[counted].float(), targets[counted], reduction="none")
         return losses.double().sum(), counted.sum()
 
     def value(sums: Tensor) -> float:
@@ -254,16 +252,21 @@ def _fits(metric: Metric, outputs: Tensor, targets: Tensor) -> bool:
     return True
 
 
-def _check_classes(targets: Tensor, classes: int) -> None:
+def _class_numbers(targets: Tensor, classes: int, ignore: int | None = None) -> tuple[Tensor, Tensor]:
+    """Targets as int64, in which no `ignore` is the class of a smaller type, and which of them count."""
     if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
         raise XbarError("targets are no whole numbers")
     if classes < 2:
         raise XbarError("a single output has no classes to choose from")
-    if targets.numel() and not (targets.min() >= 0 and targets.max() < classes):
+    targets = targets.long()
+    counted = torch.ones_like(targets, dtype=torch.bool) if ignore is None else targets != ignore
+    found = targets[counted]
+    if found.numel() and not (found.min() >= 0 and found.max() < classes):
         raise XbarError(
-            f"class numbers from {int(targets.min())} to {int(targets.max())}; "
+            f"class numbers from {int(found.min())} to {int(found.max())}; "
             f"must lie between 0 and {classes - 1}"
         )
+    return targets, counted
 
 
 def _in_shape_of(targets: Tensor, outputs: Tensor) -> Tensor:

@@ -79,6 +79,17 @@ def test_pixels_were_2130_percent() -> None:
     assert "must lie between 0 and 4" in refused(outputs, labels, pixel_classes())
 
 
+def test_a_label_of_one_byte_is_not_the_ignored_one() -> None:
+    """As one byte, -100 is 156: torch compares them as equal."""
+    outputs = torch.zeros(2, 200, 3).index_fill_(1, torch.tensor(156), 1.0)
+    labels = torch.tensor([[156, 156, 7], [156, 1, 2]], dtype=torch.uint8)
+    assert measured(outputs, labels, pixel_classes()) == 50
+    assert measured(outputs[..., 0], labels[:, 0]) == 100
+    expected = nn.functional.cross_entropy(outputs, labels.long())
+    found = measured(outputs.transpose(1, 2), labels, perplexity())
+    assert found == pytest.approx(math.exp(expected), rel=1e-6)
+
+
 def test_one_logit_was_3300_percent() -> None:
     """(B, 1) outputs have no class to choose from, whatever the labels."""
     logits = torch.tensor([[2.0], [-1.0], [0.5], [-0.5]])
