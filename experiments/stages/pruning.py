@@ -10,7 +10,7 @@ from torch import nn
 
 from experiments.studies.study import Compression
 from mapping.constraints.budgets import NonzeroBudget, WidthBudget
-from mapping.constraints.constraint import ByLayer, Constraint, NetworkConstraint
+from mapping.constraints.constraint import Constraint, NetworkConstraint
 from mapping.constraints.joint_budget import JointBudget
 from mapping.network.gemm import finite_gemm, mappable_layers
 from mapping.pruning.purification import Purification
@@ -65,7 +65,7 @@ def prune(
         recipe = Recipe(c.epochs, c.lr, final=0.1)
     log = fit(f"{STAGES[c.method]}{at}", recipe, [method, *held])
     if isinstance(method, Admm):
-        method.constraint = _tied(model, c, constraints())
+        method.constrain(model, _tied(model, c, constraints()))
     masks = method.finish(model)
     masks = {name: mask & before[name] if name in before else mask for name, mask in masks.items()}
     if c.purify is not None:
@@ -99,10 +99,12 @@ def _purify(model: nn.Module, example: torch.Tensor, purification: Purification,
     }
 
 
-def _tied(model: nn.Module, c: Compression, constraints: Mapping[str, Constraint]) -> NetworkConstraint:
+def _tied(
+    model: nn.Module, c: Compression, constraints: Mapping[str, Constraint]
+) -> Mapping[str, Constraint] | NetworkConstraint:
     """What ADMM draws the weights to: each layer's constraint, or one number of weights or bits for all."""
     if c.method != "budget":
-        return ByLayer(constraints)
+        return constraints
     if c.bytes:
         return JointBudget(8 * c.bytes)
     layers = mappable_layers(model)

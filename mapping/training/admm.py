@@ -96,14 +96,20 @@ class Admm(Method):
             if not weight_of(model, name).requires_grad:
                 raise XbarError(f"constraint on {name!r}: its weight is frozen (requires_grad is False)")
         self.layers = names
-        if isinstance(constraints, Mapping):
-            of_weights = one_a_weight(model, "constraints", constraints)
-            self.constraint = cast(NetworkConstraint, ByLayer(of_weights))
-        else:
-            self.constraint = constraints
+        self.constrain(model, constraints)
         weights = _matrices(model, by_weight(model, names))
         for name, (z, _) in self.constraint.project(weights).items():
             self.z[name], self.u[name] = z, torch.zeros_like(weights[name])
+
+    def constrain(self, model: nn.Module, constraints: Mapping[str, Constraint] | NetworkConstraint) -> None:
+        """Take these sets, of the same layers, from the next Z-step on."""
+        self.constraint: NetworkConstraint
+        if isinstance(constraints, Mapping):
+            self.constraint = cast(
+                NetworkConstraint, ByLayer(one_a_weight(model, "constraints", constraints))
+            )
+        else:
+            self.constraint = constraints
 
     def begin_epoch(self, model: nn.Module, epoch: int) -> None:
         """Set rho, rescale U to it, and form the point Z - U that weights are drawn to."""

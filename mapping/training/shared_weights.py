@@ -48,14 +48,12 @@ def for_all_layers(
 ) -> dict[str, torch.Tensor]:
     """Masks (K, N) of all these layers, where `masks` has those of the first layer of each weight."""
     found = {}
-    sharing = by_weight(model, names)
-    for name, (first, layer) in {
-        name: (first, _layer(model, name)) for first, layers in sharing.items() for name in layers
-    }.items():
-        alike = _view(_layer(model, first)) == _view(layer)
+    for first, layers in by_weight(model, names).items():
+        found[first] = masks[first]
         whole = from_gemm(masks[first].float(), _layer(model, first)) > 0
-        found[name] = masks[first].clone() if alike else as_gemm(whole, layer)
-    return {name: found[name] for layers in sharing.values() for name in layers}
+        for name in layers[1:]:
+            found[name] = as_gemm(whole, _layer(model, name))
+    return found
 
 
 def differ(what: str, first: str, other: str) -> XbarError:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_study import SMALL
 from torch import nn
 
 from experiments.inputs import data as datasets
+from experiments.stages import steps
 from experiments.stages.work import Run
 from experiments.studies.study import load_study
 from mapping import (
@@ -172,28 +174,44 @@ def test_cells_that_hold_one_weight_as_different_numbers() -> None:
     assert "'a' and 'b' share one weight" in refused(training.trained)
 
 
-def test_a_study_is_refused_before_it_trains(tmp_path: Path) -> None:
-    source = (
+def tied_run(folder: Path, *changes: str) -> Run:
+    (folder / "tied.py").write_text(
         "from torch import nn\n"
         "def build():\n"
         "    a, b = nn.Linear(64, 64), nn.Linear(64, 64)\n"
         "    b.weight = a.weight\n"
         "    return nn.Sequential(nn.Flatten(), a, nn.ReLU(), b, nn.ReLU(), nn.Linear(64, 10))\n"
     )
-    (tmp_path / "tied.py").write_text(source)
-    changes = [
-        *(f'network="{tmp_path}/tied.py:build"', "compress.rate=2"),
-        'compress.layers=[{layer="*", share=1.0}]',
-    ]
-    data = datasets.load("digits", None)
-    run = Run(load_study("digits", changes), data, tmp_path)
+    network = f'network="{folder}/tied.py:build"'
+    rules = 'compress.layers=[{layer="*", share=1.0}]'
+    study = load_study("digits", [network, "compress.rate=2", rules, *SMALL, *changes])
+    return Run(study, datasets.load("digits", None), folder, quiet=True)
+
+
+@pytest.mark.parametrize("method", ["admm", "budget", "gsm"])
+def test_a_study_with_a_shared_weight(tmp_path: Path, method: str) -> None:
+    how = ["compress.weight_decay=1e-4"] if method == "gsm" else []
+    run = tied_run(tmp_path, "train.epochs=1", f"compress.method={method}", *how)
     assert list(run.layers) == ["1", "3", "5"]
-    kinds = 'compress.layers=[{layer="1", share=1.0}, {layer="3", share=1.0, kind="tiles"}]'
-    message = refused(lambda: Run(load_study("digits", [*changes, kinds]), data, tmp_path))
-    assert message.startswith("compress.layers: layers '1' and '3' share one weight")
-    states = 'layers=[{layer="3", hardware={device={states=9}}}]'
-    message = refused(lambda: Run(load_study("digits", [*changes, states]), data, tmp_path))
-    assert message.startswith("layers: layers '1' and '3' share one weight")
+    compressed = steps.compress(run, steps.train_baseline(run))
+    masks = [compressed.tensors[f"mask.{name}"] for name in "135"]
+    assert torch.equal(masks[0], masks[1])
+    assert int(masks[0].sum() + masks[2].sum()) <= (64 * 64 + 640) / 2
+    _, network = steps.quantise(run, compressed, run.hardware)
+    assert torch.equal(network[1].weight, network[3].weight)
+    assert torch.equal(to_gemm(network[1]) != 0, masks[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ('compress.layers=[{layer="1", share=1.0}, {layer="3", share=1.0, kind="tiles"}]', "compress.layers"),
+        ('layers=[{layer="3", hardware={device={states=9}}}]', "layers"),
+    ],
+)
+def test_a_study_is_refused_before_it_trains(tmp_path: Path, change: str, words: str) -> None:
+    message = refused(lambda: tied_run(tmp_path, change))
+    assert message.startswith(f"{words}: layers '1' and '3' share one weight")
 
 
 BAD = [torch.nan, torch.inf, -torch.inf]
