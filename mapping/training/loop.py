@@ -303,6 +303,8 @@ def accuracy(
     XbarError
         Where there is no batch, or outputs and targets are not what the metric takes.
     """
+    if not isinstance(metric, Metric):
+        raise XbarError(f"metric = {metric!r}: must be a mapping.Metric, such as RMSE, R2 or top_k(5)")
     model.eval()
     layout = memory_format(model)
     sums: torch.Tensor | None = None

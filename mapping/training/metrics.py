@@ -7,6 +7,7 @@ samples together, however they are split into batches; a mean of the values of b
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError
 
 Statistics = Callable[[Tensor, Tensor], Tensor | Sequence[Any]]
@@ -99,9 +99,10 @@ def top_k(k: int) -> Metric:
     Raises
     ------
     XbarError
-        For k below 1; with outputs of fewer classes.
+        For a k that is no whole number of at least 1; with outputs of fewer classes.
     """
-    check_range("k", k, 1, 1 << 30)
+    if isinstance(k, bool) or not isinstance(k, numbers.Integral) or k < 1:
+        raise XbarError(f"k = {k!r}: must be a whole number, at least 1")
 
     def statistics(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
         if outputs.dim() != 2 or targets.shape != outputs.shape[:1]:

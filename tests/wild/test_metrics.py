@@ -131,8 +131,11 @@ def test_top_k_and_perplexity() -> None:
     assert measured(X, Y, top_k(3), 10) == 100 * float((best == Y[:, None]).any(1).double().mean())
     assert measured(X, Y, top_k(1)) == measured(X, Y)
     assert "k = 6" in refused(X, Y, top_k(6))
-    with pytest.raises(XbarError, match=r"^k = 0"):
-        top_k(0)
+    for k in (0, 2.5, True):
+        with pytest.raises(XbarError, match=rf"^k = {k}: must be a whole number"):
+            top_k(k)  # type: ignore[arg-type]
+    for metric in ("RMSE", top_k):
+        assert "must be a mapping.Metric" in refused(X, Y, metric)  # type: ignore[arg-type]
     tokens = torch.randn(6, 9, 11)
     following = torch.randint(0, 11, (6, 9))
     loss = nn.functional.cross_entropy(tokens.flatten(0, 1).double(), following.flatten())
