@@ -188,3 +188,19 @@ def test_mistakes_are_one_line() -> None:
     with pytest.raises(XbarError, match="known: reads of the layers 0; the chip has 1"):
         compensate(chip, known)
     assert dataclasses.replace(chip).compensation == {}
+
+
+def test_reads_of_a_compensation_are_not_those_of_the_first_images() -> None:
+    """Factors that were fitted to the very noise of the images that follow would flatter the chip."""
+    model, x = linear()
+    noisy = design().replace(device__read_noise__sigma=0.05)
+    mapped, _ = calibrate(map_network(model, noisy, x[:1]), model, [(x, x)])
+    chip, known = program_network(mapped), known_reads(mapped, model, [(x, x)])
+    found = compensate(chip, known).compensation["0"]
+    layer = module.AnalogLayer(mapped.layers["0"], noisy, module.blocks(chip, "0"))
+    vectors, wanted = known.vectors["0"], known.outputs["0"]
+    inputs = vectors if layer.drive.bits else vectors.astype(np.float32)
+    first = layer.multiply(inputs, torch.device("cpu")).astype(float) * layer.gain
+    of_these = (first * wanted).sum(0) / np.square(first).sum(0)
+    assert np.abs(of_these - 1).max() > 1e-4
+    assert np.abs(found - of_these).max() > 0.2 * np.abs(of_these - 1).max()

@@ -154,6 +154,19 @@ def test_a_constant_goes_into_the_bias_where_no_border_shows(bias: float, paddin
     assert str(used).splitlines()[-1].split() == ["all", "layers", "72", "->", str(18 + used.after["2"])]
 
 
+def test_a_channel_that_differs_a_little_at_its_border_is_no_constant() -> None:
+    """Zeros that a padding adds change what the second layer gives at the border in the twelfth digit."""
+    model = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 2, 1))
+    model[0].weight.data[:] = 0
+    model[0].bias.data[:] = 1
+    model[1].weight.data[:] = 1e-12 * torch.eye(3)
+    model[1].weight.data[..., 1, 1] = 1
+    x = torch.randn(2, 1, 8, 8).double()
+    used = remove_unused_paths(model.double(), x)
+    assert used.after["2"] == 2
+    assert_same(model, {}, used.model, x)
+
+
 def test_a_layer_without_a_bias_gets_one_for_the_constant() -> None:
     model, x = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 2, bias=False)), torch.randn(2, 3)
     used = remove_unused_paths(model, x, {"0": torch.tensor([True, False]).expand(3, 2)})
