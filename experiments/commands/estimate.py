@@ -15,6 +15,7 @@ import tyro
 
 from experiments.commands.arguments import check_figure, check_file, input_shape
 from experiments.commands.layers import form_of
+from experiments.results.summary import not_counted, percent_of_macs
 from experiments.results.text_table import number, text_table
 from experiments.stages.finished import finished_run, first_chip, run_activity
 from experiments.stages.ids import COST_ONLY, simulated
@@ -198,7 +199,14 @@ def text(
 
 
 def _title(what: str, results: Mapping[str, Estimate]) -> str:
-    lines = [what]
+    first = next(iter(results.values()))
+    share = percent_of_macs(first.macs_share)
+    lines = [
+        what,
+        f"{share} of the multiply-accumulates of an image are on crossbars, and in these numbers",
+    ]
+    if first.digital_unknown:
+        lines.append(f"not counted: {not_counted(first.digital_unknown)}")
     for name, result in results.items():
         lines.append(
             f"on {name}: {result.weight_bits:g}-bit weights in {result.slices} slice"

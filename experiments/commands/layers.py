@@ -15,7 +15,7 @@ from torch import nn
 from experiments.commands.arguments import input_shape
 from experiments.inputs.networks import build_network, built_in_networks, example_input, network_file
 from experiments.inputs.weights import read_weights
-from experiments.results.summary import operations_summary
+from experiments.results.summary import coverage, operations_summary
 from experiments.results.text_table import text_table
 from experiments.studies.designs import load_design
 from mapping.network.gemm import mappable_layers
@@ -100,7 +100,7 @@ def _data(name: str, mapped: MappedNetwork, form: nn.Module, example: torch.Tens
         "hardware": mapped.hardware.name,
         "tile": [mapped.hardware.crossbar.rows, mapped.hardware.crossbar.cols],
         "layers": layers,
-        "digital": summary["digital"],
+        **{key: summary[key] for key in ("macs_share", "unknown", "digital")},
         "weights": mapped.weights_total,
         "tiles_per_plane": mapped.tiles_per_plane,
         "utilisation": mapped.utilisation,
@@ -134,6 +134,7 @@ def text(data: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"{data['network']}, input {_sizes(data['input'])}, on {data['hardware']} (tiles of {tile})",
+            coverage(data),
             "",
             text_table(layers, "llllrrrr"),
             "",

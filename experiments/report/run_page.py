@@ -10,6 +10,7 @@ from typing import Any
 from experiments.figures.noise_plots import AXES
 from experiments.report.citations import citations
 from experiments.report.page import leaves, number, placed, setting, toml, unique, write_page
+from experiments.results.summary import coverage
 
 CAPTIONS = {
     "accuracy": (
@@ -139,6 +140,7 @@ def write_report(result: Mapping[str, Any], figures: Mapping[str, str], path: Pa
         "report.html.jinja",
         path,
         result=result,
+        coverage=coverage(result["mapping"]),
         figures=placed(figures, CAPTIONS),
         costs=_cost_rows(result["estimate"]),
         peaks=_peak_rows(result["estimate"]),

@@ -102,6 +102,14 @@ class DigitalOperator:
 
 
 @dataclass(frozen=True)
+class UnknownOperator:
+    """What takes weights and may be a product of a size that is not known."""
+
+    operator: str
+    calls: int
+
+
+@dataclass(frozen=True)
 class Mapped:
     """Tiles before and after, in all and by layer."""
 
@@ -114,7 +122,9 @@ class Mapped:
     layers: Mapping[str, Mapping[str, float]]
     operations: int | None = None
     operations_share: float | None = None
+    macs_share: float | None = None
     digital: tuple[DigitalOperator, ...] = ()
+    unknown: tuple[UnknownOperator, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,8 @@ def mapping_summary(whole: MappedNetwork, unpacked: MappedNetwork, mapped: Mappe
 def operations_summary(mapped: MappedNetwork) -> dict[str, Any]:
     """Operations an image, the share of those on crossbars, and what stays digital, the most first.
 
-    An operation is a multiply-accumulate of a product, or an input element of any other operator.
+    An operation is a multiply-accumulate of a product, or an input element of any other operator. Operators
+    that take a weight and whose work is not known are listed apart.
     """
     kinds = {"multiply-accumulates": mapped.digital_macs, "elements": mapped.digital_elements}
     digital: list[dict[str, Any]] = [
@@ -112,11 +113,41 @@ def operations_summary(mapped: MappedNetwork) -> dict[str, Any]:
     return {
         "operations": total,
         "operations_share": mapped.macs / total,
+        "macs_share": mapped.macs_share,
+        "unknown": [
+            {"operator": operator, "calls": calls} for operator, calls in mapped.digital_unknown.items()
+        ],
         "digital": sorted(
             ({**row, "share": row["operations"] / total} for row in digital),
             key=lambda row: -row["operations"],
         ),
     }
+
+
+def coverage(mapping: Mapping[str, Any]) -> str:
+    """What of a network is on crossbars, from its `operations_summary`; "" for a result that has none."""
+    if not mapping.get("operations"):
+        return ""
+    digital = {"multiply-accumulates": 0, "elements": 0}
+    for row in mapping["digital"]:
+        digital[row["unit"]] += row["operations"]
+    macs = mapping["operations"] - digital["elements"]
+    share = (macs - digital["multiply-accumulates"]) / macs
+    text = f"{percent_of_macs(share)} of {macs:,} multiply-accumulates an image are on crossbars"
+    if unknown := {row["operator"]: row["calls"] for row in mapping.get("unknown", ())}:
+        text += f", and more are not counted: {not_counted(unknown)}"
+    return text
+
+
+def percent_of_macs(share: float) -> str:
+    """A share in percent, one that is not all never rounded up to 100 %."""
+    return "100 %" if share == 1 else f"{min(100 * share, 99.99):.2f} %"
+
+
+def not_counted(unknown: Mapping[str, int]) -> str:
+    """Calls of operators by name whose work is not known, and what to do."""
+    calls = ", ".join(f"{name} ({count} call{'s' * (count > 1)})" for name, count in unknown.items())
+    return f"{calls}: take weights, and what they do with them is not known"
 
 
 def versions() -> dict[str, str]:
@@ -139,6 +170,7 @@ def text_summary(result: Mapping[str, Any]) -> str:
         f"accuracy     float {a['float']:.2f} %, compressed {a['compressed']:.2f} %, "
         f"quantised {a['quantised']:.2f} %, ideal chip {a['ideal_chip']:.2f} %  "
         f"(test set of {a['test_images']}: +-{a['test_set_ci95']:.2f})",
+        f"on tiles     {coverage(m)}",
     ]
     for case in a["chips_cases"]:
         spread = (

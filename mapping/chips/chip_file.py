@@ -25,7 +25,7 @@ from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import write_atomically
 
-VERSION = 1
+VERSION = 2
 """Of the format; raised when a file of the one before would be read wrongly, or not at all."""
 
 KINDS = {"chip": ProgrammedNetwork, "mapping": MappedNetwork}

@@ -10,24 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils._pytree import tree_leaves
 
 from mapping.network.gemm import Layer
 from mapping.network.modules import in_eval_mode
+from mapping.network.operators import LAYOUT, is_no_product, multiply_accumulates, spreads
 from xbar.hardware.errors import XbarError
-
-aten = torch.ops.aten
-FLOPS = {
-    **flop_registry,
-    aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
-}
-
-LAYOUT = frozenset(
-    "t view _unsafe_view reshape detach alias transpose permute unsqueeze squeeze clone expand slice select "
-    "split split_with_sizes chunk unbind as_strided lift_fresh empty zeros ones full arange _to_copy "
-    "new_zeros new_ones new_full new_empty cat stack copy_ embedding".split()
-)
-"""Operators that move or make numbers and compute nothing."""
 
 
 @dataclass(frozen=True)
@@ -46,39 +34,116 @@ class Calls:
     values: int
 
 
-class _Digital(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts what runs outside the mapped layers: input elements, or multiply-accumulates of products."""
+@dataclass(frozen=True)
+class Digital:
+    """What runs outside the mapped layers.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    elements
+        Input elements an image of operators that are no products, by name.
+    macs
+        Multiply-accumulates an image of products, by the operator's name.
+    unknown
+        Calls of operators that take a weight and may be products, by name; their work is not counted.
+    """
+
+    elements: dict[str, int]
+    macs: dict[str, int]
+    unknown: dict[str, int]
+
+
+class _Constants:
+    """Which tensors follow from the network's weights alone, or from nothing.
+
+    A tensor is known by its storage, which its views share; those that are known stay alive, so that no other
+    one takes their place.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._known: dict[int, tuple[torch.Tensor, bool]] = {}
+        held = (value for module in model.modules() for value in vars(module).values())
+        for tensor in (*model.parameters(), *model.buffers(), *held):
+            if isinstance(tensor, torch.Tensor):
+                self._known[_place(tensor)] = (tensor, True)
+
+    def takes_weight(self, inputs: list[torch.Tensor]) -> bool:
+        """Whether one of them is a weight, or follows from weights alone."""
+        return any(self._known.get(_place(x), (x, False))[1] for x in inputs)
+
+    def are(self, inputs: list[torch.Tensor]) -> bool:
+        """Whether none of them follows from the network's input."""
+        return all(_place(x) in self._known for x in inputs)
+
+    def note(self, inputs: list[torch.Tensor], results: list[torch.Tensor]) -> None:
+        """Take in what an operator made of its inputs."""
+        constant, of_weight = self.are(inputs), self.takes_weight(inputs)
+        for result in results:
+            if constant:
+                self._known[_place(result)] = (result, of_weight)
+            else:
+                self._known.pop(_place(result), None)
+
+
+def _place(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)
+
+
+def _tensors(values: Any) -> list[torch.Tensor]:
+    return [value for value in tree_leaves(values) if isinstance(value, torch.Tensor)]
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts what runs outside the mapped layers, in all."""
+
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.elements: Counter[str] = Counter()
         self.macs: Counter[str] = Counter()
+        self.unknown: Counter[str] = Counter()
+        self.constants = _Constants(model)
         self.in_layer = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        name = func.overloadpacket.__name__
-        if self.in_layer or name in LAYOUT:
-            return result
-        if func.overloadpacket in FLOPS:
-            self.macs[name] += FLOPS[func.overloadpacket](*args, **(kwargs or {}), out_val=result) // 2
-        elif args and isinstance(args[0], torch.Tensor):
-            self.elements[name] += args[0].numel()
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if not self.in_layer:
+            self._count(func, args, kwargs, result)
         return result
+
+    def _count(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        name, inputs = func.overloadpacket.__name__, _tensors((args, kwargs))
+        takes_weight = self.constants.takes_weight(inputs)
+        if (macs := multiply_accumulates(func, args, kwargs, result)) is not None:
+            self.macs[name] += macs
+        elif takes_weight and spreads(func, args, result):
+            self.macs[name] += result.numel()
+        elif takes_weight and not is_no_product(func) and not self.constants.are(inputs):
+            self.unknown[name] += 1
+        elif name not in LAYOUT and args and isinstance(args[0], torch.Tensor):
+            self.elements[name] += max(x.numel() for x in inputs)
+        self.constants.note(inputs, _tensors(result))
+
+    def digital(self, images: int) -> Digital:
+        """The counts, an image."""
+        elements, macs = (
+            {name: -(-count // images) for name, count in counter.items()}
+            for counter in (self.elements, self.macs)
+        )
+        return Digital(elements, macs, dict(self.unknown))
 
 
 @torch.no_grad()
 def trace(
     model: nn.Module, layers: Mapping[str, Layer], example: torch.Tensor
-) -> tuple[dict[str, Calls], dict[str, int], dict[str, int]]:
+) -> tuple[dict[str, Calls], Digital]:
     """Run the example in eval mode; the model is left as it was.
 
     Returns
     -------
-    Calls by layer in the order of execution; then, an image, the input elements of digital operators by name,
-    and the multiply-accumulates of digital products by name.
+    Calls by layer in the order of execution, and what stays digital.
 
     Raises
     ------
@@ -91,28 +156,30 @@ def trace(
         raise XbarError(f"example_input: shape {tuple(example.shape)}; needs a batch of at least one input")
     vectors: Counter[str] = Counter()
     values: Counter[str] = Counter()
-    digital = _Digital()
+    counter = _Counter(model)
 
     def enter(name: str) -> Callable[..., None]:
         def hook(module: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if len(args) + len(kwargs) > 1:
                 raise XbarError(f"{name}: is called with more than its input; that is not supported")
-            digital.in_layer = True
+            counter.in_layer = True
 
         return hook
 
     def leave(name: str) -> Callable[..., None]:
         def hook(module: Layer, args: tuple[Any, ...], kwargs: dict[str, Any], output: torch.Tensor) -> None:
-            digital.in_layer = False
+            counter.in_layer = False
             vectors[name] += _vectors(module, next(iter((*args, *kwargs.values()))), output)
             values[name] += output.numel()
 
         return hook
 
     handles = [m.register_forward_pre_hook(enter(name), with_kwargs=True) for name, m in layers.items()]
-    handles += [m.register_forward_hook(leave(name), with_kwargs=True) for name, m in layers.items()]
+    handles += [  # before the user's hooks, which compute something of their own
+        m.register_forward_hook(leave(name), with_kwargs=True, prepend=True) for name, m in layers.items()
+    ]
     try:
-        with in_eval_mode(model), digital:
+        with in_eval_mode(model), counter:
             model(example)
     except XbarError:
         raise
@@ -127,11 +194,7 @@ def trace(
     _check_reached(layers, vectors, len(example))
     images = len(example)
     calls = {name: Calls(count // images, values[name] // images) for name, count in vectors.items()}
-    per_image = [
-        {name: -(-count // images) for name, count in counter.items()}
-        for counter in (digital.elements, digital.macs)
-    ]
-    return calls, per_image[0], per_image[1]
+    return calls, counter.digital(images)
 
 
 def _vectors(module: Layer, x: torch.Tensor, output: torch.Tensor) -> int:

@@ -245,6 +245,9 @@ class MappedNetwork(ByValue):
         input elements).
     digital_macs
         Multiply-accumulates an image of products left digital, by operator name.
+    digital_unknown
+        Calls of digital operators that take a weight and may be products, by operator name; what they do is
+        counted nowhere else.
     """
 
     hardware: Hardware
@@ -252,6 +255,7 @@ class MappedNetwork(ByValue):
     own_hardware: Mapping[str, Hardware] = field(default_factory=dict)
     digital_elements: Mapping[str, int] = field(default_factory=dict)
     digital_macs: Mapping[str, int] = field(default_factory=dict)
+    digital_unknown: Mapping[str, int] = field(default_factory=dict)
 
     def hardware_of(self, layer: str) -> Hardware:
         """Hardware that a layer is on."""
@@ -281,6 +285,11 @@ class MappedNetwork(ByValue):
     def macs(self) -> int:
         """Multiply-accumulates an image of the mapped layers, masked weights included."""
         return sum(layer.positions * layer.weights_total for layer in self.layers.values())
+
+    @property
+    def macs_share(self) -> float:
+        """Share of all known multiply-accumulates of an image that is on crossbars; masked ones count."""
+        return self.macs / (self.macs + sum(self.digital_macs.values()))
 
     @property
     def utilisation(self) -> float:

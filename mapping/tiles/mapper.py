@@ -125,7 +125,7 @@ def map_network(
     for name in (*masks, *scales):
         if name not in on_tiles:
             raise unknown_name("layer with a mask or scale", name, on_tiles)
-    calls, elements, macs = trace(model, on_tiles, example_input)
+    calls, digital = trace(model, on_tiles, example_input)
     mapped = {
         name: _map_layer(
             name,
@@ -140,7 +140,7 @@ def map_network(
         for name in calls
     }
     own = {name: h for name in calls if (h := chosen[name].hardware) is not None and h != hardware}
-    return MappedNetwork(hardware, mapped, own, elements, macs)
+    return MappedNetwork(hardware, mapped, own, digital.elements, digital.macs, digital.unknown)
 
 
 def _map_layer(

@@ -104,6 +104,9 @@ class Estimate:
     operations, dense_operations
         Operations an image, two a multiply-accumulate: of kept weights, and of all weights as if none were
         masked.
+    digital_macs, digital_unknown
+        Multiply-accumulates an image of products left digital, and calls of operators that take a weight and
+        may be products, by operator name; neither has a row in `table`.
     peak_operations_per_s
         Where every cell of every array that is there holds a weight and is always busy [1/s].
     conductances
@@ -129,6 +132,8 @@ class Estimate:
     area_whole_tiles_mm2: float
     operations: int
     dense_operations: int
+    digital_macs: Mapping[str, int]
+    digital_unknown: Mapping[str, int]
     peak_operations_per_s: float
     weight_bits: float
     slices: int
@@ -176,6 +181,11 @@ class Estimate:
         return self.power_mw_at(self.peak_image_rate_per_s)
 
     @property
+    def macs_share(self) -> float:
+        """Share of all known multiply-accumulates of an image that is on crossbars, and in this estimate."""
+        return self.dense_operations / (self.dense_operations + 2 * sum(self.digital_macs.values()))
+
+    @property
     def tops(self) -> float:
         """Operations of kept weights at the peak image rate [1e12/s]."""
         return self.operations * self.peak_image_rate_per_s * 1e-12
@@ -203,7 +213,7 @@ class Estimate:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: totals, what they were made from, and the sums by component and layer."""
         derived = ["area_mm2", "energy_nj_per_image", "power_mw", "peak_power_mw", "leakage_mw"]
-        derived += ["tops", "tops_per_w", "tops_per_mm2"]
+        derived += ["macs_share", "tops", "tops_per_w", "tops_per_mm2"]
         stored = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         lists = {name: list(getattr(self, name)) for name in ("not_scaled", "not_modelled", "sources")}
         prices = {name: [price.to_dict() for price in priced] for name, priced in self.prices.items()}
@@ -296,6 +306,8 @@ def estimate(
         tiles=tiles,
         operations=2 * sum(layer.positions * layer.weights_kept for layer in mapped.layers.values()),
         dense_operations=2 * mapped.macs,
+        digital_macs=dict(mapped.digital_macs),
+        digital_unknown=dict(mapped.digital_unknown),
         peak_operations_per_s=sum(
             len(layer.tiles) * used[name].periphery.copies * peak_operations_per_s(used[name])
             for name, layer in mapped.layers.items()
@@ -340,6 +352,14 @@ def _not_modelled(
         f"leakage of {silent if any(known.values()) else 'any block'}: not in the libraries",
         *([f"{missing}: not in the library"] if missing else []),
         *NOT_MODELLED,
+        *(
+            f"digital product: {name}, {macs:,} multiply-accumulates an image"
+            for name, macs in sorted(mapped.digital_macs.items())
+        ),
+        *(
+            f"digital operator that takes weights, of unknown work: {name}"
+            for name in sorted(mapped.digital_unknown)
+        ),
         *(f"digital operation: {name}" for name in _unpriced(mapped)),
     )
 
@@ -351,11 +371,9 @@ def peak_operations_per_s(hardware: Hardware) -> float:
 
 
 def _unpriced(mapped: MappedNetwork) -> list[str]:
-    """Digital operators that no component is charged for."""
+    """Digital operators, other than products, that no component is charged for."""
     return sorted(
-        name
-        for name in (*mapped.digital_macs, *mapped.digital_elements)
-        if "pool" not in name and name.rstrip("_") not in ACTIVATIONS
+        name for name in mapped.digital_elements if "pool" not in name and name.rstrip("_") not in ACTIVATIONS
     )
 
 

@@ -49,6 +49,11 @@ def test_the_text_says_what_the_data_say(capsys: pytest.CaptureFixture[str]) -> 
     data = json.loads(printed(capsys, "resnet20", "--width", "0.5", "--json"))
     lines = text(data).splitlines()
     assert lines[0] == "resnet20, input 3 x 32 x 32, on admm-32x32 (tiles of 32 x 32)"
+    assert lines[
+        1
+    ] == f"100 % of {sum(row['operations'] for row in data['layers']):,} multiply-accumulates " + (
+        "an image are on crossbars"
+    )
     row = next(line.split() for line in lines if line.startswith("layer3.0.conv1"))
     assert row == "layer3.0.conv1 conv2d 32 x 16 x 3 x 3 144 x 32 64 5 90.0 % 2.84 %".split()
     assert printed(capsys, "resnet20", "--width", "0.5") == "\n".join(lines) + "\n"
@@ -65,6 +70,33 @@ def test_groups_and_what_stays_digital(tmp_path: Path, capsys: pytest.CaptureFix
     assert "8 of 9 x 1" in shown
     assert "sigmoid" in shown
     assert "4 x 288" in shown
+
+
+FUNCTIONAL = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.w = nn.Parameter(torch.eye(4))
+
+    def forward(self, x):
+        return torch.linalg.solve(self.w, (self.first(x) @ self.w @ self.w @ self.w).t())
+"""
+
+
+@pytest.mark.parametrize("command", ["layers", "estimate"])
+def test_what_is_not_on_crossbars_stands_in_the_first_lines(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.py").write_text(FUNCTIONAL)
+    main([command, f"{tmp_path}/net.py:Net", "--input", "4"])
+    first = "\n".join(capsys.readouterr().out.splitlines()[:3])
+    assert "25.00 % of" in first
+    assert "_linalg_solve_ex (1 call): take weights, and what they do with them is not known" in first
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from result_case import chips, complete_result
 from experiments.figures import plots
 from experiments.report.page import number
 from experiments.report.run_page import CAPTIONS, write_report
+from experiments.results.summary import text_summary
 from experiments.studies.study import load_study, resolve_study
 from xbar.hardware.files import read_toml
 
@@ -122,6 +123,15 @@ def page(tmp_path_factory):
 )
 def test_every_number_is_on_the_page(page, words):
     assert words in read(page).text
+
+
+def test_the_share_on_crossbars_stands_in_the_first_lines(page):
+    """2,295,500 multiply-accumulates of 2,300,000 operations, 30,000 of them digital."""
+    share = "98.69 % of 2,295,500 multiply-accumulates an image are on crossbars"
+    assert share in read(page).text.partition("compressed")[0]
+    result = complete_result()
+    result["accuracy"]["test_images"] = 10_000
+    assert share in text_summary(result).splitlines()[2]
 
 
 def test_every_figure_is_there_once_with_ids_of_its_own(page):

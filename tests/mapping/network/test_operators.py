@@ -1,0 +1,177 @@
+"""Law 8: every product with a weight is on tiles or counted, and what may be one is flagged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from networks import design
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mapping import MappedNetwork, crossbar_form, map_network
+
+
+class Uses(nn.Module):
+    """A layer that is mapped, and a function of its output and a weight."""
+
+    def __init__(self, use: Callable[[Tensor, Tensor], Tensor], *shape: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.w = nn.Parameter(torch.rand(*shape))
+        self.use = use
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.use(self.first(x), self.w)
+
+
+def mapped_with(use: Callable[[Tensor, Tensor], Tensor], *shape: int) -> MappedNetwork:
+    return map_network(Uses(use, *shape).eval(), design(), torch.rand(3, 5, 4))
+
+
+PRODUCTS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...], int]] = {
+    "mm": (lambda x, w: x @ w, (4, 7), 5 * 4 * 7),
+    "mv": (lambda x, w: x @ w, (4,), 5 * 4),
+    "addmv": (lambda x, w: torch.addmv(x[:, 0, 0], x[:, 0], w), (4,), 4),
+    "addmv_": (lambda x, w: x[:, 0, 0].clone().addmv_(x[:, 0], w), (4,), 4),
+    "addr": (lambda x, w: torch.addr(w[:1].expand(15, 4), x[:, :, 0].flatten(), w[0]), (5, 4), 5 * 4),
+    "dot": (lambda x, w: torch.dot(x.flatten(), w.expand(3, 5, 4).flatten()), (4,), 20),
+    "bmm": (lambda x, w: torch.bmm(x, w.expand(3, 4, 6)), (4, 6), 5 * 4 * 6),
+    "baddbmm": (lambda x, w: torch.baddbmm(x[:, :, :1], x, w.expand(3, 4, 6)), (4, 6), 5 * 4 * 6),
+    "addbmm": (lambda x, w: torch.addbmm(x[0, :, :1], x, w.expand(3, 4, 6)), (4, 6), 5 * 4 * 6),
+    "einsum": (lambda x, w: torch.einsum("bti,hio->btho", x, w), (2, 4, 3), 5 * 2 * 4 * 3),
+    "tensordot": (lambda x, w: torch.tensordot(x, w, 1), (4, 3), 5 * 4 * 3),
+    "bilinear": (lambda x, w: nn.functional.bilinear(x, x, w), (2, 4, 4), 5 * 2 * 4 * 4),
+    "cdist": (torch.cdist, (6, 4), 5 * 6 * 4),
+    "conv1d": (lambda x, w: nn.functional.conv1d(x, w), (2, 5, 3), 2 * 2 * 5 * 3),
+    "conv_tbc": (
+        lambda x, w: torch.conv_tbc(x.transpose(0, 1).contiguous(), w, w[0, 0]),
+        (3, 4, 2),
+        3 * 2 * 3 * 4,
+    ),
+    "spread": (lambda x, w: (x.unsqueeze(-1) * w).sum(-2), (4, 7), 5 * 4 * 7),
+    "embedding_bag": (
+        lambda x, w: nn.functional.embedding_bag((x > 0).long()[:, :, 0], w, mode="sum"),
+        (9, 6),
+        5 * 6,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_functional_products_are_counted(name: str) -> None:
+    use, shape, macs = PRODUCTS[name]
+    mapped = mapped_with(use, *shape)
+    assert sum(mapped.digital_macs.values()) == macs
+    assert mapped.digital_unknown == {}
+    assert mapped.macs_share == 80 / (80 + macs)
+
+
+@pytest.mark.skipif(not hasattr(torch, "_grouped_mm"), reason="this torch has no grouped product")
+@pytest.mark.parametrize("shape", [(2, 8, 16), (15, 16)])
+def test_grouped_products(shape: tuple[int, ...]) -> None:
+    """Rows of experts with the matrix of each; or K in groups, a product of two matrices for each."""
+
+    def use(x: Tensor, w: Tensor) -> Tensor:
+        rows, ends = torch.cat([x, x], -1).flatten(0, 1).bfloat16(), torch.tensor([8, 15], dtype=torch.int32)
+        return torch._grouped_mm(rows if w.dim() == 3 else rows.t(), w.bfloat16(), offs=ends)
+
+    assert mapped_with(use, *shape).digital_macs == {"_grouped_mm": 5 * 8 * 16}
+
+
+UNKNOWN: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...]]] = {
+    "_linalg_solve_ex": (lambda x, w: torch.linalg.solve(w, x.transpose(1, 2)), (4, 4)),
+    "grid_sampler_2d": (
+        lambda x, w: nn.functional.grid_sample(w.expand(3, 1, 4, 4), x.view(3, 5, 2, 2), align_corners=False),
+        (1, 1, 4, 4),
+    ),
+    "_sparse_addmm": (lambda x, w: torch.sparse.mm(w.to_sparse(), x.flatten(0, 1).t()), (2, 4)),
+    "linalg_cross": (lambda x, w: torch.linalg.cross(x[..., :3], w.tanh() + w), (1, 1, 3)),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_what_takes_a_weight_and_is_not_known_is_flagged(name: str) -> None:
+    use, shape = UNKNOWN[name]
+    mapped = mapped_with(use, *shape)
+    assert mapped.digital_unknown == {name: 1}
+    assert name not in mapped.digital_elements
+
+
+@torch.library.custom_op("xbar_tests::secret_product", mutates_args=())
+def secret_product(x: Tensor, w: Tensor) -> Tensor:
+    return x @ w
+
+
+def test_a_user_s_own_operator_is_flagged() -> None:
+    assert mapped_with(secret_product, 4, 4).digital_unknown == {"secret_product": 1}
+
+
+KNOWN: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...]]] = {
+    "gain": (lambda x, w: x * w, (4,)),
+    "prelu": (lambda x, w: nn.functional.prelu(x, w), (5,)),
+    "layer norm": (lambda x, w: nn.functional.layer_norm(x, (4,), w), (4,)),
+    "group norm": (lambda x, w: nn.functional.group_norm(x, 1, w), (5,)),
+    "rms norm": (lambda x, w: nn.functional.rms_norm(x, (4,), w), (4,)),
+    "class token": (lambda x, w: torch.cat([w.expand(len(x), 1, 4), x], 1).softmax(-1), (1, 1, 4)),
+    "table": (lambda x, w: x + w[(x[..., 0] > 0).long()], (2, 4)),
+    "where": (lambda x, w: torch.where(x > 0, x, w), (4,)),
+    "filled": (lambda x, w: x + torch.zeros(2, 4).copy_(w)[0], (4,)),
+    "weights alone": (lambda x, w: x + torch.linalg.inv(w).cumsum(0)[0], (4, 4)),
+    "no weight": (lambda x, w: x.cumsum(0).sort(-1)[0] + w, (4,)),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_what_is_no_product_is_not_flagged(name: str) -> None:
+    use, shape = KNOWN[name]
+    mapped = mapped_with(use, *shape)
+    assert (mapped.digital_macs, mapped.digital_unknown) == ({}, {})
+
+
+def test_elements_are_those_of_the_larger_operand() -> None:
+    assert mapped_with(lambda x, w: w * x, 4).digital_elements == {"mul": 20}
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind: type[nn.RNNBase], **keys: object) -> None:
+        super().__init__()
+        self.rnn = kind(4, 6, batch_first=True, **keys)
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn(x)[0][:, -1, :6])
+
+
+@pytest.mark.parametrize("keys", [{}, {"num_layers": 2}, {"bidirectional": True}, {"bias": False}])
+@pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+def test_recurrent_modules_that_stay_digital(kind: type[nn.RNNBase], gates: int, keys: dict) -> None:
+    model = Recurrent(kind, **keys).eval()
+    weights = sum(p.numel() for name, p in model.rnn.named_parameters() if "weight" in name)
+    mapped = map_network(model, design(), torch.rand(3, 5, 4))
+    assert sum(mapped.digital_macs.values()) == 5 * weights
+    assert mapped.digital_unknown == {}
+
+
+def test_what_a_user_s_hook_multiplies_is_counted() -> None:
+    """A low-rank update by a hook: its products ran inside the layer and were counted nowhere."""
+    a, b = torch.rand(4, 2), torch.rand(2, 4)
+    model = nn.Sequential(nn.Linear(4, 4))
+    model[0].register_forward_hook(lambda module, args, y: y + args[0] @ a @ b)
+    model[0].register_forward_pre_hook(lambda module, args: (args[0] @ torch.eye(4),))
+    mapped = map_network(model, design(), torch.rand(3, 4))
+    assert mapped.digital_macs == {"mm": 16 + 8 + 8}
+    assert mapped.layers["0"].positions == 1
+
+
+def test_multiply_accumulates_of_a_transformer_are_torch_s() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).train()  # eval mode has a path of its own
+    model = nn.Sequential(nn.Linear(4, 8), layer, nn.Flatten(), nn.Linear(40, 2))
+    x = torch.rand(2, 5, 4)
+    with FlopCounterMode(display=False) as counter:
+        model(x)
+    mapped = map_network(crossbar_form(model.eval(), x), design(), x)
+    attention = 2 * 2 * 5 * 5 * 4  # queries with keys, and weights with values, of two heads
+    assert mapped.digital_macs == {"_scaled_dot_product_flash_attention_for_cpu": attention}
+    assert 2 * 2 * (mapped.macs + attention) == counter.get_total_flops()
