@@ -1,8 +1,9 @@
 """A `torch.export` program as a module whose products are layers again.
 
-An exported graph applies operators to tensors. Here each convolution, each product with a constant matrix and
-each batch norm becomes the `torch.nn` module of its kind, under the name that its weight had; dropouts become
-modules too, so that the modes train and eval are back. Every other operator stays as it is.
+An exported graph applies operators to tensors. Here each convolution, each product with a constant, each
+recurrent operator and each batch norm becomes the `torch.nn` module of its kind, under the name that its
+weight had; dropouts become modules too, so that the modes train and eval are back. Every other operator stays
+as it is.
 """
 
 from __future__ import annotations
@@ -10,20 +11,16 @@ from __future__ import annotations
 import itertools
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from mapping.network.modules import linear, parameter
+from mapping.network.exported_operators import MAKERS, Call
 from xbar.hardware.errors import XbarError
 
-Made = tuple[fx.Node, nn.Module] | None
-"""The input of an operator and the module that does the same; None where there is no such module."""
-
 aten = torch.ops.aten
-NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 
 
 def from_exported(program: torch.export.ExportedProgram) -> fx.GraphModule:
@@ -47,13 +44,12 @@ def from_exported(program: torch.export.ExportedProgram) -> fx.GraphModule:
         elif node.op == "call_module" or _is_bookkeeping(node):
             graph.erase_node(node)
         elif made := _module_of(node, constants):
-            x, module = made
-            others = [value for value in (*node.args, *node.kwargs.values()) if value is not x]
-            identity = _text([node.target, *others])
+            of_constants = _text([node.target, *node.args, *node.kwargs.values()], constants)
+            identity = f"{made.module.extra_repr()} {of_constants}"
             if identity not in names:
-                names[identity] = _free_name(source, node, x)
-                source.add_submodule(names[identity], module)
-            _replace(node, names[identity], x)
+                names[identity] = _free_name(source, node, made.module, constants)
+                source.add_submodule(names[identity], made.module)
+            _replace(node, names[identity], made)
         elif (value := _constant(node, source, constants)) is not None:
             constants[node] = value
     graph.eliminate_dead_code()
@@ -86,19 +82,15 @@ def _is_bookkeeping(node: fx.Node) -> bool:
     return counts or packet is aten._assert_tensor_metadata
 
 
-def _module_of(node: fx.Node, constants: Mapping[fx.Node, Any]) -> Made:
+def _module_of(node: fx.Node, constants: Mapping[fx.Node, Any]) -> Call | None:
     make = MAKERS.get(getattr(node.target, "overloadpacket", None))
     if make is None:
         return None
     schema = node.target._schema.arguments  # type: ignore[union-attr]
     given = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
     given |= dict(zip((argument.name for argument in schema), node.args, strict=False)) | node.kwargs
-    return make(
-        {
-            name: constants.get(value, value) if isinstance(value, fx.Node) else value
-            for name, value in given.items()
-        }
-    )
+    state = {"hx": given["hx"]} if "hx" in given else {}  # it is an input, whatever it follows from
+    return make({**fx.map_arg(given, lambda other: constants.get(other, other)), **state})
 
 
 def _constant(node: fx.Node, source: nn.Module, constants: Mapping[fx.Node, Any]) -> Any:
@@ -121,109 +113,32 @@ def _is_function(target: Any) -> bool:
     return not target._schema.is_mutable and torch.Tag.nondeterministic_seeded not in target.tags
 
 
-def _convolution(a: dict[str, Any]) -> Made:
-    x, weight, bias, groups = a["input"], a["weight"], a["bias"], a["groups"]
-    if not (isinstance(x, fx.Node) and isinstance(weight, torch.Tensor) and _is_constant(bias)):
-        return None
-    transposed = a.get("transposed", "output_padding" in a)
-    dimensions = weight.dim() - 2
-    inputs, outputs = (len(weight), weight.shape[1] * groups)[:: 1 if transposed else -1]
-    names = ["stride", "padding", "dilation", *(["output_padding"] if transposed else [])]
-    sizes = {name: a[name] if isinstance(a[name], str) else _each(a[name], dimensions) for name in names}
-    kind = getattr(nn, f"Conv{'Transpose' if transposed else ''}{dimensions}d")
-    layer = kind(
-        inputs, outputs, tuple(weight.shape[2:]), groups=groups, bias=bias is not None, device="meta", **sizes
-    )
-    layer.weight = parameter(weight)
-    layer.bias = None if bias is None else parameter(bias)
-    return x, layer
-
-
-def _each(sizes: list[int], dimensions: int) -> tuple[int, ...]:
-    return tuple(sizes) * (dimensions if len(sizes) == 1 else 1)
-
-
-def _product(x: Any, weight: Any, bias: Any = None) -> Made:
-    """Of an input with a weight (outputs, inputs)."""
-    is_matrix = isinstance(weight, torch.Tensor) and weight.dim() == 2 and weight.is_floating_point()
-    if not (isinstance(x, fx.Node) and is_matrix and _is_constant(bias)):
-        return None
-    return (x, linear(weight, bias)) if bias is None or bias.shape == weight.shape[:1] else None
-
-
-def _matrix_product(a: dict[str, Any]) -> Made:
-    x, matrix = a.values()
-    return _product(x, _transposed(matrix))
-
-
-def _sum_with_product(a: dict[str, Any]) -> Made:
-    return _product(a["mat1"], _transposed(a["mat2"]), a["self"]) if a["beta"] == a["alpha"] == 1 else None
-
-
-def _transposed(value: Any) -> Any:
-    is_matrix = isinstance(value, torch.Tensor) and value.dim() == 2
-    return value.detach().t().contiguous() if is_matrix else None
-
-
-def _batch_norm(a: dict[str, Any]) -> Made:
-    x, mean, weight = a["input"], a["running_mean"], a["weight"]
-    if not (isinstance(x, fx.Node) and isinstance(mean, torch.Tensor)):
-        return None
-    norm = NORMS[x.meta["val"].dim()](len(mean), a["eps"], a["momentum"], affine=weight is not None)
-    norm.running_mean, norm.running_var = mean, a["running_var"]
-    if weight is not None:
-        norm.weight, norm.bias = parameter(weight), parameter(a["bias"])
-    return x, norm
-
-
-def _dropout(a: dict[str, Any]) -> Made:
-    return (a["input"], nn.Dropout(a["p"])) if isinstance(a["input"], fx.Node) else None
-
-
-def _is_constant(value: Any) -> bool:
-    return value is None or isinstance(value, torch.Tensor)
-
-
-MAKERS: dict[Any, Callable[[dict[str, Any]], Made]] = {
-    aten.linear: lambda a: _product(a["input"], a["weight"], a["bias"]),
-    aten.addmm: _sum_with_product,
-    aten.batch_norm: _batch_norm,
-    aten._native_batch_norm_legit_no_training: _batch_norm,
-    aten.dropout: _dropout,
-    **dict.fromkeys((aten.matmul, aten.mm), _matrix_product),
-    **dict.fromkeys(
-        (
-            aten.conv1d,
-            aten.conv2d,
-            aten.conv3d,
-            aten.conv_transpose1d,
-            aten.conv_transpose2d,
-            aten.conv_transpose3d,
-            aten.convolution,
-        ),
-        _convolution,
-    ),
-}
-
-
-def _replace(node: fx.Node, name: str, x: fx.Node) -> None:
-    """Call the module `name` on `x` in place of the node, whose outputs beyond the first nobody uses."""
+def _replace(node: fx.Node, name: str, made: Call) -> None:
+    """Call the module `name` in place of the node."""
     with node.graph.inserting_before(node):
-        call = node.graph.call_module(name, (x,))
-    call.meta = node.meta
-    for user in list(node.users):
-        if user.target is operator.getitem:
-            user.replace_all_uses_with(call)
-            node.graph.erase_node(user)
+        call = node.graph.call_module(name, made.args)
+        call.meta = node.meta
+        for user in list(node.users):
+            if user.target is operator.getitem:
+                output = call
+                for index in made.outputs[user.args[1]] if made.outputs else ():  # type: ignore[index]
+                    output = node.graph.call_function(operator.getitem, (output, index))
+                output.meta = user.meta
+                user.replace_all_uses_with(output)
+                node.graph.erase_node(user)
     node.replace_all_uses_with(call)
     node.graph.erase_node(node)
 
 
-def _text(value: Any) -> str:
-    """What a constant is made of, in words that are the same for the same constant."""
+def _text(value: Any, constants: Mapping[fx.Node, Any]) -> str:
+    """What a call is made of, in words that are the same for the same constants."""
     if isinstance(value, fx.Node):
-        return str(value.target) + (_text(value.args) if value.args else "")
-    return f"({' '.join(map(_text, value))})" if isinstance(value, list | tuple) else str(value)
+        if value not in constants:
+            return "input"
+        return str(value.target) + (_text(value.args, constants) if value.args else "")
+    if isinstance(value, list | tuple):
+        return f"({' '.join(_text(part, constants) for part in value)})"
+    return str(value)
 
 
 def _roots(node: fx.Node) -> list[str]:
@@ -232,20 +147,40 @@ def _roots(node: fx.Node) -> list[str]:
     return [str(node.target)] if node.op == "get_attr" else list(inputs)
 
 
-def _free_name(source: nn.Module, node: fx.Node, x: fx.Node) -> str:
+def _free_name(source: nn.Module, node: fx.Node, made: nn.Module, constants: Mapping[fx.Node, Any]) -> str:
     """Name of the module that held the weight, with a number where that one is needed for something else."""
-    roots = [root for other in node.all_input_nodes if other is not x for root in _roots(other)]
+    roots = [root for other in node.all_input_nodes if other in constants for root in _roots(other)]
     roots.sort(key=lambda root: not root.endswith("weight"))
-    leaf = r"([._](weight|bias|running_mean)|\.parametrizations\..*)$"
+    leaf = r"([._](weight|bias|running_mean)(_(ih|hh)(_l0)?)?|\.parametrizations\..*)$"
     stem = re.sub(leaf, "", f".{roots[0]}").lstrip(".") if roots else ""
     stem = stem or node.name
     names = itertools.chain([stem], (f"{stem}_{i}" for i in itertools.count(1)))
-    return next(name for name in names if _is_free(source, name))
+    return next(name for name in names if _is_free(source, name, node, made, constants))
 
 
-def _is_free(source: nn.Module, name: str) -> bool:
+def _is_free(
+    source: nn.Module, name: str, node: fx.Node, made: nn.Module, constants: Mapping[fx.Node, Any]
+) -> bool:
+    """Whether a module can have a name: what the graph takes from there, it has, or nothing else needs it."""
     try:
         held = operator.attrgetter(name)(source)
     except AttributeError:
         return True
-    return type(held) is nn.Module and not list(held.children())
+    if type(held) is not nn.Module or list(held.children()):
+        return False
+    taken = [n for n in node.graph.nodes if n.op == "get_attr" and n.target.startswith(f"{name}.")]
+    return all(
+        _serves_only(other, node, constants)
+        or _same(getattr(made, other.target.removeprefix(f"{name}."), None), constants.get(other))
+        for other in taken
+    )
+
+
+def _serves_only(constant: fx.Node, node: fx.Node, constants: Mapping[fx.Node, Any]) -> bool:
+    users = (user for user in constant.users if user is not node)
+    return all(user in constants and _serves_only(user, node, constants) for user in users)
+
+
+def _same(a: Any, b: Any) -> bool:
+    tensors = isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
+    return tensors and a.shape == b.shape and bool(torch.equal(a, b))
