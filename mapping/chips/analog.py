@@ -14,7 +14,8 @@ from mapping.chips.calibration import response
 from mapping.chips.chip import ProgrammedNetwork
 from mapping.chips.codes import largest_code, vector_parts
 from mapping.chips.columns import blocks
-from mapping.network.gemm import mappable_layers, to_gemm
+from mapping.chips.fitting import fitting_layers
+from mapping.network.gemm import mappable_layers
 from mapping.tiles.mapped import MappedLayer
 from mapping.tiles.unfold import batched, checked_input, output_shape, place_outputs
 from xbar.hardware.design import Hardware
@@ -124,22 +125,22 @@ def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type = n
 
     Parameters
     ----------
+    model
+        The network that was mapped. Its weights may lie on their levels or be those that were mapped.
     dtype
         Of the products of the multiply: ``np.float32`` or ``np.float64``.
 
     Raises
     ------
     XbarError
-        Where the mapping is not calibrated, or has a layer that the model has not, or one of another shape.
+        Where the mapping is not calibrated, or the model is not the network that was mapped: other modules
+        (such as batch norms that were folded), layers, weights or biases, or a layer whose forward was
+        replaced.
     """
+    fitting_layers(model, chip.mapped)
     network = copy.deepcopy(model).eval()
     modules = mappable_layers(network)
     for name, layer in chip.mapped.layers.items():
-        if name not in modules:
-            raise XbarError(f"{name}: mapped, but {type(model).__name__} has no such layer")
-        shape = tuple(to_gemm(modules[name]).shape)
-        if shape != (layer.k, layer.n):
-            raise XbarError(f"{name}: its GEMM matrix is {shape}, that of the mapping {(layer.k, layer.n)}")
         analog = AnalogLayer(
             layer,
             chip.mapped.hardware_of(name),

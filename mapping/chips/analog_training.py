@@ -25,6 +25,7 @@ from mapping.chips.calibration import bias_on_rows
 from mapping.chips.chip import ProgrammedNetwork, decoded_weights, program_network, without_random_effects
 from mapping.chips.codes import largest_code
 from mapping.chips.columns import blocks
+from mapping.chips.fitting import fitting_layers
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
 from mapping.network.modules import copy_of
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
@@ -106,11 +107,10 @@ class TrainableNetwork(nn.Module):
         self.seed = seed
         self.time = time
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        fitting_layers(model, mapped, weights=False)
         hosts = mappable_layers(self.model)
         self.layers: dict[str, _TrainableLayer] = {}
         for name, layer in mapped.layers.items():
-            if name not in hosts:
-                raise XbarError(f"{name}: mapped, but {type(model).__name__} has no such layer")
             self.layers[name] = _TrainableLayer(hosts[name], layer, mapped.hardware_of(name))
         chip = self.program()
         for trainable in self.layers.values():
@@ -173,9 +173,7 @@ class _TrainableLayer:
     """What a layer of the network, the host, does in place of its own forward."""
 
     def __init__(self, host: Layer, mapped: MappedLayer, hardware: Hardware) -> None:
-        name, shape = mapped.name, tuple(to_gemm(host).shape)
-        if shape != (mapped.k, mapped.n):
-            raise XbarError(f"{name}: its GEMM matrix is {shape}, that of the mapping {(mapped.k, mapped.n)}")
+        name = mapped.name
         if mapped.state is None:
             raise XbarError(f"{name}: this mapping has no weights; map a network with weights")
         if mapped.bias_rows and mapped.calibration is None:

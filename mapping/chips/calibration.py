@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import nn
 from mapping.chips.adc_ranges import adc_steps
 from mapping.chips.chip import program_network, without_random_effects
 from mapping.chips.codes import largest_code, vector_parts
-from mapping.network.gemm import mappable_layers
+from mapping.chips.fitting import fitting_layers
 from mapping.network.modules import in_eval_mode
 from mapping.tiles.mapped import Calibration, MappedLayer, MappedNetwork
 from mapping.tiles.unfold import batched, checked_input
@@ -56,7 +56,8 @@ def calibrate(
     Raises
     ------
     XbarError
-        Where there is no batch, or a layer's inputs are all zero, not finite or not floating point.
+        Where there is no batch, a layer's inputs are all zero, not finite or not floating point, or the model is
+        not the network that was mapped (`analog_network`).
     """
     inputs = _layer_inputs(mapped, model, batches)
     layers, activity = {}, {}
@@ -156,10 +157,7 @@ def _layer_inputs(
 
         return hook
 
-    modules: Mapping[str, nn.Module] = mappable_layers(model)
-    for name in mapped.layers:
-        if name not in modules:
-            raise XbarError(f"{name}: mapped, but {type(model).__name__} has no such layer")
+    modules = fitting_layers(model, mapped)
     handles = [
         modules[name].register_forward_pre_hook(record(name), with_kwargs=True) for name in mapped.layers
     ]

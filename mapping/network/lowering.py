@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weig
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from mapping.chips.fitting import check_own_forward
 from mapping.network.attention import AttentionForm
 from mapping.network.batch_norm import fold_in_place
 from mapping.network.modules import become, copy_of, in_eval_mode, linear
@@ -107,6 +108,8 @@ def _check(model: nn.Module) -> None:
             raise XbarError(f"{name}: a quantised module; give the float network, levels are the hardware's")
         if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters(recurse=False)):
             raise XbarError(f"{name}: has no weight yet (a lazy module); run the network once before mapping")
+        if kind:
+            check_own_forward(name, module)
         if kind and type(module).forward is not kind.forward:
             raise XbarError(
                 f"{name}: a {type(module).__name__}, an nn.{kind.__name__} with a forward of its own; hold "

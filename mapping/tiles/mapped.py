@@ -248,6 +248,8 @@ class MappedNetwork(ByValue):
     digital_unknown
         Calls of digital operators that take a weight and may be products, by operator name; what they do is
         counted nowhere else.
+    modules
+        Type of every module of the network that was mapped, by name.
     """
 
     hardware: Hardware
@@ -256,6 +258,7 @@ class MappedNetwork(ByValue):
     digital_elements: Mapping[str, int] = field(default_factory=dict)
     digital_macs: Mapping[str, int] = field(default_factory=dict)
     digital_unknown: Mapping[str, int] = field(default_factory=dict)
+    modules: Mapping[str, str] = field(default_factory=dict)
 
     def hardware_of(self, layer: str) -> Hardware:
         """Hardware that a layer is on."""

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mapping.chips.fitting import check_own_forward, types_of_modules
 from mapping.constraints.constraint import by_pattern
 from mapping.constraints.scale import fit_scale
 from mapping.network.gemm import (
@@ -109,6 +110,7 @@ def map_network(
     if not on_tiles:
         raise XbarError("layers: every layer is left digital; at least one must go onto crossbars")
     for name, module in on_tiles.items():
+        check_own_forward(name, module)
         if type(module).forward not in FORWARDS:
             raise XbarError(
                 f"{name}: {type(module).__name__} has a forward of its own, which tiles would not follow; "
@@ -140,7 +142,9 @@ def map_network(
         for name in calls
     }
     own = {name: h for name in calls if (h := chosen[name].hardware) is not None and h != hardware}
-    return MappedNetwork(hardware, mapped, own, digital.elements, digital.macs, digital.unknown)
+    return MappedNetwork(
+        hardware, mapped, own, digital.elements, digital.macs, digital.unknown, types_of_modules(model)
+    )
 
 
 def _map_layer(
