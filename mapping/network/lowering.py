@@ -14,6 +14,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from mapping.chips.fitting import check_own_forward
 from mapping.network.attention import AttentionForm
 from mapping.network.batch_norm import fold_in_place
+from mapping.network.linear_modules import as_linear
 from mapping.network.modules import become, copy_of, in_eval_mode, linear
 from mapping.network.recurrent import CellForm, RecurrentForm
 from xbar.hardware.errors import XbarError, unknown_name
@@ -57,7 +58,8 @@ def crossbar_form(
     """Equivalent copy of a network in which every product with a weight is a layer that `map_network` takes.
 
     LSTM, GRU, RNN, their cells, attention and bilinear modules become modules with `nn.Linear` layers, called
-    in the same way. Weights that are computed (weight norm, spectral norm, torch's pruning) become plain ones
+    in the same way. A module that is a linear layer by what it computes, such as GPT-2's `Conv1D`, becomes an
+    `nn.Linear`. Weights that are computed (weight norm, spectral norm, torch's pruning) become plain ones
     of their present value. All other modules, names and parameters stay.
 
     Parameters
@@ -83,6 +85,8 @@ def crossbar_form(
     for module in list(form.modules()):
         if kind := _kind(module):
             become(module, FORMS[kind](module))
+        elif layer := as_linear(module):
+            become(module, layer)
         if isinstance(module, nn.TransformerEncoder):
             module.use_nested_tensor = False  # this path reads the weights of the attention
     if batch_norm == "fold":

@@ -62,16 +62,14 @@ def test_the_chip_of_the_folded_form_does_not_fit_the_unfolded_network(x: Tensor
         lambda: chip_accuracy(mapped, model, [(x, torch.zeros(5).long())]),
     ]
     for call in calls:
-        with pytest.raises(
-            XbarError, match=r"1: is of type BatchNorm2d; when .* it was of type Identity: give"
-        ):
+        with pytest.raises(XbarError, match=r"1: is of type BatchNorm2d; .* of type Identity: give"):
             call()
 
 
 def test_neither_does_the_chip_of_the_unfolded_network_fit_the_folded_one(x: Tensor) -> None:
     model = network()
     chip = program_network(mapping_of(model, x))
-    with pytest.raises(XbarError, match="1: is of type Identity; when .* it was of type BatchNorm2d"):
+    with pytest.raises(XbarError, match=r"1: is of type Identity; when .* it was of type BatchNorm2d"):
         analog_network(crossbar_form(model, x), chip)
 
 
