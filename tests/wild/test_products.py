@@ -1,0 +1,84 @@
+"""Products that went past the crossbars, and chips that met another network than their own."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from experiments.commands.cli import main
+from experiments.commands.layers_text import form_of
+from mapping import analog_network, calibrate, crossbar_form, map_network, program_network
+from power.estimates.table import estimate
+from xbar import XbarError, load_hardware
+
+
+class Reader(nn.Module):
+    """An LSTM over 12 steps of 8 values, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(8, 32, batch_first=True), nn.Linear(32, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+def test_an_lstm_in_a_pt2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One counted as elements: 91.3 % on crossbars where it was 2.7, and a fifteenth of its energy."""
+    model, x = Reader().eval(), torch.rand(2, 12, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+        torch.export.save(program, tmp_path / "reader.pt2")
+    main(["layers", str(tmp_path / "reader.pt2")])
+    macs = 12 * 4 * 32 * (8 + 32) + 32 * 4
+    assert capsys.readouterr().out.splitlines()[1].startswith(f"100 % of {macs:,} multiply-accumulates")
+    hardware = load_hardware("admm-32x32")
+    form, example = form_of(str(tmp_path / "reader.pt2"))
+    of_file = estimate(map_network(form, hardware, example))
+    of_module = estimate(map_network(crossbar_form(model, x), hardware, x))
+    assert of_file.energy_nj_per_image == pytest.approx(of_module.energy_nj_per_image, rel=0.01)
+
+
+def test_efficiency_never_stands_without_the_share_that_it_is_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A network whose weights are used functionally was priced with TOPS/W in the first lines."""
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom torch import nn\n\n\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.first = nn.Linear(8, 8)\n"
+        "        self.w = nn.Parameter(torch.rand(8, 72))\n\n"
+        "    def forward(self, x):\n"
+        "        return self.first(x) @ self.w\n"
+    )
+    main(["estimate", f"{tmp_path}/net.py:Net", "--input", "8"])
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[1].startswith(
+        "10.00 % of the multiply-accumulates of an image are on crossbars"
+    )
+    assert "digital product: mm, 576 multiply-accumulates an image" in shown
+
+
+def test_the_chip_of_a_folded_network_in_the_network_that_is_not_folded() -> None:
+    """Batch norm acted twice: 99.4 became 37.6 %."""
+    model, x = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8)).eval(), torch.rand(4, 8)
+    form = crossbar_form(model, x)
+    mapped, _ = calibrate(map_network(form, load_hardware("ideal"), x), form, [(x, x)])
+    with pytest.raises(XbarError, match="1: is of type BatchNorm1d"):
+        analog_network(model, program_network(mapped))
+
+
+def test_low_rank_adaptation_by_a_forward_of_the_layer_itself() -> None:
+    """The chip lost what it added: 90 % error."""
+    model, x = nn.Sequential(nn.Linear(8, 8)), torch.rand(4, 8)
+    layer, a = model[0], torch.rand(8, 8)
+    layer.forward = lambda x: nn.functional.linear(x, layer.weight, layer.bias) + x @ a
+    with pytest.raises(XbarError, match="0: its forward was replaced"):
+        map_network(model, load_hardware("ideal"), x)
