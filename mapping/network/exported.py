@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ from mapping.network.exported_operators import MAKERS, Call
 from xbar.hardware.errors import XbarError
 
 aten = torch.ops.aten
+PLACE = "_layer_"
+"""Modules wait under names that begin so until the graph says which names are free."""
 
 
 def from_exported(program: torch.export.ExportedProgram) -> fx.GraphModule:
@@ -36,7 +38,8 @@ def from_exported(program: torch.export.ExportedProgram) -> fx.GraphModule:
     """
     source: Any = program.module()
     graph: fx.Graph = source.graph
-    names: dict[str, str] = {}
+    made_before: dict[str, str] = {}
+    stems: dict[str, str] = {}
     constants: dict[fx.Node, Any] = {}
     for node in list(graph.nodes):
         if node.op == "placeholder":
@@ -46,13 +49,15 @@ def from_exported(program: torch.export.ExportedProgram) -> fx.GraphModule:
         elif made := _module_of(node, constants):
             of_constants = _text([node.target, *node.args, *node.kwargs.values()], constants)
             identity = f"{made.module.extra_repr()} {of_constants}"
-            if identity not in names:
-                names[identity] = _free_name(source, node, made.module, constants)
-                source.add_submodule(names[identity], made.module)
-            _replace(node, names[identity], made)
+            if identity not in made_before:
+                place = made_before[identity] = f"{PLACE}{len(stems)}"
+                stems[place] = _stem(node, constants)
+                source.add_submodule(place, made.module)
+            _replace(node, made_before[identity], made)
         elif (value := _constant(node, source, constants)) is not None:
             constants[node] = value
     graph.eliminate_dead_code()
+    _give_names(source, graph, stems)
     if _is_plain(program):
         graph.output_node().args = graph.output_node().args[0]  # type: ignore[assignment]
         graph.set_codegen(fx.graph.CodeGen())
@@ -147,40 +152,40 @@ def _roots(node: fx.Node) -> list[str]:
     return [str(node.target)] if node.op == "get_attr" else list(inputs)
 
 
-def _free_name(source: nn.Module, node: fx.Node, made: nn.Module, constants: Mapping[fx.Node, Any]) -> str:
-    """Name of the module that held the weight, with a number where that one is needed for something else."""
+def _stem(node: fx.Node, constants: Mapping[fx.Node, Any]) -> str:
+    """Name of the module that held the weight of a product, or of the operator where none did."""
     roots = [root for other in node.all_input_nodes if other in constants for root in _roots(other)]
     roots.sort(key=lambda root: not root.endswith("weight"))
     leaf = r"([._](weight|bias|running_mean)(_(ih|hh)(_l0)?)?|\.parametrizations\..*)$"
     stem = re.sub(leaf, "", f".{roots[0]}").lstrip(".") if roots else ""
-    stem = stem or node.name
-    names = itertools.chain([stem], (f"{stem}_{i}" for i in itertools.count(1)))
-    return next(name for name in names if _is_free(source, name, node, made, constants))
+    return stem or node.name
 
 
-def _is_free(
-    source: nn.Module, name: str, node: fx.Node, made: nn.Module, constants: Mapping[fx.Node, Any]
-) -> bool:
-    """Whether a module can have a name: what the graph takes from there, it has, or nothing else needs it."""
+def _give_names(source: Any, graph: fx.Graph, stems: Mapping[str, str]) -> None:
+    """Move the modules from their places to the names that their weights had, with a number where such a name
+    is needed for something else."""
+    calls = graph.find_nodes(op="call_module")
+    used = {str(node.target) for node in graph.find_nodes(op="get_attr")}
+    for place, stem in stems.items():
+        module = source.get_submodule(place)
+        source.delete_submodule(place)
+        names = itertools.chain([stem], (f"{stem}_{i}" for i in itertools.count(1)))
+        name = next(name for name in names if _is_free(source, name, module, used))
+        source.add_submodule(name, module)
+        for call in calls:
+            if call.target == place:
+                call.target = name
+
+
+def _is_free(source: nn.Module, name: str, module: nn.Module, used: Collection[str]) -> bool:
+    """Whether a module can take a name: what the graph still reads there, the module has too."""
     try:
         held = operator.attrgetter(name)(source)
     except AttributeError:
         return True
     if type(held) is not nn.Module or list(held.children()):
         return False
-    taken = [n for n in node.graph.nodes if n.op == "get_attr" and n.target.startswith(f"{name}.")]
+    tensors = dict(itertools.chain(held.named_parameters(), held.named_buffers()))
     return all(
-        _serves_only(other, node, constants)
-        or _same(getattr(made, other.target.removeprefix(f"{name}."), None), constants.get(other))
-        for other in taken
+        getattr(module, leaf, None) is tensor for leaf, tensor in tensors.items() if f"{name}.{leaf}" in used
     )
-
-
-def _serves_only(constant: fx.Node, node: fx.Node, constants: Mapping[fx.Node, Any]) -> bool:
-    users = (user for user in constant.users if user is not node)
-    return all(user in constants and _serves_only(user, node, constants) for user in users)
-
-
-def _same(a: Any, b: Any) -> bool:
-    tensors = isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
-    return tensors and a.shape == b.shape and bool(torch.equal(a, b))
