@@ -7,6 +7,7 @@ an output column is the one with which what is read comes nearest to what is kno
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -20,7 +21,7 @@ from mapping.chips.analog import AnalogLayer, analog_network
 from mapping.chips.chip import ProgrammedNetwork, program_network, without_device_effects
 from mapping.chips.columns import blocks
 from mapping.tiles.by_value import ByValue
-from mapping.tiles.mapped import MappedNetwork
+from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.training.loop import Batches, pair
 from xbar.hardware.design import Adc, Hardware
 from xbar.hardware.errors import XbarError, unknown_name
@@ -43,10 +44,13 @@ class KnownReads(ByValue):
         Input codes, or voltages [v_read] for an ideal DAC, shape (M, inputs).
     outputs
         Of the columns, shape (M, n), in the units of the layer's weights and inputs.
+    targets
+        Which weights and input range these are of: a digest of each layer.
     """
 
     vectors: Mapping[str, NDArray[np.generic]]
     outputs: Mapping[str, NDArray[np.float64]]
+    targets: Mapping[str, str]
 
 
 @torch.no_grad()
@@ -95,7 +99,17 @@ def known_reads(mapped: MappedNetwork, model: nn.Module, batches: Batches) -> Kn
         codes, known = (np.concatenate(part) for part in zip(*parts, strict=True))
         chosen = rng.permutation(len(codes))[:VECTORS]
         vectors[name], outputs[name] = codes[chosen], known[chosen]
-    return KnownReads(vectors, outputs)
+    return KnownReads(vectors, outputs, {name: _digest(layer) for name, layer in mapped.layers.items()})
+
+
+def _digest(layer: MappedLayer) -> str:
+    """What the outputs of a layer follow from, where its cells are at their targets."""
+    assert layer.calibration is not None
+    digest = hashlib.sha256()
+    for part in (layer.state, layer.bias_state, layer.mask, np.asarray(layer.scale)):
+        digest.update(b"none" if part is None else f"{part.shape} {part.dtype}".encode() + part.tobytes())
+    digest.update(f"{layer.calibration.x_max} {layer.calibration.signed}".encode())
+    return digest.hexdigest()
 
 
 def _nominal(mapped: MappedNetwork) -> MappedNetwork:
@@ -131,7 +145,7 @@ def compensate(
     Raises
     ------
     XbarError
-        For reads of another network, or another `per`.
+        For reads of another network, of other weights or input ranges, or another `per`.
     """
     if per not in ("layer", "column"):
         raise unknown_name("per", str(per), ("layer", "column"))
@@ -140,6 +154,11 @@ def compensate(
             f"known: reads of the layers {', '.join(known.vectors)}; the chip has "
             f"{', '.join(chip.mapped.layers)}"
         )
+    for name, layer in chip.mapped.layers.items():
+        if layer.calibration is None or known.targets[name] != _digest(layer):
+            raise XbarError(
+                f"known: reads of other weights or input ranges of {name} than the chip's mapping has"
+            )
     factors = {}
     for name, vectors in known.vectors.items():
         read, wanted = _read(chip, name, vectors), known.outputs[name]

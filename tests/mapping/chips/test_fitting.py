@@ -17,6 +17,7 @@ from mapping import (
     analog_network,
     calibrate,
     chip_accuracy,
+    compensate,
     crossbar_form,
     known_reads,
     load_chip,
@@ -145,6 +146,16 @@ def test_what_was_mapped_fits_in_every_form(x: Tensor, tmp_path: Path) -> None:
     digital = copy.deepcopy(model)
     digital[1].running_mean += 1
     analog_network(digital, chip)
+
+
+def test_reads_of_other_weights_do_not_compensate_a_chip(x: Tensor) -> None:
+    """The unfolded network has layers of the same names and shapes."""
+    model = network()
+    form = crossbar_form(model, x)
+    known = known_reads(mapping_of(form, x), form, [(x, x)])
+    compensate(program_network(mapping_of(form, x)), known)
+    with pytest.raises(XbarError, match="known: reads of other weights or input ranges of 0"):
+        compensate(program_network(mapping_of(model, x)), known)
 
 
 def test_a_layer_whose_forward_was_replaced_is_not_mapped(x: Tensor) -> None:
