@@ -77,10 +77,10 @@ def multiply_accumulates(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def spreads(func: Any, args: tuple[Any, ...], result: Any) -> bool:
-    """Whether it multiplies each element of one tensor with several of another: a product whose sum is yet to
-    come."""
+    """Whether it multiplies or divides each element of one tensor by several of another: a product whose sum is
+    yet to come."""
     sizes = [value.numel() for value in args if isinstance(value, torch.Tensor)]
-    is_product = func.overloadpacket in (aten.mul, aten.mul_) and len(sizes) == 2
+    is_product = func.overloadpacket in (aten.mul, aten.div) and len(sizes) == 2
     return is_product and isinstance(result, torch.Tensor) and result.numel() > max(sizes)
 
 

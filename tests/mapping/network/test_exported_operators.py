@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from networks import design
+from networks import design, holding
 from torch import Tensor, nn
 from torch.export import Dim, export
 
-from mapping import crossbar_form, map_network
+from mapping import analog_network, calibrate, crossbar_form, map_network, program_network
 from mapping.network.contraction import Contraction
 from mapping.network.exported import from_exported
 from mapping.network.gemm import mappable_layers
@@ -181,6 +181,30 @@ def exact(model: nn.Module, x: Tensor) -> nn.Module:
     network = from_exported(export(model, (x,), dynamic_shapes=({0: Dim.DYNAMIC},)))
     torch.testing.assert_close(network(x), model(x))
     return network
+
+
+class Mixed(nn.Module):
+    """A matrix a head, a matrix over places, and an LSTM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads, self.places = nn.Parameter(torch.rand(2, 5, 3)), nn.Parameter(torch.rand(7, 4))
+        self.lstm = nn.LSTM(7, 5, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.einsum("bhtk,hkn->bthn", x, self.heads).flatten(2)
+        return self.lstm((self.places @ y).transpose(1, 2))[0]
+
+
+def test_law_1_on_tiles() -> None:
+    x = torch.rand(3, 2, 4, 5)
+    form = crossbar_form(network_of(Mixed(), x), x)
+    mapped = map_network(form, design(4, 6, 64), x)
+    assert list(mapped.layers) == ["heads_1.product", "places_1.product", "lstm.ih_l0", "lstm.hh_l0"]
+    held = holding(form, mapped)
+    mapped, _ = calibrate(mapped, held, [(x, x)])
+    y = analog_network(form, program_network(mapped))(x)
+    torch.testing.assert_close(y, held(x), rtol=1e-5, atol=1e-5)
 
 
 class Twice(nn.Module):

@@ -51,6 +51,7 @@ PRODUCTS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...], i
         3 * 2 * 3 * 4,
     ),
     "spread": (lambda x, w: (x.unsqueeze(-1) * w).sum(-2), (4, 7), 5 * 4 * 7),
+    "spread quotient": (lambda x, w: (x.unsqueeze(-1) / w).sum(-2), (4, 7), 5 * 4 * 7),
     "embedding_bag": (
         lambda x, w: nn.functional.embedding_bag((x > 0).long()[:, :, 0], w, mode="sum"),
         (9, 6),
