@@ -77,7 +77,7 @@ def multiply_accumulates(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def spreads(func: Any, args: tuple[Any, ...], result: Any) -> bool:
-    """Whether it multiplies or divides each element of one tensor by several of another: a product whose sum is
+    """Whether it multiplies or divides each element of a tensor by several of another: a product whose sum is
     yet to come."""
     sizes = [value.numel() for value in args if isinstance(value, torch.Tensor)]
     is_product = func.overloadpacket in (aten.mul, aten.div) and len(sizes) == 2

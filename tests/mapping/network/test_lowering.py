@@ -14,6 +14,8 @@ from torch.nn.utils import parametrizations, parametrize, prune
 
 from mapping import analog_network, calibrate, crossbar_form, map_network, program_network
 from mapping.network.gemm import mappable_layers
+from mapping.network.lowering import FORMS
+from mapping.network.modules import linear
 from xbar import XbarError, load_hardware
 
 
@@ -152,6 +154,27 @@ def test_batch_norm_stays_by_choice() -> None:
     assert isinstance(crossbar_form(model, x).norm, nn.Identity)
     with pytest.raises(XbarError, match=r"batch_norm: unknown name 'folded'; did you mean 'fold'\?"):
         crossbar_form(model, x, batch_norm="folded")
+
+
+class LowRank(nn.Module):
+    """Somebody's own: a product of two parameters that no layer holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.rand(6, 2)), nn.Parameter(torch.rand(2, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.a @ self.b
+
+
+def test_a_user_can_give_a_form_of_an_own_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = nn.Sequential(LowRank()), torch.rand(3, 6)
+    monkeypatch.setitem(
+        FORMS, LowRank, lambda own: nn.Sequential(linear(own.a.t(), None), linear(own.b.t(), None))
+    )
+    form = crossbar_form(model, x)
+    same(form, model, x)
+    assert list(map_network(form, load_hardware("ideal"), x).layers) == ["0.0", "0.1"]
 
 
 def test_a_form_is_its_own_form() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mapping import MappedNetwork, crossbar_form, map_network
+from mapping.network.operators import MACS
 
 
 class Uses(nn.Module):
@@ -107,6 +108,13 @@ def secret_product(x: Tensor, w: Tensor) -> Tensor:
 
 def test_a_user_s_own_operator_is_flagged() -> None:
     assert mapped_with(secret_product, 4, 4).digital_unknown == {"secret_product": 1}
+
+
+def test_a_user_can_say_what_an_own_operator_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    packet = torch.ops.xbar_tests.secret_product
+    monkeypatch.setitem(MACS, packet, lambda x, w, out: x.numel() * w.shape[1])
+    mapped = mapped_with(secret_product, 4, 6)
+    assert (mapped.digital_macs, mapped.digital_unknown) == ({"secret_product": 5 * 4 * 6}, {})
 
 
 KNOWN: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...]]] = {
