@@ -126,7 +126,7 @@ def operations_summary(mapped: MappedNetwork) -> dict[str, Any]:
 
 def coverage(mapping: Mapping[str, Any]) -> str:
     """What of a network is on crossbars, from its `operations_summary`; "" for a result that has none."""
-    if not mapping.get("operations"):
+    if not mapping.get("operations") or "digital" not in mapping:
         return ""
     digital = {"multiply-accumulates": 0, "elements": 0}
     for row in mapping["digital"]:
