@@ -56,8 +56,8 @@ def calibrate(
     Raises
     ------
     XbarError
-        Where there is no batch, a layer's inputs are all zero, not finite or not floating point, or the model is
-        not the network that was mapped (`analog_network`).
+        Where there is no batch, a layer's inputs are all zero, not finite or not floating point, or the model
+        is not the network that was mapped (`analog_network`).
     """
     inputs = _layer_inputs(mapped, model, batches)
     layers, activity = {}, {}

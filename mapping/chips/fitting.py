@@ -11,9 +11,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import fx, nn
+from torch import nn
 
 from mapping.network.gemm import Layer, geometry_of, groups_of, kind_of, mappable_layers, to_gemm
+from mapping.network.modules import check_own_forward, types_of_modules
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from xbar.cells.encoding import encode
 from xbar.hardware.design import Hardware
@@ -23,30 +24,6 @@ SAMPLE = 1 << 16
 """Weights of a layer that are compared: rows of its matrix, evenly spread over it."""
 
 HOW = "give the network that was mapped (where crossbar_form made it, its result), or map this one"
-
-
-def types_of_modules(model: nn.Module) -> dict[str, str]:
-    """Type of every module inside a network, by name."""
-    return {
-        name: "GraphModule" if isinstance(module, fx.GraphModule) else type(module).__name__
-        for name, module in model.named_modules()
-        if name
-    }
-
-
-def check_own_forward(name: str, module: nn.Module) -> None:
-    """Refuse a layer whose forward was replaced.
-
-    Raises
-    ------
-    XbarError
-        Where the module holds a forward of its own, as some tools of low-rank adaptation leave it.
-    """
-    if "forward" in vars(module):
-        raise XbarError(
-            f"{name}: its forward was replaced on the module itself, which tiles would not follow; merge "
-            "what it does into the weight, do it in a module around the layer, or leave the layer digital"
-        )
 
 
 def fitting_layers(model: nn.Module, mapped: MappedNetwork, *, weights: bool = True) -> dict[str, Layer]:

@@ -11,11 +11,10 @@ from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weig
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from mapping.chips.fitting import check_own_forward
 from mapping.network.attention import AttentionForm
 from mapping.network.batch_norm import fold_in_place
 from mapping.network.linear_modules import as_linear
-from mapping.network.modules import become, copy_of, in_eval_mode, linear
+from mapping.network.modules import become, check_own_forward, copy_of, in_eval_mode, linear
 from mapping.network.recurrent import CellForm, RecurrentForm
 from xbar.hardware.errors import XbarError, unknown_name
 

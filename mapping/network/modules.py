@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from xbar.hardware.errors import XbarError
 
@@ -90,3 +90,27 @@ def parameter(tensor: torch.Tensor) -> nn.Parameter:
     if isinstance(tensor, nn.Parameter):
         return tensor
     return nn.Parameter(tensor.detach().clone(), tensor.requires_grad)
+
+
+def types_of_modules(model: nn.Module) -> dict[str, str]:
+    """Type of every module inside a network, by name."""
+    return {
+        name: "GraphModule" if isinstance(module, fx.GraphModule) else type(module).__name__
+        for name, module in model.named_modules()
+        if name
+    }
+
+
+def check_own_forward(name: str, module: nn.Module) -> None:
+    """Refuse a layer whose forward was replaced.
+
+    Raises
+    ------
+    XbarError
+        Where the module holds a forward of its own, as some tools of low-rank adaptation leave it.
+    """
+    if "forward" in vars(module):
+        raise XbarError(
+            f"{name}: its forward was replaced on the module itself, which tiles would not follow; merge "
+            "what it does into the weight, do it in a module around the layer, or leave the layer digital"
+        )

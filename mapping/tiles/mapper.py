@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mapping.chips.fitting import check_own_forward, types_of_modules
 from mapping.constraints.constraint import by_pattern
 from mapping.constraints.scale import fit_scale
 from mapping.network.gemm import (
@@ -23,6 +22,7 @@ from mapping.network.gemm import (
     to_gemm,
     types_of,
 )
+from mapping.network.modules import check_own_forward, types_of_modules
 from mapping.network.trace import Calls, trace
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import cut, grid, pack
