@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -83,6 +83,41 @@ def linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
     if bias is not None:
         layer.bias = parameter(bias)
     return layer
+
+
+def convolution(
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    transposed: bool = False,
+    *,
+    groups: int = 1,
+    **sizes: Any,
+) -> nn.Module:
+    """Convolution of a weight (outputs, inputs / groups, ...), or a transposed one of a weight (inputs,
+    outputs / groups, ...); parameters stay what they are.
+
+    Parameters
+    ----------
+    sizes
+        ``stride``, ``padding``, ``dilation``, ``output_padding``, as torch's functions take them: an entry a
+        dimension, or one for all.
+    """
+    dimensions = weight.dim() - 2
+    inputs, outputs = (len(weight), weight.shape[1] * groups)[:: 1 if transposed else -1]
+    each = {name: size if isinstance(size, str) else _each(size, dimensions) for name, size in sizes.items()}
+    kind = getattr(nn, f"Conv{'Transpose' if transposed else ''}{dimensions}d")
+    layer: Any = kind(
+        inputs, outputs, tuple(weight.shape[2:]), groups=groups, bias=bias is not None, device="meta", **each
+    )
+    layer.weight = parameter(weight)
+    layer.bias = None if bias is None else parameter(bias)
+    made: nn.Module = layer
+    return made
+
+
+def _each(sizes: int | Sequence[int], dimensions: int) -> tuple[int, ...]:
+    sizes = (sizes,) if isinstance(sizes, int) else tuple(sizes)
+    return sizes * (dimensions if len(sizes) == 1 else 1)
 
 
 def parameter(tensor: torch.Tensor) -> nn.Parameter:
