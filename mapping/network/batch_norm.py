@@ -10,9 +10,9 @@ batch norm follows is found by running an example.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
 from mapping.network.modules import become, copy_of, run_example
+from mapping.network.own_forward import has_own_forward, plain_forms
 from xbar.hardware.errors import XbarError
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -49,7 +50,8 @@ def batch_norm_folds(model: nn.Module, example_input: torch.Tensor) -> Folds:
     """Find where each batch norm of a network can be folded; nothing is changed.
 
     It can where it has running statistics, runs once, and normalises the output channels of a layer that runs
-    once and whose output goes to it alone. Batch norm before a layer, or after a sum, stays digital.
+    once and whose output goes to it alone. Batch norm before a layer, or after a sum, stays digital, and so
+    does a subclass that does more than a batch norm and what follows it.
 
     Raises
     ------
@@ -62,7 +64,8 @@ def batch_norm_folds(model: nn.Module, example_input: torch.Tensor) -> Folds:
 def fold_batch_norm(model: nn.Module, example_input: torch.Tensor) -> nn.Module:
     """Copy of a network in which each batch norm that `batch_norm_folds` finds is folded.
 
-    The batch norm becomes an `nn.Identity`, wherever the network holds it. All names stay; a layer without a
+    The batch norm becomes an `nn.Identity`, wherever the network holds it. One that holds an activation
+    becomes an `nn.Sequential` of an identity `norm` and what it held. All other names stay; a layer without a
     bias gets one. The copy can be trained further.
 
     Raises
@@ -93,8 +96,7 @@ def fold_in_place(model: nn.Module, example_input: torch.Tensor) -> None:
     handles = []
     for norm, layer in folds.items():
         module = before.norms[norm]
-        _fold(before.layers[layer], module)
-        become(module, nn.Identity())
+        become(module, _folded(before.layers[layer], before.forms.get(norm, module)))
         handles.append(module.register_forward_hook(compare(norm, f"{layer} with {norm}"), prepend=True))
     try:
         result = run_example(model, example_input)
@@ -114,17 +116,39 @@ def fold_in_place(model: nn.Module, example_input: torch.Tensor) -> None:
             )
 
 
+def _first_norm(form: Any) -> _BatchNorm | None:
+    """The batch norm that a form begins with; None where it is no batch norm and what follows it."""
+    first = form[0] if isinstance(form, nn.Sequential) else form
+    return first if isinstance(first, _BatchNorm) else None
+
+
+def _folded(layer: Layer, form: Any) -> nn.Module:
+    """What is left of a form whose batch norm is folded into a layer."""
+    norm = _first_norm(form)
+    assert norm is not None
+    _fold(layer, norm)
+    if norm is form:
+        return nn.Identity()
+    form[0] = nn.Identity()
+    return form  # type: ignore[no-any-return]
+
+
 def _batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
     return {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
 
 
 class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Which operators, layers and batch norms take each layer's weight and output, in one run."""
+    """Which operators, layers and batch norms take each layer's weight and output, in one run.
 
-    def __init__(self, model: nn.Module) -> None:
+    ``forms``: torch's modules that do what a batch norm with a forward of its own does, or why there are
+    none.
+    """
+
+    def __init__(self, model: nn.Module, forms: Mapping[str, nn.Module | str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.layers = mappable_layers(model)
         self.norms = _batch_norms(model)
+        self.forms = forms
         self.calls: Counter[str] = Counter()
         self.users_of_weight: dict[str, set[str]] = {}
         self.users_of_output: dict[str, set[str]] = {}
@@ -190,12 +214,16 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return f"runs {self.calls[norm]} times"
         if module.running_mean is None:
             return "has no running statistics"
+        form = self.forms.get(norm, module)
+        if _first_norm(form) is None:
+            why = form if isinstance(form, str) else "it begins with something else"
+            return f"is a {type(module).__name__} with a forward of its own ({why})"
         if not layers:
             return "its input is not the output of a layer"
         name, layer = layers[0], self.layers[layers[0]]
         if self.calls[name] != 1:
             return f"{name}, which it follows, runs {self.calls[name]} times"
-        if not any(type(layer).forward is kind.forward for kind in get_args(Layer)):
+        if has_own_forward(layer):
             return f"{name} has a forward of its own"
         if others := self.users_of_weight[name] - {name}:
             return f"the weight of {name} is used by {', '.join(sorted(others))} too"
@@ -207,7 +235,7 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _trace(model: nn.Module, example_input: torch.Tensor) -> _Trace:
-    trace = _Trace(model)
+    trace = _Trace(model, plain_forms(model, example_input, _BatchNorm))
     modules: list[tuple[str, nn.Module]] = [*trace.layers.items(), *trace.norms.items()]
     handles = [module.register_forward_pre_hook(trace.enter(name)) for name, module in modules]
     handles += [module.register_forward_hook(trace.leave(name), prepend=True) for name, module in modules]

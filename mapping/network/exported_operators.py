@@ -12,7 +12,7 @@ import torch
 from torch import fx, nn
 
 from mapping.network.contraction import Contraction, is_contraction
-from mapping.network.modules import linear, parameter
+from mapping.network.modules import convolution, linear, parameter
 
 aten = torch.ops.aten
 NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
@@ -45,21 +45,9 @@ def _convolution(a: dict[str, Any]) -> Made:
     if not (isinstance(x, fx.Node) and isinstance(weight, torch.Tensor) and _is_constant(bias)):
         return None
     transposed = a.get("transposed", "output_padding" in a)
-    dimensions = weight.dim() - 2
-    inputs, outputs = (len(weight), weight.shape[1] * groups)[:: 1 if transposed else -1]
     names = ["stride", "padding", "dilation", *(["output_padding"] if transposed else [])]
-    sizes = {name: a[name] if isinstance(a[name], str) else _each(a[name], dimensions) for name in names}
-    kind = getattr(nn, f"Conv{'Transpose' if transposed else ''}{dimensions}d")
-    layer = kind(
-        inputs, outputs, tuple(weight.shape[2:]), groups=groups, bias=bias is not None, device="meta", **sizes
-    )
-    layer.weight = parameter(weight)
-    layer.bias = None if bias is None else parameter(bias)
-    return Call(layer, (x,))
-
-
-def _each(sizes: list[int], dimensions: int) -> tuple[int, ...]:
-    return tuple(sizes) * (dimensions if len(sizes) == 1 else 1)
+    sizes = {name: a[name] for name in names}
+    return Call(convolution(weight, bias, transposed, groups=groups, **sizes), (x,))
 
 
 def _product(x: Any, weight: Any, bias: Any = None) -> Made:

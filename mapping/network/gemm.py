@@ -8,7 +8,6 @@ times the kernel's positions: each of its inputs is multiplied once, and what fa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import get_args
 
 import torch
 from torch import nn
@@ -26,10 +25,6 @@ Layer = (
     | nn.ConvTranspose2d
     | nn.ConvTranspose3d
 )
-
-
-FORWARDS = frozenset(kind.forward for kind in get_args(Layer))
-"""What layers do that tiles can do."""
 
 
 def mappable_layers(model: nn.Module) -> dict[str, Layer]:

@@ -15,6 +15,7 @@ from mapping.network.attention import AttentionForm
 from mapping.network.batch_norm import fold_in_place
 from mapping.network.linear_modules import as_linear
 from mapping.network.modules import become, check_own_forward, copy_of, in_eval_mode, linear
+from mapping.network.own_forward import make_plain, works_exported
 from mapping.network.recurrent import CellForm, RecurrentForm
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -58,8 +59,10 @@ def crossbar_form(
 
     LSTM, GRU, RNN, their cells, attention and bilinear modules become modules with `nn.Linear` layers, called
     in the same way. A module that is a linear layer by what it computes, such as GPT-2's `Conv1D`, becomes an
-    `nn.Linear`. Weights that are computed (weight norm, spectral norm, torch's pruning) become plain ones
-    of their present value. All other modules, names and parameters stay.
+    `nn.Linear`, and layers that subclass torch's become torch's where they do the same
+    (`mapping.network.own_forward`). Weights that are computed (weight norm, spectral norm, torch's pruning, a
+    forward that standardises them) become plain ones of their present value. All other modules, names and
+    parameters stay.
 
     Parameters
     ----------
@@ -76,7 +79,7 @@ def crossbar_form(
     """
     if batch_norm not in get_args(BatchNormChoice):
         raise unknown_name("batch_norm", str(batch_norm), get_args(BatchNormChoice))
-    _check(model)
+    _check(model, example_input)
     form = copy_of(model)
     with in_eval_mode(form):
         for module in list(form.modules()):
@@ -88,6 +91,7 @@ def crossbar_form(
             become(module, layer)
         if isinstance(module, nn.TransformerEncoder):
             module.use_nested_tensor = False  # this path reads the weights of the attention
+    make_plain(form, example_input)
     if batch_norm == "fold":
         fold_in_place(form, example_input)
     return form
@@ -97,7 +101,7 @@ def _kind(module: nn.Module) -> type[nn.Module] | None:
     return next((kind for kind in FORMS if isinstance(module, kind)), None)
 
 
-def _check(model: nn.Module) -> None:
+def _check(model: nn.Module, example_input: torch.Tensor) -> None:
     """Refuse modules whose weights are not there, or whose forward is not known."""
     if not isinstance(model, nn.Module):
         raise XbarError(f"model: a {type(model).__name__}; must be a torch.nn.Module")
@@ -114,9 +118,11 @@ def _check(model: nn.Module) -> None:
         if kind:
             check_own_forward(name, module)
         if kind and type(module).forward is not kind.forward:
+            other = ", or map a torch.export program (.pt2) of the network, where its products are layers"
             raise XbarError(
                 f"{name}: a {type(module).__name__}, an nn.{kind.__name__} with a forward of its own; hold "
                 f"an nn.{kind.__name__} as a submodule and call it"
+                + (other if works_exported(model, path, example_input) else "")
             )
 
 

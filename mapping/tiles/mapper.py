@@ -12,17 +12,9 @@ from torch import nn
 
 from mapping.constraints.constraint import by_pattern
 from mapping.constraints.scale import fit_scale
-from mapping.network.gemm import (
-    FORWARDS,
-    Layer,
-    geometry_of,
-    groups_of,
-    kind_of,
-    mappable_layers,
-    to_gemm,
-    types_of,
-)
+from mapping.network.gemm import Layer, geometry_of, groups_of, kind_of, mappable_layers, to_gemm, types_of
 from mapping.network.modules import check_own_forward, types_of_modules
+from mapping.network.own_forward import check_forwards
 from mapping.network.trace import Calls, trace
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import cut, grid, pack
@@ -111,11 +103,7 @@ def map_network(
         raise XbarError("layers: every layer is left digital; at least one must go onto crossbars")
     for name, module in on_tiles.items():
         check_own_forward(name, module)
-        if type(module).forward not in FORWARDS:
-            raise XbarError(
-                f"{name}: {type(module).__name__} has a forward of its own, which tiles would not follow; "
-                "use a plain layer and do the rest in a module around it, or leave it digital"
-            )
+    check_forwards(model, on_tiles, example_input)
     for name, choice in chosen.items():
         own_periphery = hardware.periphery if choice.hardware is None else choice.hardware.periphery
         if dataclasses.replace(own_periphery, copies=hardware.periphery.copies) != hardware.periphery:
