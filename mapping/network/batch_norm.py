@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
-from mapping.network.modules import become, copy_of, run_example
+from mapping.network.modules import become, copy_of, in_eval_mode, run_example
 from mapping.network.own_forward import has_own_forward, plain_forms
 from xbar.hardware.errors import XbarError
 
@@ -85,35 +85,35 @@ def fold_in_place(model: nn.Module, example_input: torch.Tensor) -> None:
         return
     before = _trace(model, example_input)
     folds = before.folds().layers
-    differences: dict[str, float] = {}
-
-    def compare(norm: str, what: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, output: torch.Tensor) -> None:
-            differences[what] = _difference(before.normalised.pop(norm), output)
-
-        return hook
-
-    handles = []
     for norm, layer in folds.items():
         module = before.norms[norm]
         become(module, _folded(before.layers[layer], before.forms.get(norm, module)))
-        handles.append(module.register_forward_hook(compare(norm, f"{layer} with {norm}"), prepend=True))
+        _check_difference(f"{layer} with {norm}", before.normalised[norm], _run(module, before, layer), 1)
     try:
         result = run_example(model, example_input)
     except XbarError as error:
         raise XbarError(f"{', '.join(folds)}: cannot be folded: {error}; leave batch norm digital") from None
-    finally:
-        for handle in handles:
-            handle.remove()
     for was, now in zip(tree_leaves(before.result), tree_leaves(result), strict=True):
         if isinstance(was, torch.Tensor):
-            differences[f"the network with {', '.join(folds)}"] = _difference(was, now)
-    for what, difference in differences.items():
-        if not difference <= 1:
-            raise XbarError(
-                f"{what} folded in: differs by {difference:.2g} times what rounding may do on the example; "
-                "leave batch norm digital"
-            )
+            _check_difference(f"the network with {', '.join(folds)}", was, now, len(folds))
+
+
+@torch.no_grad()
+def _run(module: nn.Module, before: _Trace, layer: str) -> torch.Tensor:
+    """What is left of a batch norm gives, after its layer, for what this took in the example."""
+    with in_eval_mode(module):
+        y: torch.Tensor = module.forward(before.layers[layer].forward(before.taken[layer]))
+        return y
+
+
+def _check_difference(what: str, was: torch.Tensor, now: torch.Tensor, folds: int) -> None:
+    """Refuse more than what rounding may do in so many folds, one after the other."""
+    difference = _difference(was, now) / max(folds, 1)
+    if not difference <= 1:
+        raise XbarError(
+            f"{what} folded in: differs by {difference:.2g} times what rounding may do on the example; "
+            "leave batch norm digital"
+        )
 
 
 def _first_norm(form: Any) -> _BatchNorm | None:
@@ -158,6 +158,7 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if layer.weight not in self._users:
                 self._users[layer.weight] = set()
             self.users_of_weight[name] = self._users[layer.weight]
+        self.taken: dict[str, torch.Tensor] = {}
         self.normalised: dict[str, torch.Tensor] = {}
         self.result: Any = None
         self._running: list[str] = []
@@ -165,9 +166,11 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def enter(self, name: str) -> Callable[..., None]:
         """Pre-hook of a layer or batch norm; those of the user have run."""
 
-        def hook(module: nn.Module, args: Any) -> None:
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
             self.calls[name] += 1
             self._running.append(name)
+            if name in self.layers:
+                self.taken[name] = next(iter((*args, *kwargs.values()))).clone()
 
         return hook
 
@@ -237,7 +240,9 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _trace(model: nn.Module, example_input: torch.Tensor) -> _Trace:
     trace = _Trace(model, plain_forms(model, example_input, _BatchNorm))
     modules: list[tuple[str, nn.Module]] = [*trace.layers.items(), *trace.norms.items()]
-    handles = [module.register_forward_pre_hook(trace.enter(name)) for name, module in modules]
+    handles = [
+        module.register_forward_pre_hook(trace.enter(name), with_kwargs=True) for name, module in modules
+    ]
     handles += [module.register_forward_hook(trace.leave(name), prepend=True) for name, module in modules]
     try:
         with trace:

@@ -237,6 +237,24 @@ def test_a_fold_that_rounding_spoils_names_its_layer() -> None:
         fold_batch_norm(model, torch.randn(3, 3))
 
 
+def test_deep_networks_may_round_as_often_as_they_fold() -> None:
+    """Rounding adds up over layers: each fold is held against its own layer, on what that takes."""
+    parts = ((nn.Linear(64, 64), nn.BatchNorm1d(64, momentum=1.0), nn.ReLU()) for _ in range(20))
+    model = nn.Sequential(*(module for part in parts for module in part)).train()
+    with torch.no_grad():
+        model(torch.randn(256, 64))
+    folded = fold_batch_norm(model, torch.randn(4, 64))
+    assert sum(isinstance(module, nn.Identity) for module in folded) == 20
+
+
+def test_a_layer_that_is_called_by_name() -> None:
+    model = lived_in(Net(lambda net, x: net.norm(net.f(input=x)))).eval()
+    x = torch.randn(3, 3)
+    folded = fold_batch_norm(model, x)
+    assert isinstance(folded.norm, nn.Identity)
+    torch.testing.assert_close(folded(x), model(x), rtol=1e-4, atol=1e-5)
+
+
 def test_networks_that_draw_numbers_in_eval_mode() -> None:
     model = lived_in(Net(lambda net, x: net.norm(net.f(x)) + torch.randn(3)))
     assert isinstance(fold_batch_norm(model, torch.randn(3, 3)).norm, nn.Identity)
