@@ -21,6 +21,7 @@ from experiments.stages.finished import finished_run, first_chip, run_activity
 from experiments.stages.ids import COST_ONLY, simulated
 from experiments.studies.designs import changed_design, load_design
 from experiments.studies.study import load_study, study_names
+from mapping.network.lowering import BatchNormChoice
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import map_network
 from power.counts.duplication import duplicate
@@ -65,6 +66,7 @@ def mapped(
     width: float = 1.0,
     shape: tuple[int, ...] | None = None,
     changes: Sequence[str] = (),
+    batch_norm: BatchNormChoice | None = None,
 ) -> dict[str, MappedNetwork]:
     """Mapping of what is named, by the name of its design; with `against`, a second one.
 
@@ -79,6 +81,8 @@ def mapped(
         Of one input, without the batch.
     changes
         ``hardware.key=value``, of both designs; of a run, what its mapping and accuracy do not depend on.
+    batch_norm
+        As in `mapping.crossbar_form`; None: that of the study, else ``fold``.
 
     Raises
     ------
@@ -86,10 +90,10 @@ def mapped(
         For a network, study, run or design that cannot be had, or a change that would make a run another one.
     """
     if Path(what).is_dir():
-        if hardware or against or width != 1 or shape:
+        if hardware or against or width != 1 or shape or batch_norm:
             raise XbarError(
-                f"{what}: a finished run is on its own hardware; --hardware, --against, --width and "
-                "--input are for networks and studies"
+                f"{what}: a finished run is on its own hardware; --hardware, --against, --width, --input and "
+                "--batch-norm are for networks and studies"
             )
         finished = finished_run(Path(what))[1].with_hardware(lambda own: _priced_anew(own, changes))
         return {finished.hardware.name: finished}
@@ -98,11 +102,11 @@ def mapped(
         if width != 1:
             raise XbarError(f"--width {width:g}: {what} is a study, which has its own")
         study = load_study(what, changes)
-        network, width = study.network, study.width
+        network, width, batch_norm = study.network, study.width, batch_norm or study.batch_norm
         first = load_design(hardware, changes) if hardware else study.hardware
     else:
         first = load_design(design, changes)
-    form, example = form_of(network, width, shape)
+    form, example = form_of(network, width, shape, batch_norm=batch_norm or "fold")
     designs = {first.name: first}
     if against:
         second = load_design(against, changes)
@@ -320,6 +324,8 @@ class EstimateCommand:
     """Print time and energy of writing a chip, too, for the folder of a run."""
     width: float = 1.0
     """Factor on the channels of a built-in network."""
+    batch_norm: BatchNormChoice | None = None
+    """Batch norm: into the layer that it follows, or left digital; by default the study's choice, or fold."""
     input: str = ""
     """Size of one input, without the batch, as 3x224x224; built-in networks and most programs have one."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
@@ -348,7 +354,7 @@ class EstimateCommand:
         is_run = Path(self.what).is_dir()
         if self.programming and not is_run:
             raise XbarError("--programming: needs weights, and so the folder of a finished run")
-        sides = mapped(self.what, self.hardware, self.against, self.width, shape, self.set)
+        sides = mapped(self.what, self.hardware, self.against, self.width, shape, self.set, self.batch_norm)
         notes = [lossless_text(sides)]
         if self.lossless_adc:
             sides = {name: with_lossless_bits(one) for name, one in sides.items()}

@@ -19,7 +19,7 @@ from experiments.results.summary import coverage, operations_summary
 from experiments.results.text_table import text_table
 from experiments.studies.designs import load_design
 from mapping.network.gemm import mappable_layers
-from mapping.network.lowering import crossbar_form
+from mapping.network.lowering import BatchNormChoice, crossbar_form
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import map_network
 from xbar.hardware.design import Hardware
@@ -31,6 +31,7 @@ def layers_of(
     width: float = 1.0,
     shape: tuple[int, ...] | None = None,
     weights: Path | None = None,
+    batch_norm: BatchNormChoice = "fold",
 ) -> dict[str, Any]:
     """Layers, digital operators and totals of a network on a hardware, as plain data.
 
@@ -44,19 +45,25 @@ def layers_of(
         Of one input, without the batch; as in `example_input`.
     weights
         File that must fit the network.
+    batch_norm
+        As in `mapping.crossbar_form`.
 
     Raises
     ------
     XbarError
         For a network, weights or hardware that cannot be had, or do not fit.
     """
-    form, example = form_of(name, width, shape, weights)
+    form, example = form_of(name, width, shape, weights, batch_norm)
     unscaled = dict.fromkeys(mappable_layers(form), 1.0)  # tiles do not depend on the scales: none is fitted
     return _data(name, map_network(form, hardware, example, scales=unscaled), form, example)
 
 
 def form_of(
-    name: str, width: float = 1.0, shape: tuple[int, ...] | None = None, weights: Path | None = None
+    name: str,
+    width: float = 1.0,
+    shape: tuple[int, ...] | None = None,
+    weights: Path | None = None,
+    batch_norm: BatchNormChoice = "fold",
 ) -> tuple[nn.Module, torch.Tensor]:
     """A network in the form that goes onto crossbars, and an input; built-in ones without their weights.
 
@@ -67,7 +74,7 @@ def form_of(
     if weights is not None:
         read_weights(weights, network)
     example = example_input(name, network, shape)
-    return crossbar_form(network, example), example
+    return crossbar_form(network, example, batch_norm=batch_norm), example
 
 
 def _data(name: str, mapped: MappedNetwork, form: nn.Module, example: torch.Tensor) -> dict[str, Any]:
@@ -184,6 +191,8 @@ class LayersCommand:
     """Factor on the channels of a built-in network."""
     input: str = ""
     """Size of one input, without the batch, as 3x224x224; built-in networks and most programs have one."""
+    batch_norm: BatchNormChoice = "fold"
+    """Batch norm: into the layer that it follows, or left digital."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the hardware, as often as needed: --set hardware.crossbar.rows=128"""
     weights: Path | None = None
@@ -194,5 +203,5 @@ class LayersCommand:
     def __call__(self) -> None:
         shape = input_shape(self.input)
         hardware = load_design(self.hardware, self.set)
-        layers = layers_of(self.network, hardware, self.width, shape, self.weights)
+        layers = layers_of(self.network, hardware, self.width, shape, self.weights, self.batch_norm)
         print(json.dumps(layers, indent=1) if self.json else text(layers))

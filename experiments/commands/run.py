@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -32,6 +32,8 @@ class RunCommand:
     """Factor on the channels of a built-in network."""
     weights: Path | None = None
     """Weights to start from: safetensors, or what torch.save(network.state_dict(), ...) wrote."""
+    batch_norm: Literal["fold", "digital"] | None = None
+    """Batch norm in place of the study's choice: into the layer that it follows, or left digital."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the study, as often as needed: --set compress.rate=20"""
     plan: bool = False
@@ -40,7 +42,12 @@ class RunCommand:
     def __call__(self) -> None:
         from experiments.studies.study import load_study, study_dict
 
-        named = {"network": self.network, "width": self.width, "train.weights": self.weights}
+        named = {
+            "network": self.network,
+            "width": self.width,
+            "train.weights": self.weights,
+            "batch_norm": self.batch_norm,
+        }
         changes = [
             f"{key}={json.dumps(value, default=str)}" for key, value in named.items() if value is not None
         ]

@@ -30,7 +30,7 @@ from experiments.studies.designs import load_design
 from experiments.studies.study import LayerRule, load_study, study_names
 from mapping.constraints.sparsity import block_sparse
 from mapping.network.gemm import Layer, mappable_layers
-from mapping.network.lowering import crossbar_form
+from mapping.network.lowering import BatchNormChoice, crossbar_form
 from mapping.network.modules import run_example
 from mapping.pruning.sensitivity import Family, LayerLoss, coupled_layers, filters_together, sensitivity
 from mapping.training.loop import accuracy
@@ -56,7 +56,7 @@ class Trained:
     Parameters
     ----------
     model
-        In the form that goes onto crossbars, with its batch norms.
+        In the form that goes onto crossbars.
     hardware
         Of each layer on crossbars.
     """
@@ -73,6 +73,7 @@ def trained(
     weights: Path | None = None,
     hardware: str = "",
     changes: Sequence[str] = (),
+    batch_norm: BatchNormChoice = "digital",
 ) -> Trained:
     """The trained network that is named.
 
@@ -90,6 +91,8 @@ def trained(
         Design of a network, a TOML file or a preset; a study has its own.
     changes
         ``key=value`` of the study, or ``hardware.key=value``.
+    batch_norm
+        As in `mapping.crossbar_form`; digital ones are what a study prunes.
 
     Raises
     ------
@@ -105,9 +108,10 @@ def trained(
         if not study.train.weights:
             raise XbarError(f"--weights: needed for {what}, which names none: the file of a trained network")
         run = Run(study, datasets.load(study.data, folder), Path())
+        form = crossbar_form(run.model, run.example, batch_norm=batch_norm)
         chosen = run.chosen(study.hardware)
         found = Trained(
-            run.model, run.data, {name: chosen[name].hardware or study.hardware for name in run.layers}
+            form, run.data, {name: chosen[name].hardware or study.hardware for name in run.layers}
         )
     else:
         known = [*study_names(), *built_in_networks()]
@@ -121,7 +125,7 @@ def trained(
         network = build_network(what)
         network.load_state_dict(read_weights(weights, network), strict=False)
         data = datasets.load(data_set, folder)
-        form = crossbar_form(network, data.val_x[:1], batch_norm="digital")
+        form = crossbar_form(network, data.val_x[:1], batch_norm=batch_norm)
         found = Trained(form, data, dict.fromkeys(mappable_layers(form), design))
     outputs, classes = run_example(found.model, found.data.val_x[:1]), len(found.data.classes)
     if tuple(getattr(outputs, "shape", ())) != (1, classes):
@@ -286,6 +290,8 @@ class SensitivityCommand:
     """Each keeps 1/rate of a layer's weights."""
     images: int | None = None
     """Only the first so many images of the validation part."""
+    batch_norm: BatchNormChoice = "digital"
+    """Prune with batch norm digital, as a study does, or folded into the layer that it follows."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the study or its hardware, as often as needed: --set hardware.crossbar.rows=64"""
     csv: Path | None = None
@@ -297,7 +303,9 @@ class SensitivityCommand:
         check_figure(self.figure)
         check_file("--csv", self.csv)
         rates = parsed_rates(self.rates)
-        network = trained(self.what, self.data, self.data_set, self.weights, self.hardware, self.set)
+        network = trained(
+            self.what, self.data, self.data_set, self.weights, self.hardware, self.set, self.batch_norm
+        )
         rows = measured(network, self.kind, rates, self.images)
         if self.csv is not None:
             write_csv(rows, self.csv)

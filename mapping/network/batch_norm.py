@@ -30,6 +30,9 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 """Difference that folding may make, relative to the largest output; 0.05 for shorter types."""
 
 
+LEAVE = 'leave batch norm digital (batch_norm="digital", or --batch-norm digital)'
+
+
 @dataclass(frozen=True)
 class Folds:
     """What becomes of the batch norms of a network.
@@ -92,7 +95,7 @@ def fold_in_place(model: nn.Module, example_input: torch.Tensor) -> None:
     try:
         result = run_example(model, example_input)
     except XbarError as error:
-        raise XbarError(f"{', '.join(folds)}: cannot be folded: {error}; leave batch norm digital") from None
+        raise XbarError(f"{', '.join(folds)}: cannot be folded: {error}; {LEAVE}") from None
     for was, now in zip(tree_leaves(before.result), tree_leaves(result), strict=True):
         if isinstance(was, torch.Tensor):
             _check_difference(f"the network with {', '.join(folds)}", was, now, len(folds))
@@ -112,7 +115,7 @@ def _check_difference(what: str, was: torch.Tensor, now: torch.Tensor, folds: in
     if not difference <= 1:
         raise XbarError(
             f"{what} folded in: differs by {difference:.2g} times what rounding may do on the example; "
-            "leave batch norm digital"
+            f"{LEAVE}"
         )
 
 
