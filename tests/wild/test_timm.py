@@ -25,15 +25,19 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
 @torch.no_grad()
 def test_a_network_is_exact_on_ideal_hardware_and_counted(entry: Entry) -> None:
-    """Its form gives what it gives, the ideal chip what its decoded weights give; no product is missing."""
+    """The form is the network (in float64: to 1e-9), the ideal chip the form with its decoded weights, to a
+    few times what float32 itself rounds, and no product is missing."""
     model, x = network(entry)
-    form = crossbar_form(model, x[:1])
-    assert relative(form(x), model(x)) < 1e-4
+    exact, wide = copy.deepcopy(model).double(), x.double()
+    form = crossbar_form(exact, wide[:1])
+    assert relative(form(wide), exact(wide)) < 1e-9
+    form = form.float()
     mapped = map_network(form, design(128, 128, 16), x[:1])
     held = holding(form, mapped)
-    mapped, _ = calibrate(mapped, held, [(x, x)])
-    y = analog_network(form, program_network(mapped))(x)
-    assert relative(y, copy.deepcopy(held).double()(x.double())) < 1e-4
+    mapped, _ = calibrate(mapped, held, [(x, None)])
+    on_chip, rounded = analog_network(form, program_network(mapped))(x), held(x)
+    expected = held.double()(wide)
+    assert relative(on_chip, expected) < 4 * relative(rounded, expected) + 1e-6
     with FlopCounterMode(display=False) as counter:
         model(x[:1])
     assert 2 * (mapped.macs + sum(mapped.digital_macs.values())) == counter.get_total_flops()
