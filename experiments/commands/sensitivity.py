@@ -21,7 +21,7 @@ from experiments.figures.plots import INK, SHADES, blank_figure, save_as, styled
 from experiments.inputs import data as datasets
 from experiments.inputs.batches import Batches
 from experiments.inputs.networks import build_network, built_in_networks
-from experiments.inputs.weights import read_weights
+from experiments.inputs.weights import form_with_weights
 from experiments.results.text_table import text_table
 from experiments.stages.process import bar
 from experiments.stages.rules import constraint_of
@@ -122,10 +122,9 @@ def trained(
         if weights is None:
             raise XbarError(f"--weights: needed for {what}: the file of a trained network")
         design = load_design(hardware or "admm-32x32", changes)
-        network = build_network(what)
-        network.load_state_dict(read_weights(weights, network), strict=False)
-        data = datasets.load(data_set, folder)
-        form = crossbar_form(network, data.val_x[:1], batch_norm=batch_norm)
+        network, data = build_network(what), datasets.load(data_set, folder)
+        form = form_with_weights(network, data.val_x[:1], weights)
+        form = crossbar_form(form, data.val_x[:1], batch_norm=batch_norm)
         found = Trained(form, data, dict.fromkeys(mappable_layers(form), design))
     outputs, classes = run_example(found.model, found.data.val_x[:1]), len(found.data.classes)
     if tuple(getattr(outputs, "shape", ())) != (1, classes):

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from mapping.network.lowering import crossbar_form
 from xbar.hardware.errors import XbarError
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -54,6 +55,34 @@ def read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
     if problems:
         raise XbarError(f"weights {path}: {'; '.join(problems)}")
     return found
+
+
+def form_with_weights(network: nn.Module, example_input: torch.Tensor, path: Path | None) -> nn.Module:
+    """The form of a network that a run trains, batch norm digital, with the weights of a file.
+
+    Parameters
+    ----------
+    path
+        Weights of the network itself, or of its form, which a run keeps and whose names may differ (LSTM,
+        say, or layers of a library); None: those that the network has.
+
+    Raises
+    ------
+    XbarError
+        As `read_weights`, for a file that fits neither, and as `mapping.crossbar_form`.
+    """
+    if path is None:
+        return crossbar_form(network, example_input, batch_norm="digital")
+    try:
+        network.load_state_dict(read_weights(path, network), strict=False)
+        return crossbar_form(network, example_input, batch_norm="digital")
+    except XbarError as error:
+        form = crossbar_form(network, example_input, batch_norm="digital")
+        try:
+            form.load_state_dict(read_weights(path, form), strict=False)
+        except XbarError:
+            raise error from None
+        return form
 
 
 def _listed(names: list[str], near: Collection[str]) -> str:

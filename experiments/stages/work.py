@@ -18,7 +18,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from experiments.inputs import data as datasets
 from experiments.inputs.batches import Batches
 from experiments.inputs.networks import build_network, network_file
-from experiments.inputs.weights import read_weights
+from experiments.inputs.weights import form_with_weights
 from experiments.stages.ids import stage_id
 from experiments.stages.process import bar
 from experiments.stages.rules import States, constraint_of, states_of_bits, with_states
@@ -68,10 +68,8 @@ class Run:
         if own_file is None:  # a user's network may `view` what a convolution gives
             convert_conv2d_weight_memory_format(self.model, torch.channels_last)
         weights = self.study.train.weights
-        if weights:
-            self.model.load_state_dict(read_weights(Path(weights), self.model), strict=False)
         self.example = self.data.train_x[:1]
-        self.model = crossbar_form(self.model, self.example, batch_norm="digital")
+        self.model = form_with_weights(self.model, self.example, Path(weights) if weights else None)
         named_files = (str(own_file or ""), weights)
         self.files = {file: _checksum(Path(file)) for file in named_files if file}
         self.types = types_of(mappable_layers(self.model))

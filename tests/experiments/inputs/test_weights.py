@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from experiments.inputs.networks import build_network
-from experiments.inputs.weights import read_weights
+from experiments.inputs.weights import form_with_weights, read_weights
 from experiments.stages.run import prepare
 from experiments.studies.study import load_study
 from xbar import XbarError
@@ -129,3 +129,27 @@ def test_a_study_begins_from_its_weights_or_its_seed(tmp_path: Path) -> None:
     )
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["fc1.weight"], other["fc1.weight"])
+
+
+class Padded(nn.Conv2d):
+    """Its product is a layer of another name in the form."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.pad(x, (0, 1, 0, 1)))
+
+
+def test_weights_of_the_form_fit_too(tmp_path: Path) -> None:
+    """A run keeps those, and `xbar sensitivity` and a next run are given the file."""
+
+    def padded() -> nn.Module:
+        return nn.Sequential(Padded(1, 2, 3), nn.Flatten(), nn.Linear(18, 3)).eval()
+
+    x, trained = torch.rand(2, 1, 4, 4), padded()
+    form = form_with_weights(trained, x, None)
+    assert set(form.state_dict()) != set(trained.state_dict())
+    for name, state in (("network", trained.state_dict()), ("form", form.state_dict())):
+        torch.save(state, tmp_path / name)
+        torch.testing.assert_close(form_with_weights(padded(), x, tmp_path / name)(x), trained(x))
+    torch.save({"2.weight": torch.rand(3, 18)}, tmp_path / "other")
+    with pytest.raises(XbarError, match=r"lacks '0\.weight'"):
+        form_with_weights(padded(), x, tmp_path / "other")
