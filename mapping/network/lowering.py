@@ -15,7 +15,7 @@ from mapping.network.attention import AttentionForm
 from mapping.network.batch_norm import fold_in_place
 from mapping.network.linear_modules import as_linear
 from mapping.network.modules import become, check_own_forward, copy_of, in_eval_mode, linear
-from mapping.network.own_forward import make_plain, works_exported
+from mapping.network.own_forward import make_plain, or_export
 from mapping.network.recurrent import CellForm, RecurrentForm
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -118,11 +118,9 @@ def _check(model: nn.Module, example_input: torch.Tensor) -> None:
         if kind:
             check_own_forward(name, module)
         if kind and type(module).forward is not kind.forward:
-            other = ", or map a torch.export program (.pt2) of the network, where its products are layers"
             raise XbarError(
                 f"{name}: a {type(module).__name__}, an nn.{kind.__name__} with a forward of its own; hold "
-                f"an nn.{kind.__name__} as a submodule and call it"
-                + (other if works_exported(model, path, example_input) else "")
+                f"an nn.{kind.__name__} as a submodule and call it{or_export(model, path, example_input)}"
             )
 
 

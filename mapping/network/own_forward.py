@@ -108,14 +108,21 @@ def check_forwards(model: nn.Module, names: Iterable[str], example_input: torch.
             raise XbarError(
                 f"{says}; map mapping.crossbar_form of the network, where torch's layers do the same"
             )
-        ways = ["use a plain layer and do the rest in a module around it", "leave it digital"]
-        if works_exported(model, name, example_input):
-            ways.append("map a torch.export program (.pt2) of the network, where its products are layers")
-        raise XbarError(f"{says}, which tiles would not follow ({form}); {', or '.join(ways)}")
+        raise XbarError(
+            f"{says}, which tiles would not follow ({form}); use a plain layer and do the rest in a module "
+            f"around it, or leave it digital{or_export(model, name, example_input)}"
+        )
 
 
-def works_exported(model: nn.Module, name: str, example_input: torch.Tensor) -> bool:
-    """Whether the products of a module of the network are layers where it is exported."""
+def or_export(model: nn.Module, name: str, example_input: torch.Tensor) -> str:
+    """The end of a refusal: that an exported program would do, where it is so for a module of the network, or
+    for the network, ``""``; else nothing."""
+    if not _works_exported(model, name, example_input):
+        return ""
+    return ", or map a torch.export program (.pt2) of the network, where its products are layers"
+
+
+def _works_exported(model: nn.Module, name: str, example_input: torch.Tensor) -> bool:
     module = model.get_submodule(name)
     try:
         args, kwargs = _first_calls(model, {name: module}, torch.cat([example_input] * 2))[name]

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from mapping.network.gemm import Layer
 from mapping.network.modules import in_eval_mode
 from mapping.network.operators import LAYOUT, is_no_product, multiply_accumulates, spreads
+from mapping.network.own_forward import or_export
 from xbar.hardware.errors import XbarError
 
 
@@ -191,7 +192,7 @@ def trace(
     finally:
         for handle in handles:
             handle.remove()
-    _check_reached(layers, vectors, len(example))
+    _check_reached(model, layers, vectors, example)
     images = len(example)
     calls = {name: Calls(count // images, values[name] // images) for name, count in vectors.items()}
     return calls, counter.digital(images)
@@ -203,13 +204,16 @@ def _vectors(module: Layer, x: torch.Tensor, output: torch.Tensor) -> int:
     return x.numel() // module.in_channels if module.transposed else output.numel() // module.out_channels
 
 
-def _check_reached(layers: Mapping[str, Layer], vectors: Mapping[str, int], images: int) -> None:
+def _check_reached(
+    model: nn.Module, layers: Mapping[str, Layer], vectors: Mapping[str, int], example: torch.Tensor
+) -> None:
+    images = len(example)
     for name in layers:
         if name not in vectors:
             raise XbarError(
                 f"{name}: is not reached by the forward pass of the example input, or only its weight is; "
                 "leave it digital, or, for the layers of attention, LSTM and GRU, map mapping.crossbar_form "
-                "of the network"
+                f"of the network{or_export(model, '', example)}"
             )
         if vectors[name] % images:
             raise XbarError(

@@ -14,7 +14,7 @@ from mapping.constraints.constraint import by_pattern
 from mapping.constraints.scale import fit_scale
 from mapping.network.gemm import Layer, geometry_of, groups_of, kind_of, mappable_layers, to_gemm, types_of
 from mapping.network.modules import check_own_forward, types_of_modules
-from mapping.network.own_forward import check_forwards
+from mapping.network.own_forward import check_forwards, or_export
 from mapping.network.trace import Calls, trace
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import cut, grid, pack
@@ -89,7 +89,10 @@ def map_network(
         raise XbarError(
             f"hardware: a {type(hardware).__name__}; must be a Hardware, such as load_hardware('ideal') gives"
         )
-    modules = mappable_layers(model)
+    try:
+        modules = mappable_layers(model)
+    except XbarError as error:
+        raise XbarError(f"{error}{or_export(model, '', example_input)}") from None
     choices = by_pattern(layers or {}, list(modules), "choice of a layer", types_of(modules))
     for name, choice in choices.items():
         if not isinstance(choice, Choice):

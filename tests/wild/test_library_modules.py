@@ -380,6 +380,36 @@ def test_a_refused_attention_says_that_its_program_would_work() -> None:
     assert len(mappable_layers(from_exported(program(model, 3, 4)))) == 2
 
 
+class Functional(nn.Module):
+    """Its products call no module."""
+
+    def __init__(self, held: bool) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4) if held else nn.Identity()
+        self.weight = nn.Parameter(torch.randn(3, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.first, nn.Linear):
+            x = F.linear(x, self.first.weight)
+        return F.linear(x, self.weight)
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [(True, "first: is not reached by the forward pass"), (False, "Functional: no nn.Linear, nn.Conv")],
+)
+def test_products_that_call_no_module_are_refused_with_the_way_to_map_them(held: bool, words: str) -> None:
+    model, x = Functional(held).eval(), torch.randn(2, 4)
+    with pytest.raises(XbarError) as caught:
+        map_network(model, design(), x)
+    assert str(caught.value).startswith(words)
+    assert ".pt2" in str(caught.value)
+    assert len(mappable_layers(from_exported(program(model, 4)))) == 1 + held
+    with pytest.raises(XbarError) as caught:
+        map_network(nn.Sequential(nn.ReLU()), design(), x)
+    assert ".pt2" not in str(caught.value)
+
+
 def program(model: nn.Module, *shape: int) -> torch.export.ExportedProgram:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
