@@ -14,6 +14,8 @@ from timm_networks import Entry, entries, needs_timm, network
 from torch.utils.flop_counter import FlopCounterMode
 
 from mapping import analog_network, calibrate, crossbar_form, map_network, program_network
+from mapping.network.exported import from_exported
+from mapping.network.gemm import mappable_layers, to_gemm
 
 pytestmark = [needs_timm, pytest.mark.slow]
 
@@ -41,3 +43,20 @@ def test_a_network_is_exact_on_ideal_hardware_and_counted(entry: Entry) -> None:
     with FlopCounterMode(display=False) as counter:
         model(x[:1])
     assert 2 * (mapped.macs + sum(mapped.digital_macs.values())) == counter.get_total_flops()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["nf_regnet_b0", "resnetv2_50x1_bit", "tf_efficientnetv2_b0"])
+@torch.no_grad()
+def test_programs_hold_the_same_layers(name: str) -> None:
+    """Standardised weights and padding by size, in a `.pt2`: the first ended in a traceback."""
+    model, x = network(next(entry for entry in entries() if entry.name == name))
+    program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    exported = from_exported(program)
+    assert relative(exported(x), model(x)) < 1e-4
+    here, there = (
+        [to_gemm(layer) for layer in mappable_layers(net).values()]
+        for net in (exported, crossbar_form(model, x[:1], batch_norm="digital"))
+    )
+    assert len(here) == len(there)
+    assert all(any(torch.equal(a, b) for b in there if a.shape == b.shape) for a in here)
