@@ -306,6 +306,17 @@ def test_a_forward_of_the_instance() -> None:
         map_network(crossbar_form(model, x), design(), x)
 
 
+class OfCounts(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.float(), self.weight, self.bias)
+
+
+def test_a_layer_of_integers_stays() -> None:
+    model = nn.Sequential(OfCounts(4, 3), nn.Linear(3, 2)).eval()
+    form = crossbar_form(model, torch.randint(0, 5, (2, 4)))
+    assert type(form[0]) is OfCounts
+
+
 class Random(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight + torch.randn_like(self.weight), self.bias)
