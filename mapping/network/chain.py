@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten
 
-from mapping.network.exported import NORMS
+from mapping.network.exported_operators import NORMS
 from mapping.network.gemm import Layer
 from mapping.network.modules import convolution, in_eval_mode, linear, parameter
 from mapping.network.watching import PRODUCTS, Call, Step, Watch
