@@ -22,7 +22,7 @@ VERSIONS = {"train": 1, "compress": 1, "quantise": 5, "map": 1, "accuracy": 1, "
 
 COST_ONLY = {
     "": ("name", "source", "assumed"),
-    "device": ("name", "source", "claims", "does_not_claim", "pulse"),
+    "device": ("name", "source", "claims", "does_not_claim", "pulse", "noise_beyond_window"),
     "crossbar": ("cell_f2",),
     "adc": ("library", "rate"),
     "periphery": (

@@ -18,6 +18,9 @@ from xbar.cells.rng import exp32, log32, mixed_places, normal_row, row_key, stre
 from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
 
+BEYOND = 1000.0
+"""Times g_max that no cell conducts, a short included: such a number is in another unit than S."""
+
 _f32 = np.float32
 
 
@@ -75,6 +78,11 @@ def program(
     if target.size and not (target.min() >= 0 and np.isfinite(target.max())):
         raise XbarError(
             f"layer {layer!r}: targets from {target.min():g} to {target.max():g} S; must be finite and >= 0"
+        )
+    if target.size and target.max() > BEYOND * device.g_max:
+        raise XbarError(
+            f"layer {layer!r}: targets up to {target.max():g} S; the window of {device.name!r} is "
+            f"{device.g_min:g} to {device.g_max:g} S; conductances are in S, not in uS"
         )
     values, index = np.unique(np.asarray(target, np.float64), return_inverse=True)
     index = index.reshape(shape).astype(np.int32)

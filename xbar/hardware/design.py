@@ -56,8 +56,8 @@ class Crossbar:
             check_range("crossbar.cell_f2", self.cell_f2, 0.01, 1e6, "F^2")
         check_range("crossbar.rows", self.rows, 1, 4096)
         check_range("crossbar.cols", self.cols, 1, 4096)
-        for key in ("r_wl", "r_bl", "r_driver", "r_sense"):
-            check_range(f"crossbar.{key}", getattr(self, key), 0, 1e9, "ohm")
+        for key, most in (("r_wl", 1e6), ("r_bl", 1e6), ("r_driver", 1e7), ("r_sense", 1e7)):
+            check_range(f"crossbar.{key}", getattr(self, key), 0, most, "ohm")
         for key in ("p_open_wl", "p_open_bl"):
             check_range(f"crossbar.{key}", getattr(self, key), 0, 1)
         check_range("crossbar.spare_cols", self.spare_cols, 0, self.cols - 1, "(below crossbar.cols)")
@@ -197,14 +197,17 @@ class Dac:
         elif self.phase_bits != 1 or self.inl or self.range == "mse":
             key = "inl" if self.inl else "phase_bits" if self.phase_bits != 1 else "range = 'mse'"
             raise XbarError(f"dac.{key}: has no effect with dac.bits = 'ideal'; needs a number of bits")
-        check_range("dac.v_read", self.v_read, 1e-6, 10, "V")
+        check_range("dac.v_read", self.v_read, 1e-4, 10, "V")
         refuse_idle(self, "dac", {"percentile": ("percentile",), "fixed": ("x_max",)}, "range")
         check_range("dac.percentile", self.percentile, 50, 100, "percent")
         check_range("dac.x_max", self.x_max, 0, 1e30)
         if self.range == "fixed" and self.x_max == 0:
             raise XbarError("dac.x_max: missing; dac.range = 'fixed' needs a positive number")
         check_range("dac.gain_error", self.gain_error, -0.9, 10)
-        check_range("dac.offset", self.offset, -10, 10, "V")
+        if not abs(self.offset) <= self.v_read:
+            raise XbarError(
+                f"dac.offset = {self.offset}: larger than dac.v_read = {self.v_read:g} V; it is in V"
+            )
         check_finite("dac.inl", self.inl, "steps of a digit")
         if len(self.inl) == 1:
             raise XbarError("dac.inl: a table needs at least two entries, the first for digit 0")
@@ -327,7 +330,7 @@ class Periphery:
     def __post_init__(self) -> None:
         check_types(self, "periphery.")
         check_range("periphery.node_nm", self.node_nm, 1, 1000, "nm")
-        check_range("periphery.t_read", self.t_read, 1e-12, 1, "s")
+        check_range("periphery.t_read", self.t_read, 1e-11, 1e-2, "s")
         if self.buffer_kb != "library":
             check_range("periphery.buffer_kb", self.buffer_kb, 1e-3, 1e9, "KB")
         for key in ("arrays_per_group", "groups_per_tile", "tiles_per_router", "copies"):
@@ -362,6 +365,7 @@ class Hardware:
                 f"crossbar.cols = {self.crossbar.cols}{spare}"
             )
         check_encoding(self.encoding, self.device)
+        self._check_currents()
         check_increasing(self.device.iv, self.dac.largest_voltage)
         if self.crossbar.wired and self.device.iv.kind != "ohmic":
             raise XbarError(
@@ -371,6 +375,25 @@ class Hardware:
         if self.dac.bits == "ideal" and self.adc.after == "accumulation":
             raise XbarError(
                 "adc.after = 'accumulation': has no effect with dac.bits = 'ideal', which has one phase"
+            )
+
+    def _check_currents(self) -> None:
+        """Refuse currents and times of the read-out that no array of these cells can have."""
+        adc, largest = self.adc, self.crossbar.rows * self.device.g_max * self.dac.v_read
+        line = f"the largest current of a bit line, rows g_max v_read = {largest:.3g} A"
+        if adc.noise_current > largest:
+            raise XbarError(f"adc.noise_current = {adc.noise_current}: larger than {line}; it is in A")
+        fixed = adc.range == "fixed" and adc.after == "phase" and adc.bits != "ideal"
+        if fixed and adc.full_scale > 2 * largest * ((1 << int(adc.bits)) - 1):
+            raise XbarError(
+                f"adc.full_scale = {adc.full_scale}: {line}, is below half a step, so that every code "
+                "would be 0; it is in A"
+            )
+        least = 1 / (2 * self.periphery.t_read)
+        if 0 < adc.bandwidth < least:
+            raise XbarError(
+                f"adc.bandwidth = {adc.bandwidth:g}: a read of periphery.t_read = "
+                f"{self.periphery.t_read:g} s has a noise bandwidth of at least 1 / (2 t_read) = {least:.3g} Hz"
             )
 
     @property

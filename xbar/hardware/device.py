@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from xbar.hardware.checks import check_finite, check_range, check_types, refuse_idle
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import IV
+from xbar.hardware.window import check_window
 
 _STRICT = {"extra": "forbid"}
 
@@ -35,6 +36,8 @@ class PolynomialAt:
         check_types(self, "programming.at.")
         check_range("programming.at.time", self.time, 0, 1e12, "s")
         check_finite("programming.at.coefficients", self.coefficients, "S")
+        if not self.coefficients:
+            raise XbarError("programming.at.coefficients = []: needs at least one, in S")
 
 
 @dataclass(frozen=True)
@@ -234,7 +237,7 @@ class LowFrequencyNoise:
     def __post_init__(self) -> None:
         check_types(self, "low_frequency.")
         check_range("low_frequency.amplitude", self.amplitude, 0, 10)
-        check_range("low_frequency.t_read", self.t_read, 1e-15, 1e6, "s")
+        check_range("low_frequency.t_read", self.t_read, 1e-12, 1, "s")
         check_range("low_frequency.exponent", self.exponent, 0, 10)
         check_range("low_frequency.limit", self.limit, 0, 10)
         refuse_idle(
@@ -283,8 +286,8 @@ class WritePulse:
 
     def __post_init__(self) -> None:
         check_types(self, "pulse.")
-        check_range("pulse.voltage", self.voltage, 1e-3, 100, "V")
-        check_range("pulse.width", self.width, 1e-15, 10, "s")
+        check_range("pulse.voltage", self.voltage, 1e-2, 100, "V")
+        check_range("pulse.width", self.width, 1e-12, 10, "s")
 
 
 @dataclass(frozen=True)
@@ -309,6 +312,9 @@ class Device:
         Probability that a cell is stuck at g_max, g_min.
     pulse
         What a write takes; None: not known.
+    noise_beyond_window
+        Whether a deviation may exceed g_max - g_min. It is refused otherwise: nothing of a weight is left
+        then, and it is nearly always a wrong unit.
     claims, does_not_claim
         What the source says, and what it does not.
     """
@@ -328,17 +334,12 @@ class Device:
     p_stuck_g_max: float = 0.0
     p_stuck_g_min: float = 0.0
     pulse: WritePulse | None = None
+    noise_beyond_window: bool = False
     claims: str = ""
     does_not_claim: str = ""
 
     def __post_init__(self) -> None:
         check_types(self, "device.")
-        if not (math.isfinite(self.g_max) and 0 <= self.g_min < self.g_max):
-            raise XbarError(
-                f"device.g_min = {self.g_min}, device.g_max = {self.g_max}: needs 0 <= g_min < g_max, in S"
-            )
-        if self.g_max > 1:
-            raise XbarError(f"device.g_max = {self.g_max}: at most 1 S; conductances are in S, not in uS")
         if isinstance(self.states, int):
             check_range("device.states", self.states, 2, 32768)
         else:
@@ -352,6 +353,7 @@ class Device:
                 f"device.programming.sigmas: {len(self.programming.sigmas)} of them; "
                 f"needs one for each of the {self.n_states} states"
             )
+        check_window(self)
         if self.programming.at and (self.relaxation or self.drift):
             raise XbarError(
                 "device.programming.at: its deviations hold the change with time; "

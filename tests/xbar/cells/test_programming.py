@@ -59,7 +59,7 @@ KINDS = {
         lambda result, g: result - g,
     ),
     "at": (
-        ProgrammingNoise("polynomial", at=(PolynomialAt(9.0, (1.0,)), PolynomialAt(1.0, COEFFICIENTS))),
+        ProgrammingNoise("polynomial", at=(PolynomialAt(9.0, (1e-5,)), PolynomialAt(1.0, COEFFICIENTS))),
         lambda g: 0.3e-6 + 1.2e-6 * g / G_MAX - 0.7e-6 * (g / G_MAX) ** 2,
         lambda result, g: result - g,
     ),

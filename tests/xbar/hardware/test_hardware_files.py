@@ -49,14 +49,14 @@ noises = st.one_of(
     st.builds(
         ProgrammingNoise,
         kind=st.just("gaussian"),
-        sigma=st.floats(0, 2),
+        sigma=st.floats(0, 0.95),
         relative_to=st.sampled_from(["target", "g_max", "range"]),
     ),
-    st.builds(ProgrammingNoise, kind=st.just("lognormal"), sigma=st.floats(0, 2), keep_mean=st.booleans()),
+    st.builds(ProgrammingNoise, kind=st.just("lognormal"), sigma=st.floats(0, 0.6), keep_mean=st.booleans()),
     st.builds(
         ProgrammingNoise,
         kind=st.just("polynomial"),
-        coefficients=st.lists(st.floats(-1e-5, 1e-5), min_size=1, max_size=4).map(tuple),
+        coefficients=st.lists(st.floats(1e-9, 2e-7), min_size=1, max_size=4).map(tuple),
     ),
 )
 
@@ -119,9 +119,9 @@ NAN = float("nan")
         ("adc.rate", NAN, "adc.rate = nan: must lie between 1 and 1e+12 conversions/s"),
         ("adc.bits", 1, "adc.bits = 1: must lie between 2 and 24"),
         ("dac.bits", 17, "dac.bits = 17: must lie between 1 and 16"),
-        ("dac.v_read", NAN, "dac.v_read = nan: must lie between 1e-06 and 10 V"),
+        ("dac.v_read", NAN, "dac.v_read = nan: must lie between 0.0001 and 10 V"),
         ("device.g_min", NAN, "device.g_min = nan, device.g_max = 0.0001: needs 0 <= g_min < g_max"),
-        ("device.g_max", 50.0, "device.g_max = 50.0: at most 1 S; conductances are in S, not in uS"),
+        ("device.g_max", 50.0, "device.g_max = 50.0: at most 0.01 S; conductances are in S, not in uS"),
         ("device.drift", {"t0": 1.0, "nu": {"intercept": -0.03}}, "drift: intercept = -0.03: lies outside"),
         ("device.g_max", float("inf"), "device.g_max = inf: needs 0 <= g_min < g_max"),
         ("device.g_min", 2e-4, "needs 0 <= g_min < g_max"),
@@ -144,7 +144,7 @@ NAN = float("nan")
         ),
         ("device.read_noise.relative_to", "target", "Input should be 'conductance', 'g_max' or 'range'"),
         ("device.iv.alpha", 2.0, "iv.alpha"),
-        ("crossbar.r_wl", -1.0, "crossbar.r_wl = -1.0: must lie between 0 and 1e+09 ohm"),
+        ("crossbar.r_wl", -1.0, "crossbar.r_wl = -1.0: must lie between 0 and 1e+06 ohm"),
         ("crossbar.p_open_bl", 1.5, "crossbar.p_open_bl = 1.5: must lie between 0 and 1"),
         ("encoding.kind", "twos-complement", "encoding.slices = 1: 'twos-complement' needs a slice for the"),
         ("dac.phase_bits", 0, "dac.phase_bits: has no effect with dac.bits = 'ideal'"),
@@ -165,7 +165,7 @@ NAN = float("nan")
             "polynomial",
             "programming.coefficients: programming.kind = 'polynomial' needs",
         ),
-        ("periphery.t_read", 0.0, "periphery.t_read = 0.0: must lie between 1e-12 and 1 s"),
+        ("periphery.t_read", 0.0, "periphery.t_read = 0.0: must lie between 1e-11 and 0.01 s"),
         ("periphery.arrays_per_group", 0, "periphery.arrays_per_group = 0: must lie between 1"),
     ],
 )
