@@ -1,56 +1,116 @@
-"""Error of the diagonal approximations of read noise through wires: the table of docs/physics.md.
+"""Error of the noise factors behind wires (`xbar.wires.noise`): the table of docs/physics.md.
 
-``python docs/read_noise_through_wires.py`` prints it in about ten minutes on one core.
+``python docs/read_noise_through_wires.py`` prints it in half a minute on one core. Without arguments
+both tables; ``monte-carlo`` prints the check against full circuit solves alone.
 """
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
+from xbar.cells.noise import white_sigma
+from xbar.hardware.device import Device, WhiteNoise
+from xbar.hardware.files import load_device
 from xbar.wires.circuit import solve
-from xbar.wires.sensitivity import diagonal_variance, output_variance
+from xbar.wires.noise import WireNoise, wire_noise
+from xbar.wires.sensitivity import output_variance
 
-G_MAX, INPUTS = 1e-4, 16
-CASES = ((32, (1, 5, 20, 200)), (64, (0.5, 2, 5, 20)), (128, (0.5, 1, 2, 5, 20)), (256, (0.5, 2)))
+INPUTS = 16
+CASES = (
+    ("neurram-hfox", 64, 2.0, 0.0),
+    ("neurram-hfox", 128, 1.0, 0.0),
+    ("neurram-hfox", 128, 2.0, 0.0),
+    ("neurram-hfox", 128, 5.0, 0.0),
+    ("neurram-hfox", 64, 0.5, 1000.0),
+    ("milo-hfo2", 64, 1.0, 0.0),
+    ("milo-hfo2", 128, 1.0, 0.0),
+    ("pcm-90nm", 128, 4.0, 0.0),
+    ("pcm-90nm", 256, 1.0, 0.0),
+    ("ideal", 64, 2.0, 0.0),
+    ("ideal", 128, 1.0, 0.0),
+    ("ideal", 128, 5.0, 0.0),
+    ("ideal", 128, 20.0, 0.0),
+)
+"""Device, tile, r_wl = r_bl [ohm], r_sense [ohm]."""
+
+Array = np.ndarray
 
 
-def percent(approximate: np.ndarray, exact: np.ndarray) -> float:
-    """95th percentile of the error of sigma [%]."""
-    return 100 * float(np.quantile(np.abs(np.sqrt(approximate / exact) - 1), 0.95))
+def noisy(name: str) -> Device:
+    """The device with its own read noise, or else 1 % of g_max, in every cell the same."""
+    device = load_device(name)
+    if device.read_noise.sigma:
+        return device
+    return Device(
+        device.name, "", device.g_min, device.g_max, device.states, read_noise=WhiteNoise(0.01, "g_max")
+    )
 
 
-def row(size: int, ohms: float) -> list[float]:
-    """Share of the current that wires take [%], and errors: W/G at dense, half, sparse inputs and with one
-    sigma in all cells; gains of single inputs (`variance_gains`) at dense, half, sparse inputs."""
+def row(name: str, size: int, ohms: float, sense: float) -> list[str]:
+    """Share that wires take; the 2.5 and 97.5 % quantiles of sigma over the exact one, for each kind of
+    inputs; those of a tenth after a calibration on half; those of W/G at half; the sum of G over the
+    admittance."""
     rng = np.random.default_rng(1)
-    g = rng.uniform(0.01 * G_MAX, G_MAX, (size, size))
-    wires = {"r_wl": ohms, "r_bl": ohms}
-    single = np.eye(size)
-    w = solve(g, single, **wires).currents
-    dense = rng.uniform(0, 0.2, (INPUTS, size))
-    bits = [0.2 * (rng.random((INPUTS, size)) < share) for share in (0.5, 0.1)]
-    inputs = np.concatenate([single, dense, *bits])
-    sigma = 0.05 * g
-    variance = output_variance(g, inputs, sigma, **wires)
-    gains, exact = variance[:size], variance[size:].reshape(3, INPUTS, size)
-    kinds = (dense, *bits)
-    ratio = [percent(diagonal_variance(v, w, g, sigma), e) for v, e in zip(kinds, exact, strict=True)]
-    same = np.full_like(g, 0.02 * G_MAX)
-    constant = percent(diagonal_variance(dense, w, g, same), output_variance(g, dense, same, **wires))
-    by_gains = [percent(v**2 @ gains, e) for v, e in zip(kinds, exact, strict=True)]
-    lost = 100 * (1 - (dense @ w).sum() / (dense @ g).sum())
-    return [lost, *ratio, constant, *by_gains]
+    device, wires = noisy(name), {"r_wl": ohms, "r_bl": ohms, "r_sense": sense}
+    g = rng.choice(device.conductances(), (size, size))
+    sigma = white_sigma(g, device)
+    rates = np.clip(rng.exponential(0.2, size), 0.002, 0.9)
+    kinds = (
+        (rng.random((INPUTS, size)) < 0.5, 0.5, 0.5),
+        (rng.random((INPUTS, size)) < 0.1, 0.1, 0.1),
+        (rng.random((INPUTS, size)) < rates, rates, rates),
+        (rng.random((INPUTS, size)), 1 / 2, 1 / 3),
+    )
+    inputs = [volts.astype(float) for volts, _, _ in kinds]
+    exact = [output_variance(g, v, sigma, **wires) for v in inputs]
+    made = []
+    for _, *means in kinds:
+        made.append(wire_noise(g[None], *(np.broadcast_to(part, (1, size)) * 1.0 for part in means), **wires))
+    cells = [spread(sigmas(*each, sigma)) for each in zip(made, inputs, exact, strict=True)]
+    other = spread(sigmas(made[0], inputs[1], exact[1], sigma))
+    w = solve(g, np.eye(size), **wires).currents
+    gain = np.divide(w, g, out=np.zeros_like(w), where=g > 0)
+    old = spread(np.sqrt(inputs[0] ** 2 @ (gain * sigma) ** 2 / exact[0]))
+    thermal = f"{(g.sum(0) / made[0].admittance[0]).mean():.2f}"
+    return [f"{100 * made[0].lost[0]:.0f}", *cells, other, old, thermal]
 
 
-def text(value: float) -> str:
-    """Two digits, or whole numbers above."""
-    if value >= 1000:
-        return "> 999"
-    return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
+def sigmas(found: WireNoise, v: Array, exact: Array, sigma: Array) -> Array:
+    """Sigma of the factors over the exact one, of each input and output."""
+    variance = v**2 @ (found.square[0] * sigma**2) + (found.constant[0] * sigma**2).sum(0)
+    return np.sqrt(variance / exact)
+
+
+def spread(ratio: Array) -> str:
+    """The 95 % that lie in the middle."""
+    low, high = np.quantile(ratio, [0.025, 0.975])
+    return f"{low:.2f} to {high:.2f}" if high < 100 else f"{low:.2f} to > 99"
+
+
+def monte_carlo(draws: int = 2000) -> str:
+    """Sigma of the factors over that of full circuit solves with a draw in each cell, rms over outputs."""
+    rng = np.random.default_rng(2)
+    device, wires = noisy("neurram-hfox"), {"r_wl": 10.0, "r_bl": 10.0, "r_sense": 200.0}
+    g = rng.choice(device.conductances(), (48, 48))
+    sigma, v = white_sigma(g, device), (rng.random(48) < 0.5).astype(float)
+    currents = np.array(
+        [
+            solve(np.maximum(g + sigma * rng.standard_normal(g.shape), 0), v, threads=1, **wires).currents
+            for _ in range(draws)
+        ]
+    )
+    half = np.full((1, 48), 0.5)
+    found = wire_noise(g[None], half, half, **wires)
+    ratio = np.sqrt((sigmas(found, v, currents.var(0), sigma) ** 2).mean())
+    return f"{100 * found.lost[0]:.0f} % lost, {ratio:.3f} +- {1 / np.sqrt(2 * draws * 48):.3f}"
 
 
 if __name__ == "__main__":
-    for size, all_ohms in CASES:
-        for ohms in all_ohms:
-            cells = " | ".join(text(value) for value in row(size, ohms))
-            print(f"| {size} | {ohms:g} ({ohms / 10:g}) | {cells} |", flush=True)
+    if sys.argv[1:] != ["monte-carlo"]:
+        for case in CASES:
+            name, size, ohms, sense = case
+            where = f"{ohms:g}" + (f", r_sense {sense:g}" if sense else "")
+            print(f"| `{name}` | {size} | {where} | " + " | ".join(row(*case)) + " |", flush=True)
+    print(monte_carlo())

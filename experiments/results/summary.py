@@ -183,6 +183,7 @@ def text_summary(result: Mapping[str, Any]) -> str:
     for row in a["by_layer"]:
         only, others = row["only"]["mean"], row["others"]["mean"]
         lines.append(f"  {row['case']}, {row['layer']} only {only:.2f} %, all but it {others:.2f} %")
+    lines += [f"  outside its domain: {line}" for line in a.get("outside_domain", ())]
     lines += [
         f"compression  {c['rate']:.2f}x ({c['weights_kept']} of {c['weights_total']} weights)",
         f"tiles        {m['tiles_per_plane_before']} a plane before pruning, "

@@ -18,7 +18,7 @@ from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import to_dict
 
-VERSIONS = {"train": 1, "compress": 1, "quantise": 5, "map": 1, "accuracy": 1, "chips": 4, "estimate": 1}
+VERSIONS = {"train": 1, "compress": 1, "quantise": 5, "map": 2, "accuracy": 1, "chips": 5, "estimate": 1}
 
 COST_ONLY = {
     "": ("name", "source", "assumed"),

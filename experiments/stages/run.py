@@ -34,6 +34,7 @@ from experiments.stages.work import Run
 from experiments.studies.noise_cases import points, with_noise
 from experiments.studies.study import Study, study_dict
 from mapping.chips.chip_file import save_mapping
+from mapping.chips.noise_domain import noise_outside_domain
 from mapping.network.channel_graph import channel_graph
 from power.estimates.table import estimate, reduction_percent
 from xbar.hardware.errors import XbarError
@@ -123,6 +124,7 @@ def _run_study(study: Study, data_folder: Path | None, out: Path, resume: bool) 
             "under_noise": curves,
             "test_set_ci95": finite_test_set_ci95(measured["ideal_chip"], run.test_images),
             "test_images": run.test_images,
+            "outside_domain": noise_outside_domain(mapped),
             "validation": nets.validation(),
         },
         "compression": compression_summary(mapped),

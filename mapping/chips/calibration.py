@@ -74,11 +74,12 @@ def calibrate(
         vectors = np.concatenate(
             [part for x in inputs.pop(name) for _, part in vector_parts(x, layer, hardware.dac, x.size)]
         )
-        activity[name] = _activity(vectors, signed, hardware)
-        if hardware.adc.bits != "ideal":
-            steps = adc_steps(chip, layer, vectors, signed)
-            calibration = dataclasses.replace(layer.calibration, adc_steps=steps)
-            layers[name] = dataclasses.replace(layer, calibration=calibration)
+        activity[name], mean, mean_square = _driven(vectors, signed, hardware)
+        steps = None if hardware.adc.bits == "ideal" else adc_steps(chip, layer, vectors, signed)
+        calibration = dataclasses.replace(
+            layer.calibration, adc_steps=steps, mean=mean, mean_square=mean_square
+        )
+        layers[name] = dataclasses.replace(layer, calibration=calibration)
     return dataclasses.replace(mapped, layers=layers), activity
 
 
@@ -173,18 +174,20 @@ def _layer_inputs(
     return seen
 
 
-def _activity(vectors: NDArray[np.generic], signed: bool, hardware: Hardware) -> NDArray[np.float64]:
-    """Sum over the phases of the mean of (V / v_read)^2 of each word line, shape (k,)."""
-    dac = hardware.dac
-    if dac.bits == "ideal":
-        mean: NDArray[np.float64] = np.square(vectors.astype(np.float64)).mean(0)
-        return mean
+def _driven(vectors: NDArray[np.generic], signed: bool, hardware: Hardware) -> NDArray[np.float64]:
+    """How each word line is driven [v_read], shape (3, k): the sum over phases of the mean of V^2, then, over
+    phases weighted by the square of their place value, the mean of V and that of V^2."""
+    if hardware.dac.bits == "ideal":
+        volts = vectors.astype(np.float64)
+        return np.stack([np.square(volts).mean(0), volts.mean(0), np.square(volts).mean(0)])
     phases = drive(_nominal(hardware), signed)
-    _, power = phases.voltages(np.arange(1 << dac.bits))
-    squares = power.sum(0)
-    pattern = vectors.astype(np.int64) & ((1 << dac.bits) - 1)
-    total: NDArray[np.float64] = np.array([squares[line].mean(dtype=np.float64) for line in pattern.T])
-    return total
+    codes = np.arange(phases.code_range[0], phases.code_range[1] + 1)
+    volts, power = (part.astype(np.float64) for part in phases.voltages(codes))
+    place = np.square(phases.weights.astype(np.float64))
+    place /= place.sum()
+    of_codes = np.stack([power.sum(0), place @ volts, place @ power])
+    counts = (np.bincount(line, minlength=len(codes)) for line in (vectors.astype(np.int64) - codes[0]).T)
+    return np.stack([of_codes @ count for count in counts], axis=1) / len(vectors)
 
 
 def _nominal(hardware: Hardware) -> Hardware:

@@ -6,12 +6,14 @@ import dataclasses
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mapping.chips.wires import through_wires
 from mapping.tiles.by_value import ByValue
-from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork, Tile
+from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork
 from xbar.cells.encoding import cell_states, codebook, decode
 from xbar.cells.programming import program_states
 from xbar.cells.rng import stream_key, uniforms
@@ -19,7 +21,6 @@ from xbar.hardware.design import Hardware
 from xbar.hardware.device import Device, ProgrammingNoise, WhiteNoise
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import IV
-from xbar.wires.transfer import transfer_matrices
 
 Cells = NDArray[np.float32]
 
@@ -40,9 +41,6 @@ class ProgrammedNetwork(ByValue):
         reference columns of the tiles in order.
     devices
         Where there is a driven cell that its lines reach, bool, the same shapes: one of 0 S is a cell, too.
-    transfer
-        Where wires have resistance, what each output sees of each driver instead, I = V @ W: float64 [S],
-        the same shapes; for a layer without them, nothing.
     compensation
         Factor of each digital output column, by layer name, shape (n,); a layer not named has none.
     """
@@ -53,8 +51,33 @@ class ProgrammedNetwork(ByValue):
     time: float
     conductances: Mapping[str, tuple[Cells, ...]] = field(repr=False)
     devices: Mapping[str, tuple[NDArray[np.bool_], ...]] = field(repr=False)
-    transfer: Mapping[str, tuple[NDArray[np.float64], ...]] = field(default_factory=dict, repr=False)
     compensation: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for part in (*self.conductances.values(), *self.devices.values()):
+            for array in part:
+                array.flags.writeable = False  # `transfer` follows from them, once
+
+    @cached_property
+    def transfer(self) -> Mapping[str, tuple[NDArray[np.float64], ...]]:
+        """Where wires have resistance, what each output sees of each driver in place of conductances.
+
+        I = V @ W: float64 [S], the shapes of the conductances, of which it is computed when it is first asked
+        for; for a layer without wires, nothing.
+        """
+        found = {}
+        for name, layer in self.mapped.layers.items():
+            hardware = self.mapped.hardware_of(name)
+            if hardware.crossbar.wired:
+                pairs = zip(layer.bands, self.conductances[name], strict=True)
+                found[name] = tuple(through_wires(band, g, hardware) for band, g in pairs)
+        return found
+
+    def compensated(self, factors: Mapping[str, NDArray[np.float64]]) -> ProgrammedNetwork:
+        """The same chip with other digital factors; its transfer matrices need not be computed again."""
+        chip = dataclasses.replace(self, compensation=factors)
+        chip.__dict__["transfer"] = self.transfer
+        return chip
 
 
 def without_random_effects(mapped: MappedNetwork) -> MappedNetwork:
@@ -144,18 +167,13 @@ def program_network(
     at = max(device.first_time for device in used) if time is None else time
     for device in used:
         device.check_time(at)
-    conductances, devices, transfer = {}, {}, {}
+    conductances, devices = {}, {}
     for name, layer in mapped.layers.items():
         hardware = mapped.hardware_of(name)
         programmed = [_program_band(layer, band, hardware, seed, chip, at) for band in layer.bands]
         conductances[name] = tuple(g for g, _ in programmed)
         devices[name] = tuple(present for _, present in programmed)
-        if hardware.crossbar.wired:
-            transfer[name] = tuple(
-                _through_wires(band, g, hardware)
-                for band, g in zip(layer.bands, conductances[name], strict=True)
-            )
-    return ProgrammedNetwork(mapped, seed, chip, at, conductances, devices, transfer)
+    return ProgrammedNetwork(mapped, seed, chip, at, conductances, devices)
 
 
 def _program_band(
@@ -252,55 +270,6 @@ def on_open_lines(
         open_bl = uniforms(key, [band.first_row], keys) < crossbar.p_open_bl
         found[plane, slice_] = open_wl[:, tile] | open_bl
     return found
-
-
-def bit_lines(tile: Tile, hardware: Hardware) -> NDArray[np.int64]:
-    """Physical bit lines of a tile's columns and, last, of its reference, shape (slices, columns [+ 1])."""
-    slices = hardware.encoding.slices
-    at = tile.at * slices + np.arange(slices)[:, None]
-    if not hardware.encoding.reference_columns:
-        return at
-    last = hardware.crossbar.cols - slices + np.arange(slices)
-    return np.concatenate([at, last[:, None]], axis=1)
-
-
-def _through_wires(band: Band, g: Cells, hardware: Hardware) -> NDArray[np.float64]:
-    """What each output sees of each driver, through the wires of its whole tile; the shape of `g`.
-
-    Band rows keep their place among a tile's word lines; columns stand where the tile says.
-
-    Cells that no weight uses are at g_min, without noise, unless their bit lines are gated; their word lines
-    are held at 0 V.
-    """
-    crossbar, planes = hardware.crossbar, len(g)
-    spare = 0.0 if hardware.encoding.unformed else hardware.device.g_min
-    whole = np.full((len(band.tiles), planes, crossbar.rows, crossbar.cols), spare)
-    places = []
-    tile_of_column = band.tile_of_column(hardware.encoding.reference_columns > 0)
-    for index, tile in enumerate(band.tiles):
-        lines = bit_lines(tile, hardware)
-        if hardware.periphery.gated_columns:
-            whole[index][..., np.setdiff1d(np.arange(crossbar.cols), lines)] = 0.0
-        in_band = np.ix_(
-            np.arange(planes),
-            np.arange(g.shape[1]),
-            np.searchsorted(band.rows, tile.rows),
-            np.flatnonzero(tile_of_column == index),
-        )
-        in_tile = (slice(None), (tile.rows - band.first_row)[:, None, None], lines.T[None])
-        whole[index][in_tile] = g[in_band].transpose(0, 2, 3, 1)
-        places.append((in_band, in_tile))
-    w = transfer_matrices(
-        whole.reshape(-1, crossbar.rows, crossbar.cols),
-        crossbar.r_wl,
-        crossbar.r_bl,
-        r_driver=crossbar.r_driver,
-        r_sense=crossbar.r_sense,
-    ).reshape(whole.shape)
-    seen = np.zeros(g.shape)
-    for index, (in_band, in_tile) in enumerate(places):
-        seen[in_band] = w[index][in_tile].transpose(0, 3, 1, 2)
-    return seen
 
 
 def decoded_weights(chip: ProgrammedNetwork, name: str) -> NDArray[np.float64]:

@@ -145,7 +145,7 @@ def _check_band(layer: MappedLayer, band: Band, hardware: Hardware, where: str) 
 
 def _check_cells(chip: ProgrammedNetwork, where: str) -> None:
     """Refuse cells that do not fit the mapping."""
-    tables = {"conductances": chip.conductances, "devices": chip.devices, "transfer": chip.transfer}
+    tables = {"conductances": chip.conductances, "devices": chip.devices}
     for name, layer in chip.mapped.layers.items():
         hardware = chip.mapped.hardware_of(name)
         planes, slices = hardware.encoding.planes, hardware.encoding.slices
@@ -153,7 +153,7 @@ def _check_cells(chip: ProgrammedNetwork, where: str) -> None:
         for what, table in tables.items():
             if name in table:
                 _check_shapes(table[name], shapes, f"{where}: {what}/{name}")
-            elif what != "transfer" or hardware.crossbar.wired:
+            else:
                 raise XbarError(f"{where}: {what}/{name}: missing")
         _check_shape(chip.compensation.get(name), (layer.n,), f"{where}: compensation/{name}")
     for what, entries in (*tables.items(), ("compensation", chip.compensation)):

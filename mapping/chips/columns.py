@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.chips.chip import ProgrammedNetwork, bit_lines
+from mapping.chips.chip import ProgrammedNetwork
+from mapping.chips.wires import bit_lines, noise_through_wires
 from mapping.tiles.mapped import Band, MappedLayer
 from xbar.cells.encoding import slice_weights
 from xbar.cells.noise import BOLTZMANN, white_sigma
@@ -80,7 +81,7 @@ def _block(
         np.tile(out, groups),
         coefficient.ravel().astype(np.float32),
         _converter(chip, layer, number, hardware) if converters else None,
-        _read_noise(chip, layer, number, g, seen, dtype, hardware) if converters else None,
+        _read_noise(chip, layer, number, g, dtype, hardware) if converters else None,
         _references(band, groups) if tiles else None,
         encoding.subtract == "analog",
     )
@@ -144,14 +145,13 @@ def _read_noise(
     layer: MappedLayer,
     number: int,
     g: NDArray[np.float64],
-    seen: NDArray[np.float64],
     dtype: type,
     hardware: Hardware,
 ) -> ReadNoise | None:
     """White noise of the cells, thermal noise of the bit lines, and noise of the converters.
 
-    Through wires, a cell's noise reaches the output by the factor W/G, the diagonal of the exact first-order
-    form (`xbar.wires.circuit.output_variance`).
+    Behind wires, a cell's noise reaches its output by the factors of `xbar.wires.noise`: one of the square of
+    its word line's voltage, and a constant, which adds to the column's own noise.
     """
     adc, device, band = hardware.adc, hardware.device, layer.bands[number]
     assert layer.calibration is not None
@@ -159,24 +159,33 @@ def _read_noise(
     references = len(band.tiles) if hardware.encoding.reference_columns else 0
     ampere = hardware.dac.v_read * device.unit
     width = converted * g.shape[1] * g.shape[3]
-    cells = np.empty((0, width), dtype)
+    behind_wires = None
+    if hardware.crossbar.wired and (device.read_noise.sigma or adc.bandwidth):
+        try:
+            behind_wires = noise_through_wires(band, g, layer.calibration, hardware)
+        except XbarError as error:
+            raise XbarError(f"{layer.name}: {error}") from None
+    cells, raised = np.empty((0, width), dtype), np.zeros((len(g), g.shape[1], g.shape[3]))
     if device.read_noise.sigma:
         sigma = np.where(chip.devices[layer.name][number], white_sigma(g, device), 0.0)
-        through = np.divide(seen, g, out=np.ones_like(g), where=g > 0) if hardware.crossbar.wired else 1.0
-        variance = np.square(sigma * through / device.unit)
+        variance = np.square(sigma / device.unit)
+        if behind_wires:
+            raised = (variance * behind_wires.constant).sum(2)
+            variance *= behind_wires.square
         cells = _flat(variance if converted == len(g) else variance.sum(0, keepdims=True), dtype)
     phases = accumulated_phases(hardware)
-    thermal = np.zeros(width)
+    thermal = np.zeros_like(raised)
     if adc.bandwidth:
-        total = g.sum(2) + _undriven(band, hardware)
-        total = total if converted == len(g) else total.sum(0, keepdims=True)
-        thermal = 4 * BOLTZMANN * adc.temperature * adc.bandwidth * total.ravel() / ampere**2
+        siemens = behind_wires.admittance if behind_wires else g.sum(2) + _undriven(band, hardware)
+        thermal = 4 * BOLTZMANN * adc.temperature * adc.bandwidth * siemens / ampere**2
+    lines = thermal + raised
+    lines = (lines if converted == len(g) else lines.sum(0)).ravel()
     converter = np.full(width, (adc.noise_current / ampere) ** 2) * (phases if adc.bits == "ideal" else 1.0)
     if adc.noise_lsb and layer.calibration.adc_steps is not None:
         converter += np.square(adc.noise_lsb * layer.calibration.adc_steps[number] / ampere)
     if references and hardware.encoding.subtract == "analog":
         converter.reshape(-1, g.shape[3])[:, len(band.cols) :] = 0.0
-    floor = thermal * phases + converter
+    floor = lines * phases + converter
     if not len(cells) and not floor.any():
         return None
     place = np.concatenate([band.cols, layer.n + np.arange(references)])

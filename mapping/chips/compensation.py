@@ -166,7 +166,7 @@ def compensate(
         power = np.square(read).sum(axis)
         factor = np.divide((read * wanted).sum(axis), power, out=np.ones_like(power), where=power > 0)
         factors[name] = np.broadcast_to(factor, wanted.shape[1])
-    return dataclasses.replace(chip, compensation=factors)
+    return chip.compensated(factors)
 
 
 def _read(chip: ProgrammedNetwork, name: str, vectors: NDArray[np.generic]) -> NDArray[np.float64]:

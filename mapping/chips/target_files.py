@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.chips.chip import bit_lines
+from mapping.chips.wires import bit_lines
 from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork
 from xbar.cells.encoding import reference_conductances, target_conductances
 from xbar.hardware.design import Hardware

@@ -100,12 +100,18 @@ class Calibration(ByValue):
         Whether inputs go as two's complement.
     adc_steps
         Current of one ADC code [A], for each band in order: one number for each column of its block
-        (`mapping.chips.chip.blocks`), float64. None for an ideal ADC.
+        (`mapping.chips.columns.blocks`), float64. None for an ideal ADC.
+    mean, mean_square
+        Mean voltage of each word line and mean of its square [v_read, v_read^2], shape (inputs,), over
+        calibration inputs and phases, these weighted by the square of their place value, as errors of the
+        output are. None: not measured.
     """
 
     x_max: float
     signed: bool
     adc_steps: tuple[NDArray[np.float64], ...] | None = None
+    mean: NDArray[np.float64] | None = None
+    mean_square: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -393,7 +393,8 @@ class Hardware:
         if 0 < adc.bandwidth < least:
             raise XbarError(
                 f"adc.bandwidth = {adc.bandwidth:g}: a read of periphery.t_read = "
-                f"{self.periphery.t_read:g} s has a noise bandwidth of at least 1 / (2 t_read) = {least:.3g} Hz"
+                f"{self.periphery.t_read:g} s has a noise bandwidth of at least "
+                f"1 / (2 t_read) = {least:.3g} Hz"
             )
 
     @property

@@ -154,6 +154,7 @@ def resized(name: str, shape: tuple[int, ...]) -> Change:
 L = "chip/mapped/layers/0"
 BROKEN: dict[str, tuple[Change, str]] = {
     "newer": (lambda h, _: h.update(version=3), "format version 3; this xbar reads version 2"),
+    "older": (lambda h, _: h.update(version=1), "format version 1; this xbar reads version 2"),
     "no version": (lambda h, _: h.pop("version"), "format version None; this xbar reads version 2"),
     "foreign": (lambda h, _: h.update(format="else"), "holds no chip of xbar"),
     "mapping": (lambda h, _: h.update(format="xbar mapping"), "holds a mapping; load it with"),
@@ -184,7 +185,6 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "cells": (resized("chip/conductances/0/0", (2, 1, 1, 1)), r"conductances/0/0: of shape \(2, 1, 1, 1\)"),
     "bands": (lambda h, _: h["chip"]["devices"]["0"].pop(), "devices/0: of"),
     "no cells": (lambda h, _: h["chip"]["conductances"].pop("0"), "conductances/0: missing"),
-    "no wires": (lambda h, _: h["chip"]["transfer"].pop("0"), "transfer/0: missing"),
     "name": (lambda h, _: layer_of(h).update(name="1"), "layer 0: is called '1'"),
     "other layer": (
         lambda h, _: h["chip"]["compensation"].update(x=h["chip"]["compensation"]["0"]),

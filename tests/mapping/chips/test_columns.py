@@ -26,8 +26,9 @@ from mapping import (
     reset_noise,
     without_device_effects,
 )
-from mapping.chips.chip import bit_lines, without_random_effects
+from mapping.chips.chip import without_random_effects
 from mapping.chips.columns import blocks
+from mapping.chips.wires import bit_lines
 from xbar import Drift, LogClamp, ProgrammingNoise, WhiteNoise, XbarError
 from xbar.cells.encoding import reference_conductances, slice_weights, target_conductances
 from xbar.cells.noise import BOLTZMANN

@@ -1,0 +1,49 @@
+"""Whether the noise of a chip lies within the domain in which its error was measured, as sentences."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mapping.chips.chip import program_network, without_random_effects
+from mapping.chips.wires import noise_through_wires
+from mapping.tiles.mapped import MappedNetwork
+
+LOST = 0.35
+"""Share of the current that wires may take: below it, sigma of the read noise is known within 7 % for 95 % of
+the outputs, and within 5 % also for inputs with a fifth of the calibrated rate (docs/physics, table)."""
+
+
+def noise_outside_domain(mapped: MappedNetwork) -> list[str]:
+    """A sentence for each layer whose noise behind wires is beyond the domain in which its error is known.
+
+    Cells are taken at their targets, inputs at the mean of the calibration.
+
+    Raises
+    ------
+    XbarError
+        For a mapping without weights or calibration.
+    """
+    noisy = {
+        name: layer
+        for name, layer in mapped.layers.items()
+        if (hardware := mapped.hardware_of(name)).crossbar.wired
+        and (hardware.device.read_noise.sigma or hardware.adc.bandwidth)
+    }
+    if not noisy:
+        return []
+    chip = program_network(without_random_effects(dataclasses.replace(mapped, layers=noisy)))
+    found = []
+    for name, layer in noisy.items():
+        assert layer.calibration is not None
+        bands = zip(layer.bands, chip.conductances[name], strict=True)
+        shares = (
+            noise_through_wires(band, g, layer.calibration, mapped.hardware_of(name)).lost
+            for band, g in bands
+        )
+        lost = max((float(share.max(initial=0.0)) for share in shares), default=0.0)
+        if lost > LOST:
+            found.append(
+                f"{name}: read noise and thermal noise behind wires: they take up to {100 * lost:.0f} % of a "
+                f"tile's current; up to {100 * LOST:.0f} % the error of the noise is known (docs/physics.md)"
+            )
+    return found
