@@ -23,6 +23,7 @@ from .chips.chip_file import (
 )
 from .chips.compensation import KnownReads as KnownReads, compensate as compensate, known_reads as known_reads
 from .chips.faults import around_faults as around_faults
+from .chips.measured import with_conductances as with_conductances
 from .chips.target_files import export_conductances as export_conductances
 from .constraints.budgets import (
     NonzeroBudget as NonzeroBudget,

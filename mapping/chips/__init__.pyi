@@ -16,4 +16,5 @@ from .chip_file import (
 )
 from .compensation import KnownReads as KnownReads, compensate as compensate, known_reads as known_reads
 from .faults import around_faults as around_faults
+from .measured import with_conductances as with_conductances
 from .target_files import export_conductances as export_conductances

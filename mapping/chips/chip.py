@@ -22,7 +22,7 @@ from xbar.hardware.device import Device, ProgrammingNoise, WhiteNoise
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import IV
 
-Cells = NDArray[np.float32]
+Cells = NDArray[np.float32 | np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +36,8 @@ class ProgrammedNetwork(ByValue):
     time
         Seconds after the write [s].
     conductances
-        By layer name, for each band in order: [S], float32, shape (planes, slices, rows, columns), 0 where
-        there is no driven cell. Columns are the packed ones and, for an encoding that has them, the
+        By layer name, for each band in order: [S], float32 or float64, shape (planes, slices, rows, columns),
+        0 where there is no driven cell. Columns are the packed ones and, for an encoding that has them, the
         reference columns of the tiles in order.
     devices
         Where there is a driven cell that its lines reach, bool, the same shapes: one of 0 S is a cell, too.

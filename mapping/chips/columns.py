@@ -63,6 +63,12 @@ def _block(
 ) -> Block:
     band, encoding = layer.bands[number], hardware.encoding
     g = chip.conductances[layer.name][number].astype(np.float64)
+    shape = chip.devices[layer.name][number].shape
+    if g.shape != shape or not (np.isfinite(g).all() and g.min(initial=0.0) >= 0):
+        raise XbarError(
+            f"{layer.name}: conductances of band {number}: shape {g.shape}, must be {shape}, finite and at "
+            "least 0; mapping.with_conductances takes measured ones"
+        )
     seen = chip.transfer[layer.name][number] if layer.name in chip.transfer else g
     sign = np.array([1.0, -1.0][: encoding.planes])
     place = slice_weights(encoding, hardware.device)

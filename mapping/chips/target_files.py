@@ -117,10 +117,11 @@ def export_conductances(mapped: MappedNetwork, folder: Path | str, format: str =
                     file = f"{place}-{title}-band{number}-tile{tile}-plane{plane}.{format}"
                     (folder / file).write_bytes(WRITERS[format](targets, plane))
                     files.append({"layer": name, "band": number, "tile": tile, "plane": plane, "file": file})
-    write_atomically(folder / "index.json", json.dumps(_index(mapped, files), indent=1).encode())
+    write_atomically(folder / "index.json", json.dumps(index_of(mapped, files), indent=1).encode())
 
 
-def _index(mapped: MappedNetwork, files: list[dict[str, Any]]) -> dict[str, Any]:
+def index_of(mapped: MappedNetwork, files: list[dict[str, Any]]) -> dict[str, Any]:
+    """What `index.json` holds: the layers' figures, and the files."""
     layers = {
         name: {
             "k": layer.k,

@@ -85,11 +85,12 @@ def _dataclass(hint: Any, data: Mapping[str, Any], where: str, arrays: Mapping[s
 def _array(
     inner: tuple[Any, ...], data: Mapping[str, Any], where: str, arrays: Mapping[str, NDArray[Any]]
 ) -> NDArray[Any]:
-    name, dtype = str(data.get("array")), np.dtype(typing.get_args(inner[1])[0])
+    name, kind = str(data.get("array")), typing.get_args(inner[1])[0]
+    dtypes = [np.dtype(one) for one in typing.get_args(kind) or (kind,)]
     if name not in arrays:
         raise XbarError(f"{where}: the array {name!r} is missing")
-    if arrays[name].dtype != dtype:
-        raise XbarError(f"{where}: an array of {arrays[name].dtype}; must be {dtype}")
+    if arrays[name].dtype not in dtypes:
+        raise XbarError(f"{where}: an array of {arrays[name].dtype}; must be {' or '.join(map(str, dtypes))}")
     return arrays[name]
 
 

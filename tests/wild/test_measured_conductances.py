@@ -1,0 +1,42 @@
+"""Conductances put on a chip by `dataclasses.replace`: behind wires they were ignored in silence."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mapping import analog_network, calibrate, map_network, program_network
+from xbar import XbarError
+from xbar.hardware.files import load_hardware
+
+
+def wired_chip():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(20, 4)), torch.rand(8, 20)
+    hardware = load_hardware("admm-32x32").replace(crossbar__r_wl=2.0, crossbar__r_bl=2.0)
+    mapped = calibrate(map_network(model, hardware, x), model, [(x, None)])[0]
+    return model, program_network(mapped), x
+
+
+def test_replaced_conductances_are_seen_through_the_wires() -> None:
+    """All cells at g_min hold no weight: the outputs were those of the old cells, to the last bit."""
+    model, chip, x = wired_chip()
+    analog_network(model, chip)
+    g_min = chip.mapped.hardware.device.g_min
+    blank = {"0": tuple(np.full_like(g, g_min) for g in chip.conductances["0"])}
+    y = analog_network(model, dataclasses.replace(chip, conductances=blank))(x)
+    torch.testing.assert_close(y, model[0].bias.expand_as(y), rtol=0, atol=1e-6)
+
+
+def test_a_cell_that_was_not_measured_is_no_code_of_the_converter() -> None:
+    """NaN went through the converter as its lowest code."""
+    model, chip, _ = wired_chip()
+    unknown = {"0": tuple(np.full_like(g, np.nan) for g in chip.conductances["0"])}
+    with pytest.raises(
+        XbarError, match=r"0: conductances of band 0: .* finite and at least 0; mapping.with_co"
+    ):
+        analog_network(model, dataclasses.replace(chip, conductances=unknown))
