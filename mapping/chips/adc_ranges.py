@@ -28,7 +28,7 @@ def adc_steps(
     chip
         Cells at their targets, behind the wires of the hardware.
     vectors, signed
-        Input codes of calibration images, shape (M, K), and whether they are two's complement.
+        Input codes of calibration images, shape (M, K), and whether they have a sign.
 
     Returns
     -------

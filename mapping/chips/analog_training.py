@@ -23,7 +23,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from mapping.chips.analog import AnalogLayer
 from mapping.chips.calibration import bias_on_rows
 from mapping.chips.chip import ProgrammedNetwork, decoded_weights, program_network, without_random_effects
-from mapping.chips.codes import largest_code
+from mapping.chips.codes import largest_code, least_code
 from mapping.chips.columns import blocks
 from mapping.chips.fitting import fitting_layers
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
@@ -304,7 +304,7 @@ def _input_range(layer: MappedLayer, dac: Dac) -> tuple[float, float]:
     if dac.bits == "ideal":
         return -math.inf, math.inf
     x_max, signed = layer.calibration.x_max, layer.calibration.signed
-    return -x_max * (1 + 1 / largest_code(dac, signed)) if signed else 0.0, x_max
+    return x_max * least_code(dac, signed) / largest_code(dac, signed), x_max
 
 
 def _same_cells(mapped: MappedNetwork, other: MappedNetwork) -> bool:

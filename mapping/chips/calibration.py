@@ -13,7 +13,7 @@ from torch import nn
 
 from mapping.chips.adc_ranges import adc_steps
 from mapping.chips.chip import program_network, without_random_effects
-from mapping.chips.codes import largest_code, vector_parts
+from mapping.chips.codes import largest_code, least_code, vector_parts
 from mapping.chips.fitting import fitting_layers
 from mapping.network.modules import in_eval_mode
 from mapping.tiles.mapped import Calibration, MappedLayer, MappedNetwork
@@ -135,10 +135,9 @@ def _x_max(x: NDArray[np.float32], signed: bool, dac: Dac) -> float:
     if x.size > INPUTS:
         chosen = chosen[np.random.default_rng(0).integers(0, x.size, INPUTS)]
     candidates = float(size.max()) * np.geomspace(0.05, 1, 60)[::-1]
-    top = largest_code(dac, signed)
+    top, low = largest_code(dac, signed), least_code(dac, signed)
     errors = [
-        np.square(np.clip(np.rint(chosen / c * top), -top - 1 if signed else 0, top) * c / top - chosen).sum()
-        for c in candidates
+        np.square(np.clip(np.rint(chosen / c * top), low, top) * c / top - chosen).sum() for c in candidates
     ]
     return float(candidates[int(np.argmin(errors))])
 

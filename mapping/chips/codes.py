@@ -23,6 +23,13 @@ def largest_code(dac: Dac, signed: bool) -> int:
     return (1 << (dac.bits - 1)) - 1 if signed else (1 << dac.bits) - 1
 
 
+def least_code(dac: Dac, signed: bool) -> int:
+    """Least code of a DAC that is not ideal: two's complement has one more below 0 than above."""
+    if not signed:
+        return 0
+    return -largest_code(dac, signed) - (dac.signed == "twos-complement")
+
+
 def quantise_inputs(x: NDArray[np.float32], calibration: Calibration, dac: Dac) -> NDArray[np.generic]:
     """Input codes: x / x_max times the largest code, rounded to even and clipped; float32 voltages [v_read]
     for an ideal DAC.
@@ -38,7 +45,7 @@ def quantise_inputs(x: NDArray[np.float32], calibration: Calibration, dac: Dac) 
         finite = bool(np.isfinite(codes).all())
     else:
         top = largest_code(dac, calibration.signed)
-        low = -top - 1 if calibration.signed else 0
+        low = least_code(dac, calibration.signed)
         dtype = np.uint8 if low == 0 and top < 1 << 8 else np.int16 if top < 1 << 15 else np.int32
         codes = np.empty(x.shape, dtype)
         finite = _quantise(np.ascontiguousarray(x).ravel(), x_max, low, top, codes.ravel())

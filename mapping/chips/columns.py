@@ -179,7 +179,7 @@ def _read_noise(
             raised = (variance * behind_wires.constant).sum(2)
             variance *= behind_wires.square
         cells = _flat(variance if converted == len(g) else variance.sum(0, keepdims=True), dtype)
-    phases = accumulated_phases(hardware)
+    phases = accumulated_phases(hardware, layer.calibration.signed)
     thermal = np.zeros_like(raised)
     if adc.bandwidth:
         siemens = behind_wires.admittance if behind_wires else g.sum(2) + _undriven(band, hardware)

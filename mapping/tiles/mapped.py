@@ -97,7 +97,7 @@ class Calibration(ByValue):
     x_max
         Input that the largest code (or `v_read`, for an ideal DAC) stands for.
     signed
-        Whether inputs go as two's complement.
+        Whether inputs have a sign; `dac.signed` says how they go.
     adc_steps
         Current of one ADC code [A], for each band in order: one number for each column of its block
         (`mapping.chips.columns.blocks`), float64. None for an ideal ADC.

@@ -53,14 +53,15 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
     hardware
         With `dac.bits` a number.
     """
-    vectors, phases, planes = layer.positions, hardware.dac.phases, hardware.encoding.planes
-    input_bytes = phases / 8
+    signed = has_sign(layer)
+    vectors, phases, planes = layer.positions, hardware.dac.phases_of(signed), hardware.encoding.planes
+    input_bytes = hardware.dac.phases / 8
     sums = vectors * sum(len(tile.cols) for tile in layer.tiles)
     outputs = layer.output_values
     crossing = sums - _outputs_on_tiles(layer)
     drives = vectors * phases * planes * sum(len(tile.rows) for tile in layer.tiles)
     lines = sum(converted_lines(len(tile.cols), hardware) for tile in layer.tiles)
-    conversions = vectors * hardware.conversions * lines
+    conversions = vectors * hardware.conversions(signed) * lines
     fetched = vectors * sum(len(band.rows) for band in layer.bands) * input_bytes
     encoding = hardware.encoding
     bit_lines = sum(len(t.cols) * encoding.slices + encoding.reference_columns for t in layer.tiles)
@@ -73,7 +74,7 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
         "sample_hold": conversions,
         "shift_add": conversions,
         "input_register": drives,
-        "output_register": VALUE_BYTES * sums * hardware.conversions,
+        "output_register": VALUE_BYTES * sums * hardware.conversions(signed),
         "tile_output_register": VALUE_BYTES * sums,
         "edram": fetched + outputs * input_bytes,
         "bus": fetched + outputs * input_bytes + VALUE_BYTES * crossing,
@@ -83,6 +84,11 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
         "index": vectors * index_bytes(layer, hardware),
         "array": vectors * phases * planes * len(layer.tiles),
     }
+
+
+def has_sign(layer: MappedLayer) -> bool:
+    """Whether a layer's inputs have a sign; of one that is not calibrated they have none."""
+    return layer.calibration is not None and layer.calibration.signed
 
 
 def units_per_array(hardware: Hardware, components: Components) -> dict[str, float]:
@@ -136,20 +142,21 @@ def layer_time_s(layer: MappedLayer, hardware: Hardware) -> float:
     if not layer.tiles:
         return 0.0
     positions = math.ceil(layer.positions / hardware.periphery.copies)
-    return positions * vector_time_s(max(len(tile.cols) for tile in layer.tiles), hardware)
+    widest = max(len(tile.cols) for tile in layer.tiles)
+    return positions * vector_time_s(widest, hardware, has_sign(layer))
 
 
-def vector_time_s(columns: int, hardware: Hardware) -> float:
+def vector_time_s(columns: int, hardware: Hardware, signed: bool = False) -> float:
     """Time of one input vector on a tile with so many columns of weights [s]: a phase takes max(t_read,
     columns of the busiest ADC / its rate).
 
     Where phases are accumulated, the one conversion goes on while the next vector is read.
     """
     lines = converted_lines(columns, hardware) // hardware.encoding.converted_planes
-    conversion = min(lines, hardware.adc.columns) / hardware.adc.rate
+    phases, conversion = hardware.dac.phases_of(signed), min(lines, hardware.adc.columns) / hardware.adc.rate
     if hardware.adc.after == "accumulation":
-        return max(hardware.dac.phases * hardware.periphery.t_read, conversion)
-    return hardware.dac.phases * max(hardware.periphery.t_read, conversion)
+        return max(phases * hardware.periphery.t_read, conversion)
+    return phases * max(hardware.periphery.t_read, conversion)
 
 
 def converted_lines(columns: int, hardware: Hardware) -> int:

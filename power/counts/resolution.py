@@ -63,7 +63,9 @@ def lossless_bits(layer: MappedLayer, hardware: Hardware) -> int:
             "allowed: a number of equidistant states"
         )
     signed = layer.calibration is not None and layer.calibration.signed
-    exact = hardware.replace(adc__bits=2, dac=Dac(dac.bits, phase_bits=dac.phase_bits), device__iv=IV())
+    exact = hardware.replace(
+        adc__bits=2, dac=Dac(dac.bits, phase_bits=dac.phase_bits, signed=dac.signed), device__iv=IV()
+    )
     drivers, bipolar = drive(exact, signed), code_range(exact, signed)[0] < 0
     digits = np.rint(drivers.volts * np.abs(drivers.weights[0]))
     least, most = float(digits.min()), float(digits.max())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mapping.chips.chip import ProgrammedNetwork
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from power.components.library import Components, load_periphery
-from power.counts.events import layer_events, layer_time_s, units_per_array, vector_time_s
+from power.counts.events import has_sign, layer_events, layer_time_s, units_per_array, vector_time_s
 from power.estimates.array import Case, read_energy_j, row_conductance
 from power.estimates.prices import Price, not_scaled, prices_of
 from xbar.hardware.design import Hardware
@@ -420,7 +420,9 @@ def _activity(
 ) -> dict[str, NDArray[np.floating]]:
     """Checked activity of every layer, shape (inputs,); where none is given, the number of phases, or half of
     it for the mean."""
-    phases = {name: mapped.hardware_of(name).dac.phases for name in mapped.layers}
+    phases = {
+        name: mapped.hardware_of(name).dac.phases_of(has_sign(layer)) for name, layer in mapped.layers.items()
+    }
     if activity is None:
         share = 1.0 if case == "worst" else 0.5
         return {name: np.full(layer.inputs, share * phases[name]) for name, layer in mapped.layers.items()}

@@ -11,18 +11,20 @@ from xbar.multiply.blocks import Block, ReadNoise
 from xbar.multiply.converters import Converter, Drive
 
 
-def plain_drive(bits: int, signed: bool = False, digit_bits: int = 1) -> Drive:
+def plain_drive(bits: int, signed: bool = False, digit_bits: int = 1, by_sign: bool = False) -> Drive:
     """Exact drivers whose digits are voltages 0, 1, 2, ...; bits 0: voltages as they are given."""
     if not bits:
         one = np.ones(1, np.float32)
         return Drive(0, True, 0, one, one[None], one[None])
-    phases = -(-bits // digit_bits)
+    phases = -(-(bits - by_sign) // digit_bits)
     volts = np.tile(np.arange(2**digit_bits, dtype=np.float32), (phases, 1))
     weights = np.exp2(digit_bits * np.arange(phases)).astype(np.float32)
     top = bits - digit_bits * (phases - 1)
-    if signed:
+    if by_sign:
+        volts = np.concatenate([volts, -volts], axis=1)
+    elif signed:
         volts[-1] = np.where(volts[-1] >= 2 ** (top - 1), volts[-1] - 2**top, volts[-1])
-    return Drive(bits, signed, digit_bits, weights, volts, volts**2)
+    return Drive(bits, signed, digit_bits, weights, volts, volts**2, by_sign)
 
 
 def block(
@@ -61,7 +63,10 @@ def exact_problems(draw: st.DrawFn) -> dict[str, Any]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     samples, n_in, n_out = draw(st.integers(0, 70)), draw(st.integers(1, 20)), draw(st.integers(1, 20))
     bits, signed = draw(st.sampled_from([0, 1, 2, 5, 8, 10, 16])), draw(st.booleans())
-    drive = plain_drive(bits, signed and bits > 1, draw(st.integers(1, max(1, min(bits, 4)))))
+    signed = signed and bits > 1
+    drive = plain_drive(
+        bits, signed, draw(st.integers(1, max(1, min(bits, 4)))), signed and draw(st.booleans())
+    )
     if bits:
         low, high = drive.code_range
         small = np.uint8 if high < 256 and low == 0 else np.int16 if high < 2**15 else np.int32

@@ -166,8 +166,10 @@ class Dac:
     v_read
         Voltage of the largest digit of a phase [V].
     phase_bits
-        Bits that one phase applies, least significant first. The last phase of a signed input carries its
-        sign.
+        Bits that one phase applies, least significant first.
+    signed
+        How inputs of either sign go: as ``twos-complement`` codes, whose last phase carries the sign; or with
+        ``sign-magnitude``, the bits of the magnitude, each phase with a voltage of the input's sign.
     range
         What the largest code stands for: ``max``: the largest calibration input; ``percentile``: that of
         their absolute values; ``mse``: the value of least squared error; ``fixed``: `x_max`.
@@ -182,6 +184,7 @@ class Dac:
     bits: int | Literal["ideal"] = 8
     v_read: float = 0.2
     phase_bits: int = 1
+    signed: Literal["twos-complement", "sign-magnitude"] = "twos-complement"
     range: Literal["max", "percentile", "mse", "fixed"] = "max"
     percentile: float = 99.9
     x_max: float = 0.0
@@ -194,9 +197,15 @@ class Dac:
         if self.bits != "ideal":
             check_range("dac.bits", self.bits, 1, 16)
             check_range("dac.phase_bits", self.phase_bits, 1, self.bits)
-        elif self.phase_bits != 1 or self.inl or self.range == "mse":
-            key = "inl" if self.inl else "phase_bits" if self.phase_bits != 1 else "range = 'mse'"
-            raise XbarError(f"dac.{key}: has no effect with dac.bits = 'ideal'; needs a number of bits")
+        else:
+            idle = {
+                "phase_bits": self.phase_bits != 1,
+                "inl": bool(self.inl),
+                "range = 'mse'": self.range == "mse",
+                "signed = 'sign-magnitude'": self.signed == "sign-magnitude",
+            }
+            for key in (key for key, given in idle.items() if given):
+                raise XbarError(f"dac.{key}: has no effect with dac.bits = 'ideal'; needs a number of bits")
         check_range("dac.v_read", self.v_read, 1e-4, 10, "V")
         refuse_idle(self, "dac", {"percentile": ("percentile",), "fixed": ("x_max",)}, "range")
         check_range("dac.percentile", self.percentile, 50, 100, "percent")
@@ -220,8 +229,20 @@ class Dac:
 
     @property
     def phases(self) -> int:
-        """Applications of the array for one input vector."""
-        return 1 if self.bits == "ideal" else -(-self.bits // self.phase_bits)
+        """Applications of the array for one input vector, at most: those of inputs without a sign."""
+        return self.phases_of(False)
+
+    def phases_of(self, signed: bool) -> int:
+        """Applications of the array for one vector of inputs of either sign, or of none.
+
+        The sign of a sign-magnitude input takes no phase of its own.
+        """
+        return 1 if self.bits == "ideal" else -(-self.digit_bits(signed) // self.phase_bits)
+
+    def digit_bits(self, signed: bool) -> int:
+        """Bits of a code that phases apply, `bits` a number: all, or those of the magnitude."""
+        assert self.bits != "ideal"
+        return self.bits - 1 if signed and self.signed == "sign-magnitude" else self.bits
 
 
 @dataclass(frozen=True)
@@ -417,10 +438,9 @@ class Hardware:
             return 1 + cells - math.log2(self.device.n_states)
         return cells + (1 if self.encoding.kind == "differential" else 0)
 
-    @property
-    def conversions(self) -> int:
-        """Conversions of a bit line for one input vector."""
-        return 1 if self.adc.after == "accumulation" else self.dac.phases
+    def conversions(self, signed: bool) -> int:
+        """Conversions of a bit line for one vector of inputs of either sign, or of none."""
+        return 1 if self.adc.after == "accumulation" else self.dac.phases_of(signed)
 
     def replace(self, **changes: object) -> Hardware:
         """Copy with changes given as keys with ``__`` for the dot: ``replace(crossbar__rows=64)``.

@@ -30,15 +30,19 @@ class Drive:
     bits
         Of a code; 0: inputs are voltages [v_read] themselves, in one phase.
     signed
-        Codes are two's complement.
+        Codes have a sign: two's complement, or sign and magnitude.
     digit_bits
-        Bits of a digit; phase p applies bits p digit_bits ... (p + 1) digit_bits - 1.
+        Bits of a digit; phase p applies bits p digit_bits ... (p + 1) digit_bits - 1, of the magnitude where
+        that is what codes are.
     weights
         Shape (P,).
     volts
-        Shape (P, 2^digit_bits) [v_read].
+        Shape (P, 2^digit_bits) [v_read]; of sign and magnitude (P, 2 2^digit_bits), the second half the
+        digits of negative codes.
     power
         Sum of squares that weighs a cell's noise, shape of `volts` [v_read^2].
+    sign_magnitude
+        Whether signed codes go as sign and magnitude.
 
     Raises
     ------
@@ -52,15 +56,18 @@ class Drive:
     weights: NDArray[np.float32]
     volts: NDArray[np.float32]
     power: NDArray[np.float32]
+    sign_magnitude: bool = False
 
     def __post_init__(self) -> None:
         check_range("bits", self.bits, 0, 16)
+        if self.sign_magnitude and not (self.signed and self.bits > 1):
+            raise XbarError("drive.sign_magnitude: needs signed codes of at least 2 bits")
         phases = len(self.weights)
         check_array("drive.weights", self.weights, np.float32, (phases,))
-        table = (phases, 2**self.digit_bits)
+        table = (phases, 2 ** (self.digit_bits + self.sign_magnitude))
         check_array("drive.volts", self.volts, np.float32, table)
         check_array("drive.power", self.power, np.float32, table)
-        if phases * self.digit_bits < self.bits:
+        if phases * self.digit_bits < self.bits - self.sign_magnitude:
             raise XbarError(f"drive: {phases} phases of {self.digit_bits} bits for codes of {self.bits} bits")
 
     @property
@@ -71,7 +78,9 @@ class Drive:
     @cached_property
     def linear(self) -> bool:
         """Whether `volts` is a phase's digit times its volt of digit 1, as it is for perfect drivers."""
-        digits = np.arange(self.volts.shape[1], dtype=np.float32)
+        digits = np.arange(1 << self.digit_bits, dtype=np.float32)
+        if self.sign_magnitude:
+            digits = np.concatenate([digits, -digits])
         return self.bits > 0 and np.array_equal(self.volts, digits * self.volts[:, 1:2])
 
     @cached_property
@@ -83,14 +92,16 @@ class Drive:
     def code_range(self) -> tuple[int, int]:
         """Smallest and largest code."""
         if self.signed:
-            return -(1 << (self.bits - 1)), (1 << (self.bits - 1)) - 1
+            top = (1 << (self.bits - 1)) - 1
+            return -top - (not self.sign_magnitude), top
         return 0, (1 << self.bits) - 1
 
     def digits(self, codes: NDArray[Any]) -> NDArray[np.int64]:
-        """Digits of integer codes, shape (P, *codes.shape)."""
-        pattern = codes.astype(np.int64) & ((1 << self.bits) - 1)
-        mask = (1 << self.digit_bits) - 1
-        return np.stack([pattern >> (p * self.digit_bits) & mask for p in range(self.phases)])
+        """Entries of `volts` that integer codes call for, shape (P, *codes.shape)."""
+        whole, mask = codes.astype(np.int64), (1 << self.digit_bits) - 1
+        pattern = np.abs(whole) if self.sign_magnitude else whole & ((1 << self.bits) - 1)
+        half = np.where(whole < 0, mask + 1, 0) if self.sign_magnitude else 0
+        return np.stack([(pattern >> (p * self.digit_bits) & mask) + half for p in range(self.phases)])
 
     def voltages(self, codes: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """`volts` and `power` of inputs, shape (P, *codes.shape) each."""
@@ -105,35 +116,42 @@ class Drive:
         bits: one phase of whole codes."""
         if self.phases == 1:
             return self
-        volts, power = self.voltages(np.arange(1 << self.bits))
+        codes = np.arange(1 << (self.bits - self.sign_magnitude))
+        codes = np.concatenate([codes, -codes]) if self.sign_magnitude else codes
+        volts, power = self.voltages(codes)
         steps = np.abs(self.weights[:1])
         place = self.weights.astype(np.float64) / steps
         return Drive(
             self.bits,
             self.signed,
-            self.bits,
+            self.bits - self.sign_magnitude,
             steps,
             np.ascontiguousarray((place @ volts)[None], np.float32),
             np.ascontiguousarray((place**2 @ power)[None], np.float32),
+            self.sign_magnitude,
         )
 
 
 def drive(hardware: Hardware, signed: bool) -> Drive:
     """Drivers of a hardware for signed or unsigned inputs, in the phases that its converters read.
 
-    One step of a digit is ``v_read / (2^phase_bits - 1)``; where a signed code goes in one phase,
+    One step of a digit is ``v_read / (2^phase_bits - 1)``; where a two's complement code goes in one phase,
     ``v_read / 2^(bits - 1)``. A cell's current at voltage V is g f(V) by `Device.iv`.
     """
     dac = hardware.dac
     if dac.bits == "ideal":
         one = np.ones(1, np.float32)
         return Drive(0, signed, 0, one, one[None], one[None])
-    bits, width, phases = dac.bits, dac.phase_bits, dac.phases
+    bits, phases, by_sign = dac.bits, dac.phases_of(signed), signed and dac.signed == "sign-magnitude"
+    width = min(dac.phase_bits, dac.digit_bits(signed))
     table = np.tile(np.arange(2.0**width), (phases, 1))
-    steps = float((1 << (bits - 1)) if signed and phases == 1 and bits > 1 else (1 << width) - 1)
+    whole = signed and not by_sign and phases == 1 and bits > 1
+    steps = float((1 << (bits - 1)) if whole else (1 << width) - 1)
     weights = np.exp2(width * np.arange(phases)) * steps
     top_bits = bits - width * (phases - 1)
-    if signed and top_bits == 1:
+    if by_sign:
+        table = np.concatenate([table, -table], axis=1)
+    elif signed and top_bits == 1:
         weights[-1] *= -1
     elif signed:
         top = table[-1]
@@ -143,17 +161,17 @@ def drive(hardware: Hardware, signed: bool) -> Drive:
         volts = table.astype(np.float32) * np.float32(1 / steps)
     else:
         volts = currents(drive_voltages(table, steps, hardware), hardware).astype(np.float32)
-    made = Drive(bits, signed, width, weights.astype(np.float32), volts, volts * volts)
+    made = Drive(bits, signed, width, weights.astype(np.float32), volts, volts * volts, by_sign)
     return made.merged() if hardware.adc.bits == "ideal" or hardware.adc.after == "accumulation" else made
 
 
-def accumulated_phases(hardware: Hardware) -> float:
+def accumulated_phases(hardware: Hardware, signed: bool) -> float:
     """Sum of the squared places of the phases that are one number to the multiply: what their noise of equal
     variance adds up to. 1 where each phase is converted by itself."""
     merged = hardware.adc.bits == "ideal" or hardware.adc.after == "accumulation"
     if hardware.dac.bits == "ideal" or not merged:
         return 1.0
-    return float(np.sum(4.0 ** (hardware.dac.phase_bits * np.arange(hardware.dac.phases))))
+    return float(np.sum(4.0 ** (hardware.dac.phase_bits * np.arange(hardware.dac.phases_of(signed)))))
 
 
 def drive_voltages(digits: NDArray[np.floating], steps: float, hardware: Hardware) -> NDArray[np.float64]:
@@ -243,6 +261,7 @@ def code_range(hardware: Hardware, signed: bool) -> tuple[int, int]:
         return 0, 0
     dac = hardware.dac
     one_bit = dac.bits != "ideal" and dac.phase_bits == 1 and hardware.adc.after == "phase"
+    one_bit = one_bit and dac.signed == "twos-complement"
     bipolar = dac.bits == "ideal" or (signed and not one_bit)
     if hardware.encoding.subtract == "analog" or bipolar:
         half = 1 << (hardware.adc.bits - 1)

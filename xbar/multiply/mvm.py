@@ -88,6 +88,7 @@ def mvm(
         drive.power_is_square,
         drive.bits,
         drive.digit_bits,
+        drive.sign_magnitude,
     )
 
     size = 2 * CHUNK_ROWS * max((len(block.rows) + len(block.out) for block in kernels), default=0)
@@ -122,6 +123,7 @@ class _Phases(NamedTuple):
     power_is_square: bool
     bits: int
     digit_bits: int
+    sign_magnitude: bool
 
 
 class _Columns(NamedTuple):
@@ -192,7 +194,9 @@ def _block(
         part = codes[start : start + vectors]
         volts[len(part) * phase_count :] = 0
         squares[len(part) * phase_count :] = 0
-        if phases.bits:
+        if phases.sign_magnitude:
+            _spread_signed(part, block.rows, phases, volts, squares)
+        elif phases.bits:
             _spread(part, block.rows, phases, volts, squares)
         else:
             _gather(part, block.rows, volts, squares)
@@ -235,6 +239,31 @@ def _spread(
                     squares[at, r] = volts[at, r] * volts[at, r]
             elif len(squares):
                 _look_up(line, shift, mask, phases.power[p], squares[at])
+
+
+@njit(cache=True, nogil=True)
+def _spread_signed(
+    codes: NDArray[Any],
+    rows: NDArray[np.int64],
+    phases: _Phases,
+    volts: NDArray[Any],
+    squares: NDArray[Any],
+) -> None:
+    """The same of codes that go as sign and magnitude: a negative one has the table's second half."""
+    line, half = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
+    mask = np.int32((1 << phases.digit_bits) - 1)
+    for m in range(len(codes)):
+        for r in range(len(rows)):
+            code = np.int32(codes[m, rows[r]])
+            line[r] = abs(code)
+            half[r] = mask + 1 if code < 0 else 0
+        for p in range(len(phases.weights)):
+            shift, at = np.int32(p * phases.digit_bits), m * len(phases.weights) + p
+            for r in range(len(rows)):
+                volts[at, r] = phases.volts[p, (line[r] >> shift & mask) + half[r]]
+            if len(squares):
+                for r in range(len(rows)):
+                    squares[at, r] = phases.power[p, (line[r] >> shift & mask) + half[r]]
 
 
 @njit(cache=True, nogil=True)
