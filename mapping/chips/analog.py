@@ -117,7 +117,7 @@ class AnalogLayer(nn.Module):
         return f"{self.layer.kind} {self.layer.k} x {self.layer.n} on {len(self.layer.tiles)} tiles a plane"
 
 
-def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type = np.float32) -> nn.Module:
+def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type | None = None) -> nn.Module:
     """Copy of `model` whose mapped layers run on the chip; everything else stays digital.
 
     A layer stays the module that it was, wherever the model holds it, with its hooks and parameters; only its
@@ -128,23 +128,29 @@ def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type = n
     model
         The network that was mapped. Its weights may lie on their levels or be those that were mapped.
     dtype
-        Of the products of the multiply: ``np.float32`` or ``np.float64``.
+        Of the products of the multiply: ``np.float32`` or, for a chip with conductances of that precision
+        (``program_network(..., dtype=np.float64)``), ``np.float64``. None: that of the conductances.
 
     Raises
     ------
     XbarError
-        Where the mapping is not calibrated, or the model is not the network that was mapped: other modules
+        For products that are more precise than the conductances. Where the mapping is not calibrated, or the model is not the network that was mapped: other modules
         (such as batch norms that were folded), layers, weights or biases, or a layer whose forward was
         replaced.
     """
     fitting_layers(model, chip.mapped)
     network = copy.deepcopy(model).eval()
     modules = mappable_layers(network)
+    if dtype == np.float64 and chip.dtype == np.float32:
+        raise XbarError(
+            "dtype = np.float64: the chip's conductances are float32; make it by "
+            "program_network(mapped, dtype=np.float64)"
+        )
     for name, layer in chip.mapped.layers.items():
         analog = AnalogLayer(
             layer,
             chip.mapped.hardware_of(name),
-            blocks(chip, name, dtype=dtype),
+            blocks(chip, name, dtype=dtype or chip.dtype),
             chip.compensation.get(name),
         )
         modules[name].add_module("analog", analog)

@@ -58,6 +58,12 @@ class ProgrammedNetwork(ByValue):
             for array in part:
                 array.flags.writeable = False  # `transfer` follows from them, once
 
+    @property
+    def dtype(self) -> type:
+        """``np.float32`` where any conductances are of it, else ``np.float64``."""
+        held = {g.dtype for name in self.mapped.layers for g in self.conductances[name]}
+        return np.float32 if np.dtype(np.float32) in held else np.float64
+
     @cached_property
     def transfer(self) -> Mapping[str, tuple[NDArray[np.float64], ...]]:
         """Where wires have resistance, what each output sees of each driver in place of conductances.
@@ -142,7 +148,12 @@ def with_device(mapped: MappedNetwork, device: Device) -> MappedNetwork:
 
 
 def program_network(
-    mapped: MappedNetwork, *, seed: int = 0, chip: int = 0, time: float | None = None
+    mapped: MappedNetwork,
+    *,
+    seed: int = 0,
+    chip: int = 0,
+    time: float | None = None,
+    dtype: type = np.float32,
 ) -> ProgrammedNetwork:
     """Program one chip: every driven cell gets its target with all effects of device and wires.
 
@@ -153,16 +164,21 @@ def program_network(
         lines, converters, reference columns and spare ones belong to places on tiles, and so to the packing.
     time
         Seconds after the write [s]; None: the earliest that the device's data describe.
+    dtype
+        Of the conductances, ``np.float32`` or ``np.float64``, with the same draws; `analog_network` then
+        multiplies in it.
 
     Raises
     ------
     XbarError
-        For a mapping without weights, keys that are not whole numbers, or a time for which the device has no
-        data.
+        For a mapping without weights, another dtype, keys that are not whole numbers, or a time for which the
+        device has no data.
     """
     for key, value in (("seed", seed), ("chip", chip)):
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
             raise XbarError(f"{key} = {value!r}: must be a whole number, at least 0")
+    if dtype not in (np.float32, np.float64):
+        raise XbarError(f"dtype = {dtype!r}: must be np.float32 or np.float64")
     used = [mapped.hardware_of(name).device for name in mapped.layers]
     at = max(device.first_time for device in used) if time is None else time
     for device in used:
@@ -170,7 +186,7 @@ def program_network(
     conductances, devices = {}, {}
     for name, layer in mapped.layers.items():
         hardware = mapped.hardware_of(name)
-        programmed = [_program_band(layer, band, hardware, seed, chip, at) for band in layer.bands]
+        programmed = [_program_band(layer, band, hardware, seed, chip, at, dtype) for band in layer.bands]
         conductances[name] = tuple(g for g, _ in programmed)
         devices[name] = tuple(present for _, present in programmed)
     return ProgrammedNetwork(mapped, seed, chip, at, conductances, devices)
@@ -183,19 +199,20 @@ def _program_band(
     seed: int,
     chip: int,
     time: float,
+    dtype: type,
 ) -> tuple[Cells, NDArray[np.bool_]]:
     """Conductances of a band's cells, and where there are any."""
     cells, keys = cells_to_write(layer, band, hardware)
-    g = np.empty(cells.shape, np.float32)
+    g: Cells = np.empty(cells.shape, dtype)
     for plane, slice_ in np.ndindex(cells.shape[:2]):
         names = (seed, chip, layer.name, plane, slice_)
         values = hardware.device.conductances()
         g[plane, slice_] = program_states(
-            cells[plane, slice_], values, hardware.device, band.rows, keys, names, time
+            cells[plane, slice_], values, hardware.device, band.rows, keys, names, time, dtype
         ).g
     tile = band.tile_of_column(hardware.encoding.reference_columns > 0)
     present = (cells >= 0) & ~on_open_lines(layer.name, band, band.rows, tile, keys, hardware, seed, chip)
-    return np.where(present, g, np.float32(0)), present
+    return np.where(present, g, dtype(0)), present
 
 
 def cells_to_write(

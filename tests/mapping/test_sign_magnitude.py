@@ -43,9 +43,8 @@ def test_without_converters_the_product_is_that_of_the_codes(
     code = np.clip(np.rint(x.numpy() / np.float32(layer.calibration.x_max) * top), -top, top)
     w = layer.state * layer.scale
     expected = code / top * layer.calibration.x_max @ w + model[0].bias.detach().numpy()
-    for multiply in (torch.float32, torch.float64):
-        dtype = np.float32 if multiply == torch.float32 else np.float64
-        y = analog_network(model, program_network(mapped), dtype=dtype)(x).numpy()
+    for dtype in (np.float32, np.float64):
+        y = analog_network(model, program_network(mapped, dtype=dtype))(x).numpy()
         np.testing.assert_allclose(y, expected, rtol=1e-5, atol=2e-5 * np.abs(expected).max())
 
 

@@ -1,7 +1,8 @@
 """Programming: the conductances that the cells of one chip have when they are read.
 
 `program` draws the noise of `xbar.cells.noise` for the cells of one slice of one plane. One kernel does the
-write (with write-verify), relaxation, drift, low-frequency noise and stuck cells, row after row, in float32.
+write (with write-verify), relaxation, drift, low-frequency noise and stuck cells, row after row, in float32, or
+in float64 with the same draws.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ _f32 = np.float32
 
 
 class Cells(NamedTuple):
-    """Conductances after programming [S], float32, and writes a cell, int32 (1 without write-verify)."""
+    """Conductances after programming [S], float32 or float64, and writes a cell, int32 (1 without
+    write-verify)."""
 
-    g: NDArray[np.float32]
+    g: NDArray[Any]
     pulses: NDArray[np.int32]
 
 
@@ -44,6 +46,7 @@ def program(
     slice_: int,
     built: NDArray[np.bool_] | None = None,
     time: float | None = None,
+    dtype: type = np.float32,
 ) -> Cells:
     """The cells rows x cols of one slice and plane after programming.
 
@@ -65,6 +68,8 @@ def program(
         positive g_min has no device either. No device: exactly 0, without noise or faults.
     time
         Seconds after the write [s]; None: the device's `first_time`.
+    dtype
+        Of the conductances: ``np.float32`` or ``np.float64``. Draws are the same, to float32.
 
     Raises
     ------
@@ -90,7 +95,7 @@ def program(
     if device.g_min > 0:
         present = present & (target > 0)
     names = (seed, chip, layer, plane, slice_)
-    return program_states(np.where(present, index, -1), values, device, rows, cols, names, time)
+    return program_states(np.where(present, index, -1), values, device, rows, cols, names, time, dtype)
 
 
 def program_states(
@@ -101,6 +106,7 @@ def program_states(
     cols: ArrayLike,
     names: tuple[int | str, ...],
     time: float | None = None,
+    dtype: type = np.float32,
 ) -> Cells:
     """As `program`, with targets ``values[index]`` [S] and no device where the index is negative.
 
@@ -121,16 +127,16 @@ def program_states(
         stream_key("low-frequency", *names, float(t)),
         stream_key("faults", *names),
     )
-    g = np.zeros(index.shape, np.float32)
+    g: NDArray[Any] = np.zeros(index.shape, dtype)
     verified = device.programming.verify is not None
     pulses = np.ones(index.shape if verified else (0, 0), np.int32)
     _program(
         np.ascontiguousarray(index, np.int32),
         np.asarray(rows, np.uint64),
         mixed_places(cols),
-        _write_tables(values, device, t),
-        _aging_tables(values, device, t),
-        _Faults(device.p_stuck_g_max, device.p_stuck_g_min, _f32(device.g_min), _f32(device.g_max)),
+        _write_tables(values, device, t, dtype),
+        _aging_tables(values, device, t, dtype),
+        _Faults(device.p_stuck_g_max, device.p_stuck_g_min, dtype(device.g_min), dtype(device.g_max)),
         streams,
         g,
         pulses,
@@ -163,11 +169,11 @@ class Streams(NamedTuple):
 class _Targets(NamedTuple):
     """By target: g [S], sigma [S] or of ln g (empty: no error), largest error that is accepted [S]."""
 
-    values: NDArray[np.float32]
-    sigma: NDArray[np.float32]
-    bound: NDArray[np.float32]
+    values: NDArray[Any]
+    sigma: NDArray[Any]
+    bound: NDArray[Any]
     logarithmic: bool
-    shift: np.float32
+    shift: Any
     max_pulses: int
 
 
@@ -175,59 +181,57 @@ class _Aging(NamedTuple):
     """Relaxation [S], nu ln(t/t0) and low-frequency sigma relative to g by target (empty: none), the factor
     of log10(g / 1 uS) in the latter [S], and what a conductance is clamped to when it is read [S]."""
 
-    relaxation: np.float32
-    relaxation_sigma: np.float32
-    nu: NDArray[np.float32]
-    nu_sigma: NDArray[np.float32]
-    flicker: NDArray[np.float32]
-    flicker_decade: np.float32
-    low: np.float32
-    high: np.float32
+    relaxation: Any
+    relaxation_sigma: Any
+    nu: NDArray[Any]
+    nu_sigma: NDArray[Any]
+    flicker: NDArray[Any]
+    flicker_decade: Any
+    low: Any
+    high: Any
 
 
 class _Faults(NamedTuple):
     p_high: float
     p_low: float
-    g_min: np.float32
-    g_max: np.float32
+    g_min: Any
+    g_max: Any
 
 
-_EMPTY = np.empty(0, np.float32)
-
-
-def _write_tables(values: NDArray[np.float64], device: Device, time: float) -> _Targets:
+def _write_tables(values: NDArray[np.float64], device: Device, time: float, dtype: type) -> _Targets:
     programming, verify = device.programming, device.programming.verify
     logarithmic = programming.kind == "lognormal"
     sigma = np.full_like(values, programming.sigma) if logarithmic else noise.sigma(values, device, time)
     accepted = verify.acceptance * device.reference(verify.relative_to, values) if verify else values
     return _Targets(
-        values.astype(np.float32),
-        _EMPTY if programming.kind == "none" else sigma.astype(np.float32),
-        accepted.astype(np.float32),
+        values.astype(dtype),
+        np.empty(0, dtype) if programming.kind == "none" else sigma.astype(dtype),
+        accepted.astype(dtype),
         logarithmic,
-        _f32(programming.sigma**2 / 2 if programming.keep_mean else 0.0),
+        dtype(programming.sigma**2 / 2 if programming.keep_mean else 0.0),
         verify.max_pulses if verify else 1,
     )
 
 
-def _aging_tables(values: NDArray[np.float64], device: Device, time: float) -> _Aging:
+def _aging_tables(values: NDArray[np.float64], device: Device, time: float, dtype: type) -> _Aging:
     relaxation, drift, flicker = device.relaxation, device.drift, device.low_frequency
-    nu = nu_sigma = relative = _EMPTY
+    none: NDArray[Any] = np.empty(0, dtype)
+    nu, nu_sigma, relative = none, none, none
     moved = spread = decade = 0.0
     if relaxation:
         moved = relaxation.mean * math.log(time)
         spread = relaxation.sigma * math.log(time) + relaxation.sigma_0
     if drift:
         log, ratio = math.log(time / drift.t0), values / device.g_max
-        nu = (log * drift.nu(ratio)).astype(np.float32)
-        nu_sigma = (log * drift.nu_sigma(ratio)).astype(np.float32)
+        nu = (log * drift.nu(ratio)).astype(dtype)
+        nu_sigma = (log * drift.nu_sigma(ratio)).astype(dtype)
     if flicker and flicker.kind == "power":
         ones = np.ones(len(values))
-        relative = noise.low_frequency_sigma(ones, values, device, time).astype(np.float32)
+        relative = noise.low_frequency_sigma(ones, values, device, time).astype(dtype)
     elif flicker:
         decade = flicker.amplitude * noise.accumulated(time, flicker.t_read)
     low, high = (device.g_min, device.g_max) if relaxation else (0.0, math.inf)
-    return _Aging(_f32(moved), _f32(spread), nu, nu_sigma, relative, _f32(decade), _f32(low), _f32(high))
+    return _Aging(dtype(moved), dtype(spread), nu, nu_sigma, relative, dtype(decade), dtype(low), dtype(high))
 
 
 @njit(cache=True, nogil=True)
@@ -239,7 +243,7 @@ def _program(
     aging: _Aging,
     faults: _Faults,
     streams: Streams,
-    out: NDArray[np.float32],
+    out: NDArray[Any],
     pulses: NDArray[np.int32],
 ) -> None:
     xi, u = np.empty(len(cols), np.float32), np.empty(len(cols), np.float64)
@@ -261,17 +265,15 @@ def _program(
                 g[c] = faults.g_max if u[c] < faults.p_high else g[c]
                 g[c] = faults.g_min if faults.p_high <= u[c] < faults.p_high + faults.p_low else g[c]
         for c in range(len(cols)):
-            g[c] = g[c] if index[i, c] >= 0 else _f32(0)
+            g[c] = g[c] if index[i, c] >= 0 else 0
 
 
 @njit(cache=True, nogil=True)
-def _write_row(
-    state: NDArray[np.int32], write: _Targets, xi: NDArray[np.float32], g: NDArray[np.float32]
-) -> None:
+def _write_row(state: NDArray[np.int32], write: _Targets, xi: NDArray[np.float32], g: NDArray[Any]) -> None:
     """One write of a row of cells."""
     if write.logarithmic:
         for c in range(len(g)):
-            g[c] = write.values[state[c]] * exp32(write.sigma[state[c]] * xi[c] - write.shift)
+            g[c] = write.values[state[c]] * exp32(_f32(write.sigma[state[c]] * xi[c] - write.shift))
     else:
         for c in range(len(g)):
             g[c] = max(write.values[state[c]] + write.sigma[state[c]] * xi[c], _f32(0))
@@ -285,11 +287,11 @@ def _verify_row(
     write: _Targets,
     key: np.uint64,
     xi: NDArray[np.float32],
-    g: NDArray[np.float32],
+    g: NDArray[Any],
     pulses: NDArray[np.int32],
 ) -> None:
     """Write the cells of a row that are not accepted again, with a fresh draw each time."""
-    again, missed = np.empty(len(g), np.float32), np.empty(len(g), np.bool_)
+    again, missed = np.empty_like(g), np.empty(len(g), np.bool_)
     for pulse in range(2, write.max_pulses + 1):
         for c in range(len(g)):
             missed[c] = abs(g[c] - write.values[state[c]]) > write.bound[state[c]]
@@ -310,7 +312,7 @@ def _age_row(
     aging: _Aging,
     streams: Streams,
     xi: NDArray[np.float32],
-    g: NDArray[np.float32],
+    g: NDArray[Any],
 ) -> None:
     """What happens to a row of cells between write and read."""
     if aging.relaxation != 0 or aging.relaxation_sigma != 0:
@@ -321,7 +323,7 @@ def _age_row(
         normal_row(row_key(streams.drift, row), cols, xi)
         for c in range(len(g)):
             fall = abs(aging.nu[state[c]] + aging.nu_sigma[state[c]] * xi[c])
-            g[c] *= exp32(-min(fall, _f32(80)))
+            g[c] *= exp32(_f32(-min(fall, _f32(80))))
     if len(aging.flicker) or aging.flicker_decade > 0:
         normal_row(row_key(streams.low_frequency, row), cols, xi)
     if len(aging.flicker):
@@ -329,7 +331,7 @@ def _age_row(
             g[c] += g[c] * aging.flicker[state[c]] * xi[c]
     if aging.flicker_decade > 0:
         for c in range(len(g)):
-            decades = log32(max(g[c] * _f32(1e6), _f32(1))) * _f32(0.4342944819032518)
+            decades = log32(_f32(max(g[c] * _f32(1e6), _f32(1)))) * _f32(0.4342944819032518)
             g[c] += aging.flicker_decade * decades * xi[c]
     for c in range(len(g)):
         g[c] = min(max(g[c], aging.low), aging.high)

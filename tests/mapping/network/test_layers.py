@@ -160,7 +160,8 @@ def test_a_bias_on_word_lines(rows: int, hardware: Hardware, seed: int) -> None:
     assert np.abs(bias - layer.bias).max() <= rows * max(np.diff(values)) * (1 + 1e-6)
     held = holding(model, mapped).double()
     held[0].bias.data = torch.from_numpy(bias)
-    y, expected = analog_network(model, program_network(mapped), dtype=np.float64)(x), held(x.double())
+    chip = program_network(mapped, dtype=np.float64)
+    y, expected = analog_network(model, chip, dtype=np.float64)(x), held(x.double())
     torch.testing.assert_close(y.double(), expected, rtol=0, atol=tolerance(mapped, expected))
 
 
