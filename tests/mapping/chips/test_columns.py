@@ -147,7 +147,7 @@ def test_float64_products_by_choice() -> None:
     mapped, held = case.on(design(64, 64, 16))
     expected = held.double()(case.x.double()).detach()
     errors = [
-        (analog_network(case.model, program_network(mapped), dtype=dtype)(case.x) - expected).abs().max()
+        (analog_network(case.model, program_network(mapped, dtype=dtype))(case.x) - expected).abs().max()
         for dtype in (np.float32, np.float64)
     ]
     assert errors[1] <= errors[0]
