@@ -101,80 +101,6 @@ def output_variance(g: ArrayLike, v: ArrayLike, sigma: ArrayLike, **circuit: Any
     return variance.reshape(solution.currents.shape)
 
 
-def variance_gains(
-    g: ArrayLike, sigma: ArrayLike, *, calibration: ArrayLike | None = None, **circuit: Any
-) -> Array:
-    """Gains K [A^2/V^2], shape (m, n), of the diagonal approximation var(I) = v^2 K; ohmic cells.
-
-    K[i, j] is the variance of output j with input i alone at 1 V, so that the products of two inputs in the
-    exact quadratic form are left out. Calibration scales each column of K until the mean variance over the
-    given inputs is exact. The error is tabled in docs/physics.
-
-    Parameters
-    ----------
-    g, circuit
-        Arguments of `xbar.wires.circuit.solve`.
-    sigma
-        Standard deviation of each conductance [S], shape (m, n).
-    calibration
-        Typical input vectors [V], shape (M, m).
-
-    Raises
-    ------
-    XbarError
-        As `output_variance`, for cells that are not ohmic, and for calibration inputs of another shape.
-    """
-    g = as_floats("g", g)
-    if circuit.get("iv") is not None and circuit["iv"].kind != "ohmic":
-        raise XbarError("variance_gains: needs ohmic cells; use output_variance with the input itself")
-    single = np.eye(len(g))
-    if calibration is None:
-        return output_variance(g, single, sigma, **circuit)
-    typical = as_floats("calibration", calibration)
-    if typical.ndim != 2 or typical.shape[1] != len(g):
-        raise XbarError(f"calibration: shape {typical.shape}; must be (M, {len(g)})")
-    variance = output_variance(g, np.concatenate([single, typical]), sigma, **circuit)
-    gains, exact = variance[: len(g)], variance[len(g) :].sum(0)
-    near = (typical**2 @ gains).sum(0)
-    scaled: Array = gains * np.divide(exact, near, out=np.ones_like(near), where=near > 0)
-    return scaled
-
-
-def diagonal_variance(v: ArrayLike, w: ArrayLike, g: ArrayLike, sigma: ArrayLike) -> Array:
-    """Variance of each output for independent noise in each cell, as if a cell fed its own output alone.
-
-    var(I_j) = sum_i (v_i sigma[i, j] W[i, j] / g[i, j])^2; a cell with g = 0 counts as 0. Exact without
-    wires; the error that wires cause is tabled in docs/physics.
-
-    Parameters
-    ----------
-    v
-        Source voltages [V], shape (m,) or (M, m).
-    w
-        Transfer matrix W with I = v W [S], shape (m, n).
-    g, sigma
-        Conductances and their standard deviations [S], shape (m, n).
-
-    Returns
-    -------
-    Variances [A^2], shape (..., n).
-
-    Raises
-    ------
-    XbarError
-        For shapes that do not fit, and values that are negative (g, sigma) or not finite.
-    """
-    g, v, w = as_floats("g", g), as_floats("v", v), as_floats("w", w)
-    sigma = _checked_sigma(sigma, g.shape)
-    if g.ndim != 2 or w.shape != g.shape or v.ndim not in (1, 2) or v.shape[-1] != g.shape[0]:
-        raise XbarError(f"v {v.shape}, w {w.shape}, g {g.shape}: must be (m,) or (M, m), and (m, n) twice")
-    if g.min() < 0:
-        raise XbarError(f"g: smallest value {g.min():g}; conductances must be >= 0, in S")
-    gain = sigma * np.divide(w, g, out=np.zeros_like(g), where=g > 0)
-    variance: Array = v**2 @ gain**2
-    return variance
-
-
 def _same_slopes(solution: Solution, voltages: Array) -> list[tuple[slice, Array]]:
     """Input vectors whose cells have the same slopes [S]: all, or, where cells are not ohmic, one by one."""
     if solution.iv.kind == "ohmic":
@@ -208,4 +134,4 @@ def _checked_sigma(sigma: ArrayLike, shape: tuple[int, ...]) -> Array:
     return sigma
 
 
-__all__ = ["diagonal_variance", "gradient", "output_variance", "variance_gains"]
+__all__ = ["gradient", "output_variance"]
