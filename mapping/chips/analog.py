@@ -134,9 +134,9 @@ def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type | N
     Raises
     ------
     XbarError
-        For products that are more precise than the conductances. Where the mapping is not calibrated, or the model is not the network that was mapped: other modules
-        (such as batch norms that were folded), layers, weights or biases, or a layer whose forward was
-        replaced.
+        For products that are more precise than the conductances; where the mapping is not calibrated; or
+        where the model is not the network that was mapped: other modules (such as batch norms that were
+        folded), layers, weights or biases, or a layer whose forward was replaced.
     """
     fitting_layers(model, chip.mapped)
     network = copy.deepcopy(model).eval()

@@ -10,7 +10,7 @@ from mapping.tiles.mapped import MappedNetwork
 
 LOST = 0.35
 """Share of the current that wires may take: below it, sigma of the read noise is known within 7 % for 95 % of
-the outputs, and within 5 % also for inputs with a fifth of the calibrated rate (docs/physics, table)."""
+the outputs, and within 8 % also for inputs with a fifth of the calibrated rate (docs/physics, table)."""
 
 
 def noise_outside_domain(mapped: MappedNetwork) -> list[str]:

@@ -31,7 +31,8 @@ from xbar.wires.newton import Newton, largest_cell_voltage
 Array = NDArray[np.float64]
 TOLERANCE = 1e-12
 """Relative residual that leaves outputs within 3e-10 of a vector's largest one, for g r up to 100 and 64 x 64
-cells, where a ten-thousandth of the current that enters reaches an output (tests/xbar/wires/test_circuit.py)."""
+cells, where a ten-thousandth of the current that enters reaches an output
+(tests/xbar/wires/test_circuit.py)."""
 MAX_ITERATIONS = 1000
 MAX_STEPS = 50
 
