@@ -9,6 +9,9 @@ All files share one new, empty folder. Of each file, in this order:
 Lines that begin with `make`, `git clone` or `cd` are skipped; so is one whose `--data` folder (relative to
 the checkout) is absent. `xbar run` gets `--plan`, but for the first `xbar run digits` without options; so do
 `xbar sweep` and `xbar search` of what is built in.
+
+A ```text block that follows an unnamed python block shows what that block prints. `--write` runs the python
+blocks of the files alone and puts what they print into their text blocks.
 """
 
 from __future__ import annotations
@@ -19,10 +22,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
+MARK = "\x1e"
+"""What a program prints before each of its blocks."""
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 PROGRAM = "import sys; exec(compile(sys.stdin.read(), sys.argv[1], 'exec'), {'__name__': '__main__'})"
 
 
@@ -61,8 +68,49 @@ def program(file_blocks: Sequence[Block]) -> str:
     """The unnamed python blocks as one program in which every line keeps its number."""
     source = ""
     for _, line, text in (block for block in file_blocks if block.info == ("python",)):
-        source += "\n" * (line - 1 - source.count("\n")) + text
+        source += "\n" * (line - 2 - source.count("\n")) + f"print({MARK!r})\n" + text
     return source
+
+
+def execute(command: Sequence[str], folder: Path, text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command in `folder` with this Python's folder on PATH, and with `text` as its input."""
+    return subprocess.run(command, cwd=folder, env=ENVIRONMENT, input=text, capture_output=True, text=True)
+
+
+def execute_program(path: Path, source: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a page's program in `folder`; tracebacks have the page's name."""
+    return execute([sys.executable, "-c", PROGRAM, str(path)], folder, source)
+
+
+def printed(path: Path, folder: Path) -> list[tuple[Block, str]]:
+    """Text blocks of a page that follow a python block, each with what that block prints when it is run.
+
+    Raises
+    ------
+    RuntimeError
+        Where the program fails.
+    """
+    page = list(blocks(path))
+    done = execute_program(path, program(page), folder)
+    if done.returncode:
+        raise RuntimeError(f"{path.name}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+    outputs = iter(done.stdout.split(f"{MARK}\n")[1:])
+    found = []
+    for block, after in pairwise([*page, None]):
+        if block.info == ("python",):
+            output = next(outputs)
+            if after is not None and after.info == ("text",):
+                found.append((after, output))
+    return found
+
+
+def write(path: Path, folder: Path) -> None:
+    """Put what the python blocks of a page print into the text blocks that follow them."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    for block, output in reversed(printed(path, folder)):
+        first = block.line - 1
+        lines[first : first + block.text.count("\n")] = [output]
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def resolved(command: str, folder: Path) -> tuple[str, str]:
@@ -81,15 +129,14 @@ def resolved(command: str, folder: Path) -> tuple[str, str]:
 
 def run_file(path: Path, folder: Path) -> tuple[int, int]:
     """Run one file's blocks in `folder`; how many passed and failed."""
-    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     results: list[bool] = []
 
-    def run(line: int, shown: str, arguments: list[str], text: str = "") -> None:
-        done = subprocess.run(arguments, cwd=folder, env=env, input=text, capture_output=True, text=True)
+    def note(line: int, shown: str, done: subprocess.CompletedProcess[str]) -> None:
         results.append(done.returncode == 0)
         print(f"{'ok  ' if results[-1] else 'FAIL'} {path.name}:{line}: {shown}", flush=True)
         if not results[-1]:
-            print(f"exit status {done.returncode}\n{done.stdout}{done.stderr}", flush=True)
+            stdout = done.stdout.replace(f"{MARK}\n", "")
+            print(f"exit status {done.returncode}\n{stdout}{done.stderr}", flush=True)
 
     for block in (page := list(blocks(path))):
         if len(block.info) == 2 and block.info[1] != "no-run":
@@ -100,17 +147,21 @@ def run_file(path: Path, folder: Path) -> tuple[int, int]:
                 if reason:
                     print(f"skip {path.name}:{line}: {command} ({reason})")
                 else:
-                    run(line, shown, ["bash", "-c", shown])
+                    note(line, shown, execute(["bash", "-c", shown], folder))
     if source := program(page):
-        run(1, "python program", [sys.executable, "-c", PROGRAM, str(path)], source)
+        note(1, "python program", execute_program(path, source, folder))
     return results.count(True), results.count(False)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the files that are named, or README.md and docs/*.md; exit status 1 where anything failed."""
-    named = [Path(name).resolve() for name in arguments]
+    named = [Path(name).resolve() for name in arguments if name != "--write"]
     with tempfile.TemporaryDirectory() as folder:
         pages = named or [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/*.md"))]
+        if "--write" in arguments:
+            for page in pages:
+                write(page, Path(folder))
+            return 0
         counts = [run_file(page, Path(folder)) for page in pages]
     passed, failed = map(sum, zip(*counts, strict=True))
     print(f"{passed} passed, {failed} failed")

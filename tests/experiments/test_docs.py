@@ -87,6 +87,20 @@ def test_a_block_that_is_not_closed_is_refused(runner, tmp_path) -> None:
         list(runner.blocks(tmp_path / "page.md"))
 
 
+def test_text_blocks_are_written_anew_from_what_the_block_before_them_prints(
+    runner, capsys, tmp_path
+) -> None:
+    page = "```python\nx = 2\nprint(x)\n```\n\n```text\nold\nold\n```\n"
+    page += "```python\nprint('silent')\n```\n```bash\nfalse\n```\n```text\nkept\n```\n"
+    page += "```python\nprint(x + 1)\nprint('a')\n```\n```text\nold\n```\n"
+    path = tmp_path / "page.md"
+    path.write_text(page)
+    assert [output for _, output in runner.printed(path, tmp_path)] == ["2\n", "3\na\n"]
+    assert runner.main(["--write", str(path)]) == 0
+    written = page.replace("old\nold\n", "2\n").replace("```text\nold\n", "```text\n3\na\n")
+    assert path.read_text() == written
+
+
 def test_a_missing_data_folder_is_skipped_with_the_reason(runner, capsys, tmp_path) -> None:
     status, lines = run(runner, capsys, tmp_path, "```bash\nfalse --data ../none/such\n```\n")
     assert (status, lines) == (
@@ -121,6 +135,20 @@ def test_rules_of_commands(runner, tmp_path, command: str, expected: str) -> Non
 def test_the_digits_study_runs_once(runner, tmp_path) -> None:
     (tmp_path / "runs" / "digits").mkdir(parents=True)
     assert runner.resolved("xbar run digits", tmp_path)[0] == "xbar run --plan digits"
+
+
+def test_the_way_of_a_weight_shows_what_its_program_prints(runner, tmp_path) -> None:
+    """Words as they are, numbers within 2 %: other machines train in another order of sums.
+
+    `python .ci/docs.py --write docs/way-of-a-weight.md` writes them anew.
+    """
+    number = re.compile(r"[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+    pairs = runner.printed(ROOT / "docs" / "way-of-a-weight.md", tmp_path)
+    assert len(pairs) >= 8
+    for block, output in pairs:
+        assert number.sub("#", block.text) == number.sub("#", output)
+        shown, now = (list(map(float, number.findall(text))) for text in (block.text, output))
+        assert now == pytest.approx(shown, rel=0.02, abs=1e-3), block.text
 
 
 def anchors(page: Path) -> set[str]:
