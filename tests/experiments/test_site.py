@@ -18,7 +18,6 @@ from experiments.commands.cli import main
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 FIGURES = sorted(path for path in DOCS.rglob("*") if path.suffix in (".svg", ".png"))
-DRAWN_BY_HAND = {DOCS / "rooms.svg"}
 GALLERY = dict(
     re.findall(r"!\[.+\]\((.+)\)\n\*.+:\* `(.+)`\n", (DOCS / "gallery.md").read_text(encoding="utf-8"))
 )
@@ -26,7 +25,27 @@ GALLERY = dict(
 
 
 def test_every_figure_is_in_the_gallery_with_its_command() -> None:
-    assert {DOCS / figure for figure in GALLERY} | DRAWN_BY_HAND == set(FIGURES)
+    assert {DOCS / figure for figure in GALLERY} == set(FIGURES)
+
+
+def test_the_picture_and_the_table_of_rooms_are_those_of_the_code() -> None:
+    """If not, `python docs/rooms.py` writes both."""
+    rooms = runpy.run_path(str(DOCS / "rooms.py"))
+    assert (DOCS / "rooms.svg").read_text(encoding="utf-8") == rooms["svg"]()
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    table = page.split(rooms["ROWS"])[1].split(rooms["END"])[0].strip().splitlines()[2:]
+    assert table == rooms["rows"]()
+
+
+def test_the_rooms_are_all_packages_each_with_its_question() -> None:
+    found = runpy.run_path(str(DOCS / "rooms.py"))["rooms"]()
+    assert [room.folder.name for room in found] == ["experiments", "power", "mapping", "xbar", "models"]
+    for room in found:
+        packages = {path.parent.name for path in (ROOT / room.folder.name).glob("*/__init__.py")}
+        assert {folder.name for folder in room.folders} == packages
+        for folder in room.folders:
+            assert folder.line.endswith("?"), folder.name
+            assert folder.holds, folder.name
 
 
 def test_every_figure_is_shown_where_it_is_explained() -> None:
@@ -44,14 +63,15 @@ def test_every_figure_is_shown_where_it_is_explained() -> None:
 def test_a_command_of_the_gallery_is_there(figure: str, command: str, capsys) -> None:
     program, *arguments = shlex.split(command)
     if program == "python":
-        script, name = arguments
+        script, *names = arguments
+        name = names[0] if names else Path(figure).name
         text = (ROOT / script).read_text(encoding="utf-8")
         if script == "docs/figures.py":
             assert Path(figure).stem == name
             assert f"\ndef {name.replace('-', '_')}(" in text
         else:
             assert f'"{name}"' in text
-            assert f"docs/{Path(figure).parent}" in text.replace('" / "', "/")
+            assert (Path("docs") / figure).parent.as_posix() in text.replace('" / "', "/")
     else:
         assert program == "xbar"
         with pytest.raises(SystemExit) as ended:
