@@ -22,7 +22,7 @@ from xbar.multiply.blocks import Block
 from xbar.multiply.converters import Converter
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 NO_WORK = [
     *(f"{room}.epochs=0" for room in ("train", "compress", "quantise")),
     *(f"{room}.retrain_epochs=0" for room in ("compress", "quantise")),
