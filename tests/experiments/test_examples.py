@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,10 @@ def test_ci_runs_every_example() -> None:
     assert 'for example in examples/*.py; do\n    .venv/bin/python "$example"\ndone' in (
         ROOT / ".ci" / "run"
     ).read_text(encoding="utf-8")
+
+
+def test_the_five_lines_of_the_readme_are_those_of_the_first_example() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python no-run\n(.*?)```", readme, re.DOTALL)
+    assert len(block.splitlines()) == 5
+    assert block in (ROOT / "examples" / "own_network.py").read_text(encoding="utf-8")
