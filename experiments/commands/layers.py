@@ -96,7 +96,9 @@ def _data(name: str, mapped: MappedNetwork, form: nn.Module, example: torch.Tens
                 "groups": layer.groups,
                 "positions": layer.positions,
                 "tiles_per_plane": len(layer.tiles),
-                "utilisation": layer.weights_total * mapped.hardware.encoding.slices / cells,
+                "utilisation": layer.weights_total * mapped.hardware.encoding.slices / cells
+                if cells
+                else 0.0,
                 "operations": macs,
                 "share": macs / operations,
             }

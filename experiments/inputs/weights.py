@@ -25,6 +25,7 @@ def read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
     """State dict of a file, checked to fit the model.
 
     Names may begin with ``module.`` or ``_orig_mod.``, and the state dict may be an entry of a checkpoint.
+    ``NAME_orig`` and ``NAME_mask``, as `torch.nn.utils.prune` names them, are multiplied.
 
     Parameters
     ----------
@@ -42,6 +43,7 @@ def read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in found):
             found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    found = _unpruned_names(found, path)
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
     missing = [name for name in wanted if name not in found and not name.endswith(OPTIONAL)]
     unexpected = [name for name in found if name not in wanted]
@@ -83,6 +85,21 @@ def form_with_weights(network: nn.Module, example_input: torch.Tensor, path: Pat
         except XbarError:
             raise error from None
         return form
+
+
+def _unpruned_names(found: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+    """A state dict with each parameter that `torch.nn.utils.prune` took apart as one again."""
+    pruned = [name.removesuffix("_mask") for name in found if name.endswith("_mask")]
+    pruned = [name for name in pruned if f"{name}_orig" in found]
+    for name in pruned:
+        original, mask = found[f"{name}_orig"], found[f"{name}_mask"]
+        if original.shape != mask.shape:
+            raise XbarError(
+                f"weights {path}: '{name}_mask' is {tuple(mask.shape)}, '{name}_orig' {tuple(original.shape)}"
+            )
+        found[name] = torch.where(mask != 0, original * mask, 0.0)
+    parts = {f"{name}_{part}" for name in pruned for part in ("orig", "mask")}
+    return {name: tensor for name, tensor in found.items() if name not in parts}
 
 
 def _listed(names: list[str], near: Collection[str]) -> str:

@@ -67,7 +67,7 @@ def prune(
     if isinstance(method, Admm):
         method.constrain(model, _tied(model, c, constraints()))
     masks = method.finish(model)
-    masks = {name: mask & before[name] if name in before else mask for name, mask in masks.items()}
+    masks = before | {name: mask & before[name] if name in before else mask for name, mask in masks.items()}
     if c.purify is not None:
         masks = _purify(model, example, Purification(**to_dict(c.purify)), masks)
     log += fit(f"retrain{at}", Recipe(c.retrain_epochs, c.retrain_lr), [Masked(model, masks)])

@@ -36,6 +36,7 @@ from experiments.studies.study import Study, study_dict
 from mapping.chips.chip_file import save_mapping
 from mapping.chips.noise_domain import noise_outside_domain
 from mapping.network.channel_graph import channel_graph
+from mapping.tiles.mapper import unpruned
 from power.estimates.table import estimate, reduction_percent
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import to_dict, write_atomically
@@ -100,7 +101,6 @@ def _run_study(study: Study, data_folder: Path | None, out: Path, resume: bool) 
     mapped, activity = calibrated(run, nets)
     save_mapping(mapped, out / MAPPING_FILE)
     write_atomically(out / ACTIVITY_FILE, save_arrays(activity))
-    whole = run.map(nets.network, study.hardware)
     after = estimate(mapped, activity, image_rate=before.image_rate_per_s)
     map_seconds = time.perf_counter() - mark
 
@@ -128,7 +128,7 @@ def _run_study(study: Study, data_folder: Path | None, out: Path, resume: bool) 
             "validation": nets.validation(),
         },
         "compression": compression_summary(mapped),
-        "mapping": mapping_summary(whole, unpacked, mapped),
+        "mapping": mapping_summary(unpruned(mapped), unpacked, mapped),
         "estimate": {
             "before": before.to_dict(),
             "after": after.to_dict(),

@@ -103,7 +103,8 @@ def _compress_to(run: Run, c: Compression, start: StageResult, child: int) -> St
         inputs["layers"] = to_dict(run.study.layers)
 
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        before = run.load(start)
+        progressive = run.load(start)
+        before = run.masks_met(run.model, progressive)
         at = "" if c.rate == run.study.compress.rate else f" {c.rate:g}x"
         batches = run.batches(c.batch)
 
@@ -114,7 +115,7 @@ def _compress_to(run: Run, c: Compression, start: StageResult, child: int) -> St
             return run.constraints[c.rate] if c.limit is None else run.constraints_within(c.limit)
 
         log, masks = prune(run.model, run.example, c, constraints, before, fit, at)
-        log = (start.record["log"] if before else []) + log
+        log = (start.record["log"] if progressive else []) + log
         tensors = dict(run.model.state_dict())
         tensors |= {f"mask.{name}": mask for name, mask in masks.items() if name in run.layers}
         record = {"log": log, "validation": {"compressed": run.validate(run.model)}}
@@ -133,13 +134,15 @@ def quantise(run: Run, compressed: StageResult, hardware: Hardware) -> tuple[Sta
     q, chosen = run.study.quantise, run.chosen(hardware)
     own = {name: chosen[name].hardware or hardware for name in run.layers}
     masks = run.load(compressed)
+    network = run.on_crossbars()
+    on_levels = run.masks_met(network, masks)
     free: dict[str, Magnitudes] = {}
     fixed: dict[str, Levels] = {}
     for name, h in own.items():
         if q.centroids:
-            free[name] = Magnitudes(q.centroids, masks.get(name))
+            free[name] = Magnitudes(q.centroids, on_levels.get(name))
         else:
-            fixed[name] = Levels(torch.from_numpy(levels(h.encoding, h.device)), masks.get(name))
+            fixed[name] = Levels(torch.from_numpy(levels(h.encoding, h.device)), on_levels.get(name))
     inputs = {"compressed": compressed.record["id"], "quantise": to_dict(q)}
     if not q.freeze:
         del inputs["quantise"]["freeze"], inputs["quantise"]["freeze_epochs"]
@@ -148,9 +151,11 @@ def quantise(run: Run, compressed: StageResult, hardware: Hardware) -> tuple[Sta
             del inputs["quantise"][key]
     inputs["levels"] = {name: of.values.tolist() for name, of in fixed.items()}
     inputs["batch_norm"] = run.study.batch_norm
+    zeros = [name for name, h in own.items() if h.encoding.zeros == "level"]
+    if zeros:
+        inputs["zeros_on_levels"] = zeros
     if q.noise.kind != "none" or q.converter_epochs or any(s.bias_rows for s in run.study.layers):
         inputs |= {"hardware": simulated(hardware), "calibration": run.study.calibration_images}
-    network = run.on_crossbars()
 
     def with_write_errors(own: Hardware) -> Hardware:
         return own.replace(device__programming=q.noise)
@@ -159,25 +164,25 @@ def quantise(run: Run, compressed: StageResult, hardware: Hardware) -> tuple[Sta
         def fit(stage: str, recipe: Recipe, methods: list[Method]) -> list[dict[str, Any]]:
             return run.fit(network, prefix, stage, recipe, methods)
 
-        log = onto_levels(network, q, free or fixed, masks, run.last, fit)
+        log = onto_levels(network, q, free or fixed, on_levels, run.last, fit)
         run.states |= fitted_states(network, free)
         seed = derive_seed(run.study.seed, "draws")
         mapped = run.map(network, hardware, masks=masks)
         if any(layer.bias_rows for layer in mapped.layers.values()):
             mapped, _ = calibrate(mapped, network, run.calibration_batches())
-        scales = {name: layer.scale for name, layer in mapped.layers.items()}
         written = without_random_effects(mapped).with_hardware(with_write_errors)
         training = trainable_network(network, written, multiply="torch", seed=seed)
         recipe = Recipe(q.retrain_epochs, q.retrain_lr)
         log += run.fit(training, prefix, "levels-retrain", recipe, [])
-        trained, on_levels = training.trained()
+        trained, mapped = training.trained()
         if q.converter_epochs:
-            mapped = dataclasses.replace(mapped, layers=on_levels.layers).with_hardware(with_write_errors)
+            mapped = mapped.with_hardware(with_write_errors)
             mapped, _ = calibrate(mapped, trained, run.calibration_batches())
             training = trainable_network(trained, mapped, seed=seed)
             recipe = Recipe(q.converter_epochs, q.retrain_lr / 4)
             log += run.fit(training, prefix, "converters", recipe, [])
-            trained, _ = training.trained()
+            trained, mapped = training.trained()
+        scales = {name: layer.scale for name, layer in mapped.layers.items()}
         tensors = dict(trained.state_dict()) | {f"mask.{name}": mask for name, mask in masks.items()}
         record = {"log": log, "scales": scales, "validation": {"quantised": run.validate(trained)}}
         if free:

@@ -34,7 +34,8 @@ from mapping.pruning.hardware_budget import within
 from mapping.pruning.sensitivity import Family
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import Choice, map_network, without_weights
-from mapping.training.loop import Method, Progress, accuracy, derive_seed, train
+from mapping.training.loop import Method, Progress, Recipe, accuracy, derive_seed, train
+from mapping.training.masks import masks_met
 from mapping.training.recipe import Recipe
 from mapping.training.shared_weights import one_a_weight
 from power.estimates.table import estimate
@@ -289,6 +290,10 @@ class Run:
         state, masks = split_masks(stage.tensors)
         self.model.load_state_dict(state)
         return masks
+
+    def masks_met(self, network: nn.Module, masks: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Masks of the layers on crossbars, with what is pruned in the network already."""
+        return {name: mask for name, mask in masks_met(network, masks).items() if name in self.layers}
 
     def on_crossbars(self) -> nn.Module:
         """Copy of `self.model` as crossbars hold it: with its batch norms folded, or digital ones."""

@@ -14,6 +14,9 @@ from xbar.hardware.design import Hardware
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import applied, code_range, drive
 
+WITHOUT_CURRENTS = 1.0
+"""Step of a converter that no current reached [v_read unit]."""
+
 SAMPLES = 2048
 """Input vectors a layer on which the ADC's step is fitted."""
 
@@ -78,6 +81,13 @@ def _fixed_step(strongest: float, signed: bool, hardware: Hardware) -> float:
     return hardware.crossbar.rows * window / device.unit * float(np.abs(reach).max()) / high
 
 
+def step_without_currents(hardware: Hardware, signed: bool) -> float:
+    """Step of a converter that no current reached [A]: what the hardware fixes, or one unit at `v_read`."""
+    amperes = hardware.dac.v_read * hardware.device.unit
+    given = hardware.adc.range in ("full", "fixed")
+    return amperes * (_fixed_step(1.0, signed, hardware) if given else WITHOUT_CURRENTS)
+
+
 Group = list[tuple[int, NDArray[np.int64]]]
 
 
@@ -111,7 +121,7 @@ def _fitted_step(
     size = np.abs(currents)
     largest = float(size.max())
     if largest == 0:
-        return 1.0
+        return WITHOUT_CURRENTS
     if hardware.adc.range == "percentile":
         order = np.argsort(size)
         share = np.cumsum(importance[order]) / importance.sum()

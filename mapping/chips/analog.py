@@ -61,17 +61,13 @@ class AnalogLayer(nn.Module):
     ) -> None:
         super().__init__()
         assert layer.calibration is not None
-        assert layer.scale is not None
         self.layer = layer
         self.hardware = hardware
         self.columns = columns
         self.threads: int | None = None
         self.vectors = 0
-        signed = layer.calibration.signed
-        self.drive = drive(hardware, signed)
-        unit = layer.scale * layer.calibration.x_max / largest_code(hardware.dac, signed) / response(hardware)
-        factors = np.array(1.0) if compensation is None else compensation
-        self.gain = np.broadcast_to(np.asarray(unit * factors, np.float32), layer.n)
+        self.drive = drive(hardware, layer.calibration.signed)
+        self.gain = output_gain(layer, hardware, compensation)
         nothing = np.zeros((), np.float32)
         self.bias = nothing if layer.bias is None or layer.bias_rows else np.asarray(layer.bias, np.float32)
 
@@ -115,6 +111,18 @@ class AnalogLayer(nn.Module):
     def extra_repr(self) -> str:
         """Shape and tiles."""
         return f"{self.layer.kind} {self.layer.k} x {self.layer.n} on {len(self.layer.tiles)} tiles a plane"
+
+
+def output_gain(
+    layer: MappedLayer, hardware: Hardware, compensation: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
+    """Factor of each output column, from [v_read unit] to the units of weights and inputs, shape (n,)."""
+    assert layer.calibration is not None
+    assert layer.scale is not None
+    x_max, signed = layer.calibration.x_max, layer.calibration.signed
+    unit = layer.scale * x_max / largest_code(hardware.dac, signed) / response(hardware)
+    factors = np.array(1.0) if compensation is None else compensation
+    return np.broadcast_to(np.asarray(unit * factors, np.float32), layer.n)
 
 
 def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type | None = None) -> nn.Module:

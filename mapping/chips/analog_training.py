@@ -20,12 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from mapping.chips.analog import AnalogLayer
+from mapping.chips.analog import AnalogLayer, output_gain
 from mapping.chips.calibration import bias_on_rows
 from mapping.chips.chip import ProgrammedNetwork, decoded_weights, program_network, without_random_effects
 from mapping.chips.codes import largest_code, least_code
 from mapping.chips.columns import blocks
 from mapping.chips.fitting import fitting_layers
+from mapping.chips.zeros import with_present_zeros, with_room
+from mapping.constraints.scale import fit_scale
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
 from mapping.network.modules import copy_of
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
@@ -57,7 +59,10 @@ def trainable_network(
 
     In train mode each call puts the present weights on their levels, under their masks, and programs the next
     chip with them; in eval mode it programs the chip at hand, so that two calls meet the same cells. Masks,
-    scales and converter ranges stay those of `mapped`. A masked weight is zero and has no gradient.
+    scales and converter ranges stay those of `mapped`. A masked weight is zero and has no gradient. One that
+    was 0 when it was mapped is free to grow, and has a place on the tiles; 0 is a level for it as long as it
+    is nearer than the others. A layer that had no other weights has at each step the scale that fits those
+    that it has then.
 
     Parameters
     ----------
@@ -101,6 +106,9 @@ class TrainableNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.model = copy_of(model)
+        zeros = {name: layer.zeros for name, layer in mapped.layers.items()}
+        layers = {name: with_room(layer, mapped.hardware_of(name)) for name, layer in mapped.layers.items()}
+        mapped = dataclasses.replace(mapped, layers=layers)
         self.mapped = mapped
         self._simulated = mapped if multiply == "tiles" else mapped.with_hardware(_without_wires)
         self._on_targets = multiply == "torch" and _same_cells(mapped, without_random_effects(mapped))
@@ -111,7 +119,7 @@ class TrainableNetwork(nn.Module):
         hosts = mappable_layers(self.model)
         self.layers: dict[str, _TrainableLayer] = {}
         for name, layer in mapped.layers.items():
-            self.layers[name] = _TrainableLayer(hosts[name], layer, mapped.hardware_of(name))
+            self.layers[name] = _TrainableLayer(hosts[name], layer, mapped.hardware_of(name), zeros[name])
         chip = self.program()
         for trainable in self.layers.values():
             if multiply == "tiles":
@@ -145,6 +153,8 @@ class TrainableNetwork(nn.Module):
     def trained(self) -> tuple[nn.Module, MappedNetwork]:
         """Copy of the network with its weights on their levels, and its mapping, ready to be programmed.
 
+        Its tiles are those of the training.
+
         Raises
         ------
         XbarError
@@ -158,6 +168,7 @@ class TrainableNetwork(nn.Module):
             assert layer.state is not None
             assert layer.scale is not None
             w = decode_states(layer.state, layer.scale, hardware.encoding, hardware.device)
+            layers[name] = with_present_zeros(layer, w, hardware)
             host: Any = model.get_submodule(name)
             on_levels = from_gemm(torch.from_numpy(w), host)
             other = first.setdefault(id(host.weight), name)
@@ -170,9 +181,14 @@ class TrainableNetwork(nn.Module):
 
 
 class _TrainableLayer:
-    """What a layer of the network, the host, does in place of its own forward."""
+    """What a layer of the network, the host, does in place of its own forward.
 
-    def __init__(self, host: Layer, mapped: MappedLayer, hardware: Hardware) -> None:
+    ``zeros``: weights for which 0 is a level.
+    """
+
+    def __init__(
+        self, host: Layer, mapped: MappedLayer, hardware: Hardware, zeros: NDArray[np.bool_] | None
+    ) -> None:
         name = mapped.name
         if mapped.state is None:
             raise XbarError(f"{name}: this mapping has no weights; map a network with weights")
@@ -181,6 +197,7 @@ class _TrainableLayer:
         self.host = host
         self.mapped = mapped
         self.hardware = hardware
+        self.zeros = zeros
         self.analog: AnalogLayer | None = None
         self.kept: Tensor | None = None
         if mapped.mask is not None:
@@ -200,17 +217,23 @@ class _TrainableLayer:
         bias = None if self.host.bias is None else _as_array(self.host.bias)
         if bias is not None and not np.isfinite(bias).all():
             raise XbarError(f"{mapped.name}: has biases that are not finite; lower the learning rate")
+        if not np.isfinite(w).all():
+            raise XbarError(f"{mapped.name}: has weights that are not finite; lower the learning rate")
         kept = np.ones(w.shape, np.bool_) if mapped.mask is None else mapped.mask
+        encoding, device = self.hardware.encoding, self.hardware.device
+        scale, values = mapped.scale, levels(encoding, device)
+        scale = scale or fit_scale(np.abs(w[kept]), values)
+        if self.zeros is not None:
+            kept = kept & ~(self.zeros & (np.abs(w) < scale * values[0] / 2))
         if rows:
             assert bias is not None
             w = np.concatenate([w, bias_on_rows(bias, rows, self._x_max)])
             kept = np.pad(kept, ((0, rows), (0, 0)), constant_values=True)
-        if not np.isfinite(w).all():
-            raise XbarError(f"{mapped.name}: has weights that are not finite; lower the learning rate")
-        assert mapped.scale is not None
-        state = encode(w, mapped.scale, kept, self.hardware.encoding, self.hardware.device)
+        state = encode(w, scale, kept, encoding, device)
         on_rows = state[mapped.k :] if rows else None
-        return dataclasses.replace(mapped, state=state[: mapped.k], bias_state=on_rows, bias=bias)
+        return dataclasses.replace(
+            mapped, state=state[: mapped.k], bias_state=on_rows, scale=scale, bias=bias
+        )
 
     @property
     def _x_max(self) -> float:
@@ -227,6 +250,7 @@ class _TrainableLayer:
         self.bias = held[layer.k :].sum(0) * self._x_max if layer.bias_rows else None
         if self.analog is not None:
             self.analog.columns = blocks(chip, layer.name)
+            self.analog.gain = output_gain(layer, self.hardware)
             if self.host.bias is not None and not layer.bias_rows:
                 self.analog.bias = _as_array(self.host.bias)
 
@@ -234,20 +258,20 @@ class _TrainableLayer:
         """Take the weights that every chip holds whose cells are exactly on their targets."""
         layer = self.present()
         assert layer.state is not None
-        self.weight = from_gemm(self._targets(layer.state), self.host)
+        assert layer.scale is not None
+        self.weight = from_gemm(self._targets(layer.state, layer.scale), self.host)
         self.bias = None
         if layer.bias_state is not None:
-            self.bias = self._targets(layer.bias_state).sum(0) * self._x_max
+            self.bias = self._targets(layer.bias_state, layer.scale).sum(0) * self._x_max
 
-    def _targets(self, state: NDArray[np.int16]) -> Tensor:
+    def _targets(self, state: NDArray[np.int16], scale: float) -> Tensor:
         """`decoded_weights` of states whose cells are on their targets, in a chip's own precision."""
         encoding, device = self.hardware.encoding, self.hardware.device
         top = len(levels(encoding, device))
         cells = target_conductances(np.arange(-top, top + 1, dtype=np.int16), encoding, device)
         reference = reference_conductances(encoding, device)[:, None]
         held = decode(cells.astype(np.float32), encoding, device, reference.astype(np.float32))
-        assert self.mapped.scale is not None
-        return torch.from_numpy(self.mapped.scale * held)[torch.from_numpy(state).int() + top]
+        return torch.from_numpy(scale * held)[torch.from_numpy(state).int() + top]
 
     def forward(self, input: Tensor) -> Tensor:
         """What the chip gives, with the gradient of the float layer that has the weights of its cells."""

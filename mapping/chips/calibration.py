@@ -56,16 +56,17 @@ def calibrate(
     Raises
     ------
     XbarError
-        Where there is no batch, a layer's inputs are all zero, not finite or not floating point, or the model
-        is not the network that was mapped (`analog_network`).
+        Where there is no batch, a layer's inputs are not finite or not floating point, or all zero with every
+        layer before it having weights, or the model is not the network that was mapped (`analog_network`).
     """
     inputs = _layer_inputs(mapped, model, batches)
-    layers, activity = {}, {}
+    layers, activity, silent = {}, {}, False
     for name, layer in mapped.layers.items():
         hardware = mapped.hardware_of(name)
-        ranges = _input_range(name, inputs[name], hardware.dac)
-        bias = _bias_states(layer, ranges.x_max, hardware) if layer.bias_rows else None
-        layers[name] = dataclasses.replace(layer, calibration=ranges, bias_state=bias)
+        ranges = _input_range(name, inputs[name], hardware.dac, silent)
+        silent = silent or layer.gives_bias
+        layer = dataclasses.replace(layer, calibration=ranges)
+        layers[name] = _with_bias_states(layer, ranges.x_max, hardware) if layer.bias_rows else layer
     chip = program_network(without_random_effects(dataclasses.replace(mapped, layers=layers)))
     for name, layer in layers.items():
         hardware = mapped.hardware_of(name)
@@ -83,10 +84,15 @@ def calibrate(
     return dataclasses.replace(mapped, layers=layers), activity
 
 
-def _input_range(name: str, inputs: list[NDArray[np.float32]], dac: Dac) -> Calibration:
-    """Range of a layer's inputs; the converters' are not known yet."""
+def _input_range(name: str, inputs: list[NDArray[np.float32]], dac: Dac, silent: bool) -> Calibration:
+    """Range of a layer's inputs; the converters' are not known yet.
+
+    ``silent``: whether a layer before it has no weights, so that all inputs may be zero; any range does then.
+    """
     x = np.concatenate([part.ravel() for part in inputs])
     largest = float(np.abs(x).max())
+    if largest == 0 and silent:
+        return Calibration(1.0, signed=False)
     if not (np.isfinite(largest) and largest > 0):
         raise XbarError(f"{name}: the largest calibration input is {largest}; it must be a positive number")
     signed = bool((x < 0).any())
@@ -95,8 +101,10 @@ def _input_range(name: str, inputs: list[NDArray[np.float32]], dac: Dac) -> Cali
     return Calibration(_x_max(x, signed, dac), signed)
 
 
-def _bias_states(layer: MappedLayer, x_max: float, hardware: Hardware) -> NDArray[np.int16]:
-    """State numbers of a bias on word lines, shape (bias_rows, n): each has its share at the largest input.
+def _with_bias_states(layer: MappedLayer, x_max: float, hardware: Hardware) -> MappedLayer:
+    """The layer with the states of a bias on word lines: each has its share at the largest input.
+
+    Without weights, the layer takes the scale that its bias needs.
 
     Raises
     ------
@@ -105,15 +113,19 @@ def _bias_states(layer: MappedLayer, x_max: float, hardware: Hardware) -> NDArra
     """
     assert layer.bias is not None
     assert layer.scale is not None
-    largest = layer.scale * float(levels_of(hardware.encoding, hardware.device)[-1]) * x_max
-    needed = int(np.ceil(np.abs(layer.bias).max() / largest - 1e-6))
+    share = bias_on_rows(layer.bias, layer.bias_rows, x_max)
+    top = float(levels_of(hardware.encoding, hardware.device)[-1])
+    scale = float(np.abs(share).max()) / top if layer.gives_bias else layer.scale
+    largest = scale * top * x_max
+    needed = int(np.ceil(np.abs(layer.bias).max() / largest - 1e-6)) if largest else 0
     if needed > layer.bias_rows:
         raise XbarError(
             f"{layer.name}: bias_rows = {layer.bias_rows}: its bias of up to {np.abs(layer.bias).max():.3g} "
             f"needs at least {needed}, each of which gives at most {largest:.3g}"
         )
-    share = bias_on_rows(layer.bias, layer.bias_rows, x_max)
-    return encode(share, layer.scale, np.ones(share.shape, np.bool_), hardware.encoding, hardware.device)
+    kept = np.ones(share.shape, np.bool_)
+    state = encode(share, scale, kept, hardware.encoding, hardware.device)
+    return dataclasses.replace(layer, bias_state=state, scale=scale)
 
 
 def bias_on_rows(bias: NDArray[np.float32], rows: int, x_max: float) -> NDArray[np.float32]:

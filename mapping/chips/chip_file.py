@@ -109,6 +109,7 @@ def _check_layer(layer: MappedLayer, hardware: Hardware, where: str) -> None:
         raise XbarError(f"{where}: k = {k}, n = {n}, groups = {layer.groups}, bias_rows = {layer.bias_rows}")
     spread = math.prod(geometry.kernel) if geometry is not None and geometry.transposed else 1
     _check_shape(layer.mask, (k, n), f"{where}: mask")
+    _check_shape(layer.zeros, (k, n), f"{where}: zeros")
     _check_shape(layer.state, (k, n), f"{where}: state")
     _check_shape(layer.bias_state, (layer.bias_rows, n), f"{where}: bias_state")
     _check_shape(layer.bias, (n // spread,), f"{where}: bias")

@@ -37,11 +37,11 @@ def fit_scale(magnitudes: NDArray[np.floating], levels: NDArray[np.float64]) -> 
     Returns
     -------
     float
-        The scale; 1 where there is no weight other than zero.
+        The scale; 0 where there is no weight other than zero.
     """
     w = np.sort(magnitudes[magnitudes > 0]).astype(np.float64)
     if not len(w):
-        return 1.0
+        return 0.0
     if len(levels) == 1:
         return float(w.sum() / len(magnitudes) / levels[0])
     fit = _Fit(w, len(magnitudes), levels)
@@ -103,9 +103,9 @@ class _Fit:
 
 
 def nearest_levels(v: torch.Tensor, scale: float, levels: torch.Tensor) -> torch.Tensor:
-    """Nearest of +-scale * levels to each entry of v; zero counts as positive."""
+    """Nearest of +-scale * levels to each entry of v; zero counts as positive. With a scale of 0, zeros."""
     midpoints = ((levels[1:] + levels[:-1]) / 2).to(v.dtype)
-    values = levels.to(v.dtype)[torch.bucketize((v.abs() / scale).contiguous(), midpoints)]
+    values = levels.to(v.dtype)[torch.bucketize((v.abs() / (scale or 1.0)).contiguous(), midpoints)]
     return torch.where(v < 0, -values, values) * scale
 
 
@@ -123,11 +123,11 @@ def fit_window(magnitudes: NDArray[np.floating], low: float, high: float) -> flo
     Returns
     -------
     float
-        The scale; 1 where there is no weight other than zero.
+        The scale; 0 where there is no weight other than zero.
     """
     w = np.sort(magnitudes).astype(np.float64)
     if not len(w) or w[-1] == 0:
-        return 1.0
+        return 0.0
     sums = np.concatenate([[0.0], np.cumsum(w)])
 
     def pulls(s: float) -> tuple[float, float]:
@@ -166,11 +166,11 @@ def fit_ternary(magnitudes: NDArray[np.floating]) -> float:
     Returns
     -------
     float
-        The scale; 1 where there is no weight other than zero.
+        The scale; 0 where there is no weight other than zero.
     """
     sums = np.cumsum(np.sort(magnitudes)[::-1], dtype=np.float64)
     if not len(sums) or sums[-1] == 0:
-        return 1.0
+        return 0.0
     counts = np.arange(1, len(sums) + 1)
     best = int(np.argmax(sums**2 / counts))
     return float(sums[best] / counts[best])

@@ -208,7 +208,7 @@ def with_masks(mapped: MappedNetwork, masks: Mapping[str, torch.Tensor]) -> Mapp
     Parameters
     ----------
     mapped
-        A mapping without masks.
+        A mapping without masks, but for weights that are exactly 0.
     masks
         (K, N) bool by layer name, true where a weight stays; other layers stay as they are.
     """
@@ -221,8 +221,16 @@ def with_masks(mapped: MappedNetwork, masks: Mapping[str, torch.Tensor]) -> Mapp
 
 def _masked(layer: MappedLayer, mask: NDArray[np.bool_], hardware: Hardware) -> MappedLayer:
     rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
+    zeros = None if layer.zeros is None else layer.zeros & mask
+    kept = mask if zeros is None else mask & ~zeros
     state = None if layer.state is None else np.where(mask, layer.state, np.int16(0))
-    layer = dataclasses.replace(layer, mask=mask, state=state, calibration=None)
+    layer = dataclasses.replace(
+        layer,
+        mask=kept,
+        zeros=zeros if zeros is not None and zeros.any() else None,
+        state=state,
+        calibration=None,
+    )
     bands = cut(layer.k, layer.n, layer.groups, layer.bias_rows, rows, cols)
     return dataclasses.replace(layer, bands=pack(bands, cols, layer.kept))
 

@@ -140,12 +140,15 @@ class MappedLayer(ByValue):
         is digital.
     mask
         True where a weight is kept, shape (k, n); None: all are.
+    zeros
+        True where a weight is not kept because it was exactly 0 when it was mapped, and for no other reason,
+        shape (k, n); None: none. Such a weight is free to grow where the network trains on.
     state
         Signed state numbers, int16, shape (k, n), 0 where masked; None for a mapping without weights.
     bias_state
         Those of the bias, shape (bias_rows, n); None before calibration, which gives the largest input.
     scale
-        Weight of one `device.unit`.
+        Weight of one `device.unit`; 0 in a layer that has no weight other than 0.
     """
 
     name: str
@@ -159,6 +162,7 @@ class MappedLayer(ByValue):
     groups: int = 1
     bias_rows: int = 0
     mask: NDArray[np.bool_] | None = None
+    zeros: NDArray[np.bool_] | None = None
     state: NDArray[np.int16] | None = None
     bias_state: NDArray[np.int16] | None = None
     scale: float | None = None
@@ -194,6 +198,11 @@ class MappedLayer(ByValue):
     def weights_kept(self) -> int:
         """Weights that are not masked."""
         return self.weights_total if self.mask is None else int(self.mask.sum())
+
+    @property
+    def gives_bias(self) -> bool:
+        """Whether the layer has states and no weight other than 0."""
+        return self.state is not None and not self.state.any()
 
     def states(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.int16]:
         """State numbers of inputs x columns; 0 where there is no weight or a masked one.

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mapping.chips.zeros import without_zeros
 from mapping.constraints.constraint import by_pattern
 from mapping.constraints.scale import fit_scale
 from mapping.network.gemm import Layer, geometry_of, groups_of, kind_of, mappable_layers, to_gemm, types_of
@@ -72,7 +73,8 @@ def map_network(
         Choices by layer name, pattern (``*``, ``?``) or type (``Conv2d``); a name goes before a pattern or
         type, and of these the first that fits counts.
     masks
-        (K, N) bool by layer name, true where a weight stays; layers not named keep all weights.
+        (K, N) bool by layer name, true where a weight stays; layers not named keep all weights. A weight that
+        is exactly 0 is masked in any case, unless the encoding has a level for it (`encoding.zeros`).
     scales
         Weight of one `device.unit` by layer name; where not given it is fitted (least squared error).
     packing
@@ -158,8 +160,15 @@ def _map_layer(
             f"{name}: a bias on word lines needs a layer of one group that is not transposed; "
             "leave it digital"
         )
-    if scale is not None and not (np.isfinite(scale) and scale > 0):
-        raise XbarError(f"scale of {name} = {scale}: must be a positive number")
+    if scale is not None and not (np.isfinite(scale) and scale >= 0):
+        raise XbarError(f"scale of {name} = {scale}: must be a positive number (0 for a layer of zeros)")
+    values = None if w.is_meta else w.float().cpu().numpy()
+    if values is not None and not np.isfinite(values).all():
+        raise XbarError(f"{name}: has weights that are not finite numbers")
+    given = None if mask is None else _checked_mask(mask, name, (k, n))
+    kept, zeros = given, None
+    if values is not None and hardware.encoding.masks_zeros:
+        kept, zeros = without_zeros(given, values)
     layer = MappedLayer(
         name=name,
         kind=kind,
@@ -171,7 +180,8 @@ def _map_layer(
         outputs=None if calls.values == calls.vectors * n else calls.values,
         groups=groups,
         bias_rows=bias_rows,
-        mask=None if mask is None else _checked_mask(mask, name, (k, n)),
+        mask=kept,
+        zeros=zeros,
         scale=scale,
         bias=None if bias is None or bias.is_meta else bias.detach().float().cpu().numpy().copy(),
     )
@@ -179,7 +189,7 @@ def _map_layer(
     bands = cut(k, n, groups, bias_rows, rows, cols)
     lay = pack if packing and layer.mask is not None else grid
     layer = dataclasses.replace(layer, bands=lay(bands, cols, layer.kept))
-    return layer if w.is_meta else _with_weights(layer, w.float().cpu().numpy(), hardware)
+    return layer if values is None else _with_weights(layer, values, hardware)
 
 
 def _checked_mask(mask: torch.Tensor, name: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -193,8 +203,6 @@ def _checked_mask(mask: torch.Tensor, name: str, shape: tuple[int, int]) -> NDAr
 
 def _with_weights(layer: MappedLayer, w: NDArray[np.float32], hardware: Hardware) -> MappedLayer:
     """The layer with its state numbers and scale."""
-    if not np.isfinite(w).all():
-        raise XbarError(f"{layer.name}: has weights that are not finite numbers")
     if layer.bias is not None and not np.isfinite(layer.bias).all():
         raise XbarError(f"{layer.name}: has biases that are not finite numbers")
     kept = np.ones(w.shape, np.bool_) if layer.mask is None else layer.mask
@@ -212,4 +220,16 @@ def without_weights(mapped: MappedNetwork) -> MappedNetwork:
         name: dataclasses.replace(layer, state=None, bias_state=None, scale=None, bias=None, calibration=None)
         for name, layer in mapped.layers.items()
     }
+    return dataclasses.replace(mapped, layers=layers)
+
+
+def unpruned(mapped: MappedNetwork) -> MappedNetwork:
+    """The mapping as if no weight were masked, each at its place in the grid, with geometry only."""
+    layers = {}
+    for name, layer in without_weights(mapped).layers.items():
+        hardware = mapped.hardware_of(name)
+        rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
+        whole = dataclasses.replace(layer, mask=None, zeros=None)
+        bands = grid(cut(layer.k, layer.n, layer.groups, layer.bias_rows, rows, cols), cols, whole.kept)
+        layers[name] = dataclasses.replace(whole, bands=bands)
     return dataclasses.replace(mapped, layers=layers)

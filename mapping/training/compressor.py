@@ -19,8 +19,8 @@ from mapping.constraints.levels import Levels, Ternary, Values, equal_levels
 from mapping.network.gemm import finite_gemm, from_gemm, mappable_layers, types_of
 from mapping.training.admm import Admm, RhoSchedule, layer_of
 from mapping.training.freezing import Freezing
-from mapping.training.loop import Batches, Loss, Method, Progress, train
-from mapping.training.masks import Masked
+from mapping.training.loop import Batches, Loss, Method, Progress, Recipe, train
+from mapping.training.masks import Masked, masks_met
 from mapping.training.recipe import Recipe
 from mapping.training.shared_weights import by_weight, for_all_layers
 from xbar.hardware.errors import XbarError
@@ -35,7 +35,7 @@ class Compressed:
     model
         A copy of the network; each constrained layer lies in its set.
     masks
-        Weights that may be other than zero, (K, N) bool by layer.
+        Weights that may be other than zero, (K, N) bool by layer that is constrained or was pruned before.
     log
         One row an epoch, and those of the methods: residuals, rho, weights kept, frozen.
     """
@@ -63,10 +63,11 @@ def compress(
 ) -> Compressed:
     """ADMM to a set for each layer, the projection, and retraining within it.
 
-    Sparsities hold their masks in the retraining. Single values that weights may take (`Levels`, `Ternary`,
-    `Centroids`, `Magnitudes`, and those of `SparseValues`) are reached by freezing shares of the weights,
-    equally many epochs each. What a retraining may leave, such as a `Window` or `OneSign`, is projected once
-    more at its end.
+    What is exactly 0 in the network stays so, but for layers that are 0 altogether, which are free to grow
+    (`mapping.training.masks.masks_met`). Sparsities hold their masks in the retraining. Single values that
+    weights may take (`Levels`, `Ternary`, `Centroids`, `Magnitudes`, and those of `SparseValues`) are reached
+    by freezing shares of the weights, equally many epochs each. What a retraining may leave, such as a
+    `Window` or `OneSign`, is projected once more at its end.
 
     Parameters
     ----------
@@ -111,9 +112,11 @@ def compress(
             progress=progress,
         )
 
-    admm = Admm(network, chosen, rho, interval)
-    log = fit("admm", recipe, [admm])
-    masks = admm.finish(network)
+    met = masks_met(network)
+    admm = Admm(network, {n: _on_weights_met(of, met.get(n)) for n, of in chosen.items()}, rho, interval)
+    log = fit("admm", recipe, [admm, Masked(network, met)])
+    found = admm.finish(network)
+    masks = met | {name: mask & met[name] if name in met else mask for name, mask in found.items()}
     methods: list[Method] = [Masked(network, masks)]
     onto: dict[str, Values[Any]] = {}
     for name, of in chosen.items():
@@ -127,6 +130,14 @@ def compress(
         left = masks[first] & _project(network, first, chosen[first])
         masks |= for_all_layers(network, sharing, {first: left})
     return Compressed(network.eval(), masks, log)
+
+
+def _on_weights_met(constraint: Constraint, met: torch.Tensor | None) -> Constraint:
+    """Values for the weights that are not pruned already; a sparsity finds these by itself."""
+    if met is None or not isinstance(constraint, Values | Ternary):
+        return constraint
+    mask = met if constraint.mask is None else constraint.mask & met
+    return dataclasses.replace(constraint, mask=mask)  # type: ignore[type-var]
 
 
 def _single_values(constraint: Constraint) -> Levels | Centroids | None:

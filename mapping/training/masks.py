@@ -14,6 +14,25 @@ from mapping.training.shared_weights import by_weight, differ
 from xbar.hardware.errors import XbarError, unknown_name
 
 
+def masks_met(model: nn.Module, masks: Mapping[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
+    """Masks (K, N) by layer name that hold what is pruned in a network already, whoever did it.
+
+    Weights of exactly 0 are pruned, but those of a layer that has no others: it begins at zero, such as a
+    low-rank update does, and is free to grow.
+
+    Parameters
+    ----------
+    masks
+        Within which they lie.
+    """
+    found = dict(masks or {})
+    for name, layer in mappable_layers(model).items():
+        stays = to_gemm(layer) != 0
+        if stays.any() and not stays.all():
+            found[name] = stays & found[name] if name in found else stays
+    return found
+
+
 class Masked(Method):
     """A `mapping.training.loop.Method`: masked weights stay exactly zero under any optimiser.
 
@@ -52,8 +71,8 @@ class Masked(Method):
         """Mask the gradients."""
         for name, mask in self.masks.items():
             grad = weight_of(model, name).grad
-            assert grad is not None
-            grad.mul_(mask)
+            if grad is not None:  # of a frozen layer it is
+                grad.mul_(mask)
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

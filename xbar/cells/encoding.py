@@ -120,28 +120,31 @@ def encode(
 ) -> NDArray[np.int16]:
     """State numbers of the levels nearest to w / scale, 0 where masked.
 
+    A weight of exactly 0 has the state 0, too, unless `encoding.zeros` is ``level``.
+
     Parameters
     ----------
     w
         Weights, any shape.
     scale
-        Weight of level 1.0 [weight units a `device.unit`].
+        Weight of level 1.0 [weight units a `device.unit`]; 0 where there is no weight other than 0.
     mask
         True where a weight is kept; same shape as `w`.
 
     Raises
     ------
     XbarError
-        Where the scale is not a positive number.
+        Where the scale is not a positive number, and not 0 for weights that are all 0.
     """
-    if not (np.isfinite(scale) and scale > 0):
+    held = mask if encoding.zeros == "level" else mask & (np.asarray(w) != 0)
+    kept = np.asarray(w)[held].astype(np.float64)
+    if not (np.isfinite(scale) and (scale > 0 or (scale == 0 and not kept.any()))):
         raise XbarError(f"encoding scale = {scale}: must be a positive number")
     values = codebook(encoding, device).levels
     midpoints = (values[1:] + values[:-1]) / 2
-    kept = np.asarray(w)[mask].astype(np.float64)
-    number = 1 + np.searchsorted(midpoints, np.abs(kept) / scale)
+    number = 1 + np.searchsorted(midpoints, np.abs(kept) / (scale or 1.0))
     state = np.zeros(mask.shape, np.int16)
-    state[mask] = np.where(kept < 0, -number, number)
+    state[held] = np.where(kept < 0, -number, number)
     return state
 
 

@@ -85,6 +85,10 @@ class Encoding:
         codes of two ADCs after it (``digital``).
     unformed
         Differential only: a masked weight has no devices; otherwise it is the pair (g_min, g_min).
+    zeros
+        What a weight of exactly 0 is when it is mapped. ``masked``: in a differential encoding a masked
+        weight, whoever pruned it; where zero is a level of its own (other kinds) that level, z = 0, with
+        cells that are built. ``level``, differential only: the nearest level, +1.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -92,6 +96,7 @@ class Encoding:
     slices: int = 1
     subtract: Literal["analog", "digital"] = "analog"
     unformed: bool = False
+    zeros: Literal["masked", "level"] = "masked"
 
     def __post_init__(self) -> None:
         check_types(self, "encoding.")
@@ -101,10 +106,20 @@ class Encoding:
                 f"encoding.unformed = true: has no effect with encoding.kind = {self.kind!r}, where a masked "
                 "weight needs its cells; only with 'differential'"
             )
+        if self.zeros == "level" and self.kind != "differential":
+            raise XbarError(
+                f"encoding.zeros = 'level': has no effect with encoding.kind = {self.kind!r}, where zero is "
+                "a level of its own; only with 'differential'"
+            )
         if self.kind == "twos-complement" and self.slices < 2:
             raise XbarError(
                 "encoding.slices = 1: 'twos-complement' needs a slice for the sign and at least one more"
             )
+
+    @property
+    def masks_zeros(self) -> bool:
+        """Whether a weight of exactly 0 is a masked one, and not one of its levels."""
+        return self.kind == "differential" and self.zeros == "masked"
 
     @property
     def planes(self) -> int:

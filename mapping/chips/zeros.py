@@ -1,0 +1,92 @@
+"""Weights that are exactly 0 when a network is mapped.
+
+In a differential encoding they are masked, whoever pruned them, but their mask is none of training: where a
+network trains on, such as from a low-rank update or a residual branch that begins at zero, they may grow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapping.chips.adc_ranges import step_without_currents
+from mapping.tiles.mapped import Band, Calibration, MappedLayer
+from mapping.tiles.packing import cut, grid, pack
+from xbar.hardware.design import Hardware
+
+
+def without_zeros(
+    given: NDArray[np.bool_] | None, w: NDArray[np.floating]
+) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+    """A mask (k, n) without the weights that are exactly 0, and where it had these; None: all, none."""
+    zeros = w == 0 if given is None else (w == 0) & given
+    if not zeros.any():
+        return given, None
+    return (~zeros if given is None else given & ~zeros), zeros
+
+
+def with_present_zeros(layer: MappedLayer, w: NDArray[np.floating], hardware: Hardware) -> MappedLayer:
+    """The layer with those weights as zeros that are exactly 0 now; its tiles stay."""
+    kept, zeros = given_mask(layer), None
+    if hardware.encoding.masks_zeros:
+        kept, zeros = without_zeros(kept, w)
+    return dataclasses.replace(layer, mask=kept, zeros=zeros)
+
+
+def given_mask(layer: MappedLayer) -> NDArray[np.bool_] | None:
+    """The mask that a layer was mapped with, shape (k, n); None: none."""
+    if layer.zeros is None or layer.mask is None:
+        return layer.mask
+    given: NDArray[np.bool_] = layer.mask | layer.zeros
+    return None if given.all() else given
+
+
+def with_room(layer: MappedLayer, hardware: Hardware) -> MappedLayer:
+    """The layer with a place on its tiles for every weight that is free to grow.
+
+    Where some have none, its columns are laid anew. A column that is new on its band has the largest ADC step
+    of the layer.
+    """
+    if layer.zeros is None:
+        return layer
+    given = given_mask(layer)
+    free = dataclasses.replace(layer, mask=given, zeros=None)
+    if (_on_tiles(layer) | (False if given is None else ~given)).all():
+        return free
+    rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
+    lay = grid if given is None else pack
+    bands = lay(cut(layer.k, layer.n, layer.groups, layer.bias_rows, rows, cols), cols, free.kept)
+    calibration = layer.calibration
+    if calibration is not None and calibration.adc_steps is not None:
+        steps = _moved_steps(layer.bands, bands, calibration, hardware)
+        calibration = dataclasses.replace(calibration, adc_steps=steps)
+    return dataclasses.replace(free, bands=bands, calibration=calibration)
+
+
+def _on_tiles(layer: MappedLayer) -> NDArray[np.bool_]:
+    """Weights that have a cell on a driven word line, shape (k, n)."""
+    found = np.zeros((layer.k, layer.n), np.bool_)
+    for band in layer.bands:
+        rows, cols = np.nonzero(band.built() & layer.holds(band.rows, band.cols))
+        found[band.rows[rows] % layer.k, band.cols[cols]] = True
+    return found
+
+
+def _moved_steps(
+    before: tuple[Band, ...], after: tuple[Band, ...], calibration: Calibration, hardware: Hardware
+) -> tuple[NDArray[np.float64], ...]:
+    """ADC steps of bands that hold other columns of the same layer."""
+    assert calibration.adc_steps is not None
+    lines = hardware.encoding.converted_planes * hardware.encoding.slices
+    known = np.concatenate(calibration.adc_steps)
+    largest = known.max() if len(known) else step_without_currents(hardware, calibration.signed)
+    moved = []
+    for old, new, steps in zip(before, after, calibration.adc_steps, strict=True):
+        references = len(new.tiles) if hardware.encoding.reference_columns else 0
+        own = np.full((lines, len(new.cols) + references), largest)
+        place = {int(n): at for at, n in enumerate(new.cols)}
+        own[:, [place[int(n)] for n in old.cols]] = steps.reshape(lines, -1)[:, : len(old.cols)]
+        moved.append(own.ravel())
+    return tuple(moved)
