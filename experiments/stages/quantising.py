@@ -4,7 +4,6 @@ all layers at once or some of them last."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from torch import nn
 
@@ -24,7 +23,7 @@ from mapping.training.recipe import Recipe
 def onto_levels(
     network: nn.Module,
     q: Quantisation,
-    values: Mapping[str, Values[Any]],
+    values: Mapping[str, Values],
     masks: Masks,
     last: Collection[str],
     fit: Fit,
@@ -39,7 +38,7 @@ def onto_levels(
         Layers that follow when the others are on their levels and held there (Ye et al., arXiv:1903.09769).
     """
     log: Log = []
-    done: dict[str, Values[Any]] = {}
+    done: dict[str, Values] = {}
     first = {name: of for name, of in values.items() if name not in last}
     for at, levels in (("", first), (" last", {name: values[name] for name in last})):
         if not levels:
@@ -63,5 +62,5 @@ def fitted_states(network: nn.Module, values: Mapping[str, Magnitudes]) -> dict[
     }
 
 
-def _held(network: nn.Module, on: Mapping[str, Values[Any]]) -> list[Method]:
+def _held(network: nn.Module, on: Mapping[str, Values]) -> list[Method]:
     return [Freezing(network, on, (1.0,))] if on else []

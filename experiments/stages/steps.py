@@ -32,7 +32,7 @@ from mapping.constraints.levels import Levels
 from mapping.monte_carlo.layer_noise import noise_in
 from mapping.monte_carlo.one_chip import chip_accuracy
 from mapping.monte_carlo.sampling import over_chips
-from mapping.tiles.mapped import MappedNetwork
+from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.training.loop import Method, derive_seed
 from mapping.training.recipe import COSINE, Recipe
 from xbar.cells.encoding import levels
@@ -142,7 +142,8 @@ def quantise(run: Run, compressed: StageResult, hardware: Hardware) -> tuple[Sta
         if q.centroids:
             free[name] = Magnitudes(q.centroids, on_levels.get(name))
         else:
-            fixed[name] = Levels(torch.from_numpy(levels(h.encoding, h.device)), on_levels.get(name))
+            values = torch.from_numpy(levels(h.encoding, h.device))
+            fixed[name] = Levels(values, on_levels.get(name), per=h.encoding.scale)
     inputs = {"compressed": compressed.record["id"], "quantise": to_dict(q)}
     if not q.freeze:
         del inputs["quantise"]["freeze"], inputs["quantise"]["freeze_epochs"]
@@ -154,6 +155,9 @@ def quantise(run: Run, compressed: StageResult, hardware: Hardware) -> tuple[Sta
     zeros = [name for name, h in own.items() if h.encoding.zeros == "level"]
     if zeros:
         inputs["zeros_on_levels"] = zeros
+    by_column = [name for name, h in own.items() if h.encoding.scale == "column"]
+    if by_column:
+        inputs["scales_by_column"] = by_column
     if q.noise.kind != "none" or q.converter_epochs or any(s.bias_rows for s in run.study.layers):
         inputs |= {"hardware": simulated(hardware), "calibration": run.study.calibration_images}
 
@@ -182,7 +186,7 @@ def quantise(run: Run, compressed: StageResult, hardware: Hardware) -> tuple[Sta
             recipe = Recipe(q.converter_epochs, q.retrain_lr / 4)
             log += run.fit(training, prefix, "converters", recipe, [])
             trained, mapped = training.trained()
-        scales = {name: layer.scale for name, layer in mapped.layers.items()}
+        scales = {name: scales_of(layer) for name, layer in mapped.layers.items()}
         tensors = dict(trained.state_dict()) | {f"mask.{name}": mask for name, mask in masks.items()}
         record = {"log": log, "scales": scales, "validation": {"quantised": run.validate(trained)}}
         if free:
@@ -255,6 +259,13 @@ def chips(
 
     where = "" if layers is None else f", noise in {', '.join(layers)} only"
     return run.stage("chips", inputs, compute, f", {case.name}{where}")
+
+
+def scales_of(layer: MappedLayer) -> float | list[float]:
+    """Scales of a layer's columns as plain data; one number where they are the same."""
+    assert layer.scale is not None
+    scales: list[float] = layer.scale.tolist()
+    return scales[0] if len(set(scales)) == 1 else scales
 
 
 def best_of(children: list[StageResult], rate: float) -> StageResult:

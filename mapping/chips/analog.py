@@ -121,8 +121,7 @@ def output_gain(
     assert layer.scale is not None
     x_max, signed = layer.calibration.x_max, layer.calibration.signed
     unit = layer.scale * x_max / largest_code(hardware.dac, signed) / response(hardware)
-    factors = np.array(1.0) if compensation is None else compensation
-    return np.broadcast_to(np.asarray(unit * factors, np.float32), layer.n)
+    return np.asarray(unit if compensation is None else unit * compensation, np.float32)
 
 
 def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type | None = None) -> nn.Module:

@@ -27,7 +27,7 @@ from mapping.chips.codes import largest_code, least_code
 from mapping.chips.columns import blocks
 from mapping.chips.fitting import fitting_layers
 from mapping.chips.zeros import with_present_zeros, with_room
-from mapping.constraints.scale import fit_scale
+from mapping.constraints.scale import fit_scales
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
 from mapping.network.modules import copy_of
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
@@ -37,6 +37,7 @@ from xbar.cells.encoding import (
     decode,
     decode_states,
     encode,
+    held_on_levels,
     levels,
     reference_conductances,
     target_conductances,
@@ -61,7 +62,7 @@ def trainable_network(
     chip with them; in eval mode it programs the chip at hand, so that two calls meet the same cells. Masks,
     scales and converter ranges stay those of `mapped`. A masked weight is zero and has no gradient. One that
     was 0 when it was mapped is free to grow, and has a place on the tiles; 0 is a level for it as long as it
-    is nearer than the others. A layer that had no other weights has at each step the scale that fits those
+    is nearer than the others. A column that had no other weights has at each step the scale that fits those
     that it has then.
 
     Parameters
@@ -222,7 +223,12 @@ class _TrainableLayer:
         kept = np.ones(w.shape, np.bool_) if mapped.mask is None else mapped.mask
         encoding, device = self.hardware.encoding, self.hardware.device
         scale, values = mapped.scale, levels(encoding, device)
-        scale = scale or fit_scale(np.abs(w[kept]), values)
+        assert scale is not None
+        new = scale == 0
+        if new.any():
+            held = held_on_levels(w, kept, encoding)
+            scale = scale.copy()
+            scale[new] = fit_scales(w[:, new], held[:, new], values, encoding.scale)
         if self.zeros is not None:
             kept = kept & ~(self.zeros & (np.abs(w) < scale * values[0] / 2))
         if rows:
@@ -264,14 +270,14 @@ class _TrainableLayer:
         if layer.bias_state is not None:
             self.bias = self._targets(layer.bias_state, layer.scale).sum(0) * self._x_max
 
-    def _targets(self, state: NDArray[np.int16], scale: float) -> Tensor:
+    def _targets(self, state: NDArray[np.int16], scale: NDArray[np.float64]) -> Tensor:
         """`decoded_weights` of states whose cells are on their targets, in a chip's own precision."""
         encoding, device = self.hardware.encoding, self.hardware.device
         top = len(levels(encoding, device))
         cells = target_conductances(np.arange(-top, top + 1, dtype=np.int16), encoding, device)
         reference = reference_conductances(encoding, device)[:, None]
         held = decode(cells.astype(np.float32), encoding, device, reference.astype(np.float32))
-        return torch.from_numpy(scale * held)[torch.from_numpy(state).int() + top]
+        return torch.from_numpy(held)[torch.from_numpy(state).int() + top] * torch.from_numpy(scale)
 
     def forward(self, input: Tensor) -> Tensor:
         """What the chip gives, with the gradient of the float layer that has the weights of its cells."""

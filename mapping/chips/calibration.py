@@ -104,7 +104,7 @@ def _input_range(name: str, inputs: list[NDArray[np.float32]], dac: Dac, silent:
 def _with_bias_states(layer: MappedLayer, x_max: float, hardware: Hardware) -> MappedLayer:
     """The layer with the states of a bias on word lines: each has its share at the largest input.
 
-    Without weights, the layer takes the scale that its bias needs.
+    A column without weights takes the scale that its bias needs.
 
     Raises
     ------
@@ -115,13 +115,18 @@ def _with_bias_states(layer: MappedLayer, x_max: float, hardware: Hardware) -> M
     assert layer.scale is not None
     share = bias_on_rows(layer.bias, layer.bias_rows, x_max)
     top = float(levels_of(hardware.encoding, hardware.device)[-1])
-    scale = float(np.abs(share).max()) / top if layer.gives_bias else layer.scale
+    whole = hardware.encoding.scale == "layer"
+    own = np.abs(share).max(initial=0.0) if whole else np.abs(share).max(0, initial=0.0)
+    scale = np.where(layer.scale > 0, layer.scale, own / top)
     largest = scale * top * x_max
-    needed = int(np.ceil(np.abs(layer.bias).max() / largest - 1e-6)) if largest else 0
+    rows = np.abs(layer.bias) / np.where(largest > 0, largest, 1.0)
+    worst = int(rows.argmax())
+    needed = int(np.ceil(rows[worst] - 1e-6))
     if needed > layer.bias_rows:
+        a_column = "" if whole else ", or encoding.scale = 'layer'"
         raise XbarError(
-            f"{layer.name}: bias_rows = {layer.bias_rows}: its bias of up to {np.abs(layer.bias).max():.3g} "
-            f"needs at least {needed}, each of which gives at most {largest:.3g}"
+            f"{layer.name}: bias_rows = {layer.bias_rows}: a bias of {np.abs(layer.bias[worst]):.3g} needs "
+            f"at least {needed}, each of which gives at most {largest[worst]:.3g}{a_column}"
         )
     kept = np.ones(share.shape, np.bool_)
     state = encode(share, scale, kept, hardware.encoding, hardware.device)

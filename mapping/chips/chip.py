@@ -297,7 +297,7 @@ def decoded_weights(chip: ProgrammedNetwork, name: str) -> NDArray[np.float64]:
     for band, g in zip(layer.bands, chip.conductances[name], strict=True):
         cells, references = g[..., : len(band.cols)], g[0, ..., len(band.cols) :]
         reference = references[..., band.tile_of_column(False)] if references.shape[-1] else None
-        held = layer.scale * decode(cells, hardware.encoding, hardware.device, reference)
+        held = layer.scale[band.cols] * decode(cells, hardware.encoding, hardware.device, reference)
         own = layer.holds(band.rows, band.cols)
         rows, cols = np.nonzero(own)
         w[band.rows[rows] % layer.k, band.cols[cols]] = held[own]

@@ -117,6 +117,7 @@ def _check_layer(layer: MappedLayer, hardware: Hardware, where: str) -> None:
     for part in (layer.state, layer.bias_state):
         if part is not None and part.size and max(-int(part.min()), int(part.max())) > largest:
             raise XbarError(f"{where}: state: numbers beyond the {largest} levels of the hardware")
+    _check_shape(layer.scale, (n,), f"{where}: scale")
     if layer.state is not None and layer.scale is None:
         raise XbarError(f"{where}: scale: missing; weights need one")
     for number, band in enumerate(layer.bands):

@@ -21,7 +21,7 @@ from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import write_atomically
 
-VERSION = 1
+VERSION = 2
 SPARE, REFERENCE = -1, -2
 """Indices of lines that carry no weights."""
 
@@ -80,8 +80,8 @@ def tile_targets(layer: MappedLayer, band: Band, number: int, hardware: Hardware
 def export_conductances(mapped: MappedNetwork, folder: Path | str, format: str = "npz") -> None:
     """Write the targets of every tile and plane, and last `index.json`, which names the files.
 
-    The index also has what the weights follow from: of each layer its scale q, K, N, groups, states [S] and
-    encoding.
+    The index also has what the weights follow from: of each layer its scales q (one for each GEMM column),
+    K, N, groups, states [S] and encoding.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def index_of(mapped: MappedNetwork, files: list[dict[str, Any]]) -> dict[str, An
             "n": layer.n,
             "groups": layer.groups,
             "bias_rows": layer.bias_rows,
-            "scale": layer.scale,
+            "scale": None if layer.scale is None else layer.scale.tolist(),
             "hardware": _keys(mapped.hardware_of(name)),
         }
         for name, layer in mapped.layers.items()

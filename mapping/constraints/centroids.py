@@ -15,7 +15,7 @@ from xbar.hardware.checks import check_range
 
 
 @dataclass(frozen=True, eq=False)
-class Centroids(Values[NDArray[np.float64]]):
+class Centroids(Values):
     """Unmasked weights take at most ``count`` values, free and fitted at each projection. Exact.
 
     Masked weights are zero, a cluster of their own that no other weight joins and that is not counted.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -73,7 +73,7 @@ class SparseValues:
     """
 
     sparsity: Sparsity
-    values: Values[Any]
+    values: Values
 
     def __post_init__(self) -> None:
         _check_sparsity("sparsity", self.sparsity)
@@ -97,7 +97,8 @@ class SparseValues:
         mask = self.sparsity.choose(v, energy)
         for _ in range(MAX_ROUNDS):
             # Zeros among the chosen are what an earlier projection pruned: they must not move the scale.
-            z = self.values.nearest(v, self.values.fit(v[mask & (v != 0)]))
+            chosen: Values = dataclasses.replace(self.values, mask=mask & (v != 0))  # type: ignore[type-var]
+            z = self.values.nearest(v, chosen.fit(v))
             before, mask = mask, self.sparsity.choose(v, energy - (v.double() - z.double()).square())
             if torch.equal(before, mask):
                 break

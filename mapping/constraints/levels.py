@@ -1,25 +1,34 @@
-"""Values that each unmasked weight may take, up to a scale fitted to the layer; masked ones are zero."""
+"""Values that each unmasked weight may take, up to a scale fitted to the layer or to each column; masked ones
+are zero."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mapping.constraints.scale import EXACT_LEVELS, fit_scale, fit_ternary, fit_window, nearest_levels
+from mapping.constraints.scale import (
+    EXACT_LEVELS,
+    Per,
+    by_columns,
+    fit_scales,
+    fit_ternary,
+    fit_window,
+    nearest_levels,
+)
 from mapping.network.gemm import check_finite_weights
 from xbar.hardware.checks import check_range
-from xbar.hardware.errors import XbarError
+from xbar.hardware.errors import XbarError, unknown_name
 
-Fitted = TypeVar("Fitted")
+Fitted = NDArray[np.float64]
 
 
-class Values(ABC, Generic[Fitted]):
-    """Values that a weight may take once something (a scale, centroids) has been fitted to the layer.
+class Values(ABC):
+    """Values that a weight may take once something (scales of the columns, centroids) has been fitted.
 
     A `mapping.constraints.constraint.Constraint`. `mask`, bool (K, N), says which weights stay; None: all.
     """
@@ -57,11 +66,11 @@ class Values(ABC, Generic[Fitted]):
 
 
 @dataclass(frozen=True, eq=False)
-class Levels(Values[float]):
+class Levels(Values):
     """Unmasked weights lie on +-scale times given levels; masked ones are zero.
 
-    One level is binary with scale: the best one is mean `|w|` over the unmasked weights (XNOR-Net,
-    arXiv:1603.05279).
+    One level is binary with scale: the best one is mean `|w|` over the unmasked weights (XNOR-Net, one a
+    column, arXiv:1603.05279).
 
     Parameters
     ----------
@@ -71,23 +80,26 @@ class Levels(Values[float]):
     mask
         Weights that stay (K, N); None: all.
     scale
-        None: fitted to the layer.
+        None: fitted.
+    per
+        What a scale is fitted to: the ``layer``, or each ``column``, as `encoding.scale` has it.
 
     Raises
     ------
     XbarError
-        For levels that are not positive and ascending, or a scale that is not positive.
+        For levels that are not positive and ascending, a scale that is not positive, or another `per`.
     """
 
     values: torch.Tensor
     mask: torch.Tensor | None = None
     scale: float | None = None
+    per: Per = "layer"
 
     def __post_init__(self) -> None:
         steps = torch.diff(self.values, prepend=self.values.new_zeros(1)) if self.values.ndim == 1 else None
         if steps is None or not len(steps) or not (steps[0] > 0 and (steps >= 0).all()):
             raise XbarError("levels: must be a list of positive numbers, ascending, without zero")
-        _check_scale(self.scale)
+        _check_scale(self.scale, self.per)
 
     @property
     def exact(self) -> bool:
@@ -99,19 +111,20 @@ class Levels(Values[float]):
         """See `Values.fixed`."""
         return self.scale is not None
 
-    def fit(self, v: torch.Tensor) -> float:
-        """Scale of least squared error on the unmasked weights."""
+    def fit(self, v: torch.Tensor) -> Fitted:
+        """Scales of least squared error on the unmasked weights, shape (N,)."""
         if self.scale is not None:
-            return self.scale
-        return fit_scale(_magnitudes(v, self.mask), self.values.double().numpy())
+            return np.full(v.shape[-1], self.scale)
+        kept = None if self.mask is None else self.mask.numpy(force=True)
+        return fit_scales(v.double().numpy(force=True), kept, self.values.double().numpy(), self.per)
 
-    def nearest(self, v: torch.Tensor, fitted: float) -> torch.Tensor:
+    def nearest(self, v: torch.Tensor, fitted: Fitted) -> torch.Tensor:
         """See `Values.nearest`."""
         return nearest_levels(v, fitted, self.values)
 
 
 @dataclass(frozen=True, eq=False)
-class Window(Values[float]):
+class Window(Values):
     """Magnitudes of unmasked weights lie in scale * [low, high], signs stay; masked ones are zero. Exact.
 
     The window of conductances: [g_min, g_max] where idle cells are unformed, [0, g_max - g_min] where they
@@ -124,43 +137,49 @@ class Window(Values[float]):
     mask
         Weights that stay (K, N); None: all.
     scale
-        None: fitted to the layer, the smallest of the best ones.
+        None: fitted, the smallest of the best ones.
+    per
+        What a scale is fitted to, as in `Levels`.
 
     Raises
     ------
     XbarError
-        For a window or a scale out of range.
+        For a window or a scale out of range, or another `per`.
     """
 
     low: float
     high: float
     mask: torch.Tensor | None = None
     scale: float | None = None
+    per: Per = "layer"
     exact: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_range("high of a window", self.high, 1e-30, 1e30)
         check_range("low of a window", self.low, 0, self.high)
-        _check_scale(self.scale)
+        _check_scale(self.scale, self.per)
 
     @property
     def fixed(self) -> bool:
         """See `Values.fixed`."""
         return self.scale is not None
 
-    def fit(self, v: torch.Tensor) -> float:
-        """Scale of least squared error on the unmasked weights."""
-        return self.scale or fit_window(_magnitudes(v, self.mask), self.low, self.high)
+    def fit(self, v: torch.Tensor) -> Fitted:
+        """Scales of least squared error on the unmasked weights, shape (N,)."""
+        if self.scale is not None:
+            return np.full(v.shape[-1], self.scale)
+        return by_columns(lambda w: fit_window(w, self.low, self.high), v, self.mask, self.per)
 
-    def nearest(self, v: torch.Tensor, fitted: float) -> torch.Tensor:
+    def nearest(self, v: torch.Tensor, fitted: Fitted) -> torch.Tensor:
         """See `Values.nearest`; zero counts as positive."""
-        magnitudes = v.abs().clamp(fitted * self.low, fitted * self.high)
+        q = torch.from_numpy(fitted).to(v.dtype)
+        magnitudes = v.abs().clamp(q * self.low, q * self.high)
         return torch.where(v < 0, -magnitudes, magnitudes)
 
 
 @dataclass(frozen=True, eq=False)
 class Ternary:
-    """Weights are -q, 0 or q, with q fitted to the layer. Exact.
+    """Weights are -q, 0 or q, with q fitted to the layer or to each column. Exact.
 
     Those that become zero are pruned: they leave the mask (ternary weight networks, arXiv:1605.04711, with
     the threshold found by sorting in place of their approximation).
@@ -169,19 +188,30 @@ class Ternary:
     ----------
     mask
         Weights that may stay (K, N); None: all.
+    per
+        What a q is fitted to, as in `Levels`.
+
+    Raises
+    ------
+    XbarError
+        For another `per`.
     """
 
     mask: torch.Tensor | None = None
+    per: Per = "layer"
     exact: ClassVar[bool] = True
 
-    def fit(self, v: torch.Tensor) -> float:
-        """q of least squared error."""
-        return fit_ternary(_magnitudes(v, self.mask))
+    def __post_init__(self) -> None:
+        _check_scale(None, self.per)
+
+    def fit(self, v: torch.Tensor) -> Fitted:
+        """q of least squared error, shape (N,)."""
+        return by_columns(fit_ternary, v, self.mask, self.per)
 
     def project(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `mapping.constraints.constraint.Constraint.project`."""
         check_finite_weights(v)
-        scale = self.fit(v)
+        scale = torch.from_numpy(self.fit(v)).to(v.dtype)
         stays = v.abs() > scale / 2
         if self.mask is not None:
             stays &= self.mask
@@ -212,12 +242,8 @@ def power_levels(count: int) -> torch.Tensor:
     return torch.arange(count, dtype=torch.float64).exp2()
 
 
-def _magnitudes(v: torch.Tensor, mask: torch.Tensor | None) -> NDArray[np.float64]:
-    kept = v if mask is None else v[mask]
-    magnitudes: NDArray[np.float64] = kept.double().abs().flatten().numpy()
-    return magnitudes
-
-
-def _check_scale(scale: float | None) -> None:
+def _check_scale(scale: float | None, per: str) -> None:
+    if per not in get_args(Per):
+        raise unknown_name("per", str(per), get_args(Per))
     if scale is not None:
         check_range("scale", scale, 1e-30, 1e30)

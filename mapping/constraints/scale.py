@@ -1,20 +1,32 @@
-"""Scales that bring a layer's weights nearest to levels, a window or -1, 0, 1; and the nearest levels."""
+"""Scales that bring the weights of a layer or column nearest to levels, a window or -1, 0, 1; and the nearest
+levels."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numba import njit
 from numpy.typing import NDArray
+
+from xbar.multiply.threads import run_workers, worker_count
+
+Per = Literal["layer", "column"]
+"""What has one scale: a layer, or each column (output) of its GEMM matrix."""
 
 EXACT_LEVELS = 64
 """Levels up to which the search for the best scale always ends."""
 
 _FIRST_CUTS = 256
 _CUTS = 4
+_SWEPT = 2048
+"""Changes of assignment in an interval that are gone through one by one."""
 _TIE = 1e-13
 _MOST_SEARCHES = 1 << 23
+"""Of one fit with many levels."""
 
 
 def fit_scale(magnitudes: NDArray[np.floating], levels: NDArray[np.float64]) -> float:
@@ -24,8 +36,8 @@ def fit_scale(magnitudes: NDArray[np.floating], levels: NDArray[np.float64]) -> 
     |w|^2 - <w, l>^2/<l, l>; assignments change only where q crosses |w_i| / midpoint. As q grows, <w, l> and
     <l, l> both fall, so that between q1 and q2 no assignment reaches more than <w, l>(q1)^2/<l, l>(q2).
     Intervals of q that cannot hold a better one than the best found are dropped and the others cut, until
-    none has two changes: exact, in about sqrt(n L) steps. With more than 64 levels the search may end before;
-    then the best scale found is refitted (near the optimum, not proved).
+    they hold few changes, which are gone through one by one: exact. With more than 64 levels the search may
+    end before; then the best scale found is refitted (near the optimum, not proved).
 
     Parameters
     ----------
@@ -39,74 +51,184 @@ def fit_scale(magnitudes: NDArray[np.floating], levels: NDArray[np.float64]) -> 
     float
         The scale; 0 where there is no weight other than zero.
     """
-    w = np.sort(magnitudes[magnitudes > 0]).astype(np.float64)
-    if not len(w):
-        return 0.0
+    return float(fit_scales(magnitudes.reshape(-1, 1), None, levels)[0])
+
+
+def fit_scales(
+    w: NDArray[np.floating], kept: NDArray[np.bool_] | None, levels: NDArray[np.float64], per: Per = "column"
+) -> NDArray[np.float64]:
+    """Scale of each column by `fit_scale`, or that of the layer for all of them, shape (N,).
+
+    Parameters
+    ----------
+    w
+        Weights, shape (K, N).
+    kept
+        Weights that count, shape (K, N); None: all.
+    levels
+        Positive levels, ascending, shape (L,).
+    """
+    values = np.ascontiguousarray(levels, np.float64)
+    most = _MOST_SEARCHES if len(values) > EXACT_LEVELS else -1
+    together: list[Any] = [...] if per == "layer" else [(slice(None), n) for n in range(w.shape[1])]
+    found = np.zeros(len(together))
+    workers = worker_count(None, len(together))
+
+    def work(number: int) -> None:
+        for place in range(number, len(together), workers):
+            part = w[together[place]]
+            part = part.ravel() if kept is None else part[kept[together[place]]]
+            magnitudes = np.sort(np.abs(part))
+            zeros = int(np.searchsorted(magnitudes, 0, "right"))
+            if zeros < len(magnitudes):
+                found[place] = _best_scale(magnitudes[zeros:].astype(np.float64), zeros, values, most)
+
+    run_workers(work, workers)
+    return np.repeat(found, w.shape[-1]) if per == "layer" else found
+
+
+@njit(cache=True, nogil=True)
+def _best_scale(w: NDArray[np.float64], zeros: int, levels: NDArray[np.float64], most: int) -> float:
+    """`fit_scale` of ascending positive weights and so many zeros; ``most``: searches, -1 for no bound."""
+    sums = np.zeros(len(w) + 1)
+    sums[1:] = np.cumsum(w)
     if len(levels) == 1:
-        return float(w.sum() / len(magnitudes) / levels[0])
-    fit = _Fit(w, len(magnitudes), levels)
-    edges = np.geomspace(w[0] / fit.midpoints[-1] / 2, 2 * w[-1] / fit.midpoints[0], _FIRST_CUTS + 1)[None]
-    most = np.inf if len(levels) <= EXACT_LEVELS else _MOST_SEARCHES
-    best, scale, searches = -1.0, 1.0, 0
-    while edges.size and searches < most:
-        wl, ll, changes = fit.at(edges)
-        searches += edges.size * min(len(w), len(fit.midpoints))
-        reached = wl**2 / ll
-        top = np.unravel_index(np.argmax(reached), reached.shape)
-        if reached[top] > best:
-            best, scale = float(reached[top]), float(wl[top] / ll[top])
-        bound = wl[:, :-1] ** 2 / ll[:, 1:]
-        low, high = edges[:, :-1], edges[:, 1:]
-        open_ = (bound > best * (1 + _TIE)) & (np.diff(changes) > 1) & (high - low > 1e-15 * high)
-        edges = low[open_][:, None] + (high - low)[open_][:, None] * np.linspace(0, 1, _CUTS + 1)
-    return fit.refitted(scale) if edges.size else scale
-
-
-class _Fit:
-    """Sums over sorted weights by the level that they are nearest to."""
-
-    def __init__(self, w: NDArray[np.float64], count: int, levels: NDArray[np.float64]) -> None:
-        self.w = w
-        self.count = count
-        self.levels = levels
-        self.midpoints = (levels[1:] + levels[:-1]) / 2
-        self.sums = np.concatenate([[0.0], np.cumsum(w)])
-
-    def at(
-        self, q: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        """<w, l>, <l, l>, and how many changes of assignment lie below each scale; the shape of `q`."""
-        if len(self.w) < len(self.midpoints):
-            nearest = np.searchsorted(self.midpoints, self.w / q[..., None])
-            held = self.levels[nearest]
-            zeros = self.levels[0] ** 2 * (self.count - len(self.w))
-            return held @ self.w, np.square(held).sum(-1) + zeros, (len(self.midpoints) - nearest).sum(-1)
-        wl = np.full(q.shape, self.levels[0] * self.sums[-1])
-        ll = np.full(q.shape, self.levels[0] ** 2 * self.count)
-        changes = np.zeros(q.shape, np.int64)
-        steps = zip(self.midpoints, np.diff(self.levels), np.diff(self.levels**2), strict=True)
-        for midpoint, step, of_squares in steps:
-            below = np.searchsorted(self.w, q * midpoint)
-            wl += (self.sums[-1] - self.sums[below]) * step
-            ll += (len(self.w) - below) * of_squares
-            changes += below
-        return wl, ll, changes
-
-    def refitted(self, q: float) -> float:
-        """The best scale of the assignment at q, and so on, at most 20 times."""
+        return float(sums[-1] / (len(w) + zeros) / levels[0])
+    midpoints = (levels[1:] + levels[:-1]) / 2
+    first, last = np.log(w[0] / midpoints[-1] / 2), np.log(2 * w[-1] / midpoints[0])
+    edges = np.exp(np.linspace(first, last, _FIRST_CUTS + 1))
+    wl, ll, changes = _at_all(edges, w, zeros, levels, midpoints, sums)
+    reached = wl**2 / ll
+    top = int(np.argmax(reached))
+    best, scale = reached[top], wl[top] / ll[top]
+    searches = len(edges) * len(midpoints)
+    hopeful = np.argsort(wl[:-1] ** 2 / ll[1:])  # the best comes last, which is looked at first
+    open_ = [(edges[i], edges[i + 1], wl[i], ll[i + 1], changes[i + 1] - changes[i]) for i in hopeful]
+    while len(open_) and (most < 0 or searches < most):
+        low, high, wl_low, ll_high, between = open_.pop()
+        if wl_low**2 / ll_high <= best * (1 + _TIE) or between == 0:
+            continue
+        if between <= _SWEPT or high - low <= 1e-15 * high:
+            found, at = _sweep(low, high, w, zeros, levels, midpoints, sums)
+            searches += between + 2 * len(midpoints)
+            if found > best:
+                best, scale = found, at
+            continue
+        edges = low + (high - low) * np.linspace(0, 1, _CUTS + 1)
+        wl, ll, changes = _at_all(edges, w, zeros, levels, midpoints, sums)
+        searches += len(edges) * len(midpoints)
+        for i in range(_CUTS + 1):
+            if wl[i] ** 2 / ll[i] > best:
+                best, scale = wl[i] ** 2 / ll[i], wl[i] / ll[i]
+        for i in range(_CUTS):
+            open_.append((edges[i], edges[i + 1], wl[i], ll[i + 1], changes[i + 1] - changes[i]))
+    if len(open_):  # not proved: the best scale of the assignment there, and so on
         for _ in range(20):
-            wl, ll, _ = self.at(np.array(q))
-            before, q = q, float(wl / ll)
-            if q == before:
+            wl, ll, _ = _at_all(np.array([scale]), w, zeros, levels, midpoints, sums)
+            before, scale = scale, wl[0] / ll[0]
+            if scale == before:
                 break
-        return q
+    return float(scale)
 
 
-def nearest_levels(v: torch.Tensor, scale: float, levels: torch.Tensor) -> torch.Tensor:
-    """Nearest of +-scale * levels to each entry of v; zero counts as positive. With a scale of 0, zeros."""
+@njit(cache=True, nogil=True)
+def _at_all(
+    q: NDArray[np.float64],
+    w: NDArray[np.float64],
+    zeros: int,
+    levels: NDArray[np.float64],
+    midpoints: NDArray[np.float64],
+    sums: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """<w, l>, <l, l>, and how many changes of assignment lie below each of ascending scales q, l the nearest
+    levels."""
+    wl = np.full(len(q), levels[0] * sums[-1])
+    ll = np.full(len(q), levels[0] ** 2 * (len(w) + zeros))
+    changes = np.zeros(len(q), np.int64)
+    for i in range(len(midpoints)):
+        step, of_squares = levels[i + 1] - levels[i], levels[i + 1] ** 2 - levels[i] ** 2
+        below = 0
+        for j in range(len(q)):
+            below = _count_below(q[j] * midpoints[i], w, below)
+            wl[j] += (sums[-1] - sums[below]) * step
+            ll[j] += (len(w) - below) * of_squares
+            changes[j] += below
+    return wl, ll, changes
+
+
+@njit(cache=True, nogil=True)
+def _count_below(x: float, w: NDArray[np.float64], least: int) -> int:
+    """How many of ascending w are below x; at least so many are."""
+    low, high = least, len(w)
+    while low < high:
+        middle = (low + high) >> 1
+        if w[middle] < x:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def _sweep(
+    low: float,
+    high: float,
+    w: NDArray[np.float64],
+    zeros: int,
+    levels: NDArray[np.float64],
+    midpoints: NDArray[np.float64],
+    sums: NDArray[np.float64],
+) -> tuple[float, float]:
+    """Most of <w, l>^2/<l, l> over all assignments between two scales, and the best scale of that one."""
+    wl, ll, _ = _at_all(np.array([low]), w, zeros, levels, midpoints, sums)
+    first = np.array([_count_below(low * m, w, 0) for m in midpoints])
+    last = np.array([_count_below(high * m, w, 0) for m in midpoints])
+    count = int((last - first).sum())
+    place, of_wl, of_ll = np.empty(count), np.empty(count), np.empty(count)
+    n = 0
+    for i in range(len(midpoints)):
+        for j in range(first[i], last[i]):
+            place[n] = w[j] / midpoints[i]
+            of_wl[n] = w[j] * (levels[i + 1] - levels[i])
+            of_ll[n] = levels[i + 1] ** 2 - levels[i] ** 2
+            n += 1
+    best, scale = -1.0, 0.0
+    now_wl, now_ll = wl[0], ll[0]
+    for change in np.argsort(place):
+        now_wl -= of_wl[change]
+        now_ll -= of_ll[change]
+        if now_wl**2 / now_ll > best:
+            best, scale = now_wl**2 / now_ll, now_wl / now_ll
+    return best, scale
+
+
+def by_columns(
+    fit: Callable[[NDArray[np.float64]], float], w: torch.Tensor, kept: torch.Tensor | None, per: Per
+) -> NDArray[np.float64]:
+    """What `fit` gives for the magnitudes (n,) of each column, or of the layer for all columns, shape (N,).
+
+    Parameters
+    ----------
+    w, kept
+        Weights and those that count, shape (K, N); None: all.
+    """
+    magnitudes = w.double().abs().numpy(force=True)
+    held = np.ones(magnitudes.shape, np.bool_) if kept is None else kept.numpy(force=True)
+    if per == "layer":
+        return np.full(magnitudes.shape[-1], fit(magnitudes[held]))
+    pairs = zip(magnitudes.T, held.T, strict=True)
+    return np.array([fit(column[stays]) for column, stays in pairs], np.float64)
+
+
+def nearest_levels(v: torch.Tensor, scale: NDArray[np.float64], levels: torch.Tensor) -> torch.Tensor:
+    """Nearest of +-scale * levels to each entry of v (K, N), with a scale a column (N,); zero counts as
+    positive. With a scale of 0, zeros."""
     midpoints = ((levels[1:] + levels[:-1]) / 2).to(v.dtype)
-    values = levels.to(v.dtype)[torch.bucketize((v.abs() / (scale or 1.0)).contiguous(), midpoints)]
-    return torch.where(v < 0, -values, values) * scale
+    q = torch.from_numpy(scale).to(v.dtype)
+    values = levels.to(v.dtype)[
+        torch.bucketize((v.abs() / torch.where(q > 0, q, 1.0)).contiguous(), midpoints)
+    ]
+    return torch.where(v < 0, -values, values) * q
 
 
 def fit_window(magnitudes: NDArray[np.floating], low: float, high: float) -> float:

@@ -148,7 +148,8 @@ class MappedLayer(ByValue):
     bias_state
         Those of the bias, shape (bias_rows, n); None before calibration, which gives the largest input.
     scale
-        Weight of one `device.unit`; 0 in a layer that has no weight other than 0.
+        Weight of one `device.unit` in each column, shape (n,), all the same where the layer has one scale; 0
+        in a column that has no weight other than 0. None for a mapping without weights.
     """
 
     name: str
@@ -165,7 +166,7 @@ class MappedLayer(ByValue):
     zeros: NDArray[np.bool_] | None = None
     state: NDArray[np.int16] | None = None
     bias_state: NDArray[np.int16] | None = None
-    scale: float | None = None
+    scale: NDArray[np.float64] | None = None
     bias: NDArray[np.float32] | None = None
     calibration: Calibration | None = None
 

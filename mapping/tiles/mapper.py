@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,14 +12,14 @@ from torch import nn
 
 from mapping.chips.zeros import without_zeros
 from mapping.constraints.constraint import by_pattern
-from mapping.constraints.scale import fit_scale
+from mapping.constraints.scale import fit_scales
 from mapping.network.gemm import Layer, geometry_of, groups_of, kind_of, mappable_layers, to_gemm, types_of
 from mapping.network.modules import check_own_forward, types_of_modules
 from mapping.network.own_forward import check_forwards, or_export
 from mapping.network.trace import Calls, trace
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import cut, grid, pack
-from xbar.cells.encoding import encode, levels
+from xbar.cells.encoding import encode, held_on_levels, levels
 from xbar.hardware.checks import check_range
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
@@ -54,7 +54,7 @@ def map_network(
     *,
     layers: Mapping[str, Choice] | None = None,
     masks: Mapping[str, torch.Tensor] | None = None,
-    scales: Mapping[str, float] | None = None,
+    scales: Mapping[str, float | Sequence[float] | NDArray[np.floating]] | None = None,
     packing: bool = True,
 ) -> MappedNetwork:
     """Map every linear and convolution layer of a network onto tiles.
@@ -76,7 +76,8 @@ def map_network(
         (K, N) bool by layer name, true where a weight stays; layers not named keep all weights. A weight that
         is exactly 0 is masked in any case, unless the encoding has a level for it (`encoding.zeros`).
     scales
-        Weight of one `device.unit` by layer name; where not given it is fitted (least squared error).
+        Weight of one `device.unit` by layer name, one for the layer or one for each column (N,); where not
+        given it is fitted (least squared error), as `encoding.scale` says.
     packing
         Pack surviving columns and drop dead word lines (`packing.pack`), or leave every weight at its
         place in the grid (`packing.grid`).
@@ -146,7 +147,7 @@ def _map_layer(
     hardware: Hardware,
     bias_rows: int,
     mask: torch.Tensor | None,
-    scale: float | None,
+    scale: float | Sequence[float] | NDArray[np.floating] | None,
     calls: Calls,
     packing: bool,
 ) -> MappedLayer:
@@ -160,8 +161,6 @@ def _map_layer(
             f"{name}: a bias on word lines needs a layer of one group that is not transposed; "
             "leave it digital"
         )
-    if scale is not None and not (np.isfinite(scale) and scale >= 0):
-        raise XbarError(f"scale of {name} = {scale}: must be a positive number (0 for a layer of zeros)")
     values = None if w.is_meta else w.float().cpu().numpy()
     if values is not None and not np.isfinite(values).all():
         raise XbarError(f"{name}: has weights that are not finite numbers")
@@ -182,7 +181,7 @@ def _map_layer(
         bias_rows=bias_rows,
         mask=kept,
         zeros=zeros,
-        scale=scale,
+        scale=None if scale is None else _checked_scale(scale, name, n),
         bias=None if bias is None or bias.is_meta else bias.detach().float().cpu().numpy().copy(),
     )
     rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
@@ -201,15 +200,32 @@ def _checked_mask(mask: torch.Tensor, name: str, shape: tuple[int, int]) -> NDAr
     return kept
 
 
+def _checked_scale(
+    scale: float | Sequence[float] | NDArray[np.floating], name: str, n: int
+) -> NDArray[np.float64]:
+    """The scale of each column."""
+    given = np.asarray(scale, np.float64)
+    if given.shape not in ((), (n,)):
+        raise XbarError(
+            f"scale of {name}: shape {given.shape}; must be a number, or {n}, one for each column"
+        )
+    wrong = given[~(np.isfinite(given) & (given >= 0))]
+    if wrong.size:
+        raise XbarError(f"scale of {name} = {wrong[0]}: must be a positive number (0 for a column of zeros)")
+    return np.broadcast_to(given, n).copy()
+
+
 def _with_weights(layer: MappedLayer, w: NDArray[np.float32], hardware: Hardware) -> MappedLayer:
     """The layer with its state numbers and scale."""
     if layer.bias is not None and not np.isfinite(layer.bias).all():
         raise XbarError(f"{layer.name}: has biases that are not finite numbers")
     kept = np.ones(w.shape, np.bool_) if layer.mask is None else layer.mask
-    scale = layer.scale
+    scale, held = layer.scale, held_on_levels(w, layer.mask, hardware.encoding)
     if scale is None:
-        magnitudes = np.abs(w if layer.mask is None else w[kept]).ravel()
-        scale = fit_scale(magnitudes, levels(hardware.encoding, hardware.device))
+        values = levels(hardware.encoding, hardware.device)
+        scale = fit_scales(w, None if held.all() else held, values, hardware.encoding.scale)
+    elif (w[held] != 0).any() and not (np.broadcast_to(scale, w.shape)[held & (w != 0)] > 0).all():
+        raise XbarError(f"scale of {layer.name} = 0.0: must be a positive number where there are weights")
     state = encode(w, scale, kept, hardware.encoding, hardware.device)
     return dataclasses.replace(layer, state=state, scale=scale)
 

@@ -118,7 +118,7 @@ def compress(
     found = admm.finish(network)
     masks = met | {name: mask & met[name] if name in met else mask for name, mask in found.items()}
     methods: list[Method] = [Masked(network, masks)]
-    onto: dict[str, Values[Any]] = {}
+    onto: dict[str, Values] = {}
     for name, of in chosen.items():
         values = _single_values(of)
         if values is not None:

@@ -24,8 +24,8 @@ from xbar.hardware.checks import check_range, check_rising_to_one
 class Freezing(Method):
     """A `mapping.training.loop.Method`: every `epochs` epochs a larger share of each layer's weights freezes.
 
-    What is fitted to a layer (its scale, its centroids) is fitted once, at the start. Masked weights are held
-    at zero.
+    What is fitted to a layer (its scales, its centroids) is fitted once, at the start. Masked weights are
+    held at zero.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Freezing(Method):
     """
 
     def __init__(
-        self, model: nn.Module, values: Mapping[str, Values[Any]], shares: Sequence[float], epochs: int = 1
+        self, model: nn.Module, values: Mapping[str, Values], shares: Sequence[float], epochs: int = 1
     ) -> None:
         check_rising_to_one("shares", shares)
         check_range("epochs", epochs, 1, 1 << 20)
@@ -135,6 +135,5 @@ class Freezing(Method):
     def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
         """Take back what `state` gave."""
         for name in self.values:
-            fitted = tensors[f"fitted.{name}"]
-            self._fitted[name] = fitted.numpy() if fitted.ndim else float(fitted)
+            self._fitted[name] = tensors[f"fitted.{name}"].numpy()
             self.z[name], self.held[name] = tensors[f"z.{name}"], tensors[f"held.{name}"]

@@ -61,6 +61,7 @@ def designs(draw: st.DrawFn, kinds: Sequence[str] = KINDS, **changes) -> Hardwar
             slices,
             draw(st.sampled_from(["analog", "digital"])),
             unformed=kind == "differential" and draw(st.booleans()),
+            scale=draw(st.sampled_from(["column", "layer"])),
         ),
         dac=Dac("ideal"),
         adc=Adc("ideal"),

@@ -115,8 +115,20 @@ def levels(encoding: Encoding, device: Device) -> NDArray[np.float64]:
     return codebook(encoding, device).levels.copy()
 
 
+def held_on_levels(
+    w: NDArray[np.floating], mask: NDArray[np.bool_] | None, encoding: Encoding
+) -> NDArray[np.bool_]:
+    """Which weights take a level: those kept (None: all), without those of exactly 0 that have none."""
+    held = np.ones(w.shape, np.bool_) if mask is None else mask
+    return held if encoding.zeros == "level" else held & (w != 0)
+
+
 def encode(
-    w: NDArray[np.floating], scale: float, mask: NDArray[np.bool_], encoding: Encoding, device: Device
+    w: NDArray[np.floating],
+    scale: float | NDArray[np.float64],
+    mask: NDArray[np.bool_],
+    encoding: Encoding,
+    device: Device,
 ) -> NDArray[np.int16]:
     """State numbers of the levels nearest to w / scale, 0 where masked.
 
@@ -127,7 +139,8 @@ def encode(
     w
         Weights, any shape.
     scale
-        Weight of level 1.0 [weight units a `device.unit`]; 0 where there is no weight other than 0.
+        Weight of level 1.0 [weight units a `device.unit`], of all weights or of any shape that broadcasts to
+        theirs, such as (N,) for columns; 0 where there is no weight other than 0.
     mask
         True where a weight is kept; same shape as `w`.
 
@@ -136,22 +149,27 @@ def encode(
     XbarError
         Where the scale is not a positive number, and not 0 for weights that are all 0.
     """
-    held = mask if encoding.zeros == "level" else mask & (np.asarray(w) != 0)
-    kept = np.asarray(w)[held].astype(np.float64)
-    if not (np.isfinite(scale) and (scale > 0 or (scale == 0 and not kept.any()))):
-        raise XbarError(f"encoding scale = {scale}: must be a positive number")
+    w = np.asarray(w)
+    held = held_on_levels(w, mask, encoding)
+    kept, q = w[held].astype(np.float64), np.broadcast_to(scale, w.shape)[held]
+    wrong = ~(np.isfinite(q) & ((q > 0) | ((q == 0) & (kept == 0))))
+    if wrong.any():
+        raise XbarError(f"encoding scale = {q[wrong][0]}: must be a positive number")
     values = codebook(encoding, device).levels
     midpoints = (values[1:] + values[:-1]) / 2
-    number = 1 + np.searchsorted(midpoints, np.abs(kept) / (scale or 1.0))
+    number = 1 + np.searchsorted(midpoints, np.abs(kept) / np.where(q > 0, q, 1.0))
     state = np.zeros(mask.shape, np.int16)
     state[held] = np.where(kept < 0, -number, number)
     return state
 
 
 def decode_states(
-    state: NDArray[np.int16], scale: float, encoding: Encoding, device: Device
+    state: NDArray[np.int16], scale: float | NDArray[np.float64], encoding: Encoding, device: Device
 ) -> NDArray[np.float64]:
-    """Weights that the state numbers stand for on cells without error; same shape as `state`."""
+    """Weights that the state numbers stand for on cells without error; same shape as `state`.
+
+    ``scale``: as in `encode`.
+    """
     values = np.concatenate([[0.0], codebook(encoding, device).levels])
     w: NDArray[np.float64] = np.sign(state) * values[np.abs(state.astype(np.int64))] * scale
     return w

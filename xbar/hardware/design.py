@@ -85,6 +85,9 @@ class Encoding:
         codes of two ADCs after it (``digital``).
     unformed
         Differential only: a masked weight has no devices; otherwise it is the pair (g_min, g_min).
+    scale
+        What has one factor between its states and weights, by which outputs are rescaled after the
+        converters: each ``column`` (output) of a layer, or the ``layer``.
     zeros
         What a weight of exactly 0 is when it is mapped. ``masked``: in a differential encoding a masked
         weight, whoever pruned it; where zero is a level of its own (other kinds) that level, z = 0, with
@@ -96,6 +99,7 @@ class Encoding:
     slices: int = 1
     subtract: Literal["analog", "digital"] = "analog"
     unformed: bool = False
+    scale: Literal["column", "layer"] = "column"
     zeros: Literal["masked", "level"] = "masked"
 
     def __post_init__(self) -> None:

@@ -205,8 +205,9 @@ def test_on_ideal_hardware_it_is_plain_quantised_training(multiply: Any) -> None
     for _ in range(6):
         on_levels = copy.deepcopy(latent)
         for name, layer in mapped.layers.items():
-            w = to_gemm(on_levels[int(name)]) / layer.scale
-            level = w.abs().round().clamp(1, 15) * torch.where(w < 0, -1, 1) * layer.scale
+            scale = torch.from_numpy(layer.scale)
+            w = to_gemm(on_levels[int(name)]) / scale
+            level = w.abs().round().clamp(1, 15) * torch.where(w < 0, -1, 1) * scale
             on_levels[int(name)].weight.data = from_gemm(level, on_levels[int(name)])
         loss = nn.functional.cross_entropy(on_levels(x), y)
         loss.backward()
@@ -322,7 +323,8 @@ def test_noise_of_the_cells_is_the_device_s_own() -> None:
     network = trainable_network(model, mapped, multiply="torch")
     device, scale = hardware.device, mapped.layers["0"].scale
     assert scale is not None
-    deviation = sigma * (device.g_max - device.g_min) / device.unit * scale * 2**0.5
+    window = (device.g_max - device.g_min) / device.unit
+    deviation = torch.from_numpy(sigma * window * scale * 2**0.5)
     level = torch.from_numpy(decoded(mapped, "0")).float()
     squares = []
     for _ in range(200):
@@ -355,7 +357,7 @@ def test_what_was_trained_is_a_plain_network_and_its_mapping(multiply: Any) -> N
     assert type(trained) is nn.Sequential
     assert list(trained.state_dict()) == list(two_layers()[0].state_dict())
     for name, layer in mapped.layers.items():
-        assert layer.scale == network.mapped.layers[name].scale
+        assert np.array_equal(layer.scale, network.mapped.layers[name].scale)
         assert layer.calibration == network.mapped.layers[name].calibration
         torch.testing.assert_close(
             to_gemm(trained[int(name)]), torch.from_numpy(decoded(mapped, name)).float()

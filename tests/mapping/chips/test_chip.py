@@ -245,7 +245,7 @@ def test_cells_hold_the_decoded_weights(case: Case, hardware: Hardware) -> None:
         # a float32 cell is off by 2^-24 of its conductance, the most significant slice weighing most
         places = hardware.device.n_states**hardware.encoding.slices
         window = hardware.device.g_max / (hardware.device.g_max - hardware.device.g_min)
-        error = mapped.layers[name].scale * places * window * 2.0**-21
+        error = mapped.layers[name].scale.max() * places * window * 2.0**-21
         np.testing.assert_allclose(decoded_weights(chip, name), expected, rtol=0, atol=error)
 
 

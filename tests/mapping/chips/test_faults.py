@@ -39,11 +39,12 @@ def placed(mapped: MappedNetwork, places: tuple[int, ...]) -> MappedNetwork:
 
 
 def error(mapped: MappedNetwork, **keys: int) -> dict[str, float]:
-    """Squared error of each layer's weights on a chip, in units of its scale."""
+    """Squared error of each layer's weights on a chip, in units of its largest scale."""
     chip = program_network(mapped, **keys)
+    wrong = {name: decoded_weights(chip, name) - decoded(mapped, name) for name in mapped.layers}
     return {
-        name: float(np.square((decoded_weights(chip, name) - decoded(mapped, name)) / layer.scale).sum())
-        for name, layer in mapped.layers.items()
+        name: float(np.square(each / (mapped.layers[name].scale.max() or 1.0)).sum())
+        for name, each in wrong.items()
     }
 
 

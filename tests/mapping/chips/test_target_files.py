@@ -55,7 +55,7 @@ def weights_of(folder: Path) -> dict[str, NDArray[np.float64]]:
                 (zero,) = np.flatnonzero((columns == index["reference"]) & (slices == slices[line]))
                 held = held - g[driven, zero]
             sign = -1 if entry["plane"] else 1
-            w = layer["scale"] * sign * place * held / unit
+            w = layer["scale"][columns[line]] * sign * place * held / unit
             found[entry["layer"]][rows[driven], columns[line]] += w
     return found
 
@@ -69,7 +69,7 @@ def test_the_files_give_the_weights(tmp_path_factory, format: str, case: Case, h
     export_conductances(mapped, folder, format)
     for name, w in weights_of(folder).items():
         layer = mapped.layers[name]
-        largest = layer.scale * hardware.device.n_states**hardware.encoding.slices
+        largest = layer.scale.max() * hardware.device.n_states**hardware.encoding.slices
         window = hardware.device.g_max / (hardware.device.g_max - hardware.device.g_min)
         np.testing.assert_allclose(w, decoded(mapped, name), rtol=0, atol=1e-12 * window * largest)
 

@@ -119,8 +119,8 @@ def test_a_given_scale_is_taken_and_is_exact() -> None:
 
 
 @pytest.mark.parametrize("fit", [fit_ternary, lambda w: fit_window(w, 1, 2)])
-def test_no_weight_has_scale_one(fit: Callable[[np.ndarray], float]) -> None:
-    assert fit(np.zeros(3)) == fit(np.zeros(0)) == 1
+def test_no_weight_has_scale_zero(fit: Callable[[np.ndarray], float]) -> None:
+    assert fit(np.zeros(3)) == fit(np.zeros(0)) == 0
 
 
 @pytest.mark.parametrize("values", [[], [0.0, 1.0], [2.0, 1.0], [-1.0, 1.0], [float("nan")], [[1.0, 2.0]]])

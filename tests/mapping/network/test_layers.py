@@ -77,7 +77,7 @@ def tolerance(mapped: MappedNetwork, expected: Tensor) -> float:
     for name, layer in mapped.layers.items():
         device, encoding = mapped.hardware_of(name).device, mapped.hardware_of(name).encoding
         cells = np.abs(slice_weights(encoding, device)).sum() * device.g_max / device.unit
-        currents.append(layer.calibration.x_max * layer.inputs * layer.scale * cells)
+        currents.append(layer.calibration.x_max * layer.inputs * layer.scale.max() * cells)
     return 1e-5 * float(expected.detach().abs().max()) + 2.0**-24 * max(currents)
 
 

@@ -53,7 +53,7 @@ def test_cells_give_back_the_weight_of_the_state(w_mask, scale: float, hardware:
 @given(kept(), scales, designs())
 def test_kept_weights_take_the_nearest_level(w_mask, scale: float, hardware: Hardware) -> None:
     (w, mask), encoding, cell = w_mask, hardware.encoding, hardware.device
-    values = levels(encoding, cell)
+    values, mask = levels(encoding, cell), mask & (w != 0)
     held = decode_states(encode(w, scale, mask, encoding, cell), scale, encoding, cell)
     nearest = np.abs(np.abs(w)[..., None] / scale - values).min(-1)
     np.testing.assert_allclose(np.abs(w - held)[mask] / scale, nearest[mask], rtol=1e-6, atol=1e-9)
@@ -103,9 +103,11 @@ def test_levels_of_unequal_states_are_in_mean_steps() -> None:
     np.testing.assert_allclose(values, [0.5, 1, 2, 4])
     w = np.array([0.0, 0.7, 0.8, -1.4, -1.6, 2.9, 3.1, 100])
     state = encode(w, 1.0, np.ones(8, bool), Encoding(), UNEQUAL)
-    assert state.tolist() == [1, 1, 2, -2, -3, 3, 4, 4]
+    assert state.tolist() == [0, 1, 2, -2, -3, 3, 4, 4]
+    on_level = encode(w, 1.0, np.ones(8, bool), Encoding(zeros="level"), UNEQUAL)
+    assert on_level.tolist() == [1, *state.tolist()[1:]]
     g = target_conductances(state, Encoding(), UNEQUAL)
-    assert g[0, 0].tolist() == [2e-6, 2e-6, 3e-6, 1e-6, 1e-6, 5e-6, 9e-6, 9e-6]
+    assert g[0, 0].tolist() == [1e-6, 2e-6, 3e-6, 1e-6, 1e-6, 5e-6, 9e-6, 9e-6]
     assert g[1, 0].tolist() == [1e-6, 1e-6, 1e-6, 3e-6, 5e-6, 1e-6, 1e-6, 1e-6]
 
 
@@ -141,7 +143,8 @@ def test_slices_of_unequal_states_take_the_assignment_of_least_error(steps, slic
     states = (1e-6, *(1e-6 + 1e-6 * np.cumsum(steps)))
     cell = Device("unequal", "none", states[0], states[-1], tuple(map(float, states)))
     encoding = Encoding(slices=slices)
-    w = np.array(data.draw(st.lists(st.floats(0, len(states) ** slices), min_size=1, max_size=8)))
+    sizes = st.floats(0, len(states) ** slices, exclude_min=True)
+    w = np.array(data.draw(st.lists(sizes, min_size=1, max_size=8)))
     state = encode(w, 1.0, np.ones(len(w), bool), encoding, cell)
     held = decode(target_conductances(state, encoding, cell), encoding, cell)
     weight = (np.array(states) - states[0]) / cell.unit
