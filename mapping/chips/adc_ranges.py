@@ -50,7 +50,9 @@ def adc_steps(
             step = _fixed_step(float(np.abs(volts).max()), signed, hardware)
         else:
             members = [(present[number], chosen) for number, chosen in group]
-            step = _fitted_step(*_histogram(volts, places, members, hardware), signed, hardware)
+            served = _served(layer, members)
+            currents = _histogram(volts, places, members, served, hardware)
+            step = _fitted_step(*currents, signed, hardware)
         for number, chosen in group:
             steps[number][chosen] = step
     steps = [np.where(np.isnan(each), np.nanmax(each), each) for each in steps]  # of references: not read
@@ -140,20 +142,46 @@ def _fitted_step(
     return float(candidates[np.flatnonzero(good_enough)[0]])
 
 
+Columns = list[tuple[Block, NDArray[np.int64]]]
+"""Blocks, and which of their columns belong together."""
+
+
+def _served(layer: MappedLayer, columns: Columns) -> list[NDArray[np.float64]]:
+    """How much a squared error of each column counts: scale and place value of its slice squared, relative to
+    the largest.
+
+    That is what it is worth to the layer's output. A reference serves all columns of its tile.
+    """
+    assert layer.scale is not None
+    found = []
+    for block, chosen in columns:
+        worth = np.square(layer.scale[block.out] * block.coefficient)
+        if block.reference is not None:
+            own = block.reference >= 0
+            of_tile = np.bincount(block.reference[own], worth[own], minlength=len(worth))
+            worth = np.where(own, worth, of_tile)
+        found.append(worth[chosen])
+    largest = max((float(each.max()) for each in found if each.size), default=0.0)
+    return [each / largest if largest else np.ones_like(each) for each in found]
+
+
 def _histogram(
     volts: NDArray[np.float32],
     places: NDArray[np.float64],
-    columns: list[tuple[Block, NDArray[np.int64]]],
+    columns: Columns,
+    served: list[NDArray[np.float64]],
     hardware: Hardware,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Currents that occur in some columns [v_read unit], and how much each counts.
 
-    That is how often it occurs, times the place value squared where the error is what counts. Currents are
-    binned to a power of two near 2^-15 of the largest, so that whole numbers stay exact.
+    That is how often it occurs, times the place value squared and what the column serves where the error is
+    what counts. Currents are binned to a power of two near 2^-15 of the largest, so that whole numbers stay
+    exact.
     """
     weights = [
         (block.rows, _seen_by_converter(block)[:, chosen].astype(np.float32)) for block, chosen in columns
     ]
+    percentile = hardware.adc.range == "percentile"
     strongest = float(np.abs(volts).max()) if volts.size else 0.0
     bound = strongest * max((float(np.abs(w).sum(0).max()) for _, w in weights if w.size), default=0.0)
     if bound == 0:
@@ -161,11 +189,12 @@ def _histogram(
     width = 2.0 ** (math.floor(math.log2(bound)) - 14)
     half = math.ceil(bound / width) + 1
     counts: NDArray[np.float64] = np.zeros(2 * half + 1)
-    for rows, w in weights:
+    for (rows, w), worth in zip(weights, served, strict=True):
         for phase, place in zip(volts, places, strict=True):
             bins = np.rint((phase[:, rows] @ w) / np.float32(width)).astype(np.int64) + half
-            factor = 1.0 if hardware.adc.range == "percentile" else place**2
-            counts += factor * np.bincount(bins.ravel(), minlength=len(counts))
+            each = np.broadcast_to(1.0 if percentile else worth, bins.shape).ravel()
+            factor = 1.0 if percentile else place**2
+            counts += factor * np.bincount(bins.ravel(), each, minlength=len(counts))
     present = np.flatnonzero(counts)
     return np.asarray((present - half) * width, np.float64), counts[present]
 

@@ -49,7 +49,10 @@ def around_faults(mapped: MappedNetwork, *, seed: int = 0, chip: int = 0) -> Map
 def _placed(layer: MappedLayer, band: Band, number: int, hardware: Hardware, seed: int, chip: int) -> Tile:
     tile = band.tiles[number]
     cells = cell_states(layer.states(tile.rows, tile.cols), hardware.encoding, hardware.device)
-    costs = column_costs(cells, _faults(layer, band, number, hardware, seed, chip), hardware)
+    assert layer.scale is not None
+    worth = np.square(layer.scale[tile.cols] / (layer.scale.max() or 1.0))
+    faults = _faults(layer, band, number, hardware, seed, chip)
+    costs = worth[:, None] * column_costs(cells, faults, hardware)
     default = np.arange(len(tile.cols))
     places = linear_sum_assignment(costs)[1]
     if costs[default, default].sum() <= costs[default, places].sum():
