@@ -80,7 +80,7 @@ class Component(Area, Lump):
     """A block with both."""
 
 
-OPTIONAL = ("row_driver", "column_driver", "mux")
+OPTIONAL = ("row_driver", "column_driver", "mux", "rescale", "factor_register")
 """Blocks that are charged where a library has them."""
 
 DEPTH_EXPONENT = 0.78
@@ -115,6 +115,8 @@ class Components:
     row_driver: Component | None = None
     column_driver: Component | None = None
     mux: Component | None = None
+    rescale: Component | None = None
+    factor_register: Component | None = None
     adc: Component | None = None
     array_read: Lump | None = None
     hyper_transport: Component | None = None

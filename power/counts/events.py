@@ -33,6 +33,8 @@ FORMULAS = {
     "sigmoid": ("outputs", "an array's share"),
     "max_pool": ("input elements of operators with pool in their name", "an array's share"),
     "tile_shift_add": ("positions x columns of all tiles - outputs", "an array's share"),
+    "rescale": ("positions x columns of the layer that are on tiles", "an array's share"),
+    "factor_register": ("2 bytes as rescale", "2 bytes a column of a weight, in one of the planes"),
     "router": ("outputs x input bits / 8", "an array's share of a tile's"),
     "index": ("positions x bytes of the index", "bytes that name packed columns and dropped rows"),
     "array": ("positions x phases x planes x tiles", "planes x tiles"),
@@ -64,6 +66,7 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
     conversions = vectors * hardware.conversions(signed) * lines
     fetched = vectors * sum(len(band.rows) for band in layer.bands) * input_bytes
     encoding = hardware.encoding
+    rescaled = vectors * len(_columns_on_tiles(layer))
     bit_lines = sum(len(t.cols) * encoding.slices + encoding.reference_columns for t in layer.tiles)
     return {
         "dac": drives,
@@ -80,6 +83,8 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
         "bus": fetched + outputs * input_bytes + VALUE_BYTES * crossing,
         "sigmoid": outputs,
         "tile_shift_add": crossing,
+        "rescale": rescaled,
+        "factor_register": VALUE_BYTES * rescaled,
         "router": outputs * input_bytes,
         "index": vectors * index_bytes(layer, hardware),
         "array": vectors * phases * planes * len(layer.tiles),
@@ -115,6 +120,8 @@ def units_per_array(hardware: Hardware, components: Components) -> dict[str, flo
         "sigmoid": components.sigmoid.count * tile_share,
         "max_pool": components.max_pool.count * tile_share,
         "tile_shift_add": components.tile_shift_add.count * tile_share,
+        "rescale": components.rescale.count * tile_share if components.rescale else 0,
+        "factor_register": VALUE_BYTES * hardware.weights_per_tile_row / encoding.planes,
         "router": components.router.count * tile_share / periphery.tiles_per_router,
     }
     return {part: count for part, count in units.items() if part in components.charged()}
@@ -172,12 +179,17 @@ def _outputs_on_tiles(layer: MappedLayer) -> int:
     Of a channel of a transposed convolution they are as many as its columns, and at most its outputs.
     """
     found = np.zeros(layer.n, np.int64)
-    for tile in layer.tiles:
-        found[tile.cols] = 1
+    found[_columns_on_tiles(layer)] = 1
     geometry = layer.geometry
     places = math.prod(geometry.kernel) if geometry is not None and geometry.transposed else 1
     by_channel = layer.positions * found.reshape(-1, places).sum(1)
     return int(np.minimum(by_channel, layer.output_values * places // layer.n).sum())
+
+
+def _columns_on_tiles(layer: MappedLayer) -> NDArray[np.int64]:
+    """GEMM columns that stand on some tile; each is rescaled by a factor of its own, whatever the scales."""
+    columns = [tile.cols for tile in layer.tiles]
+    return np.unique(np.concatenate(columns)) if columns else np.empty(0, np.int64)
 
 
 def _column_bits(tile: Tile, columns: NDArray[np.int64], n: int, width: int) -> int:

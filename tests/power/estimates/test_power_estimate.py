@@ -192,6 +192,8 @@ def test_event_counts_by_hand():
         "edram": 3 * 6 + 3 * 5,
         "bus": 3 * 6 + 3 * 5 + 2 * 3 * 5,
         "tile_shift_add": 3 * 5,
+        "rescale": 3 * 5,
+        "factor_register": 2 * 3 * 5,
         "sigmoid": 3 * 5,
         "router": 3 * 5,
         "index": 0,
