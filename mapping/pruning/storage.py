@@ -31,12 +31,16 @@ class Storage:
     indexed_bits
         Of the kept ones and the fillers, each with an index of `index_bits`, or of all weights of a layer
         without any, where that is less.
+    scale_bits
+        Of the scales at 32 bits, one a layer, or one a column that has weights (`encoding.scale`); counted
+        apart.
     """
 
     dense_bits: int
     weight_bits: int
     indexed_bits: int
     index_bits: int
+    scale_bits: int
 
     @property
     def rate(self) -> float:
@@ -55,12 +59,13 @@ class Storage:
             "rate_with_indices": self.indexed_rate,
             "bytes_without_indices": self.weight_bits / 8,
             "bytes_with_indices": self.indexed_bits / 8,
+            "bytes_of_scales": self.scale_bits / 8,
             "index_bits": self.index_bits,
         }
 
 
 def storage(mapped: MappedNetwork, index_bits: int | None = None) -> Storage:
-    """Storage of a mapped network's weights; scales and biases are not counted.
+    """Storage of a mapped network's weights, and apart that of its scales; biases are not counted.
 
     A kept weight takes log2 of the numbers that the levels of its layer tell apart, signs included, rounded
     up. Its index is the distance from the kept weight before it in the layer, output after output; where that
@@ -75,18 +80,19 @@ def storage(mapped: MappedNetwork, index_bits: int | None = None) -> Storage:
     """
     if index_bits is None:
         return min((storage(mapped, bits) for bits in INDEX_BITS), key=lambda found: found.indexed_bits)
-    dense = weights = indexed = 0
+    dense = weights = indexed = scales = 0
     for name, layer in mapped.layers.items():
         hardware = mapped.hardware_of(name)
         values = 2 * len(levels(hardware.encoding, hardware.device))
         mask = np.ones((layer.k, layer.n), bool) if layer.mask is None else layer.mask
         dense += DENSE_BITS * layer.weights_total
+        scales += DENSE_BITS * (int(mask.any(0).sum()) if hardware.encoding.scale == "column" else 1)
         weights += _bits(values) * layer.weights_kept
         listed = entries(mask, index_bits)
         with_fillers = values + (listed > layer.weights_kept)
         with_zero = values + (layer.weights_kept < layer.weights_total)
         indexed += min((_bits(with_fillers) + index_bits) * listed, _bits(with_zero) * layer.weights_total)
-    return Storage(dense, weights, indexed, index_bits)
+    return Storage(dense, weights, indexed, index_bits, scales)
 
 
 def _bits(values: int) -> int:
