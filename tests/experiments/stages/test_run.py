@@ -284,7 +284,10 @@ def test_first_and_last_layer_go_onto_levels_last(tmp_path: Path) -> None:
 
 def test_cells_of_each_layer_have_the_states_that_its_weights_need(tmp_path: Path) -> None:
     """In levels, chips and costs alike; a second run finds the same."""
-    study = load_study("digits", [*SMALL, "chips.n=1", "compare.slices=1", "quantise.centroids=2"])
+    study = load_study(
+        "digits",
+        [*SMALL, "chips.n=1", "compare.slices=1", "hardware.encoding.scale=layer", "quantise.centroids=2"],
+    )
     result = run_study(study, None, tmp_path / "run")
     (stage,) = (tmp_path / "run").glob("stages/quantise-*.safetensors")
     tensors, meta = load_checkpoint(stage)
