@@ -34,7 +34,7 @@ from mapping.pruning.hardware_budget import within
 from mapping.pruning.sensitivity import Family
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import Choice, map_network, without_weights
-from mapping.training.loop import Method, Progress, Recipe, accuracy, derive_seed, train
+from mapping.training.loop import Method, Progress, accuracy, derive_seed, train
 from mapping.training.masks import masks_met
 from mapping.training.recipe import Recipe
 from mapping.training.shared_weights import one_a_weight

@@ -26,12 +26,13 @@ from mapping.chips.chip import ProgrammedNetwork, decoded_weights, program_netwo
 from mapping.chips.codes import largest_code, least_code
 from mapping.chips.columns import blocks
 from mapping.chips.fitting import fitting_layers
-from mapping.chips.zeros import with_present_zeros, with_room
+from mapping.chips.room_to_grow import with_room
 from mapping.constraints.scale import fit_scales
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
 from mapping.network.modules import copy_of
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.unfold import checked_input
+from mapping.tiles.zeros import with_present_zeros
 from mapping.training.shared_weights import differ
 from xbar.cells.encoding import (
     decode,

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mapping.chips.zeros import without_zeros
 from mapping.constraints.constraint import by_pattern
 from mapping.constraints.scale import fit_scales
 from mapping.network.gemm import Layer, geometry_of, groups_of, kind_of, mappable_layers, to_gemm, types_of
@@ -19,6 +18,7 @@ from mapping.network.own_forward import check_forwards, or_export
 from mapping.network.trace import Calls, trace
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import cut, grid, pack
+from mapping.tiles.zeros import without_zeros
 from xbar.cells.encoding import encode, held_on_levels, levels
 from xbar.hardware.checks import check_range
 from xbar.hardware.design import Hardware

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from mapping.network.gemm import finite_gemm, from_gemm, mappable_layers
+from mapping.network.gemm import finite_gemm, from_gemm, mappable_layers, to_gemm
 from mapping.training.admm import layer_of, weight_of
 from mapping.training.loop import Method
 from mapping.training.shared_weights import by_weight, differ

@@ -1,8 +1,4 @@
-"""Weights that are exactly 0 when a network is mapped.
-
-In a differential encoding they are masked, whoever pruned them, but their mask is none of training: where a
-network trains on, such as from a low-rank update or a residual branch that begins at zero, they may grow.
-"""
+"""Places on tiles for weights that were exactly 0 when a network was mapped, and may grow in training."""
 
 from __future__ import annotations
 
@@ -14,33 +10,8 @@ from numpy.typing import NDArray
 from mapping.chips.adc_ranges import step_without_currents
 from mapping.tiles.mapped import Band, Calibration, MappedLayer
 from mapping.tiles.packing import cut, grid, pack
+from mapping.tiles.zeros import given_mask
 from xbar.hardware.design import Hardware
-
-
-def without_zeros(
-    given: NDArray[np.bool_] | None, w: NDArray[np.floating]
-) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
-    """A mask (k, n) without the weights that are exactly 0, and where it had these; None: all, none."""
-    zeros = w == 0 if given is None else (w == 0) & given
-    if not zeros.any():
-        return given, None
-    return (~zeros if given is None else given & ~zeros), zeros
-
-
-def with_present_zeros(layer: MappedLayer, w: NDArray[np.floating], hardware: Hardware) -> MappedLayer:
-    """The layer with those weights as zeros that are exactly 0 now; its tiles stay."""
-    kept, zeros = given_mask(layer), None
-    if hardware.encoding.masks_zeros:
-        kept, zeros = without_zeros(kept, w)
-    return dataclasses.replace(layer, mask=kept, zeros=zeros)
-
-
-def given_mask(layer: MappedLayer) -> NDArray[np.bool_] | None:
-    """The mask that a layer was mapped with, shape (k, n); None: none."""
-    if layer.zeros is None or layer.mask is None:
-        return layer.mask
-    given: NDArray[np.bool_] = layer.mask | layer.zeros
-    return None if given.all() else given
 
 
 def with_room(layer: MappedLayer, hardware: Hardware) -> MappedLayer:
