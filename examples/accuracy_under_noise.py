@@ -20,7 +20,7 @@ from mapping import (
     calibrate,
     chip_accuracy,
     map_network,
-    over_chips,
+    sample_chips,
     train,
 )
 from xbar import ProgrammingNoise, load_device, load_hardware
@@ -44,7 +44,9 @@ design = load_hardware("admm-32x32").replace(encoding__slices=2)
 for sigma in (0.0, 0.1, 0.2, 0.4):
     noise = ProgrammingNoise("lognormal", sigma) if sigma else ProgrammingNoise()
     mapped = mapped_on(design.replace(device__programming=noise))
-    chips = over_chips(lambda chip, on=mapped: chip_accuracy(on, model, test, chip=chip), most=20, until=1.0)
+    chips = sample_chips(
+        lambda chip, on=mapped: chip_accuracy(on, model, test, chip=chip), most=20, until=1.0
+    )
     print(f"write errors of {100 * sigma:2.0f} %: {chips.mean:.2f} +- {chips.half_width:.2f} %")
 
 times = {"20 s": 20.0, "1 day": 86_400.0, "1 year": 31_557_600.0}

@@ -27,7 +27,7 @@ from mapping import (
     calibrate,
     chip_accuracy,
     map_network,
-    over_chips,
+    sample_chips,
     train,
 )
 from mapping.training.loop import Method
@@ -93,7 +93,7 @@ for label, more in (("without", []), ("with", [NoisyWeights(0.3)])):
     train(network, batches, Recipe(epochs=30, lr=5e-3), methods=methods, stage="retrain")
     mapped = map_network(network, hardware, data.train_x[:1], masks=masks)
     mapped, _ = calibrate(mapped, network, batches)
-    chips = over_chips(lambda chip, on=mapped, of=network: chip_accuracy(on, of, test, chip=chip), most=20)
+    chips = sample_chips(lambda chip, on=mapped, of=network: chip_accuracy(on, of, test, chip=chip), most=20)
     print(
         f"retrained {label} noisy weights: {accuracy(network, test):.2f} %, "
         f"chips {chips.mean:.2f} +- {chips.half_width:.2f} %"

@@ -12,7 +12,16 @@ from torch import nn
 
 from experiments.inputs.batches import Batches
 from experiments.inputs.data import load
-from mapping import Recipe, accuracy, calibrate, chip_accuracy, crossbar_form, map_network, over_chips, train
+from mapping import (
+    Recipe,
+    accuracy,
+    calibrate,
+    chip_accuracy,
+    crossbar_form,
+    map_network,
+    sample_chips,
+    train,
+)
 from power import estimate
 from xbar import ProgrammingNoise, load_hardware
 
@@ -44,6 +53,6 @@ hardware = load_hardware("admm-32x32").replace(
 
 form = crossbar_form(model, example)
 mapped, activity = calibrate(map_network(form, hardware, example), form, batches)
-chips = over_chips(lambda chip: chip_accuracy(mapped, form, test, chip=chip), most=10)
+chips = sample_chips(lambda chip: chip_accuracy(mapped, form, test, chip=chip), most=10)
 cost = estimate(mapped, activity)
 print(f"{chips.mean:.2f} +- {chips.half_width:.2f} %, {cost.power_mw:.2f} mW, {cost.area_mm2:.3f} mm2")

@@ -15,16 +15,6 @@ from .chips.chip import (
     with_device as with_device,
     without_device_effects as without_device_effects,
 )
-from .chips.chip_file import (
-    load_chip as load_chip,
-    load_mapping as load_mapping,
-    save_chip as save_chip,
-    save_mapping as save_mapping,
-)
-from .chips.compensation import KnownReads as KnownReads, compensate as compensate, known_reads as known_reads
-from .chips.faults import around_faults as around_faults
-from .chips.measured import with_conductances as with_conductances
-from .chips.target_files import export_conductances as export_conductances
 from .constraints.budgets import (
     NonzeroBudget as NonzeroBudget,
     Width as Width,
@@ -36,7 +26,7 @@ from .constraints.centroids import Centroids as Centroids, Magnitudes as Magnitu
 from .constraints.constraint import (
     Constraint as Constraint,
     NetworkConstraint as NetworkConstraint,
-    shares_to_keep as shares_to_keep,
+    shares_for_rate as shares_for_rate,
 )
 from .constraints.fragments import OneSign as OneSign, SegmentSparse as SegmentSparse
 from .constraints.intersections import BothSparse as BothSparse, SparseValues as SparseValues
@@ -53,12 +43,26 @@ from .constraints.sparsity import (
     TileRowsAndColumns as TileRowsAndColumns,
     block_sparse as block_sparse,
 )
+from .forms.batch_norm import batch_norm_folds as batch_norm_folds, fold_batch_norm as fold_batch_norm
+from .forms.lowering import crossbar_form as crossbar_form
+from .lab.chip_file import (
+    load_chip as load_chip,
+    load_mapping as load_mapping,
+    save_chip as save_chip,
+    save_mapping as save_mapping,
+)
+from .lab.compensation import (
+    KnownReads as KnownReads,
+    compensate as compensate,
+    read_known_inputs as read_known_inputs,
+)
+from .lab.faults import around_faults as around_faults
+from .lab.measured import with_conductances as with_conductances
+from .lab.target_files import export_conductances as export_conductances
 from .monte_carlo.layer_noise import LayerNoise as LayerNoise, noise_by_layer as noise_by_layer
 from .monte_carlo.one_chip import accuracy_over_time as accuracy_over_time, chip_accuracy as chip_accuracy
-from .monte_carlo.sampling import OverChips as OverChips, over_chips as over_chips
-from .network.batch_norm import batch_norm_folds as batch_norm_folds, fold_batch_norm as fold_batch_norm
+from .monte_carlo.sampling import ChipSample as ChipSample, sample_chips as sample_chips
 from .network.geometry import Geometry as Geometry
-from .network.lowering import crossbar_form as crossbar_form
 from .pruning.gathered import GatheredConv2d as GatheredConv2d, gathered_network as gathered_network
 from .pruning.purification import Purification as Purification
 from .pruning.smaller import (

@@ -23,7 +23,7 @@ from experiments.stages.run import prepare
 from experiments.stages.work import EVALUATION_BATCH
 from experiments.studies.study import load_study
 from mapping import MappedNetwork, calibrate, chip_accuracy, decoded_weights, map_network, program_network
-from mapping.chips.faults import around_faults
+from mapping.lab.faults import around_faults
 from mapping.monte_carlo.sampling import half_width
 from power.estimates.table import estimate
 from xbar.cells.encoding import decode_states

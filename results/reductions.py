@@ -25,7 +25,7 @@ import torch
 from experiments.commands.layers import form_of
 from experiments.stages.rules import constraint_of
 from experiments.studies.study import LayerRule, Study, load_study
-from mapping import MappedNetwork, map_network, shares_to_keep
+from mapping import MappedNetwork, map_network, shares_for_rate
 from mapping.constraints.constraint import by_pattern
 from mapping.network.gemm import mappable_layers, to_gemm
 from power.estimates.table import Estimate, estimate, reduction_percent
@@ -91,7 +91,7 @@ class Case:
 
     def masks(self, rules: Mapping[str, LayerRule], rate: float, seed: int = 0) -> dict[str, torch.Tensor]:
         """Masks by layer of random weights (He et al. 2015, arXiv:1502.01852), projected at a rate."""
-        keep = shares_to_keep(rate, self.sizes, {name: rule.share for name, rule in rules.items()})
+        keep = shares_for_rate(rate, self.sizes, {name: rule.share for name, rule in rules.items()})
         generator = torch.Generator().manual_seed(seed)
         masks = {}
         for name, layer in self.layers.items():

@@ -14,10 +14,10 @@ from experiments.stages.steps import chips_seed, compress, quantise, train_basel
 from experiments.studies.noise_cases import NoiseCase, with_noise
 from experiments.studies.study import Study
 from mapping.chips.chip import ProgrammedNetwork, program_network
-from mapping.chips.chip_file import save_chip, save_mapping
-from mapping.chips.compensation import compensate, known_reads
-from mapping.chips.faults import around_faults
-from mapping.chips.target_files import WRITERS, export_conductances
+from mapping.lab.chip_file import save_chip, save_mapping
+from mapping.lab.compensation import compensate, read_known_inputs
+from mapping.lab.faults import around_faults
+from mapping.lab.target_files import WRITERS, export_conductances
 from mapping.tiles.mapped import MappedNetwork
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -78,7 +78,7 @@ def _chip(
         return chip
     work = prepare(study, data, run)
     _, network = quantise(work, compress(work, train_baseline(work)), study.hardware)
-    return compensate(chip, known_reads(noisy, network, work.calibration_batches()), case.compensation)
+    return compensate(chip, read_known_inputs(noisy, network, work.calibration_batches()), case.compensation)
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from experiments.stages.work import EVALUATION_BATCH, Run
 from experiments.studies.designs import load_design
 from experiments.studies.study import LayerRule, load_study, study_names
 from mapping.constraints.sparsity import block_sparse
+from mapping.forms.lowering import BatchNormChoice, crossbar_form
 from mapping.network.gemm import Layer, mappable_layers
-from mapping.network.lowering import BatchNormChoice, crossbar_form
 from mapping.network.modules import run_example
 from mapping.pruning.sensitivity import Family, LayerLoss, coupled_layers, filters_together, sensitivity
 from mapping.training.loop import accuracy

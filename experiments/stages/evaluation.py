@@ -20,7 +20,7 @@ from experiments.stages.work import Run, split_masks
 from mapping.chips.analog import analog_network
 from mapping.chips.calibration import calibrate
 from mapping.chips.chip import program_network, without_device_effects
-from mapping.chips.chip_file import load_mapping, save_mapping
+from mapping.lab.chip_file import load_mapping, save_mapping
 from mapping.tiles.mapped import MappedNetwork
 from power.estimates.table import Estimate, estimate
 

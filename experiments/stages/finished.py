@@ -15,7 +15,7 @@ from experiments.stages.steps import chips_seed
 from experiments.studies.noise_cases import with_noise
 from experiments.studies.study import Study, load_study, resolve_study, study_dict
 from mapping.chips.chip import ProgrammedNetwork, program_network
-from mapping.chips.chip_file import load_mapping
+from mapping.lab.chip_file import load_mapping
 from mapping.tiles.mapped import MappedNetwork
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError

@@ -33,9 +33,9 @@ from experiments.stages.under_noise import measured_curves, measured_layers
 from experiments.stages.work import Run
 from experiments.studies.noise_cases import points, with_noise
 from experiments.studies.study import Study, study_dict
-from mapping.chips.chip_file import save_mapping
 from mapping.chips.noise_domain import noise_outside_domain
-from mapping.network.channel_graph import channel_graph
+from mapping.lab.chip_file import save_mapping
+from mapping.pruning.channel_graph import channel_graph
 from mapping.tiles.mapper import unpruned
 from power.estimates.table import estimate, reduction_percent
 from xbar.hardware.errors import XbarError

@@ -24,14 +24,14 @@ from experiments.studies.study import Compression
 from mapping.chips.analog_training import trainable_network
 from mapping.chips.calibration import calibrate
 from mapping.chips.chip import without_random_effects
-from mapping.chips.compensation import compensate, known_reads
-from mapping.chips.faults import around_faults
 from mapping.constraints.centroids import Magnitudes
 from mapping.constraints.constraint import Constraint
 from mapping.constraints.levels import Levels
+from mapping.lab.compensation import compensate, read_known_inputs
+from mapping.lab.faults import around_faults
 from mapping.monte_carlo.layer_noise import noise_in
 from mapping.monte_carlo.one_chip import chip_accuracy
-from mapping.monte_carlo.sampling import over_chips
+from mapping.monte_carlo.sampling import sample_chips
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.training.loop import Method, derive_seed
 from mapping.training.recipe import COSINE, Recipe
@@ -232,7 +232,7 @@ def chips(
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         adjust = None
         if case.compensation != "none":
-            known = known_reads(noisy, network, run.calibration_batches())
+            known = read_known_inputs(noisy, network, run.calibration_batches())
             adjust = functools.partial(compensate, known=known, per=case.compensation)
         lines = prefix.with_name(f"{prefix.name}.jsonl")
         finished = finished_chips(lines)
@@ -254,7 +254,7 @@ def chips(
                 file.flush()
                 return percent
 
-            found = over_chips(run_chip, most=chips.n, least=chips.least, until=chips.until, known=finished)
+            found = sample_chips(run_chip, most=chips.n, least=chips.least, until=chips.until, known=finished)
         return {}, {"accuracies": list(found.accuracies), "settled": found.settled}
 
     where = "" if layers is None else f", noise in {', '.join(layers)} only"

@@ -25,11 +25,11 @@ from experiments.stages.rules import States, constraint_of, states_of_bits, with
 from experiments.stages.stage import Compute, StageResult, run_stage
 from experiments.studies.noise_cases import with_noise
 from experiments.studies.study import Limit, Study
-from mapping.constraints.constraint import Constraint, by_pattern, shares_to_keep
+from mapping.constraints.constraint import Constraint, by_pattern, shares_for_rate
 from mapping.constraints.joint_budget import JointBudget
+from mapping.forms.lowering import crossbar_form
 from mapping.monte_carlo.sampling import half_width
 from mapping.network.gemm import finite_gemm, mappable_layers, types_of
-from mapping.network.lowering import crossbar_form
 from mapping.pruning.hardware_budget import within
 from mapping.pruning.sensitivity import Family
 from mapping.tiles.mapped import MappedNetwork
@@ -104,7 +104,7 @@ class Run:
         }
         self.constraints: dict[float, dict[str, Constraint]] = {}
         for step in self.study.compress.steps():
-            keep = shares_to_keep(step.rate, sizes, self.shares)
+            keep = shares_for_rate(step.rate, sizes, self.shares)
             self.constraints[step.rate] = {name: of(keep[name]) for name, of in self.families.items()}
         self._check_rate()
         self._check_shared_weights(chosen)

@@ -9,7 +9,7 @@ from .centroids import Centroids as Centroids, Magnitudes as Magnitudes
 from .constraint import (
     Constraint as Constraint,
     NetworkConstraint as NetworkConstraint,
-    shares_to_keep as shares_to_keep,
+    shares_for_rate as shares_for_rate,
 )
 from .fragments import OneSign as OneSign, SegmentSparse as SegmentSparse
 from .intersections import BothSparse as BothSparse, SparseValues as SparseValues

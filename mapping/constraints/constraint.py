@@ -26,7 +26,7 @@ __all__ = [
     "NetworkConstraint",
     "TileRowsAndColumns",
     "by_pattern",
-    "shares_to_keep",
+    "shares_for_rate",
 ]
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ def by_pattern(
     return chosen
 
 
-def shares_to_keep(rate: float, sizes: Mapping[str, int], shares: Mapping[str, float]) -> dict[str, float]:
+def shares_for_rate(rate: float, sizes: Mapping[str, int], shares: Mapping[str, float]) -> dict[str, float]:
     """Share of each layer's weights to keep, so that 1/rate of all of them stay.
 
     keep_l = min(1, c share_l) with c solved for sum_l keep_l size_l = sum_l size_l / rate. Layers without a

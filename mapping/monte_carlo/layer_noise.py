@@ -12,7 +12,7 @@ from torch import nn
 
 from mapping.chips.chip import without_random_effects
 from mapping.monte_carlo.one_chip import chip_accuracy
-from mapping.monte_carlo.sampling import LEAST, OverChips, over_chips
+from mapping.monte_carlo.sampling import LEAST, ChipSample, sample_chips
 from mapping.tiles.mapped import MappedNetwork
 from mapping.training.loop import Batches
 from xbar.hardware.errors import unknown_name
@@ -41,8 +41,8 @@ def noise_in(mapped: MappedNetwork, layers: Collection[str]) -> MappedNetwork:
 class LayerNoise:
     """Accuracies, or values of another metric, of chips with noise in one layer only, and in all others."""
 
-    only: OverChips
-    others: OverChips
+    only: ChipSample
+    others: ChipSample
 
 
 def noise_by_layer(
@@ -62,19 +62,19 @@ def noise_by_layer(
     batches
         (inputs, targets).
     most, least, until
-        Chips of each set, as in `over_chips`.
+        Chips of each set, as in `sample_chips`.
     keys
         Others of `chip_accuracy`, such as `seed`, `time` and `metric`.
 
     Raises
     ------
     XbarError
-        As `over_chips` and `chip_accuracy` do.
+        As `sample_chips` and `chip_accuracy` do.
     """
 
-    def accuracies(noisy: Collection[str]) -> OverChips:
+    def accuracies(noisy: Collection[str]) -> ChipSample:
         run = functools.partial(chip_accuracy, noise_in(mapped, noisy), model, batches, **keys)
-        return over_chips(lambda chip: run(chip=chip), most=most, least=least, until=until)
+        return sample_chips(lambda chip: run(chip=chip), most=most, least=least, until=until)
 
     names = list(mapped.layers)
     return {

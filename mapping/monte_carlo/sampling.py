@@ -37,7 +37,7 @@ def half_width(accuracies: Sequence[float] | NDArray[np.float64]) -> float:
 
 
 @dataclass(frozen=True)
-class OverChips:
+class ChipSample:
     """Accuracies of the chips 0, 1, 2 ... in order, or values of another metric.
 
     Parameters
@@ -62,14 +62,14 @@ class OverChips:
         return half_width(self.accuracies)
 
 
-def over_chips(
+def sample_chips(
     run_chip: Callable[[int], float],
     *,
     most: int,
     least: int = LEAST,
     until: float = 0.0,
     known: Mapping[int, float] | None = None,
-) -> OverChips:
+) -> ChipSample:
     """Run chips until the 95 % interval of their mean is at most +- `until`, or the most are run.
 
     Parameters
@@ -99,5 +99,5 @@ def over_chips(
         chip = len(accuracies)
         accuracies.append(found[chip] if chip in found else run_chip(chip))
         if until and len(accuracies) >= least and half_width(accuracies) <= until:
-            return OverChips(tuple(accuracies), settled=True)
-    return OverChips(tuple(accuracies), settled=False)
+            return ChipSample(tuple(accuracies), settled=True)
+    return ChipSample(tuple(accuracies), settled=False)

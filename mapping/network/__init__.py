@@ -1,6 +1,7 @@
-"""Which products with weights does a torch network hold?
+"""Which layers with weights does a torch network hold?
 
-Layers as matrices, tracing, exported programs, and the form of a network in which every product is a layer.
+Layers as matrices, how a convolution gathers its inputs, what operators do with weights, and copies and
+runs that leave a network unharmed.
 """
 
 import lazy_loader

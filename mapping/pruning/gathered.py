@@ -17,9 +17,9 @@ import torch
 from torch import fx, nn
 from torch.nn.functional import pad
 
-from mapping.network.channel_graph import apply_masks
 from mapping.network.gemm import geometry_of, mappable_layers, to_gemm
 from mapping.network.modules import become, copy_of
+from mapping.pruning.channel_graph import apply_masks
 from mapping.pruning.gathered_product import FILTERS_A_BLOCK, Tile, convolve
 from mapping.tiles.unfold import output_size
 from xbar.hardware.errors import XbarError

@@ -20,9 +20,9 @@ import torch
 from torch import fx, nn
 
 from mapping.constraints.sparsity import block_sparse, block_sums, spread
-from mapping.network.channel_graph import ChannelGraph, Kind, apply_masks, channel_graph
 from mapping.network.gemm import Layer, mappable_layers, to_gemm
 from mapping.network.modules import copy_of
+from mapping.pruning.channel_graph import ChannelGraph, Kind, apply_masks, channel_graph
 from xbar.hardware.checks import check_range
 
 

@@ -17,9 +17,9 @@ from torch import fx, nn
 
 from mapping.constraints.constraint import Constraint
 from mapping.constraints.sparsity import BlockSparse
-from mapping.network.channel_graph import ChannelGraph, Kind, channel_axis, channel_graph
 from mapping.network.gemm import Layer, finite_gemm, from_gemm, mappable_layers, to_gemm
 from mapping.network.modules import copy_of
+from mapping.pruning.channel_graph import ChannelGraph, Kind, channel_axis, channel_graph
 from mapping.training.loop import Progress
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -170,7 +170,7 @@ def coupled_layers(model: nn.Module, example_input: torch.Tensor) -> list[tuple[
     Raises
     ------
     XbarError
-        As `mapping.network.channel_graph.channel_graph`.
+        As `mapping.pruning.channel_graph.channel_graph`.
     """
     graph = channel_graph(model, example_input)
     group_of: dict[str, list[str]] = {}

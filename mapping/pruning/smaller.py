@@ -24,7 +24,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvTransposeNd
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from mapping.network.channel_graph import (
+from mapping.network.gemm import Layer, groups_of, mappable_layers, to_gemm
+from mapping.network.modules import copy_of, in_eval_mode, run_example
+from mapping.pruning.channel_graph import (
     ChannelGraph,
     Kind,
     channel_axis,
@@ -33,8 +35,6 @@ from mapping.network.channel_graph import (
     moved,
     window_axes,
 )
-from mapping.network.gemm import Layer, groups_of, mappable_layers, to_gemm
-from mapping.network.modules import copy_of, in_eval_mode, run_example
 from mapping.pruning.unused_paths import remove_unused_paths
 from mapping.training.checkpoints import load_checkpoint, save_checkpoint
 from xbar.hardware.errors import XbarError

@@ -26,7 +26,9 @@ from torch import fx, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from mapping.network.channel_graph import (
+from mapping.network.gemm import Layer, from_gemm, groups_of, mappable_layers, to_gemm
+from mapping.network.modules import copy_of
+from mapping.pruning.channel_graph import (
     ChannelGraph,
     Kind,
     apply_masks,
@@ -36,8 +38,6 @@ from mapping.network.channel_graph import (
     moved,
     window_axes,
 )
-from mapping.network.gemm import Layer, from_gemm, groups_of, mappable_layers, to_gemm
-from mapping.network.modules import copy_of
 
 aten = torch.ops.aten
 

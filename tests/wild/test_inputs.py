@@ -12,9 +12,9 @@ from mapping import (
     analog_network,
     calibrate,
     compensate,
-    known_reads,
     map_network,
     program_network,
+    read_known_inputs,
     trainable_network,
 )
 from mapping.training.loop import Batches
@@ -62,7 +62,7 @@ def test_inputs_of_an_analog_layer_that_torch_would_refuse(dtype: torch.dtype) -
         )
     whole: Batches = [(images(dtype), torch.zeros(4))]
     assert refused(calibrate, on, model, whole).startswith("0: inputs are")
-    assert refused(known_reads, on, model, whole).startswith("0: inputs are")
+    assert refused(read_known_inputs, on, model, whole).startswith("0: inputs are")
 
 
 def test_floating_inputs_keep_their_type() -> None:
@@ -92,7 +92,7 @@ def test_token_ids_of_a_whole_network_stay_what_they_are() -> None:
     on = map_network(model, load_hardware("ideal"), ids, layers={"head": Choice(digital=True)})
     on, _ = calibrate(on, model, [(ids, ids)])
     chip = program_network(on)
-    chip = compensate(chip, known_reads(on, model, [(ids, ids)]))
+    chip = compensate(chip, read_known_inputs(on, model, [(ids, ids)]))
     error = (analog_network(model, chip)(ids) - model(ids)).norm() / model(ids).norm()
     assert error < 0.02
     assert trainable_network(model, on)(ids).shape == (5, 7, 11)

@@ -26,10 +26,10 @@ from mapping import (
     compress,
     map_network,
     noise_by_layer,
-    over_chips,
     perplexity,
     pixel_classes,
     program_network,
+    sample_chips,
     top_k,
     train,
 )
@@ -229,7 +229,7 @@ def test_chips_of_a_regression_network() -> None:
     table = accuracy_over_time(mapped, model, data, first, chips=3, seed=5, metric=RMSE)
     assert table[0].tolist() == pytest.approx(values, rel=1e-6)
     run = functools.partial(chip_accuracy, mapped, model, data, seed=5, metric=RMSE)
-    found = over_chips(lambda chip: run(chip=chip), most=3, least=3, until=500.0)
+    found = sample_chips(lambda chip: run(chip=chip), most=3, least=3, until=500.0)
     assert found.mean == pytest.approx(np.mean(values), rel=1e-6)
     assert found.half_width == pytest.approx(4.302653 * np.std(values, ddof=1) / math.sqrt(3), rel=1e-4)
     layers = noise_by_layer(mapped, model, data, most=2, until=0, seed=5, metric=RMSE)

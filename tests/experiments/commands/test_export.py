@@ -14,7 +14,7 @@ from experiments.stages.run import prepare, run_study
 from experiments.stages.work import split_masks
 from experiments.studies.study import load_study
 from mapping import accuracy, analog_network
-from mapping.chips.chip_file import load_chip, load_mapping
+from mapping.lab.chip_file import load_chip, load_mapping
 from mapping.training.checkpoints import load_checkpoint
 
 CASES = (

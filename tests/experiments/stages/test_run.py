@@ -29,7 +29,7 @@ from experiments.stages.run import prepare, run_study
 from experiments.stages.stage import run_stage
 from experiments.stages.work import Run, split_masks
 from experiments.studies.study import load_study
-from mapping.chips.chip_file import load_mapping
+from mapping.lab.chip_file import load_mapping
 from mapping.network.gemm import mappable_layers, to_gemm
 from mapping.pruning.unused_paths import remove_unused_paths
 from mapping.tiles.mapper import without_weights

@@ -19,10 +19,10 @@ from mapping import (
     chip_accuracy,
     compensate,
     crossbar_form,
-    known_reads,
     load_chip,
     map_network,
     program_network,
+    read_known_inputs,
     save_chip,
     trainable_network,
 )
@@ -59,7 +59,7 @@ def test_the_chip_of_the_folded_form_does_not_fit_the_unfolded_network(x: Tensor
         lambda: analog_network(model, chip),
         lambda: calibrate(mapped, model, [(x, x)]),
         lambda: trainable_network(model, mapped),
-        lambda: known_reads(mapped, model, [(x, x)]),
+        lambda: read_known_inputs(mapped, model, [(x, x)]),
         lambda: chip_accuracy(mapped, model, [(x, torch.zeros(5).long())]),
     ]
     for call in calls:
@@ -152,7 +152,7 @@ def test_reads_of_other_weights_do_not_compensate_a_chip(x: Tensor) -> None:
     """The unfolded network has layers of the same names and shapes."""
     model = network()
     form = crossbar_form(model, x)
-    known = known_reads(mapping_of(form, x), form, [(x, x)])
+    known = read_known_inputs(mapping_of(form, x), form, [(x, x)])
     compensate(program_network(mapping_of(form, x)), known)
     with pytest.raises(XbarError, match="known: reads of other weights or input ranges of 0"):
         compensate(program_network(mapping_of(model, x)), known)

@@ -16,7 +16,7 @@ from mapping.constraints.constraint import (
     Levels,
     TileRowsAndColumns,
     by_pattern,
-    shares_to_keep,
+    shares_for_rate,
 )
 from mapping.constraints.fragments import OneSign, SegmentSparse
 from mapping.constraints.intersections import BothSparse, SparseValues
@@ -221,7 +221,7 @@ def test_laws_of_a_projection(constraint: Constraint, dtype: torch.dtype) -> Non
 
 def test_shares_reach_the_rate() -> None:
     sizes = {"a": 500, "b": 25_000, "c": 400_000, "d": 5_000}
-    keep = shares_to_keep(17.69, sizes, {"a": 40, "b": 7, "c": 1, "d": 14})
+    keep = shares_for_rate(17.69, sizes, {"a": 40, "b": 7, "c": 1, "d": 14})
     assert keep["a"] == 1
     assert sum(keep[name] * sizes[name] for name in sizes) == pytest.approx(430_500 / 17.69)
 
@@ -231,7 +231,7 @@ def test_shares_reach_the_rate() -> None:
 )
 def test_impossible_rates_are_refused(rate: float, shares: dict[str, float]) -> None:
     with pytest.raises(XbarError):
-        shares_to_keep(rate, {"a": 100, "b": 100}, shares)
+        shares_for_rate(rate, {"a": 100, "b": 100}, shares)
 
 
 def test_patterns() -> None:

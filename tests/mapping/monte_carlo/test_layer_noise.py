@@ -16,8 +16,8 @@ from mapping import (
     chip_accuracy,
     map_network,
     noise_by_layer,
-    over_chips,
     program_network,
+    sample_chips,
 )
 from mapping.chips.chip import without_random_effects
 from mapping.monte_carlo.layer_noise import noise_in
@@ -70,7 +70,7 @@ def test_the_one_layer_that_is_noisy_is_found() -> None:
     noisy = HARDWARE.replace(device__programming=NOISE)
     mapped = dataclasses.replace(mapped, own_hardware={"2": noisy})
     keys = {"most": 12, "least": 12, "until": 0.0}
-    whole = over_chips(lambda chip: chip_accuracy(mapped, model, batches, seed=5, chip=chip), **keys)
+    whole = sample_chips(lambda chip: chip_accuracy(mapped, model, batches, seed=5, chip=chip), **keys)
     exact = chip_accuracy(noise_in(mapped, []), model, batches)
     found = noise_by_layer(mapped, model, batches, seed=5, **keys)
     assert list(found) == ["0", "2", "4"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy import stats
 
-from mapping.monte_carlo.sampling import LEAST, half_width, over_chips
+from mapping.monte_carlo.sampling import LEAST, half_width, sample_chips
 from xbar import XbarError
 
 
@@ -24,7 +24,7 @@ def test_half_width_is_students() -> None:
 
 def test_it_stops_at_the_first_number_of_chips_that_suffices() -> None:
     draws = np.random.default_rng(0).normal(90, 1, 1000)
-    result = over_chips(lambda chip: draws[chip], most=1000, until=0.3)
+    result = sample_chips(lambda chip: draws[chip], most=1000, until=0.3)
     chips = len(result.accuracies)
     assert result.settled
     assert LEAST < chips < 100
@@ -35,11 +35,11 @@ def test_it_stops_at_the_first_number_of_chips_that_suffices() -> None:
 def test_the_least_the_most_and_no_rule() -> None:
     draws = np.random.default_rng(0).normal(90, 1, 50)
     for most, until, chips, settled in ((50, 99.0, LEAST, True), (20, 0.01, 20, False), (20, 0.0, 20, False)):
-        result = over_chips(lambda chip: draws[chip], most=most, until=until)
+        result = sample_chips(lambda chip: draws[chip], most=most, until=until)
         assert (len(result.accuracies), result.settled) == (chips, settled)
-    alike = over_chips(lambda chip: 99.0, most=30, until=0.1)
+    alike = sample_chips(lambda chip: 99.0, most=30, until=0.1)
     assert (len(alike.accuracies), alike.half_width) == (LEAST, 0.0)
-    assert len(over_chips(lambda chip: 99.0, most=30).accuracies) == 30
+    assert len(sample_chips(lambda chip: 99.0, most=30).accuracies) == 30
 
 
 @given(
@@ -55,8 +55,8 @@ def test_known_chips_are_not_run_again_and_change_nothing(seed: int, known: set[
         ran.append(chip)
         return float(draws[chip])
 
-    whole = over_chips(lambda chip: float(draws[chip]), most=40, until=until)
-    again = over_chips(run_chip, most=40, until=until, known={chip: float(draws[chip]) for chip in known})
+    whole = sample_chips(lambda chip: float(draws[chip]), most=40, until=until)
+    again = sample_chips(run_chip, most=40, until=until, known={chip: float(draws[chip]) for chip in known})
     assert again == whole
     assert ran == [chip for chip in range(len(whole.accuracies)) if chip not in known]
 
@@ -64,7 +64,7 @@ def test_known_chips_are_not_run_again_and_change_nothing(seed: int, known: set[
 def coverage(draw: Callable[[np.random.Generator], float], least: int, until: float, runs: int) -> int:
     """How many of so many runs have the mean, 0, in their interval."""
     rng = np.random.default_rng(1)
-    results = (over_chips(lambda chip: draw(rng), most=400, least=least, until=until) for _ in range(runs))
+    results = (sample_chips(lambda chip: draw(rng), most=400, least=least, until=until) for _ in range(runs))
     return sum(abs(result.mean) <= result.half_width for result in results)
 
 
@@ -101,5 +101,5 @@ def test_mistakes_are_refused_before_a_chip_is_run(keys: dict[str, float], words
         raise AssertionError("ran")
 
     with pytest.raises(XbarError) as caught:
-        over_chips(run_chip, **keys)
+        sample_chips(run_chip, **keys)
     assert words in str(caught.value)

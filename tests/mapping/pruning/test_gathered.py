@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from experiments.inputs.networks import build_network
 from mapping import BlockSparse, smaller_network
-from mapping.network.channel_graph import apply_masks
 from mapping.network.gemm import from_gemm, mappable_layers, to_gemm
+from mapping.pruning.channel_graph import apply_masks
 from mapping.pruning.gathered import GatheredConv2d, gathered_network
 from xbar import XbarError
 

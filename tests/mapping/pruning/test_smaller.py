@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from experiments.inputs.networks import build_network
 from mapping import crossbar_form
-from mapping.network.channel_graph import apply_masks
 from mapping.network.gemm import mappable_layers, to_gemm
+from mapping.pruning.channel_graph import apply_masks
 from mapping.pruning.smaller import (
     SmallerNetwork,
     load_network,

@@ -15,10 +15,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten
 
-from mapping.network.exported_operators import NORMS
+from mapping.forms.exported_operators import NORMS
+from mapping.forms.watching import PRODUCTS, Call, Step, Watch
 from mapping.network.gemm import Layer
 from mapping.network.modules import convolution, in_eval_mode, linear, parameter
-from mapping.network.watching import PRODUCTS, Call, Step, Watch
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 """Difference from what a module gave that counts as rounding, relative to its largest output; 0.01 for

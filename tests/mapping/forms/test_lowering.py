@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from mapping import analog_network, calibrate, crossbar_form, map_network, program_network
+from mapping.forms.lowering import FORMS
 from mapping.network.gemm import mappable_layers
-from mapping.network.lowering import FORMS
 from mapping.network.modules import linear
 from xbar import XbarError, load_hardware
 

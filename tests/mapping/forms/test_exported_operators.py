@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.export import Dim, export
 
 from mapping import analog_network, calibrate, crossbar_form, map_network, program_network
-from mapping.network.contraction import Contraction
-from mapping.network.exported import from_exported
+from mapping.forms.contraction import Contraction
+from mapping.forms.exported import from_exported
 from mapping.network.gemm import mappable_layers
 
 # torch.export warns of code of its own.

@@ -19,11 +19,11 @@ from torch.export import Dim
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from mapping.network.chain import form_of, same, torch_kind
-from mapping.network.exported import from_exported
+from mapping.forms.chain import form_of, same, torch_kind
+from mapping.forms.exported import from_exported
+from mapping.forms.watching import Call
 from mapping.network.gemm import Layer
 from mapping.network.modules import become, in_eval_mode, run_example
-from mapping.network.watching import Call
 from xbar.hardware.errors import XbarError
 
 METHODS = ("forward", "_conv_forward", "__call__")

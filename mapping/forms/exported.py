@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from mapping.network.exported_operators import MAKERS, Call
+from mapping.forms.exported_operators import MAKERS, Call
 from xbar.hardware.errors import XbarError
 
 aten = torch.ops.aten

@@ -21,9 +21,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+from mapping.forms.own_forward import has_own_forward, plain_forms
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
 from mapping.network.modules import become, copy_of, in_eval_mode, run_example
-from mapping.network.own_forward import has_own_forward, plain_forms
 from xbar.hardware.errors import XbarError
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mapping import MappedNetwork, analog_network, decoded_weights, map_network, program_network
-from mapping.chips.faults import around_faults
+from mapping.lab.faults import around_faults
 from mapping.tiles.mapper import without_weights
 from xbar import Hardware, XbarError
 from xbar.hardware.design import Adc

@@ -25,9 +25,9 @@ from mapping import (
     map_network,
     program_network,
 )
-from mapping.chips.chip_file import load_chip, load_mapping, save_chip, save_mapping
-from mapping.chips.compensation import compensate, known_reads
-from mapping.chips.faults import around_faults
+from mapping.lab.chip_file import load_chip, load_mapping, save_chip, save_mapping
+from mapping.lab.compensation import compensate, read_known_inputs
+from mapping.lab.faults import around_faults
 from mapping.tiles.mapper import without_weights
 from xbar import XbarError
 from xbar.hardware.design import Adc
@@ -65,7 +65,7 @@ def everything() -> tuple[nn.Module, Tensor, ProgrammedNetwork]:
     mapped = map_network(model, hardware, x, layers=choices, masks=masks)
     mapped, _ = calibrate(mapped, model, [(x, x)])
     chip = program_network(around_faults(mapped, seed=3, chip=4), seed=3, chip=4, time=1e5)
-    return model, x, compensate(chip, known_reads(chip.mapped, model, [(x, x)]))
+    return model, x, compensate(chip, read_known_inputs(chip.mapped, model, [(x, x)]))
 
 
 @pytest.fixture(scope="module")

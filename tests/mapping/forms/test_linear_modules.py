@@ -10,7 +10,7 @@ from networks import design
 from torch import Tensor, nn
 
 from mapping import crossbar_form, map_network
-from mapping.network.linear_modules import as_linear
+from mapping.forms.linear_modules import as_linear
 
 
 class Turned(nn.Module):

@@ -20,7 +20,7 @@ import torch
 from torch import fx, nn
 from torch.utils._pytree import tree_leaves
 
-from mapping.network.batch_norm import TOLERANCE
+from mapping.forms.batch_norm import TOLERANCE
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
 from mapping.network.modules import in_eval_mode, run_example
 from xbar.hardware.errors import XbarError, unknown_name
@@ -234,7 +234,7 @@ def apply_masks(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
 def check_same(before: nn.Module, after: nn.Module, example_input: torch.Tensor, cause: str) -> None:
     """Refuse a network that gives something else than another one for the example, in eval mode.
 
-    Allowed is `mapping.network.batch_norm.TOLERANCE`, relative to the largest output.
+    Allowed is `mapping.forms.batch_norm.TOLERANCE`, relative to the largest output.
     """
     pairs = zip(*(tree_leaves(run_example(model, example_input)) for model in (before, after)), strict=True)
     for was, now in pairs:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mapping import Choice, MappedNetwork, calibrate, map_network, program_network
-from mapping.chips.faults import around_faults
-from mapping.chips.target_files import export_conductances, tile_targets
+from mapping.lab.faults import around_faults
+from mapping.lab.target_files import export_conductances, tile_targets
 from mapping.tiles.mapper import without_weights
 from xbar import Hardware, XbarError
 

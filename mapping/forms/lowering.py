@@ -11,12 +11,12 @@ from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weig
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from mapping.network.attention import AttentionForm
-from mapping.network.batch_norm import fold_in_place
-from mapping.network.linear_modules import as_linear
+from mapping.forms.attention import AttentionForm
+from mapping.forms.batch_norm import fold_in_place
+from mapping.forms.linear_modules import as_linear
+from mapping.forms.own_forward import make_plain, or_export
+from mapping.forms.recurrent import CellForm, RecurrentForm
 from mapping.network.modules import become, check_own_forward, copy_of, in_eval_mode, linear
-from mapping.network.own_forward import make_plain, or_export
-from mapping.network.recurrent import CellForm, RecurrentForm
 from xbar.hardware.errors import XbarError, unknown_name
 
 BatchNormChoice = Literal["fold", "digital"]
@@ -60,7 +60,7 @@ def crossbar_form(
     LSTM, GRU, RNN, their cells, attention and bilinear modules become modules with `nn.Linear` layers, called
     in the same way. A module that is a linear layer by what it computes, such as GPT-2's `Conv1D`, becomes an
     `nn.Linear`, and layers that subclass torch's become torch's where they do the same
-    (`mapping.network.own_forward`). Weights that are computed (weight norm, spectral norm, torch's pruning, a
+    (`mapping.forms.own_forward`). Weights that are computed (weight norm, spectral norm, torch's pruning, a
     forward that standardises them) become plain ones of their present value. All other modules, names and
     parameters stay.
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from networks import seeds
 from torch import Tensor, nn
 
-from mapping.network.attention import AttentionForm
+from mapping.forms.attention import AttentionForm
 from xbar import XbarError
 
 flags = st.booleans()

@@ -14,7 +14,7 @@ from torch.export import Dim, export
 
 from experiments.inputs.networks import build_network
 from mapping import crossbar_form, map_network
-from mapping.network.exported import from_exported
+from mapping.forms.exported import from_exported
 from mapping.network.gemm import mappable_layers
 from xbar import XbarError
 

@@ -11,7 +11,7 @@ from networks import seeds
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
-from mapping.network.recurrent import CellForm, RecurrentForm
+from mapping.forms.recurrent import CellForm, RecurrentForm
 from xbar import XbarError
 
 sizes = st.integers(1, 5)

@@ -54,7 +54,7 @@ class KnownReads(ByValue):
 
 
 @torch.no_grad()
-def known_reads(mapped: MappedNetwork, model: nn.Module, batches: Batches) -> KnownReads:
+def read_known_inputs(mapped: MappedNetwork, model: nn.Module, batches: Batches) -> KnownReads:
     """`VECTORS` input vectors of each layer, and the outputs of exact ohmic cells without wires and ADC.
 
     Parameters
@@ -90,10 +90,10 @@ def known_reads(mapped: MappedNetwork, model: nn.Module, batches: Batches) -> Kn
         if isinstance(module, AnalogLayer):
             module.multiply = record(module)  # type: ignore[method-assign]
     for batch in batches:
-        x, _ = pair(batch, "known_reads")
+        x, _ = pair(batch, "read_known_inputs")
         network(x)
     if not all(seen.values()):
-        raise XbarError("known_reads: the data loader gave no batch")
+        raise XbarError("read_known_inputs: the data loader gave no batch")
     vectors, outputs = {}, {}
     for name, parts in seen.items():
         codes, known = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from mapping.network.contraction import Contraction, is_contraction
+from mapping.forms.contraction import Contraction, is_contraction
 from mapping.network.modules import convolution, linear, parameter
 
 aten = torch.ops.aten

@@ -22,9 +22,9 @@ from mapping import (
     analog_network,
     calibrate,
     compensate,
-    known_reads,
     map_network,
     program_network,
+    read_known_inputs,
     train,
 )
 from mapping.chips import compensation as module
@@ -41,7 +41,7 @@ def test_known_outputs_are_those_of_the_weights_and_an_exact_chip_needs_no_facto
     case: Case, hardware: Hardware
 ) -> None:
     mapped, held = case.on(hardware)
-    known = known_reads(mapped, held, [(case.x, case.x)])
+    known = read_known_inputs(mapped, held, [(case.x, case.x)])
     for name, layer in mapped.layers.items():
         assert layer.calibration is not None
         vectors, outputs = known.vectors[name], known.outputs[name]
@@ -70,7 +70,7 @@ def test_drift_that_is_the_same_for_all_cells_is_taken_back(per: str) -> None:
     model, x = linear()
     drift = Drift(t0=20.0, nu=LogClamp(0.1))
     mapped = on(model, design(8, 8, device=device(16, drift=drift), dac__bits=8), x)
-    known = known_reads(mapped, model, [(x, x)])
+    known = read_known_inputs(mapped, model, [(x, x)])
     fresh = analog_network(model, program_network(mapped, time=20.0))(x)
     old = program_network(mapped, time=YEAR)
     assert (analog_network(model, old)(x) - fresh).abs().max() > 0.1 * fresh.abs().max()
@@ -83,7 +83,7 @@ def test_the_factors_are_those_of_least_squares() -> None:
     model, x = linear()
     noisy = device(16, programming=ProgrammingNoise("lognormal", sigma=0.3))
     mapped = on(model, design(8, 8, device=noisy, dac__bits=8, adc__bits=6), x)
-    known = known_reads(mapped, model, [(x, x)])
+    known = read_known_inputs(mapped, model, [(x, x)])
     chip = program_network(mapped, seed=5)
     read, wanted = module._read(chip, "0", known.vectors["0"]), known.outputs["0"]
     by_column = compensate(chip, known, "column").compensation["0"]
@@ -101,7 +101,9 @@ def test_a_column_without_weights_keeps_a_factor_of_one() -> None:
     model[0].weight.data[4] = 0
     mapped = map_network(model, design(8, 8), x[:1], masks={"0": mask})
     mapped, _ = calibrate(mapped, model, [(x, x)])
-    factors = compensate(program_network(mapped), known_reads(mapped, model, [(x, x)])).compensation["0"]
+    factors = compensate(program_network(mapped), read_known_inputs(mapped, model, [(x, x)])).compensation[
+        "0"
+    ]
     assert factors[4] == 1
 
 
@@ -113,7 +115,7 @@ def test_factors_take_back_most_of_what_wires_take() -> None:
         device=conductive, crossbar__r_wl=10.0, crossbar__r_bl=10.0
     )
     mapped = on(model, hardware, x)
-    known = known_reads(mapped, model, [(x[:32], x[:32])])
+    known = read_known_inputs(mapped, model, [(x[:32], x[:32])])
     exact = analog_network(model, program_network(module._nominal(mapped)))(x[32:])
     chip = program_network(mapped)
 
@@ -129,7 +131,7 @@ def test_reading_a_chip_draws_other_noise_than_using_it() -> None:
     hardware = design(8, 8, device__read_noise__sigma=0.1, dac__bits=8)
     mapped = on(model, hardware, x)
     chip = program_network(mapped)
-    vectors = known_reads(mapped, model, [(x, x)]).vectors["0"]
+    vectors = read_known_inputs(mapped, model, [(x, x)]).vectors["0"]
     reads = module._read(chip, "0", vectors)
     layer = next(m for m in analog_network(model, chip).modules() if hasattr(m, "vectors"))
     used = layer.multiply(vectors, torch.device("cpu")) * layer.gain
@@ -160,7 +162,7 @@ def test_factors_hold_the_accuracy_of_phase_change_cells_for_ten_years() -> None
     hardware = load_hardware("admm-32x32").replace(device=load_device("pcm-90nm"))
     calibration, test = [(x[:256], y[:256])], [(x[1300:], y[1300:])]
     mapped = calibrate(map_network(model, hardware, x[:1]), model, calibration)[0]
-    known = known_reads(mapped, model, calibration)
+    known = read_known_inputs(mapped, model, calibration)
     times = (20.0, DAY, YEAR, 10 * YEAR)
     fresh, *plain = accuracy_over_time(mapped, model, test, times, chips=12)
     for per in ("layer", "column"):
@@ -176,11 +178,11 @@ def test_mistakes_are_one_line() -> None:
     model, x = linear()
     mapped = map_network(model, design(8, 8), x[:1])
     with pytest.raises(XbarError, match=r"0: not calibrated; call mapping\.calibrate"):
-        known_reads(mapped, model, [(x, x)])
+        read_known_inputs(mapped, model, [(x, x)])
     mapped = on(model, design(8, 8), x)
     with pytest.raises(XbarError, match="gave no batch"):
-        known_reads(mapped, model, [])
-    known = known_reads(mapped, model, [(x, x)])
+        read_known_inputs(mapped, model, [])
+    known = read_known_inputs(mapped, model, [(x, x)])
     with pytest.raises(XbarError, match="per: unknown name 'columns'; did you mean 'column'"):
         compensate(program_network(mapped), known, "columns")
     other = nn.Sequential(nn.Identity(), copy.deepcopy(model[0]))
@@ -195,7 +197,7 @@ def test_reads_of_a_compensation_are_not_those_of_the_first_images() -> None:
     model, x = linear()
     noisy = design().replace(device__read_noise__sigma=0.05)
     mapped, _ = calibrate(map_network(model, noisy, x[:1]), model, [(x, x)])
-    chip, known = program_network(mapped), known_reads(mapped, model, [(x, x)])
+    chip, known = program_network(mapped), read_known_inputs(mapped, model, [(x, x)])
     found = compensate(chip, known).compensation["0"]
     layer = module.AnalogLayer(mapped.layers["0"], noisy, module.blocks(chip, "0"))
     vectors, wanted = known.vectors["0"], known.outputs["0"]
