@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from .sizes import scaled
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions and a shortcut without weights."""
 
     def __init__(self, before: int, channels: int, stride: int) -> None:
@@ -46,7 +46,9 @@ class CifarResNet(nn.Module):
         before = channels[0]
         for i, count in enumerate(channels):
             strides = [2 if i else 1] + [1] * (depth - 1)
-            blocks = [Block(before if not j else count, count, stride) for j, stride in enumerate(strides)]
+            blocks = [
+                ResidualBlock(before if not j else count, count, stride) for j, stride in enumerate(strides)
+            ]
             groups.append(nn.Sequential(*blocks))
             before = count
         self.layer1, self.layer2, self.layer3 = groups

@@ -22,7 +22,7 @@ import numpy as np
 import points
 
 from experiments.commands.layers import form_of
-from experiments.studies.axes import Options, Values
+from experiments.studies.axes import AxisValues, Options
 from experiments.sweeps.objectives import DEFAULT, Box, Objective
 from experiments.sweeps.store import read_rows, store_files
 from experiments.sweeps.table import flat_row
@@ -47,11 +47,11 @@ class Table:
     objectives: tuple[Objective, ...]
     figures: dict[tuple[str, ...], Figures]
 
-    def look_up(self, asked: Sequence[Values]) -> list[Figures]:
+    def look_up(self, asked: Sequence[AxisValues]) -> list[Figures]:
         """Figures of points."""
         return [self.figures[self.place(values)] for values in asked]
 
-    def place(self, values: Values) -> tuple[str, ...]:
+    def place(self, values: AxisValues) -> tuple[str, ...]:
         """Where the figures of a point are."""
         return tuple(str(values[keys_of(name)[0]]) for name in self.space)
 

@@ -11,7 +11,7 @@ import tyro
 
 from experiments.commands.sweep import check, check_places, chosen_pool
 from experiments.report.search_report import report
-from experiments.studies.axes import Values
+from experiments.studies.axes import AxisValues
 from experiments.sweeps.pools import Pool
 from experiments.sweeps.running import open_folder
 from experiments.sweeps.search import Points, Search, load_search, search_dict
@@ -77,7 +77,7 @@ def _tried(
 
         evaluate: Evaluate = points.evaluate_on(pool, done)
 
-        def counted(batch: Sequence[Values]) -> Sequence[Figures | None]:
+        def counted(batch: Sequence[AxisValues]) -> Sequence[Figures | None]:
             figures = evaluate(batch)
             bar.update(len(batch))
             return figures

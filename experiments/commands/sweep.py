@@ -15,7 +15,7 @@ import tyro
 
 from experiments.studies.changes import parsed_change
 from experiments.studies.noise_cases import with_noise
-from experiments.studies.sweep import Point, load_sweep, points_of
+from experiments.studies.sweep import SweepPoint, load_sweep, points_of
 from experiments.sweeps.pools import Pool, in_this_process, on_cluster, on_workers
 from experiments.sweeps.running import Plan, count_tasks, open_sweep, plan, run_points
 from experiments.sweeps.store import FILE
@@ -67,7 +67,7 @@ def check_places(data: Path | None, workers: int, cluster: str | None) -> None:
 
 
 def work(
-    points: Mapping[str, Point], data: Path | None, out: Path, pool: Pool, store: str, origin: str
+    points: Mapping[str, SweepPoint], data: Path | None, out: Path, pool: Pool, store: str, origin: str
 ) -> None:
     """`run_points` under one bar over all tasks, with the time left; failures are told as they come."""
     from tqdm import tqdm
@@ -84,7 +84,7 @@ def work(
         run_points(points, data, out, pool, store=store, origin=origin, done=done)
 
 
-def check(points: Iterable[Point], data: Path | None, out: Path) -> None:
+def check(points: Iterable[SweepPoint], data: Path | None, out: Path) -> None:
     """Refuse noise cases that do not fit the device, and what a run would refuse of the first points in which
     a value occurs."""
     from experiments.stages.run import prepare_on
@@ -120,7 +120,7 @@ def _part(text: str) -> tuple[int, int]:
     return part, parts
 
 
-def _told(found: Plan, left: Mapping[str, Point]) -> str:
+def _told(found: Plan, left: Mapping[str, SweepPoint]) -> str:
     """What there is, and what is to do."""
     if not left:
         return f"{len(found.points)} points, none left"

@@ -16,12 +16,12 @@ from experiments.figures.plots import (
     masks_on_tiles,
     save,
 )
-from experiments.stages.finished import Measured
+from experiments.stages.finished import FinishedRun
 from mapping.chips.chip import ProgrammedNetwork
 from xbar.cells.encoding import cell_states
 
 
-def draw(run: Measured, folder: Path) -> dict[str, str]:
+def draw(run: FinishedRun, folder: Path) -> dict[str, str]:
     """Write all figures of a run into `folder`; their SVG text by name.
 
     Masks and conductances need the run's mapping; without it they are left out.

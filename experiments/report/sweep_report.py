@@ -12,9 +12,9 @@ from experiments.figures.sweep_figures import fixed_at, front_of, sweep_figures
 from experiments.report.citations import citations
 from experiments.report.page import check_replaceable, placed, toml, unique, write_page
 from experiments.studies.study import study_dict
-from experiments.studies.sweep import Kind, Sweep, base_of, load_sweep, study_at
+from experiments.studies.sweep import FileKind, Sweep, base_of, load_sweep, study_at
 from experiments.sweeps.search import Search, load_search
-from experiments.sweeps.store import Row, read_rows, store_files
+from experiments.sweeps.store import StoredRow, read_rows, store_files
 from experiments.sweeps.table import MAIN, differing, flat_row, one_an_axis, titles
 from power.estimates.prices import prices_of
 from xbar.hardware.errors import XbarError
@@ -24,7 +24,7 @@ MOST_ROWS = 2000
 """Points in the table of the page."""
 
 
-def report_store(kind: Kind, folders: Sequence[Path], page: Path | None) -> Path:
+def report_store(kind: FileKind, folders: Sequence[Path], page: Path | None) -> Path:
     """Write the page and the figures of a sweep or search; the page's path.
 
     Parameters
@@ -53,7 +53,9 @@ def report_store(kind: Kind, folders: Sequence[Path], page: Path | None) -> Path
     return path
 
 
-def content(what: Sweep | Search, done: Sequence[Row], known: Sequence[Row], figures: Path) -> dict[str, Any]:
+def content(
+    what: Sweep | Search, done: Sequence[StoredRow], known: Sequence[StoredRow], figures: Path
+) -> dict[str, Any]:
     """What the template shows; writes the figures into their folder."""
     tables = [flat_row(row) for row in done]
     keys = one_an_axis(tables, differing(tables))
@@ -102,7 +104,7 @@ def _axes(tables: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[tupl
     ]
 
 
-def _provenance(rows: Sequence[Row]) -> list[tuple[str, str]]:
+def _provenance(rows: Sequence[StoredRow]) -> list[tuple[str, str]]:
     seconds = sum(row["seconds"] for row in rows)
     versions = unique(f"{name} {version}" for row in rows for name, version in row["versions"].items())
     times = sorted(row["at"] for row in rows)
@@ -115,7 +117,7 @@ def _provenance(rows: Sequence[Row]) -> list[tuple[str, str]]:
     ]
 
 
-def _as_result(what: Sweep | Search, row: Row) -> dict[str, Any]:
+def _as_result(what: Sweep | Search, row: StoredRow) -> dict[str, Any]:
     """What citations read of a run: the study of a point, its hardware, and the sources of its prices."""
     study = study_at(base_of(what.study, what.set, what.name), row["values"], what.name)
     data = study_dict(study)

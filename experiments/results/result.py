@@ -37,7 +37,7 @@ class Settled(Statistics):
 
 
 @dataclass(frozen=True)
-class Point(Settled):
+class CurvePoint(Settled):
     """A point of a curve, at `value` of its axis."""
 
     value: float
@@ -51,11 +51,11 @@ class Curve:
     axis: Literal["mismatch", "stuck", "adc-bits", "time"]
     device: str
     compensation: Literal["none", "layer", "column"]
-    points: Annotated[tuple[Point, ...], Field(min_length=1)]
+    points: Annotated[tuple[CurvePoint, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
-class LayerNoise:
+class LayerNoiseAccuracy:
     """Noise in one layer, and in all others."""
 
     case: str
@@ -76,12 +76,12 @@ class Accuracy:
     chips_cases: Annotated[tuple[Statistics, ...], Field(min_length=1)]
     test_set_ci95: Percent
     validation: Mapping[str, Percent] = field(default_factory=dict)
-    by_layer: tuple[LayerNoise, ...] = ()
+    by_layer: tuple[LayerNoiseAccuracy, ...] = ()
     under_noise: tuple[Curve, ...] = ()
 
 
 @dataclass(frozen=True)
-class Compression:
+class CompressionRates:
     """Weights before and after, in all and by layer."""
 
     rate: float
@@ -128,7 +128,7 @@ class Mapped:
 
 
 @dataclass(frozen=True)
-class Part:
+class ComponentCost:
     """What a component or layer costs; None: not modelled."""
 
     area_mm2: float | None
@@ -155,8 +155,8 @@ class Side:
     inputs: str
     not_modelled: tuple[str, ...]
     sources: tuple[str, ...]
-    by_component: Mapping[str, Part]
-    by_layer: Mapping[str, Part]
+    by_component: Mapping[str, ComponentCost]
+    by_layer: Mapping[str, ComponentCost]
     peak_image_rate_per_s: float | None = None
     peak_power_mw: float | None = None
 
@@ -192,7 +192,7 @@ class Result:
     """A run. `study` and `hardware` have shapes of their own."""
 
     accuracy: Accuracy
-    compression: Compression
+    compression: CompressionRates
     mapping: Mapped
     estimate: Estimates
     seconds: Mapping[str, float]

@@ -35,7 +35,7 @@ ACTIVITY_FILE = "activity.safetensors"
 
 
 @dataclass(frozen=True)
-class Measured:
+class FinishedRun:
     """What a run found: ``result.json`` and ``log.json``, and the study that they are of.
 
     Study and hardware of the result have every key; those younger than the run are at their defaults.
@@ -52,7 +52,7 @@ class Measured:
         return first_chip(self.study, load_mapping(path)) if path.exists() else None
 
 
-def read_measured(folder: Path) -> Measured:
+def read_measured(folder: Path) -> FinishedRun:
     """Result and log of a finished run.
 
     Raises
@@ -80,7 +80,7 @@ def read_measured(folder: Path) -> Measured:
     for number, row in enumerate(log):
         if "primal" in row:
             build(Residuals, row, f"{folder / LOG_FILE}: row {number}")
-    return Measured(folder, result, log, study)
+    return FinishedRun(folder, result, log, study)
 
 
 def _json(path: Path) -> Any:

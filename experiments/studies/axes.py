@@ -16,7 +16,7 @@ from xbar.hardware.files import build
 
 _STRICT = {"extra": "forbid"}
 
-Values = dict[str, Any]
+AxisValues = dict[str, Any]
 """Keys of a study and what they are set to."""
 
 
@@ -120,7 +120,7 @@ class Sample:
         if not self.keys:
             raise XbarError("sample: keys: needs at least one")
 
-    def points(self, dimensions: Mapping[str, Dimension]) -> list[Values]:
+    def points(self, dimensions: Mapping[str, Dimension]) -> list[AxisValues]:
         """The points."""
         from scipy.stats import qmc
 
@@ -163,7 +163,7 @@ class Axis:
             )
 
 
-def points_of(axis: Axis) -> list[Values]:
+def points_of(axis: Axis) -> list[AxisValues]:
     """What an axis sets, in order.
 
     Raises
@@ -192,7 +192,7 @@ def points_of(axis: Axis) -> list[Values]:
     return found
 
 
-def product(axes: tuple[Axis, ...]) -> Iterator[Values]:
+def product(axes: tuple[Axis, ...]) -> Iterator[AxisValues]:
     """Every combination of the axes, the last one fastest.
 
     Raises
@@ -227,9 +227,9 @@ def dimension(key: str, data: Any) -> Dimension:
     return drawn
 
 
-def flat(table: Mapping[str, Any], prefix: str = "") -> Values:
+def flat(table: Mapping[str, Any], prefix: str = "") -> AxisValues:
     """Nested tables as dotted keys, down to lists and to tables that say what a key is drawn from."""
-    found: Values = {}
+    found: AxisValues = {}
     for key, value in table.items():
         if isinstance(value, Mapping) and not {"low", "high"} & value.keys():
             found |= flat(value, f"{prefix}{key}.")

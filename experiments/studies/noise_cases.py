@@ -108,7 +108,7 @@ class NoiseCurve:
 
 
 @dataclass(frozen=True)
-class Point:
+class NoisePoint:
     """One point of a curve: the hardware that the network is calibrated on, and the noise of its chips."""
 
     value: float
@@ -117,7 +117,7 @@ class Point:
     case: NoiseCase
 
 
-def points(curve: NoiseCurve, hardware: Hardware) -> tuple[Point, ...]:
+def points(curve: NoiseCurve, hardware: Hardware) -> tuple[NoisePoint, ...]:
     """Points of a curve in order.
 
     Raises
@@ -128,7 +128,7 @@ def points(curve: NoiseCurve, hardware: Hardware) -> tuple[Point, ...]:
     return tuple(_point(curve, value, curve.on(hardware)) for value in curve.values)
 
 
-def _point(curve: NoiseCurve, value: float, hardware: Hardware) -> Point:
+def _point(curve: NoiseCurve, value: float, hardware: Hardware) -> NoisePoint:
     label = label_of(curve.axis, value)
     case = NoiseCase(f"{curve.name}, {label}", curve.programming, compensation=curve.compensation)
     if curve.axis == "mismatch":
@@ -141,7 +141,7 @@ def _point(curve: NoiseCurve, value: float, hardware: Hardware) -> Point:
     else:
         hardware = hardware.replace(adc__bits=int(value))
     with_noise(hardware, case)
-    return Point(value, label, hardware, case)
+    return NoisePoint(value, label, hardware, case)
 
 
 def label_of(axis: str, value: float) -> str:

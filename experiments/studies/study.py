@@ -115,7 +115,7 @@ class LayerSetting:
 
 
 @dataclass(frozen=True)
-class Step:
+class CompressionStep:
     """A rate on the way to that of the compression: what is not given is as there."""
 
     __pydantic_config__: ClassVar = _STRICT
@@ -185,7 +185,7 @@ class Compression:
     rho_factor: float = 2.0
     rho_limit: float = 0.1
     interval: int = 1
-    before: tuple[Step, ...] = ()
+    before: tuple[CompressionStep, ...] = ()
     method: Literal["admm", "budget", "gsm"] = "admm"
     momentum: float = 0.0
     weight_decay: float = 0.0

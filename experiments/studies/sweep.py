@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from experiments.studies.axes import Axis, Values, flat, product
+from experiments.studies.axes import Axis, AxisValues, flat, product
 from experiments.studies.changes import with_value
 from experiments.studies.conditions import Condition
 from experiments.studies.study import Study, raw_study, resolve_study, study_dict
@@ -54,15 +54,15 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Point:
+class SweepPoint:
     """One point: what it sets, and the study that this gives."""
 
-    values: Values
+    values: AxisValues
     study: Study
 
 
-Kind = Literal["sweep", "search"]
-_FOLDERS: dict[Kind, str] = {"sweep": "sweeps", "search": "searches"}
+FileKind = Literal["sweep", "search"]
+_FOLDERS: dict[FileKind, str] = {"sweep": "sweeps", "search": "searches"}
 
 
 def check_names(name: str, where: tuple[str, ...]) -> None:
@@ -76,7 +76,7 @@ def check_names(name: str, where: tuple[str, ...]) -> None:
             raise XbarError(f"where: {error}") from None
 
 
-def sweep_names(kind: Kind = "sweep") -> list[str]:
+def sweep_names(kind: FileKind = "sweep") -> list[str]:
     """Built-in sweeps, or searches."""
     folder = resources.files("experiments.studies") / "files" / _FOLDERS[kind]
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
@@ -101,7 +101,7 @@ def study_beside(folder: Path | None, study: str) -> str:
     return str(beside) if beside and beside.is_file() else study
 
 
-def raw_file(name: str, kind: Kind = "sweep") -> tuple[dict[str, Any], str, Path | None]:
+def raw_file(name: str, kind: FileKind = "sweep") -> tuple[dict[str, Any], str, Path | None]:
     """Contents of the file of a sweep or search, what begins messages about it, and a user's file's folder.
 
     Raises
@@ -117,7 +117,7 @@ def raw_file(name: str, kind: Kind = "sweep") -> tuple[dict[str, Any], str, Path
     return tomllib.loads((folder / f"{name}.toml").read_text("utf-8")), f"{kind} {name}", None
 
 
-def points_of(sweep: Sweep, changes: Mapping[str, Any] | None = None) -> Iterator[Point]:
+def points_of(sweep: Sweep, changes: Mapping[str, Any] | None = None) -> Iterator[SweepPoint]:
     """Points of a sweep in order, those that its conditions leave out left out; `changes` come last of all.
 
     Raises
@@ -133,7 +133,7 @@ def points_of(sweep: Sweep, changes: Mapping[str, Any] | None = None) -> Iterato
     for values in product(sweep.axes):
         study = study_at(base, {**values, **(changes or {})}, f"{sweep.name}, {told(values)}")
         if meets(study, conditions, sweep.name):
-            yield Point(values, study)
+            yield SweepPoint(values, study)
 
 
 def meets(study: Study, conditions: Sequence[Condition], said: str) -> bool:
@@ -153,7 +153,7 @@ def base_of(study: str, changes: Mapping[str, Any], said: str) -> dict[str, Any]
     return base
 
 
-def study_at(base: Mapping[str, Any], values: Values, where: str) -> Study:
+def study_at(base: Mapping[str, Any], values: AxisValues, where: str) -> Study:
     """The study with some keys set."""
     raw = dict(base)
     for key, value in values.items():
@@ -161,7 +161,7 @@ def study_at(base: Mapping[str, Any], values: Values, where: str) -> Study:
     return resolve_study(raw, where)
 
 
-def told(values: Values) -> str:
+def told(values: AxisValues) -> str:
     """``hardware.crossbar.rows = 32, seed = 1``."""
     return ", ".join(f"{key} = {value}" for key, value in values.items())
 

@@ -16,9 +16,9 @@ import tomli_w
 from experiments.inputs import data as datasets
 from experiments.stages.ids import files_of, point_id
 from experiments.studies.study import Study
-from experiments.studies.sweep import Kind, Point, Sweep, sweep_dict
+from experiments.studies.sweep import FileKind, Sweep, SweepPoint, sweep_dict
 from experiments.sweeps.pools import Pool
-from experiments.sweeps.store import FILE, Row, Writer, read_rows
+from experiments.sweeps.store import FILE, StoredRow, Writer, read_rows
 from experiments.sweeps.tasks import STAGES, Outcome, Task
 from xbar.cells.encoding import levels
 from xbar.hardware.errors import XbarError
@@ -29,10 +29,10 @@ from xbar.hardware.files import read_toml, to_dict, write_atomically
 class Plan:
     """Points by id, and what the store knows of them."""
 
-    points: Mapping[str, Point]
-    known: Mapping[str, Row]
+    points: Mapping[str, SweepPoint]
+    known: Mapping[str, StoredRow]
 
-    def left(self, retry_failed: bool = False) -> dict[str, Point]:
+    def left(self, retry_failed: bool = False) -> dict[str, SweepPoint]:
         """Points to do: those that the store does not know, and, on request, the failed ones."""
 
         def stays(identity: str) -> bool:
@@ -41,17 +41,17 @@ class Plan:
 
         return {identity: point for identity, point in self.points.items() if not stays(identity)}
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[StoredRow]:
         """The points that the store knows, in the sweep's order."""
         return [self.known[identity] for identity in self.points if identity in self.known]
 
 
-def plan(points: Sequence[Point], data: Path | None, out: Path) -> Plan:
+def plan(points: Sequence[SweepPoint], data: Path | None, out: Path) -> Plan:
     """Ids of points, and the store in the folder; errors as those of `point_ids`."""
     return Plan(dict(zip(point_ids(points, data), points, strict=True)), known_rows(out))
 
 
-def point_ids(points: Sequence[Point], data: Path | None) -> list[str]:
+def point_ids(points: Sequence[SweepPoint], data: Path | None) -> list[str]:
     """Ids of points, in their order.
 
     Raises
@@ -71,7 +71,7 @@ def point_ids(points: Sequence[Point], data: Path | None) -> list[str]:
     return found
 
 
-def known_rows(out: Path) -> dict[str, Row]:
+def known_rows(out: Path) -> dict[str, StoredRow]:
     """Points by id of the store in a folder; none where there is no store yet."""
     return read_rows(sorted(out.glob("*.jsonl")) if out.is_dir() else [])
 
@@ -81,7 +81,7 @@ def open_sweep(out: Path, sweep: Sweep) -> None:
     open_folder(out, "sweep", sweep.name, sweep_dict(sweep))
 
 
-def open_folder(out: Path, kind: Kind, name: str, data: Mapping[str, Any]) -> None:
+def open_folder(out: Path, kind: FileKind, name: str, data: Mapping[str, Any]) -> None:
     """Make the folder of a sweep or search, or check that it is one of that name; its file is what was last
     run.
 
@@ -106,7 +106,7 @@ def open_folder(out: Path, kind: Kind, name: str, data: Mapping[str, Any]) -> No
 
 
 def run_points(
-    points: Mapping[str, Point],
+    points: Mapping[str, SweepPoint],
     data: Path | None,
     out: Path,
     pool: Pool,
@@ -155,7 +155,7 @@ def run_points(
             done("point", outcome.reason)
 
 
-def count_tasks(points: Mapping[str, Point]) -> int:
+def count_tasks(points: Mapping[str, SweepPoint]) -> int:
     """Tasks of `run_points` where none fails."""
     studies = [point.study for point in points.values()]
     return len(studies) + sum(len({network_key(stage, study) for study in studies}) for stage in STAGES)
@@ -178,7 +178,7 @@ def _with_threads(study: Study) -> Study:
     return study if study.threads else dataclasses.replace(study, threads=1)
 
 
-def _row(identity: str, point: Point, outcome: Outcome, origin: str) -> Row:
+def _row(identity: str, point: SweepPoint, outcome: Outcome, origin: str) -> StoredRow:
     from experiments.results.summary import versions
 
     came = {"reason": outcome.reason} if outcome.reason else {"result": outcome.result}

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from experiments.studies.axes import Dimension, Values, dimension, flat
+from experiments.studies.axes import AxisValues, Dimension, dimension, flat
 from experiments.studies.conditions import Condition
 from experiments.studies.sweep import (
-    Point,
+    SweepPoint,
     base_of,
     check_names,
     meets,
@@ -24,7 +24,7 @@ from experiments.sweeps.objectives import DEFAULT, FIGURES, Objective
 from experiments.sweeps.pareto import Goal
 from experiments.sweeps.pools import Pool
 from experiments.sweeps.running import Plan, known_rows, point_ids, run_points
-from experiments.sweeps.store import Row
+from experiments.sweeps.store import StoredRow
 from experiments.sweeps.table import flat_row
 from experiments.sweeps.trials import Evaluate, Figures, keys_of, run_trials
 from xbar.hardware.checks import check_range
@@ -80,7 +80,7 @@ class Search:
         """What the values of each name in the space are drawn from."""
         return {name: dimension(f"space: {name}", of) for name, of in flat(self.space).items()}
 
-    def values_at(self, share: float) -> Values:
+    def values_at(self, share: float) -> AxisValues:
         """What is set at a share of the way along all dimensions, 0 to 1."""
         dimensions = self.dimensions().items()
         return {key: of.at(share) for name, of in dimensions for key in keys_of(name)}
@@ -125,7 +125,7 @@ class Points:
         self._base = base_of(search.study, search.set, search.name)
         self._conditions = [Condition(text) for text in search.where]
 
-    def at(self, values: Values) -> Point:
+    def at(self, values: AxisValues) -> SweepPoint:
         """The point that sets these values.
 
         Raises
@@ -133,13 +133,13 @@ class Points:
         XbarError
             Where it is no possible study.
         """
-        return Point(values, study_at(self._base, values, f"{self.search.name}, {told(values)}"))
+        return SweepPoint(values, study_at(self._base, values, f"{self.search.name}, {told(values)}"))
 
-    def meets(self, values: Values) -> bool:
+    def meets(self, values: AxisValues) -> bool:
         """Whether the conditions hold at these values; errors as those of `at`."""
         return meets(self.at(values).study, self._conditions, self.search.name)
 
-    def some(self) -> list[Values]:
+    def some(self) -> list[AxisValues]:
         """Values that meet the conditions.
 
         Raises
@@ -163,7 +163,7 @@ class Points:
     def evaluate_on(self, pool: Pool, done: Callable[[str, str], None]) -> Evaluate:
         """A function that takes figures from the store, once those that it lacks are computed and in it."""
 
-        def evaluate(asked: Sequence[Values]) -> list[Figures | None]:
+        def evaluate(asked: Sequence[AxisValues]) -> list[Figures | None]:
             points = [self.at(values) for values in asked]
             ids = point_ids(points, self.data)
             left = Plan(dict(zip(ids, points, strict=True)), known_rows(self.out)).left()
@@ -174,7 +174,7 @@ class Points:
 
         return evaluate
 
-    def figures(self, row: Row) -> Figures | None:
+    def figures(self, row: StoredRow) -> Figures | None:
         """Objectives of a line of the store; None where the point failed."""
         flattened = flat_row(row)
         done = row["status"] == "done"

@@ -12,7 +12,7 @@ from typing import Any
 
 from xbar.hardware.errors import XbarError
 
-Row = dict[str, Any]
+StoredRow = dict[str, Any]
 """One point: ``id``, ``values``, ``status`` (done or failed), ``result`` or ``reason``, and whence it is."""
 
 FILE = "points.jsonl"
@@ -34,7 +34,7 @@ def store_files(place: Path) -> list[Path]:
     return found
 
 
-def read_rows(paths: Iterable[Path]) -> dict[str, Row]:
+def read_rows(paths: Iterable[Path]) -> dict[str, StoredRow]:
     """Points by id: the first finished line of each in the order of the files, else its last failed one.
 
     A line that a crash cut short is left out, whatever follows it.
@@ -44,7 +44,7 @@ def read_rows(paths: Iterable[Path]) -> dict[str, Row]:
     XbarError
         For a file that cannot be read, and one that holds lines of something else.
     """
-    rows: dict[str, Row] = {}
+    rows: dict[str, StoredRow] = {}
     for path in paths:
         for row in _lines(path):
             known = rows.get(row["id"])
@@ -53,7 +53,7 @@ def read_rows(paths: Iterable[Path]) -> dict[str, Row]:
     return rows
 
 
-def _lines(path: Path) -> Iterator[Row]:
+def _lines(path: Path) -> Iterator[StoredRow]:
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from experiments.results.text_table import text_table
 from experiments.studies.conditions import Condition
-from experiments.sweeps.store import Row, read_rows, store_files
+from experiments.sweeps.store import StoredRow, read_rows, store_files
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import write_atomically
 
@@ -63,7 +63,7 @@ def results(
     print(counts)
 
 
-def flat_row(row: Row) -> dict[str, Any]:
+def flat_row(row: StoredRow) -> dict[str, Any]:
     """A point as dotted keys: what it sets, its figures, and whence it is; components of costs left out."""
     skipped = ("values", "result", "versions")
     about = {key: value for key, value in row.items() if key not in skipped}
@@ -116,7 +116,9 @@ def _holds(condition: Condition, flat: Mapping[str, Any]) -> bool:
         raise XbarError(f"--where {error}") from None
 
 
-def _sorted(tables: list[tuple[Row, dict[str, Any]]], column: str) -> list[tuple[Row, dict[str, Any]]]:
+def _sorted(
+    tables: list[tuple[StoredRow, dict[str, Any]]], column: str
+) -> list[tuple[StoredRow, dict[str, Any]]]:
     if not column or not tables:
         return tables
     key = column.removeprefix("-")
@@ -145,7 +147,7 @@ def _cell(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def _export(tables: list[tuple[Row, dict[str, Any]]], path: Path) -> None:
+def _export(tables: list[tuple[StoredRow, dict[str, Any]]], path: Path) -> None:
     if path.suffix == ".jsonl":
         write_atomically(path, "".join(json.dumps(row) + "\n" for row, _ in tables).encode())
         return

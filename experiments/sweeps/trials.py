@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments.studies.axes import Dimension, Range, Values
+from experiments.studies.axes import AxisValues, Dimension, Range
 from experiments.sweeps.pareto import Goal
 from xbar.hardware.errors import XbarError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Sampler = Literal["tpe", "nsga2", "random"]
 Figures = tuple[float, ...]
 """A point's objectives."""
-Evaluate = Callable[[Sequence[Values]], Sequence[Figures | None]]
+Evaluate = Callable[[Sequence[AxisValues]], Sequence[Figures | None]]
 """Figures of points in their order; None of one that has none."""
 
 MOST_REFUSED = 1000
@@ -37,7 +37,7 @@ MOST_REFUSED = 1000
 class Trial:
     """A point that was tried: what it sets, and its figures; None where it failed."""
 
-    values: Values
+    values: AxisValues
     figures: Figures | None
 
 
@@ -50,7 +50,7 @@ def run_trials(
     sampler: Sampler = "tpe",
     seed: int = 0,
     batch: int = 4,
-    allowed: Callable[[Values], bool] = lambda values: True,
+    allowed: Callable[[AxisValues], bool] = lambda values: True,
 ) -> list[Trial]:
     """Try so many points, each once, or as many as there are.
 
@@ -77,7 +77,7 @@ def run_trials(
     found: list[Trial] = []
     refused = 0
     while len(found) < trials and refused < MOST_REFUSED:
-        asked: dict[int, Values] = {}
+        asked: dict[int, AxisValues] = {}
         while len(asked) < min(batch, trials - len(found)) and refused < MOST_REFUSED:
             suggestion = study.ask(drawn)
             values = _values(space, suggestion.params)
@@ -144,9 +144,9 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     return distributions.CategoricalDistribution(range(len(values)))
 
 
-def _values(space: Mapping[str, Dimension], drawn: Mapping[str, Any]) -> Values:
+def _values(space: Mapping[str, Dimension], drawn: Mapping[str, Any]) -> AxisValues:
     """What the keys are set to; numbers of a range to six digits."""
-    values: Values = {}
+    values: AxisValues = {}
     for name, dimension in space.items():
         value = drawn[name]
         if not isinstance(dimension, Range):

@@ -18,7 +18,7 @@ from mapping.chips.fitting import fitting_layers
 from mapping.network.modules import in_eval_mode
 from mapping.tiles.mapped import Calibration, MappedLayer, MappedNetwork
 from mapping.tiles.unfold import batched, checked_input
-from mapping.training.loop import Batches, pair
+from mapping.training.loop import BatchSource, pair
 from xbar.cells.encoding import encode, levels as levels_of
 from xbar.hardware.design import Adc, Dac, Hardware
 from xbar.hardware.errors import XbarError
@@ -31,7 +31,7 @@ INPUTS = 1 << 20
 
 @torch.no_grad()
 def calibrate(
-    mapped: MappedNetwork, model: nn.Module, batches: Batches
+    mapped: MappedNetwork, model: nn.Module, batches: BatchSource
 ) -> tuple[MappedNetwork, dict[str, NDArray[np.float64]]]:
     """Fit input and ADC ranges on a few batches, and measure how often word lines are driven.
 
@@ -161,7 +161,7 @@ def _x_max(x: NDArray[np.float32], signed: bool, dac: Dac) -> float:
 
 @torch.no_grad()
 def _layer_inputs(
-    mapped: MappedNetwork, model: nn.Module, batches: Batches
+    mapped: MappedNetwork, model: nn.Module, batches: BatchSource
 ) -> dict[str, list[NDArray[np.float32]]]:
     """Inputs of each call of each layer."""
     seen: dict[str, list[NDArray[np.float32]]] = {name: [] for name in mapped.layers}

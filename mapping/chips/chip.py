@@ -22,7 +22,7 @@ from xbar.hardware.device import Device, ProgrammingNoise, WhiteNoise
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import IV
 
-Cells = NDArray[np.float32 | np.float64]
+CellArrays = NDArray[np.float32 | np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class ProgrammedNetwork(ByValue):
     seed: int
     chip: int
     time: float
-    conductances: Mapping[str, tuple[Cells, ...]] = field(repr=False)
+    conductances: Mapping[str, tuple[CellArrays, ...]] = field(repr=False)
     devices: Mapping[str, tuple[NDArray[np.bool_], ...]] = field(repr=False)
     compensation: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
@@ -200,10 +200,10 @@ def _program_band(
     chip: int,
     time: float,
     dtype: type,
-) -> tuple[Cells, NDArray[np.bool_]]:
+) -> tuple[CellArrays, NDArray[np.bool_]]:
     """Conductances of a band's cells, and where there are any."""
     cells, keys = cells_to_write(layer, band, hardware)
-    g: Cells = np.empty(cells.shape, dtype)
+    g: CellArrays = np.empty(cells.shape, dtype)
     for plane, slice_ in np.ndindex(cells.shape[:2]):
         names = (seed, chip, layer.name, plane, slice_)
         values = hardware.device.conductances()

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from mapping.tiles.mapped import Band, Calibration, Tile
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
+from xbar.wires.circuit_kernels import Floats
 from xbar.wires.noise import WireNoise, wire_noise
 from xbar.wires.transfer import transfer_matrices
 
-Floats = NDArray[np.float64]
-Index = tuple[Any, ...]
+Selection = tuple[Any, ...]
 
 
 def bit_lines(tile: Tile, hardware: Hardware) -> NDArray[np.int64]:
@@ -35,7 +35,7 @@ class WholeTiles(NamedTuple):
     """
 
     g: Floats
-    places: tuple[tuple[Index, Index], ...]
+    places: tuple[tuple[Selection, Selection], ...]
 
     def of_band(self, values: Floats, shape: tuple[int, ...]) -> Floats:
         """Values of the tiles' cells, shape of `g`, in the band's order, 0 where it has no cell."""
@@ -63,7 +63,7 @@ def whole_tiles(band: Band, g: NDArray[Any], hardware: Hardware) -> WholeTiles:
     return WholeTiles(whole, places)
 
 
-def _places(band: Band, slices: int, hardware: Hardware) -> Iterator[tuple[Index, Index]]:
+def _places(band: Band, slices: int, hardware: Hardware) -> Iterator[tuple[Selection, Selection]]:
     tile_of_column = band.tile_of_column(hardware.encoding.reference_columns > 0)
     for index, tile in enumerate(band.tiles):
         in_band = np.ix_(

@@ -19,7 +19,7 @@ from mapping.network.gemm import Layer, check_finite_weights, groups_of, kind_of
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError, unknown_name
 
-Kind = Literal["irregular", "filter", "channel", "shape", "kernel"]
+GroupKind = Literal["irregular", "filter", "channel", "shape", "kernel"]
 MAX_ROUNDS = 50
 
 
@@ -119,7 +119,7 @@ class TileRowsAndColumns(Sparsity):
         return in_turn(columns, rows, v, gain)
 
 
-def block_sparse(layer: Layer, kind: Kind, keep: float) -> BlockSparse:
+def block_sparse(layer: Layer, kind: GroupKind, keep: float) -> BlockSparse:
     """Sparsity of one layer in the groups of the pruning literature (StructADMM, arXiv:1807.11091, sec. 3).
 
     Parameters

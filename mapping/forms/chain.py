@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten
 
 from mapping.forms.exported_operators import NORMS
-from mapping.forms.watching import PRODUCTS, Call, Step, Watch
+from mapping.forms.watching import PRODUCTS, Call, Watch, WatchedCall
 from mapping.network.gemm import Layer
 from mapping.network.modules import convolution, in_eval_mode, linear, parameter
 
@@ -67,8 +67,8 @@ def _another_input(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 def _chain(
     module: nn.Module,
-    first: Sequence[Step],
-    second: Sequence[Step],
+    first: Sequence[WatchedCall],
+    second: Sequence[WatchedCall],
     inputs: tuple[torch.Tensor, torch.Tensor],
 ) -> nn.Module | str:
     if [step.name for step in first] != [step.name for step in second] or not first:
@@ -94,9 +94,9 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
 
 def _module_of(
     module: nn.Module,
-    step: Step,
-    again: Step,
-    rest: Sequence[Step],
+    step: WatchedCall,
+    again: WatchedCall,
+    rest: Sequence[WatchedCall],
     inputs: tuple[torch.Tensor, torch.Tensor],
 ) -> nn.Module | str:
     """The module that does a step, seen on two inputs of different sizes."""
@@ -203,7 +203,10 @@ class SamePadding(nn.Module):
 
 
 def _same_padding(
-    step: Step, again: Step, rest: Sequence[Step], inputs: tuple[torch.Tensor, torch.Tensor]
+    step: WatchedCall,
+    again: WatchedCall,
+    rest: Sequence[WatchedCall],
+    inputs: tuple[torch.Tensor, torch.Tensor],
 ) -> nn.Module | None:
     """`SamePadding` for the convolution that follows, where that is what was added to both inputs."""
     following = next((other for other in rest if other.name == "product"), None)

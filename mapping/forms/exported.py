@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from mapping.forms.exported_operators import MAKERS, Call
+from mapping.forms.exported_operators import MAKERS, ModuleCall
 from xbar.hardware.errors import XbarError
 
 aten = torch.ops.aten
@@ -87,7 +87,7 @@ def _is_bookkeeping(node: fx.Node) -> bool:
     return counts or packet is aten._assert_tensor_metadata
 
 
-def _module_of(node: fx.Node, constants: Mapping[fx.Node, Any]) -> Call | None:
+def _module_of(node: fx.Node, constants: Mapping[fx.Node, Any]) -> ModuleCall | None:
     make = MAKERS.get(getattr(node.target, "overloadpacket", None))
     if make is None:
         return None
@@ -118,7 +118,7 @@ def _is_function(target: Any) -> bool:
     return not target._schema.is_mutable and torch.Tag.nondeterministic_seeded not in target.tags
 
 
-def _replace(node: fx.Node, name: str, made: Call) -> None:
+def _replace(node: fx.Node, name: str, made: ModuleCall) -> None:
     """Call the module `name` in place of the node."""
     with node.graph.inserting_before(node):
         call = node.graph.call_module(name, made.args)

@@ -19,7 +19,7 @@ NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNor
 
 
 @dataclass(frozen=True)
-class Call:
+class ModuleCall:
     """The call of a module that does what an operator does.
 
     Parameters
@@ -36,7 +36,7 @@ class Call:
     outputs: tuple[tuple[int, ...], ...] = ()
 
 
-Made = Call | None
+Made = ModuleCall | None
 """None where there is no module that does the same."""
 
 
@@ -47,7 +47,7 @@ def _convolution(a: dict[str, Any]) -> Made:
     transposed = a.get("transposed", "output_padding" in a)
     names = ["stride", "padding", "dilation", *(["output_padding"] if transposed else [])]
     sizes = {name: a[name] for name in names}
-    return Call(convolution(weight, bias, transposed, groups=groups, **sizes), (x,))
+    return ModuleCall(convolution(weight, bias, transposed, groups=groups, **sizes), (x,))
 
 
 def _product(x: Any, weight: Any, bias: Any = None) -> Made:
@@ -56,7 +56,7 @@ def _product(x: Any, weight: Any, bias: Any = None) -> Made:
     if not (isinstance(x, fx.Node) and is_matrix and _is_constant(bias)):
         return None
     fits = bias is None or bias.shape == weight.shape[:1]
-    return Call(linear(weight, bias), (x,)) if fits else None
+    return ModuleCall(linear(weight, bias), (x,)) if fits else None
 
 
 def _matrix_product(a: dict[str, Any]) -> Made:
@@ -112,7 +112,7 @@ def _contraction(x: Any, x_axes: str, w: Any, w_axes: str, y_axes: str) -> Made:
     common = [(sizes[a], size) for a, size in zip(w_axes, w.shape, strict=True) if a in sizes]
     if any(not isinstance(own, int) or own != size for own, size in common):
         return None  # one of them is broadcast
-    return Call(Contraction(w, x_axes, w_axes, y_axes), (x,))
+    return ModuleCall(Contraction(w, x_axes, w_axes, y_axes), (x,))
 
 
 RECURRENT: dict[Any, tuple[Callable[..., Any], int, dict[str, str]]] = {
@@ -153,7 +153,7 @@ def _recurrent(packet: Any) -> Callable[[dict[str, Any]], Made]:
         )
         _set_parameters(module, module._flat_weights_names, weights)
         states = [(1, 0), (1, 1)] if kind is nn.LSTM else [(1,)]
-        return Call(module, (x, _state(a["hx"])), ((0,), *states))
+        return ModuleCall(module, (x, _state(a["hx"])), ((0,), *states))
 
     return make
 
@@ -169,7 +169,7 @@ def _cell(packet: Any) -> Callable[[dict[str, Any]], Made]:
         inputs, hidden = weights[0].shape[1], len(weights[0]) // gates
         module = kind(inputs, hidden, bias=len(weights) > 2, device="meta", **keys)
         _set_parameters(module, ["weight_ih", "weight_hh", "bias_ih", "bias_hh"], weights)
-        return Call(module, (x, _state(a["hx"])), ((0,), (1,)) if kind is nn.LSTMCell else ())
+        return ModuleCall(module, (x, _state(a["hx"])), ((0,), (1,)) if kind is nn.LSTMCell else ())
 
     return make
 
@@ -191,7 +191,7 @@ def _bilinear(a: dict[str, Any]) -> Made:
     outputs, first, second = weight.shape
     module = nn.Bilinear(first, second, outputs, bias is not None, device="meta")
     _set_parameters(module, ["weight", "bias"], [weight] if bias is None else [weight, bias])
-    return Call(module, inputs)
+    return ModuleCall(module, inputs)
 
 
 def _sum_with_product(a: dict[str, Any]) -> Made:
@@ -211,11 +211,11 @@ def _batch_norm(a: dict[str, Any]) -> Made:
     norm.running_mean, norm.running_var = mean, a["running_var"]
     if weight is not None:
         norm.weight, norm.bias = parameter(weight), parameter(a["bias"])
-    return Call(norm, (x,))
+    return ModuleCall(norm, (x,))
 
 
 def _dropout(a: dict[str, Any]) -> Made:
-    return Call(nn.Dropout(a["p"]), (a["input"],)) if isinstance(a["input"], fx.Node) else None
+    return ModuleCall(nn.Dropout(a["p"]), (a["input"],)) if isinstance(a["input"], fx.Node) else None
 
 
 def _is_constant(value: Any) -> bool:

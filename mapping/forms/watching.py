@@ -18,7 +18,7 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Step:
+class WatchedCall:
     """One operation of a chain.
 
     Parameters
@@ -70,7 +70,7 @@ class Watch(TorchFunctionMode):
 
     def __init__(self, module: nn.Module, x: torch.Tensor) -> None:
         super().__init__()
-        self.steps: list[Step] = []
+        self.steps: list[WatchedCall] = []
         self.obstacle = ""
         self.decides = False
         self._at = x
@@ -139,7 +139,7 @@ class Watch(TorchFunctionMode):
         if not args or args[0] is not self._at or others or not isinstance(result, torch.Tensor):
             self._refuse(name, result)
             return
-        self.steps.append(Step(name, function, (args[1:], kwargs)))
+        self.steps.append(WatchedCall(name, function, (args[1:], kwargs)))
         self._at = result
         self._seen.append(result)
 

@@ -22,7 +22,7 @@ from mapping.chips.chip import ProgrammedNetwork, program_network, without_devic
 from mapping.chips.columns import blocks
 from mapping.tiles.by_value import ByValue
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
-from mapping.training.loop import Batches, pair
+from mapping.training.loop import BatchSource, pair
 from xbar.hardware.design import Adc, Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.multiply.converters import applied
@@ -54,7 +54,7 @@ class KnownReads(ByValue):
 
 
 @torch.no_grad()
-def read_known_inputs(mapped: MappedNetwork, model: nn.Module, batches: Batches) -> KnownReads:
+def read_known_inputs(mapped: MappedNetwork, model: nn.Module, batches: BatchSource) -> KnownReads:
     """`VECTORS` input vectors of each layer, and the outputs of exact ohmic cells without wires and ADC.
 
     Parameters

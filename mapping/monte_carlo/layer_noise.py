@@ -14,7 +14,7 @@ from mapping.chips.chip import without_random_effects
 from mapping.monte_carlo.one_chip import chip_accuracy
 from mapping.monte_carlo.sampling import LEAST, ChipSample, sample_chips
 from mapping.tiles.mapped import MappedNetwork
-from mapping.training.loop import Batches
+from mapping.training.loop import BatchSource
 from xbar.hardware.errors import unknown_name
 
 
@@ -48,7 +48,7 @@ class LayerNoise:
 def noise_by_layer(
     mapped: MappedNetwork,
     model: nn.Module,
-    batches: Batches,
+    batches: BatchSource,
     *,
     most: int = 100,
     least: int = LEAST,

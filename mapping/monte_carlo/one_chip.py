@@ -11,7 +11,7 @@ from torch import nn
 from mapping.chips.analog import analog_network
 from mapping.chips.chip import ProgrammedNetwork, program_network
 from mapping.tiles.mapped import MappedNetwork
-from mapping.training.loop import Batches, Progress, accuracy
+from mapping.training.loop import BatchSource, Progress, accuracy
 from mapping.training.metrics import CLASSES, Metric
 from xbar.hardware.checks import check_range
 
@@ -22,7 +22,7 @@ Adjust = Callable[[ProgrammedNetwork], ProgrammedNetwork]
 def chip_accuracy(
     mapped: MappedNetwork,
     model: nn.Module,
-    batches: Batches,
+    batches: BatchSource,
     *,
     seed: int = 0,
     chip: int = 0,
@@ -63,7 +63,7 @@ def chip_accuracy(
 def accuracy_over_time(
     mapped: MappedNetwork,
     model: nn.Module,
-    batches: Batches,
+    batches: BatchSource,
     times: Sequence[float],
     *,
     chips: int = 10,

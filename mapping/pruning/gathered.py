@@ -20,7 +20,7 @@ from torch.nn.functional import pad
 from mapping.network.gemm import geometry_of, mappable_layers, to_gemm
 from mapping.network.modules import become, copy_of
 from mapping.pruning.channel_graph import apply_masks
-from mapping.pruning.gathered_product import FILTERS_A_BLOCK, Tile, convolve
+from mapping.pruning.gathered_product import FILTERS_A_BLOCK, RegisterTile, convolve
 from mapping.tiles.unfold import output_size
 from xbar.hardware.errors import XbarError
 from xbar.multiply.threads import run_workers, worker_count
@@ -94,7 +94,7 @@ class GatheredConv2d(nn.Module):
         height, width = self._size_of_output(x)
         geometry, images, n = self.geometry, x.detach().numpy(), len(self.bias)
         (top, bottom), (left, right) = geometry.padding
-        tile = Tile.of(width, n, images.itemsize, geometry.stride[1])
+        tile = RegisterTile.of(width, n, images.itemsize, geometry.stride[1])
         missing = -n % tile.filters(images.itemsize)
         bias = pad(self.bias, (0, missing)) if missing else self.bias
         out = x.new_empty(len(images), height, width, n + missing)

@@ -35,7 +35,7 @@ OUTPUTS_AT_ONCE = 224
 """So many outputs, for all filters, and what their rows see, stay in the second-level cache."""
 
 
-class Tile(NamedTuple):
+class RegisterTile(NamedTuple):
     """A tile of outputs, and the horizontal stride; each number is the length of a tuple, and so a part of
     the compiled type."""
 
@@ -44,7 +44,7 @@ class Tile(NamedTuple):
     stride: tuple[int, ...]
 
     @classmethod
-    def of(cls, width: int, filters: int, itemsize: int, stride: int) -> Tile:
+    def of(cls, width: int, filters: int, itemsize: int, stride: int) -> RegisterTile:
         """The tile that lines of so many outputs and so many filters fill best."""
         positions = min((_POSITIONS, _POSITIONS // 2), key=lambda p: -(-width // p) * p)
         vectors = _VECTORS if filters > VECTOR_BYTES // itemsize else 1
@@ -188,7 +188,7 @@ def convolve(
     y
         (images * height * width, filters).
     tile
-        A `Tile`.
+        A `RegisterTile`.
     """
     height, width = shape
     positions, vectors, stride = tile

@@ -36,7 +36,7 @@ EQUAL = 1e-9
 
 
 @dataclass(frozen=True)
-class Step:
+class PruningStep:
     """A trial of the search: the keep of each layer, and what the network costs with them."""
 
     keeps: Mapping[str, float]
@@ -59,7 +59,7 @@ class Limited:
 
     keeps: dict[str, float]
     cost: float
-    steps: tuple[Step, ...]
+    steps: tuple[PruningStep, ...]
 
 
 def within(
@@ -109,7 +109,7 @@ def within(
     check_range("resolution", resolution, 1e-9, 1)
     trials = _Trials(model, mapped, families, cost)
 
-    def at(c: float) -> Step:
+    def at(c: float) -> PruningStep:
         return trials.step({name: min(1.0, c * share) for name, share in shares.items()})
 
     low = min(1 / (mapped.layers[name].weights_total * share) for name, share in shares.items())
@@ -256,13 +256,13 @@ class _Trials:
             if tuple(to_gemm(self._modules[name]).shape) != shape:
                 raise XbarError(f"{name}: its GEMM matrix is {shape} in the mapping; map this network")
 
-    def step(self, keeps: Mapping[str, float]) -> Step:
+    def step(self, keeps: Mapping[str, float]) -> PruningStep:
         layers = {name: self._layer(name, keep) for name, keep in keeps.items()}
         mapped = dataclasses.replace(self.mapped, layers={**self.mapped.layers, **layers})
         cost = float(self.cost(mapped))
         if not math.isfinite(cost):
             raise XbarError(f"cost of the mapping = {cost}: must be a finite number")
-        return Step(dict(keeps), cost)
+        return PruningStep(dict(keeps), cost)
 
     def _projected(self, name: str, keep: float) -> MappedLayer:
         _, mask = self.families[name](keep).project(finite_gemm(self._modules[name], name))
@@ -272,12 +272,12 @@ class _Trials:
 class _Savings:
     """What each step of one layer saves, measured once as long as the costs of the layers add up."""
 
-    def __init__(self, trials: _Trials, table: Errors, start: Step) -> None:
+    def __init__(self, trials: _Trials, table: Errors, start: PruningStep) -> None:
         self.trials, self.table = trials, table
         self.measured_at = start
         self._measure(start)
 
-    def best_step(self, now: Step) -> Step:
+    def best_step(self, now: PruningStep) -> PruningStep:
         """The step down that loses least for what it saves; of those that save nothing, that loses least."""
         name, keep = min(self._steps_down(now), key=lambda step: self._rank(now, *step))
         after = self.trials.step({**now.keeps, name: keep})
@@ -288,7 +288,7 @@ class _Savings:
         self._measure(now)
         return self.best_step(now)
 
-    def _measure(self, now: Step) -> None:
+    def _measure(self, now: PruningStep) -> None:
         self.measured_at = now
         self.costs = {
             (name, keep): self.trials.step({**now.keeps, name: keep}).cost
@@ -297,20 +297,20 @@ class _Savings:
             if keep <= now.keeps[name]
         }
 
-    def _steps_down(self, now: Step) -> list[tuple[str, float]]:
+    def _steps_down(self, now: PruningStep) -> list[tuple[str, float]]:
         return [(name, keep) for name, keep in self.costs if keep < now.keeps[name]]
 
-    def _saved(self, now: Step, name: str, keep: float) -> float:
+    def _saved(self, now: PruningStep, name: str, keep: float) -> float:
         return self.costs[name, now.keeps[name]] - self.costs[name, keep]
 
-    def _rank(self, now: Step, name: str, keep: float) -> tuple[bool, float]:
+    def _rank(self, now: PruningStep, name: str, keep: float) -> tuple[bool, float]:
         lost = self.table[name][keep] - self.table[name][now.keeps[name]]
         saved = self._saved(now, name, keep)
         useful = saved > EQUAL * now.cost
         return not useful, lost / saved if useful else lost
 
 
-def _step_up(trials: _Trials, table: Errors, now: Step, limit: float) -> Step | None:
+def _step_up(trials: _Trials, table: Errors, now: PruningStep, limit: float) -> PruningStep | None:
     """The step of one layer to a larger keep that gains most, of those that fit; None: none does."""
     gains = [
         (table[name][now.keeps[name]] - error, name, keep)
@@ -355,6 +355,6 @@ def _check_limit(limit: float) -> None:
         raise XbarError(f"limit = {limit}: must be a positive number")
 
 
-def _check_reach(limit: float, least: Step) -> None:
+def _check_reach(limit: float, least: PruningStep) -> None:
     if least.cost > limit:
         raise XbarError(f"limit = {limit:g}: out of reach; the smallest keeps already cost {least.cost:.4g}")

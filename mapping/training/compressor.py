@@ -19,7 +19,7 @@ from mapping.constraints.levels import Levels, Ternary, Values, equal_levels
 from mapping.network.gemm import finite_gemm, from_gemm, mappable_layers, types_of
 from mapping.training.admm import Admm, RhoSchedule, layer_of
 from mapping.training.freezing import Freezing
-from mapping.training.loop import Batches, Loss, Method, Progress, train
+from mapping.training.loop import BatchSource, Loss, Method, Progress, train
 from mapping.training.masks import Masked, masks_met
 from mapping.training.recipe import Recipe
 from mapping.training.shared_weights import by_weight, for_all_layers
@@ -47,7 +47,7 @@ class Compressed:
 
 def compress(
     model: nn.Module,
-    batches: Batches,
+    batches: BatchSource,
     constraints: Mapping[str, Constraint],
     recipe: Recipe,
     retrain: Recipe,

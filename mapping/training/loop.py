@@ -17,7 +17,7 @@ from mapping.training.metrics import CLASSES, Metric, described
 from mapping.training.recipe import Recipe, Schedule
 from xbar.hardware.errors import XbarError
 
-Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
+BatchSource = Iterable[tuple[torch.Tensor, torch.Tensor]]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
@@ -91,7 +91,7 @@ def derive_seed(seed: int, *parts: str | int) -> int:
 @flushed_denormals()
 def train(
     model: nn.Module,
-    batches: Batches,
+    batches: BatchSource,
     recipe: Recipe,
     *,
     methods: Sequence[Method] = (),
@@ -160,7 +160,7 @@ def train(
 
 def _epoch(
     model: nn.Module,
-    batches: Batches,
+    batches: BatchSource,
     schedule: Schedule,
     epoch: int,
     methods: Sequence[Method],
@@ -202,7 +202,7 @@ def _epoch(
     return mean
 
 
-def _length(batches: Batches) -> int:
+def _length(batches: BatchSource) -> int:
     """Batches of an epoch; 0 where the loader does not know."""
     try:
         return len(batches) if isinstance(batches, Sized) else 0
@@ -282,7 +282,7 @@ def memory_format(model: nn.Module) -> torch.memory_format:
 
 @torch.no_grad()
 def accuracy(
-    model: nn.Module, batches: Batches, progress: Progress | None = None, *, metric: Metric = CLASSES
+    model: nn.Module, batches: BatchSource, progress: Progress | None = None, *, metric: Metric = CLASSES
 ) -> float:
     """What a network reaches on some data, in the unit of the metric; the model is left in eval mode.
 

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from xbar.hardware.errors import XbarError
 
-Statistics = Callable[[Tensor, Tensor], Tensor | Sequence[Any]]
+BatchStatistics = Callable[[Tensor, Tensor], Tensor | Sequence[Any]]
 IGNORED = -100
 """Label that does not count: what `torch.nn.functional.cross_entropy` ignores."""
 
@@ -46,7 +46,7 @@ class Metric:
 
     name: str
     takes: str
-    statistics: Statistics
+    statistics: BatchStatistics
     value: Callable[[Tensor], float]
     unit: str = "%"
     higher_is_better: bool = True

@@ -13,7 +13,7 @@ from xbar.hardware.files import build, read_toml
 _STRICT = {"extra": "forbid"}
 
 
-class Converter(NamedTuple):
+class AdcCost(NamedTuple):
     """One ADC: energy of a conversion [pJ], area [um^2], node [nm]."""
 
     bits: int
@@ -54,7 +54,7 @@ class AdcTable:
         if len(set(bits)) < len(bits):
             raise XbarError(f"converter.bits = {bits}: each number of bits may be given once")
 
-    def of(self, bits: int | Literal["ideal"], rate: float, node_nm: float) -> Converter:
+    def of(self, bits: int | Literal["ideal"], rate: float, node_nm: float) -> AdcCost:
         """The converter of so many bits; `rate` and `node_nm` are the table's own.
 
         Raises
@@ -64,7 +64,7 @@ class AdcTable:
         """
         for row in self.converter:
             if row.bits == bits:
-                return Converter(row.bits, row.energy_pj, row.area_um2, self.node_nm, row.source)
+                return AdcCost(row.bits, row.energy_pj, row.area_um2, self.node_nm, row.source)
         allowed = ", ".join(str(c.bits) for c in sorted(self.converter, key=lambda c: c.bits))
         raise XbarError(
             f"adc.bits = {bits!r}: the component library {self.name!r} has no such converter; "
@@ -104,7 +104,7 @@ class AdcRegression:
     source: str
     regression: Regression
 
-    def of(self, bits: int | Literal["ideal"], rate: float, node_nm: float) -> Converter:
+    def of(self, bits: int | Literal["ideal"], rate: float, node_nm: float) -> AdcCost:
         """The converter of so many bits, rate [1/s] and node [nm].
 
         Raises
@@ -126,7 +126,7 @@ class AdcRegression:
         energy_pj = fit.energy_scale * 10 ** ((sndr - fom) / 10) * math.exp(exponent)
         a, b, c, d = fit.area
         area_um2 = math.exp(a + b * math.log(node_nm) + c * math.log(rate) + d * math.log(energy_pj))
-        return Converter(bits, energy_pj, area_um2, node_nm, self.source)
+        return AdcCost(bits, energy_pj, area_um2, node_nm, self.source)
 
 
 AdcLibrary = AdcTable | AdcRegression

@@ -18,7 +18,7 @@ from xbar.hardware.design import Hardware
 
 
 @dataclass(frozen=True)
-class Block:
+class RatedBlock:
     """All units of one component.
 
     ``per``: what its library counts it in, a group, a tile, a router or a chip.
@@ -41,7 +41,7 @@ class Nameplate:
         Two a multiply-accumulate, where every cell holds a weight and is always busy [1/s].
     """
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[RatedBlock, ...]
     tiles: int
     operations_per_s: float
 
@@ -96,9 +96,9 @@ def nameplate(hardware: Hardware, tiles: int = 1, links: bool = False) -> Namepl
         if name == "array" and parts.array_read is not None:
             power_mw = units * parts.array_read.energy_j * parts.array_read.rate_per_s * 1e3
         per = "group" if part is None else part.per
-        blocks.append(Block(name, per, units, power_mw, units * price.area_um2 * 1e-6))
+        blocks.append(RatedBlock(name, per, units, power_mw, units * price.area_um2 * 1e-6))
     if links and parts.hyper_transport is not None:
         link = parts.hyper_transport
-        blocks.append(Block("hyper_transport", link.per, link.count, link.power_mw, link.area_mm2))
+        blocks.append(RatedBlock("hyper_transport", link.per, link.count, link.power_mw, link.area_mm2))
     operations = arrays / hardware.encoding.planes * peak_operations_per_s(hardware)
     return Nameplate(tuple(blocks), tiles, operations)

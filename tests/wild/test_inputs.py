@@ -17,7 +17,7 @@ from mapping import (
     read_known_inputs,
     trainable_network,
 )
-from mapping.training.loop import Batches
+from mapping.training.loop import BatchSource
 from xbar import XbarError, load_hardware
 
 DTYPES = [torch.int64, torch.int32, torch.int16, torch.uint8, torch.bool, torch.complex64]
@@ -60,7 +60,7 @@ def test_inputs_of_an_analog_layer_that_torch_would_refuse(dtype: torch.dtype) -
         assert message.startswith(
             f"0: inputs are {str(dtype).removeprefix('torch.')}; must be floating point"
         )
-    whole: Batches = [(images(dtype), torch.zeros(4))]
+    whole: BatchSource = [(images(dtype), torch.zeros(4))]
     assert refused(calibrate, on, model, whole).startswith("0: inputs are")
     assert refused(read_known_inputs, on, model, whole).startswith("0: inputs are")
 

@@ -19,16 +19,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from xbar.hardware.checks import as_floats, check_range
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import IV, check_increasing, current_per_siemens
 from xbar.multiply.threads import run_workers, worker_count
-from xbar.wires.circuit_kernels import factor, solve_batch
+from xbar.wires.circuit_kernels import Floats, factor, solve_batch
 from xbar.wires.newton import Newton, largest_cell_voltage
 
-Array = NDArray[np.float64]
 TOLERANCE = 1e-12
 """Relative residual that leaves outputs within 3e-10 of a vector's largest one, for g r up to 100 and 64 x 64
 cells, where a ten-thousandth of the current that enters reaches an output
@@ -93,14 +92,14 @@ class Solution:
         largest relative residual (ohmic: in the norm of the preconditioner; otherwise of the cell currents).
     """
 
-    g: Array = field(repr=False)
-    v: Array = field(repr=False)
+    g: Floats = field(repr=False)
+    v: Floats = field(repr=False)
     wires: Wires
     iv: IV
     v_read: float | None
-    currents: Array = field(repr=False)
-    word_line: Array = field(repr=False)
-    bit_line: Array = field(repr=False)
+    currents: Floats = field(repr=False)
+    word_line: Floats = field(repr=False)
+    bit_line: Floats = field(repr=False)
     status: str
     iterations: int
     steps: int
@@ -119,51 +118,51 @@ class Solution:
         return self
 
     @property
-    def cell_voltages(self) -> Array:
+    def cell_voltages(self) -> Floats:
         """u - w [V], shape (..., m, n)."""
         return self.word_line - self.bit_line
 
     @property
-    def cell_currents(self) -> Array:
+    def cell_currents(self) -> Floats:
         """Current of each cell by its own law [A], shape (..., m, n)."""
         return self.g * current_per_siemens(self.iv, self.cell_voltages, self.v_read)
 
     @property
-    def word_line_currents(self) -> Array:
+    def word_line_currents(self) -> Floats:
         """Current through the segment before cell [i, j], towards the open end [A], shape (..., m, n)."""
         return np.cumsum(self.cell_currents[..., ::-1], axis=-1)[..., ::-1]
 
     @property
-    def bit_line_currents(self) -> Array:
+    def bit_line_currents(self) -> Floats:
         """Current through the segment after cell [i, j], towards ground [A], shape (..., m, n)."""
-        currents: Array = np.cumsum(self.cell_currents, axis=-2)
+        currents: Floats = np.cumsum(self.cell_currents, axis=-2)
         return currents
 
     @property
-    def source_currents(self) -> Array:
+    def source_currents(self) -> Floats:
         """Current out of each source [A], shape (..., m)."""
-        currents: Array = self.cell_currents.sum(-1)
+        currents: Floats = self.cell_currents.sum(-1)
         return currents
 
     @property
-    def power(self) -> Array:
+    def power(self) -> Floats:
         """Power that the sources deliver, all of it dissipated [W], shape (...)."""
-        power: Array = (self.v * self.source_currents).sum(-1)
+        power: Floats = (self.v * self.source_currents).sum(-1)
         return power
 
     @property
-    def cell_power(self) -> Array:
+    def cell_power(self) -> Floats:
         """Power dissipated in each cell [W], shape (..., m, n)."""
         return self.cell_voltages * self.cell_currents
 
     @property
-    def wire_power(self) -> Array:
+    def wire_power(self) -> Floats:
         """Power dissipated in all wires, drivers and sense resistances together [W], shape (...)."""
         r_wl, r_first, r_bl, r_last = self.wires.ohms
         word, bit = self.word_line_currents**2, self.bit_line_currents**2
         along = r_wl * word[..., 1:].sum((-2, -1)) + r_bl * bit[..., :-1, :].sum((-2, -1))
         ends = r_first * word[..., 0].sum(-1) + r_last * bit[..., -1, :].sum(-1)
-        power: Array = along + ends
+        power: Floats = along + ends
         return power
 
 
@@ -254,7 +253,7 @@ def solve(
     )
 
 
-def _checked_arrays(g: ArrayLike, v: ArrayLike) -> tuple[Array, Array]:
+def _checked_arrays(g: ArrayLike, v: ArrayLike) -> tuple[Floats, Floats]:
     """Conductances (m, n) and voltages (m,) or (M, m) as C-contiguous float64.
 
     Raises
@@ -291,7 +290,7 @@ def _spread(work: Callable[[slice], None], count: int, threads: int | None) -> N
     run_workers(some, workers)
 
 
-def _status(residual: Array, tolerance: float, iv: IV) -> str:
+def _status(residual: Floats, tolerance: float, iv: IV) -> str:
     failed = int((~(residual <= tolerance)).sum())
     if not failed:
         return "converged"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 LANES = 16
 """Word lines that are solved side by side: their recurrences hide each other's latency."""
 
-Array = NDArray[np.float64]
+Floats = NDArray[np.float64]
 Ohms = tuple[float, float, float, float]
 """Word-line segment, first word-line segment with driver, bit-line segment, last one with sense [ohm]."""
 
@@ -27,7 +27,7 @@ _REORDER = {"reassoc", "contract", "nsz"}
 
 
 @njit(cache=True, nogil=True)
-def factor(g: Array, ohms: Ohms) -> tuple[Array, Array]:
+def factor(g: Floats, ohms: Ohms) -> tuple[Floats, Floats]:
     """Factors d of the word lines, shape (ceil(m / LANES), n, LANES), and of the bit lines, (m, n)."""
     r_wl, r_first, r_bl, r_last = ohms
     m, n = g.shape
@@ -59,7 +59,7 @@ def factor(g: Array, ohms: Ohms) -> tuple[Array, Array]:
 
 
 @njit(cache=True, nogil=True, fastmath=_REORDER)
-def _solve_lanes(d: Array, r: float, r_first: float, driven: Array, c: Array) -> None:
+def _solve_lanes(d: Floats, r: float, r_first: float, driven: Floats, c: Floats) -> None:
     """Voltages of LANES word lines, in place of the currents `c` into their nodes, shape (n, LANES)."""
     n = len(c)
     for j in range(n - 2, -1, -1):
@@ -74,7 +74,7 @@ def _solve_lanes(d: Array, r: float, r_first: float, driven: Array, c: Array) ->
 
 @njit(cache=True, nogil=True)
 def word_voltages(
-    g: Array, d: Array, ohms: Ohms, v: Array, w: Array, source: Array, u: Array, c: Array
+    g: Floats, d: Floats, ohms: Ohms, v: Floats, w: Floats, source: Floats, u: Floats, c: Floats
 ) -> None:
     """Word-line voltages `u` for given bit-line voltages `w`: T_w^-1 (g w - source) with ends at `v`."""
     m, n = g.shape
@@ -93,7 +93,7 @@ def word_voltages(
 
 
 @njit(cache=True, nogil=True, fastmath=_REORDER)
-def _bit_voltages(d: Array, ohms: Ohms, s: Array, z: Array) -> float:
+def _bit_voltages(d: Floats, ohms: Ohms, s: Floats, z: Floats) -> float:
     """Bit-line voltages z = T_b^-1 s for currents `s` into their nodes, ends at ground; returns s . z."""
     m, n = s.shape
     for j in range(n):
@@ -114,7 +114,16 @@ def _bit_voltages(d: Array, ohms: Ohms, s: Array, z: Array) -> float:
 
 @njit(cache=True, nogil=True, fastmath=_REORDER)
 def _direction(
-    g: Array, d: Array, ohms: Ohms, beta: float, z: Array, rest: Array, p: Array, s: Array, q: Array, c: Array
+    g: Floats,
+    d: Floats,
+    ohms: Ohms,
+    beta: float,
+    z: Floats,
+    rest: Floats,
+    p: Floats,
+    s: Floats,
+    q: Floats,
+    c: Floats,
 ) -> float:
     """p = z + beta p, s = rest + beta s (= T_b p), q = s - g T_w^-1 g p; returns p . q."""
     m, n = g.shape
@@ -139,18 +148,18 @@ def _direction(
 
 @njit(cache=True, nogil=True)
 def solve_linear(
-    g: Array,
-    factors: tuple[Array, Array],
+    g: Floats,
+    factors: tuple[Floats, Floats],
     ohms: Ohms,
-    v: Array,
-    source: Array,
+    v: Floats,
+    source: Floats,
     floor: float,
     tolerance: float,
     max_iterations: int,
-    space: Array,
-    u: Array,
-    w: Array,
-    cell: Array,
+    space: Floats,
+    u: Floats,
+    w: Floats,
+    cell: Floats,
 ) -> tuple[int, float, float]:
     """Voltages of an array of cells whose current is g (u - w) + source, by conjugate gradients.
 
@@ -213,17 +222,17 @@ def solve_linear(
 
 @njit(cache=True, nogil=True)
 def solve_batch(
-    g: Array,
-    factors: tuple[Array, Array],
+    g: Floats,
+    factors: tuple[Floats, Floats],
     ohms: Ohms,
-    v: Array,
+    v: Floats,
     tolerance: float,
     max_iterations: int,
-    u: Array,
-    w: Array,
-    currents: Array,
+    u: Floats,
+    w: Floats,
+    currents: Floats,
     iterations: NDArray[np.int64],
-    residual: Array,
+    residual: Floats,
 ) -> None:
     """Ohmic cells: voltages (M, m, n), output currents (M, n), iterations and relative residual (M,)."""
     m, n = g.shape

@@ -6,12 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xbar.hardware.iv import IV, current_per_siemens, slope_per_siemens
-from xbar.wires.circuit_kernels import Ohms, factor, solve_linear
+from xbar.wires.circuit_kernels import Floats, Ohms, factor, solve_linear
 
-Array = NDArray[np.float64]
 HALVINGS = 30
 
 
@@ -23,7 +21,7 @@ class Newton:
     everywhere, and an iterate cannot overflow. Units and shapes as in `xbar.wires.circuit.solve`.
     """
 
-    g: Array
+    g: Floats
     ohms: Ohms
     iv: IV
     v_read: float | None
@@ -31,14 +29,14 @@ class Newton:
     max_iterations: int
     max_steps: int
 
-    def law(self, voltage: Array, v_max: float) -> tuple[Array, Array]:
+    def law(self, voltage: Floats, v_max: float) -> tuple[Floats, Floats]:
         """Current [A] and slope [S] of each cell, straight beyond +-`v_max`."""
         inside = np.clip(voltage, -v_max, v_max)
         slope = slope_per_siemens(self.iv, inside, self.v_read)
         current = current_per_siemens(self.iv, inside, self.v_read) + slope * (voltage - inside)
         return self.g * current, self.g * slope
 
-    def solve(self, v: Array, u: Array, w: Array) -> tuple[Array, int, int, float]:
+    def solve(self, v: Floats, u: Floats, w: Floats) -> tuple[Floats, int, int, float]:
         """Fills `u` and `w`; returns output currents, iterations, steps and the relative residual.
 
         The state is u, w [V] and the cell currents [A] that the wires need for them.
@@ -78,8 +76,8 @@ class Newton:
         return state[2].sum(0), iterations, steps, error
 
     def shorten(
-        self, old: Array, full: Array, error: float, v_max: float
-    ) -> tuple[Array, Array, Array, float]:
+        self, old: Floats, full: Floats, error: float, v_max: float
+    ) -> tuple[Floats, Floats, Floats, float]:
         """State after the largest step of 1, 1/2, 1/4 ... that lowers the error; law and error there."""
         new = full
         for halving in range(1, HALVINGS):
@@ -92,12 +90,12 @@ class Newton:
         return new, current, slope, mismatch
 
 
-def largest_cell_voltage(v: Array) -> float:
+def largest_cell_voltage(v: Floats) -> float:
     """Bound of |u - w| [V] for one input vector: no node lies outside the range of the sources and ground."""
     return float(v.max(initial=0) - v.min(initial=0))
 
 
-def _norm(values: Array) -> float:
+def _norm(values: Floats) -> float:
     """Root of the sum of squares, without the linear algebra library and its threads."""
     return math.sqrt(np.square(values).sum())
 

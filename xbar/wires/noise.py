@@ -27,12 +27,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xbar.multiply.threads import run_workers, worker_count
 from xbar.wires.circuit import solve
+from xbar.wires.circuit_kernels import Floats
 
-Array = NDArray[np.float64]
 TOLERANCE = 1e-6
 """Of the voltages at the mean inputs: their error is far below that of the factors."""
 
@@ -44,17 +43,17 @@ class WireNoise(NamedTuple):
     its word line in the unit of the mean inputs.
     """
 
-    square: Array
-    constant: Array
-    admittance: Array
-    lost: Array
+    square: Floats
+    constant: Floats
+    admittance: Floats
+    lost: Floats
     """Share of the current at the mean inputs that wires take, of each array, shape (B,)."""
 
 
 def wire_noise(
-    g: Array,
-    mean: Array,
-    mean_square: Array,
+    g: Floats,
+    mean: Floats,
+    mean_square: Floats,
     *,
     r_wl: float,
     r_bl: float,
@@ -92,8 +91,8 @@ def wire_noise(
 
 
 def own_voltages(
-    g: Array, *, r_wl: float, r_bl: float, r_driver: float = 0.0, r_sense: float = 0.0
-) -> tuple[Array, Array]:
+    g: Floats, *, r_wl: float, r_bl: float, r_driver: float = 0.0, r_sense: float = 0.0
+) -> tuple[Floats, Floats]:
     """Voltages over each cell with its own word line alone at 1 V, and its own output alone, by ladders.
 
     Parameters
@@ -116,25 +115,25 @@ def own_voltages(
     return forward, adjoint
 
 
-def _along_word_lines(g: Array) -> Array:
+def _along_word_lines(g: Floats) -> Floats:
     """Places on a word line as the first axis, the driver's first: (B, m, n) as (n, B, m)."""
     return np.ascontiguousarray(g.transpose(2, 0, 1))
 
 
-def _off_word_lines(line: Array) -> Array:
+def _off_word_lines(line: Floats) -> Floats:
     return line.transpose(1, 2, 0)
 
 
-def _along_bit_lines(g: Array) -> Array:
+def _along_bit_lines(g: Floats) -> Floats:
     """Places on a bit line as the first axis, the virtual ground's first: (B, m, n) as (m, B, n)."""
     return np.ascontiguousarray(g.transpose(1, 0, 2)[::-1])
 
 
-def _off_bit_lines(line: Array) -> Array:
+def _off_bit_lines(line: Floats) -> Floats:
     return line[::-1].transpose(1, 0, 2)
 
 
-def _resistance(g: Array, r: float, first: float) -> Array:
+def _resistance(g: Floats, r: float, first: float) -> Floats:
     """Resistance [ohm] from each node of a line to ground, without the node's own cell, shape of `g`.
 
     Nodes run along the first axis, with a segment of `r` between them and of `first` before the first; cells
@@ -152,7 +151,7 @@ def _resistance(g: Array, r: float, first: float) -> Array:
     return np.asarray(near / (1 + near * far))
 
 
-def _driven(g: Array, r: float, first: float) -> Array:
+def _driven(g: Floats, r: float, first: float) -> Floats:
     """Voltage of each node of lines with 1 V before their first segment; arguments as above."""
     beyond, volts = np.empty_like(g), np.empty_like(g)
     siemens, at = np.zeros(g.shape[1:]), np.ones(g.shape[1:])

@@ -9,16 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xbar.hardware.errors import XbarError
 from xbar.wires.circuit import Solution
+from xbar.wires.circuit_kernels import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Array = NDArray[np.float64]
 LARGEST_SCHEMATIC = 16
 DROP = 0.42
 """Distance of a bit-line node from its word-line node, right and down, where a cell's pitch is 1."""
@@ -105,21 +104,21 @@ def plot_currents(solution: Solution, vector: int = 0) -> Figure:
     return figure
 
 
-def _one(solution: Solution, values: Array, vector: int) -> Array:
+def _one(solution: Solution, values: Floats, vector: int) -> Floats:
     count = 1 if solution.v.ndim == 1 else len(solution.v)
     if not 0 <= vector < count:
         raise XbarError(f"vector = {vector}: the solution has {count} input vectors, from 0")
-    one: Array = values.reshape(count, *solution.g.shape)[vector]
+    one: Floats = values.reshape(count, *solution.g.shape)[vector]
     return one
 
 
-def _prefix(*values: Array) -> tuple[float, str]:
+def _prefix(*values: Floats) -> tuple[float, str]:
     """Factor and letter of the SI prefix that suits the largest value."""
     largest = max(float(np.abs(part).max()) for part in values)
     return next((pair for pair in _PREFIXES if largest >= pair[0]), _PREFIXES[0])
 
 
-def _scale(*values: Array, sequential: str = "viridis_r") -> tuple[Any, str]:
+def _scale(*values: Floats, sequential: str = "viridis_r") -> tuple[Any, str]:
     """A colour scale from 0, or, where signs differ, one that is symmetric about 0."""
     from matplotlib.colors import Normalize
 
@@ -141,7 +140,7 @@ def _figure(shape: tuple[int, ...], panels: int) -> Figure:
     return Figure(figsize=(max(6.5, 0.75 * cols + 3.6), max(3.0, 0.7 * rows + 1.8)), layout="constrained")
 
 
-def _heat_maps(figure: Figure, panels: tuple[tuple[Array, str, str], ...]) -> Figure:
+def _heat_maps(figure: Figure, panels: tuple[tuple[Floats, str, str], ...]) -> Figure:
     for axes, (values, title, label) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         norm, colours = _scale(values)
         image = axes.imshow(values, norm=norm, cmap=colours, aspect="auto", interpolation="nearest")
@@ -172,7 +171,7 @@ def _schematic(figure: Figure, solution: Solution, vector: int) -> Axes:
 
 
 def _segments(
-    axes: Axes, paths: Array, values: Array, norm: Any, colours: str, width: float, shown: Any = True
+    axes: Axes, paths: Floats, values: Floats, norm: Any, colours: str, width: float, shown: Any = True
 ) -> Any:
     """Coloured lines, a path an element of `values`."""
     from matplotlib.collections import LineCollection
@@ -186,37 +185,37 @@ def _segments(
     return lines
 
 
-def _word_paths(shape: tuple[int, ...]) -> Array:
+def _word_paths(shape: tuple[int, ...]) -> Floats:
     """Segments before each word-line node, shape (m n, 2 points, 2)."""
     rows, cols = np.indices(shape)
     return _paths(cols - np.where(cols == 0, 0.7, 1), rows, cols, rows)
 
 
-def _bit_paths(shape: tuple[int, ...]) -> Array:
+def _bit_paths(shape: tuple[int, ...]) -> Floats:
     """Segments after each bit-line node."""
     rows, cols = np.indices(shape)
     last = np.where(rows == shape[0] - 1, 0.7, 1)
     return _paths(cols + DROP, rows + DROP, cols + DROP, rows + DROP + last)
 
 
-def _cell_paths(shape: tuple[int, ...]) -> Array:
+def _cell_paths(shape: tuple[int, ...]) -> Floats:
     rows, cols = np.indices(shape)
     return _paths(cols, rows, cols + DROP, rows + DROP)
 
 
-def _paths(x0: Any, y0: Any, x1: Any, y1: Any) -> Array:
+def _paths(x0: Any, y0: Any, x1: Any, y1: Any) -> Floats:
     ends = np.stack([np.stack([x0, y0], -1), np.stack([x1, y1], -1)], -2)
     return ends.reshape(-1, 2, 2).astype(float)
 
 
-def _before(nodes: Array, axis: int) -> Array:
+def _before(nodes: Floats, axis: int) -> Floats:
     """Mean voltage of the segment before each node; the first is taken as its node's."""
     shifted = np.roll(nodes, 1, axis)
     shifted[:, 0] = nodes[:, 0]
     return (nodes + shifted) / 2
 
 
-def _after(nodes: Array, axis: int) -> Array:
+def _after(nodes: Floats, axis: int) -> Floats:
     shifted = np.roll(nodes, -1, axis)
     shifted[-1] = 0
     return (nodes + shifted) / 2

@@ -14,19 +14,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from xbar.hardware.checks import as_floats
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import current_per_siemens, slope_per_siemens
 from xbar.wires.circuit import Solution, Wires, solve
+from xbar.wires.circuit_kernels import Floats
 
-Array = NDArray[np.float64]
 CHUNK_BYTES = 1 << 26
 """Memory for the voltages of outputs that are driven at the same time."""
 
 
-def gradient(g: ArrayLike, v: ArrayLike, grad_currents: ArrayLike, **circuit: Any) -> tuple[Array, Array]:
+def gradient(g: ArrayLike, v: ArrayLike, grad_currents: ArrayLike, **circuit: Any) -> tuple[Floats, Floats]:
     """Gradient of a loss by conductances and voltages, from its gradient by the output currents.
 
     Parameters
@@ -63,7 +63,7 @@ def gradient(g: ArrayLike, v: ArrayLike, grad_currents: ArrayLike, **circuit: An
     return by_g, by_v.reshape(solution.v.shape)
 
 
-def output_variance(g: ArrayLike, v: ArrayLike, sigma: ArrayLike, **circuit: Any) -> Array:
+def output_variance(g: ArrayLike, v: ArrayLike, sigma: ArrayLike, **circuit: Any) -> Floats:
     """Variance of each output for independent noise in each cell, to first order, exact in the wires.
 
     var(I_j) = sum_ab (dI_j/dg[a, b])^2 sigma[a, b]^2, with one solve an output (and input vector, where the
@@ -101,7 +101,7 @@ def output_variance(g: ArrayLike, v: ArrayLike, sigma: ArrayLike, **circuit: Any
     return variance.reshape(solution.currents.shape)
 
 
-def _same_slopes(solution: Solution, voltages: Array) -> list[tuple[slice, Array]]:
+def _same_slopes(solution: Solution, voltages: Floats) -> list[tuple[slice, Floats]]:
     """Input vectors whose cells have the same slopes [S]: all, or, where cells are not ohmic, one by one."""
     if solution.iv.kind == "ohmic":
         return [(slice(0, len(voltages)), solution.g)]
@@ -109,7 +109,7 @@ def _same_slopes(solution: Solution, voltages: Array) -> list[tuple[slice, Array
     return [(slice(k, k + 1), slopes[k]) for k in range(len(voltages))]
 
 
-def _driven_at_outputs(slopes: Array, drive: Array, wires: Wires, circuit: dict[str, Any]) -> Array:
+def _driven_at_outputs(slopes: Floats, drive: Floats, wires: Wires, circuit: dict[str, Any]) -> Floats:
     """Cell voltages w - u (P, m, n) with outputs at `drive` (P, n) [V] and inputs at ground."""
     back = wires.reversed()
     limits = {key: circuit[key] for key in ("tolerance", "max_iterations", "threads") if key in circuit}
@@ -125,7 +125,7 @@ def _driven_at_outputs(slopes: Array, drive: Array, wires: Wires, circuit: dict[
     return solution.cell_voltages[:, ::-1, ::-1].transpose(0, 2, 1)
 
 
-def _checked_sigma(sigma: ArrayLike, shape: tuple[int, ...]) -> Array:
+def _checked_sigma(sigma: ArrayLike, shape: tuple[int, ...]) -> Floats:
     sigma = as_floats("sigma", sigma)
     if sigma.shape != shape:
         raise XbarError(f"sigma: shape {sigma.shape}; must be {shape}, one a cell")

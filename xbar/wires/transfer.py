@@ -36,7 +36,8 @@ from xbar.hardware.checks import as_floats, check_range
 from xbar.hardware.errors import XbarError
 from xbar.multiply.threads import run_workers, worker_count
 from xbar.wires import transfer_kernels as kernels
-from xbar.wires.transfer_kernels import Floats, Table
+from xbar.wires.circuit_kernels import Floats
+from xbar.wires.transfer_kernels import Table
 
 Quad = tuple[int, ...]
 Span = tuple[int, int]

@@ -6,7 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from xbar.wires.circuit_kernels import Floats
+
 Table = NDArray[np.uint64]
 
 LANES = 64

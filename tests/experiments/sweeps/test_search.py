@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.commands.cli import main
-from experiments.studies.axes import Options, Range, Values
+from experiments.studies.axes import AxisValues, Options, Range
 from experiments.studies.sweep import sweep_names
 from experiments.sweeps.objectives import FIGURES, Box, Objective, front_of
 from experiments.sweeps.search import load_search
@@ -33,7 +33,7 @@ GOALS = ("max", "min", "min")
 OBJECTIVES = tuple(Objective(name, goal) for name, goal in zip("abc", GOALS, strict=True))
 
 
-def figures(v: Values) -> Figures:
+def figures(v: AxisValues) -> Figures:
     """Accuracy, energy and area that are at odds with each other, as those of crossbars are."""
     lost = max(0.0, np.log2(v["size"] * (v["again"] - 1) / v["rate"]) - 2 - v["bits"])
     accuracy = 99 - lost**2 - 8 * (v["states"] == 2) - 0.05 * v["rate"] ** 1.7 - (v["kind"] == "b")
@@ -42,7 +42,7 @@ def figures(v: Values) -> Figures:
     return float(accuracy), float(energy), float(area)
 
 
-def evaluate(asked: Sequence[Values]) -> list[Figures]:
+def evaluate(asked: Sequence[AxisValues]) -> list[Figures]:
     return [figures(values) for values in asked]
 
 
@@ -64,7 +64,7 @@ def test_a_search_that_is_cut_goes_on_to_the_same_trials(sampler: str) -> None:
     store: dict[str, Figures] = {}
     computed: list[str] = []
 
-    def stored(asked: Sequence[Values]) -> list[Figures]:
+    def stored(asked: Sequence[AxisValues]) -> list[Figures]:
         left = [values for values in asked if str(values) not in store]
         for values in random.Random(len(store)).sample(left, len(left)):
             store[str(values)] = figures(values)

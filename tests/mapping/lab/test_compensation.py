@@ -27,7 +27,7 @@ from mapping import (
     read_known_inputs,
     train,
 )
-from mapping.chips import compensation as module
+from mapping.lab import compensation as module
 from xbar import XbarError, load_device, load_hardware
 from xbar.hardware.design import Hardware
 from xbar.hardware.device import Drift, LogClamp, ProgrammingNoise
