@@ -30,7 +30,7 @@ from mapping.constraints.joint_budget import JointBudget
 from mapping.forms.lowering import crossbar_form
 from mapping.monte_carlo.sampling import half_width
 from mapping.network.gemm import finite_gemm, mappable_layers, types_of
-from mapping.pruning.hardware_budget import within
+from mapping.pruning.hardware_budget import keep_within
 from mapping.pruning.sensitivity import Family
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import Choice, map_network, without_weights
@@ -161,7 +161,7 @@ class Run:
         mapped = without_weights(self.map(self.model, self.hardware))
         key = "area_mm2" if limit.energy_nj is None else "energy_nj"
         try:
-            found = within(self.model, mapped, self.families, self.shares, cost, most)
+            found = keep_within(self.model, mapped, self.families, self.shares, cost, most)
         except XbarError as error:
             raise XbarError(f"compress.limit.{key}: {error}") from None
         if all(keep == 1 for keep in found.keeps.values()):

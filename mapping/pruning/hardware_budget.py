@@ -62,7 +62,7 @@ class Limited:
     steps: tuple[PruningStep, ...]
 
 
-def within(
+def keep_within(
     model: nn.Module,
     mapped: MappedNetwork,
     families: Mapping[str, Family],
@@ -153,12 +153,12 @@ def greedy(
         By layer and keep, such as `lost_energy` or `errors_of` gives: the grid. An error below that of a
         larger keep counts as that one: fewer weights do not give a better network but by chance.
     model, mapped, families, cost, limit
-        As in `within`.
+        As in `keep_within`.
 
     Raises
     ------
     XbarError
-        As in `within`; for a layer without keeps, or an error that is not a finite number.
+        As in `keep_within`; for a layer without keeps, or an error that is not a finite number.
     """
     _check_limit(limit)
     _check_same_layers(families, errors, "table of errors")

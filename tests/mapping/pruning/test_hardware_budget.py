@@ -16,7 +16,7 @@ from torch import nn
 from mapping import map_network
 from mapping.constraints.constraint import BlockSparse
 from mapping.network.gemm import mappable_layers
-from mapping.pruning.hardware_budget import Limited, errors_of, greedy, lost_energy, with_masks, within
+from mapping.pruning.hardware_budget import Limited, errors_of, greedy, keep_within, lost_energy, with_masks
 from mapping.pruning.sensitivity import LayerLoss
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import without_weights
@@ -81,7 +81,7 @@ def test_within_by_hand() -> None:
     """Shares 2 : 1 of 48 and 32 weights, 16 stay: c (96 + 32) + 16 = 80 at c = 1/2, which fills layer 0."""
     model = small()
     mapped = mapped_small(model)
-    found = within(model, mapped, {"0": single, "2": single}, {"0": 2.0, "2": 1.0}, kept, 80)
+    found = keep_within(model, mapped, {"0": single, "2": single}, {"0": 2.0, "2": 1.0}, kept, 80)
     assert found.cost == 80
     assert found.keeps == {"0": 1.0, "2": pytest.approx(17 / 32, rel=1e-3)}  # from 17 / 32 on one more stays
     assert found.keeps["2"] < 17 / 32
@@ -114,9 +114,9 @@ def test_within_fills_the_limit(seed: int, cost, part: float, shares: dict[str, 
     least = cost(cost_of(model, mapped, dict.fromkeys(NAMES, 1e-6)))
     if least > limit:
         with pytest.raises(XbarError, match=f"already cost {least:.4g}$"):
-            within(model, mapped, families, shares, cost, limit, resolution=resolution)
+            keep_within(model, mapped, families, shares, cost, limit, resolution=resolution)
         return
-    found = within(model, mapped, families, shares, cost, limit, resolution=resolution)
+    found = keep_within(model, mapped, families, shares, cost, limit, resolution=resolution)
     assert found.cost == cost(cost_of(model, mapped, found.keeps)) <= limit
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     if found.cost == dense:
@@ -132,7 +132,7 @@ def test_all_stays_where_it_fits() -> None:
     model = small()
     mapped = mapped_small(model)
     families = dict.fromkeys(NAMES, single)
-    found = within(model, mapped, families, {"0": 0.41, "2": 2, "4": 1}, kept, 96)
+    found = keep_within(model, mapped, families, {"0": 0.41, "2": 2, "4": 1}, kept, 96)
     assert found == Limited(dict.fromkeys(NAMES, 1.0), 96, found.steps)
     table = {name: dict.fromkeys(GRID, 0.0) for name in NAMES}
     assert greedy(model, mapped, families, table, kept, 96).keeps == dict.fromkeys(NAMES, 1.0)
@@ -266,7 +266,7 @@ def test_area_and_energy_of_the_estimate_are_limits() -> None:
     costs = (lambda m: estimate(m).area_mm2, lambda m: estimate(m).energy_nj_per_image)
     for cost in costs:
         limit = 0.6 * cost(mapped)
-        found = within(model, mapped, families, {"0": 1.0, "2": 0.8, "4": 1.3}, cost, limit)
+        found = keep_within(model, mapped, families, {"0": 1.0, "2": 0.8, "4": 1.3}, cost, limit)
         assert 0.9 * limit < found.cost <= limit
 
 
@@ -285,23 +285,23 @@ def test_errors_by_hand() -> None:
 @pytest.mark.parametrize(
     ("search", "change", "words"),
     [
-        (within, {"limit": 2}, r"limit = 2: out of reach; the smallest keeps already cost 3$"),
+        (keep_within, {"limit": 2}, r"limit = 2: out of reach; the smallest keeps already cost 3$"),
         (greedy, {"limit": 20}, r"limit = 20: out of reach; the smallest keeps already cost 24$"),
-        (within, {"limit": 0}, "limit = 0: must be a positive number"),
+        (keep_within, {"limit": 0}, "limit = 0: must be a positive number"),
         (greedy, {"limit": float("nan")}, "limit = nan: must be a positive number"),
-        (within, {"families": {}}, "needs at least one layer"),
-        (within, {"families": {"0": single}}, "share: layer: unknown name '2'; allowed: 0"),
+        (keep_within, {"families": {}}, "needs at least one layer"),
+        (keep_within, {"families": {"0": single}}, "share: layer: unknown name '2'; allowed: 0"),
         (greedy, {"families": dict.fromkeys(("0", "2", "4", "9"), single)}, "table of errors of 9: missing"),
-        (within, {"shares": dict.fromkeys(NAMES, 0.0)}, "share of 0 = 0.0: must lie between"),
-        (within, {"resolution": 0}, "resolution = 0: must lie between"),
-        (within, {"cost": lambda _: float("inf")}, "cost of the mapping = inf: must be a finite number"),
+        (keep_within, {"shares": dict.fromkeys(NAMES, 0.0)}, "share of 0 = 0.0: must lie between"),
+        (keep_within, {"resolution": 0}, "resolution = 0: must lie between"),
+        (keep_within, {"cost": lambda _: float("inf")}, "cost of the mapping = inf: must be a finite number"),
         (greedy, {"errors": {name: {} for name in NAMES}}, "table of errors of 0: needs at least one keep"),
         (greedy, {"errors": {name: {1: float("nan")} for name in NAMES}}, "error of 0 at keep 1 = nan"),
         (greedy, {"errors": {name: {1.5: 0} for name in NAMES}}, r"keep = 1.5: must lie in \(0, 1\]"),
-        (within, {"model": nn.Sequential(nn.Linear(6, 8))}, "layer: unknown name '2'; allowed: 0"),
-        (within, {"model": small().to("meta")}, "0: its weights have no values"),
+        (keep_within, {"model": nn.Sequential(nn.Linear(6, 8))}, "layer: unknown name '2'; allowed: 0"),
+        (keep_within, {"model": small().to("meta")}, "0: its weights have no values"),
         (
-            within,
+            keep_within,
             {"model": nn.Sequential(nn.Linear(5, 8), *small()[1:])},
             r"0: its GEMM matrix is \(6, 8\) in the mapping; map this network",
         ),
@@ -321,7 +321,7 @@ def test_mistakes_are_one_line(search, change: dict, words: str) -> None:
         "cost": kept,
         "limit": 50,
     }
-    arguments |= {"shares": dict.fromkeys(NAMES, 1.0)} if search is within else {}
+    arguments |= {"shares": dict.fromkeys(NAMES, 1.0)} if search is keep_within else {}
     arguments |= (
         {"errors": lost_energy(model, dict.fromkeys(NAMES, single), GRID)} if search is greedy else {}
     )
