@@ -75,6 +75,8 @@ class Accuracy:
     chips: Statistics
     chips_cases: Annotated[tuple[Statistics, ...], Field(min_length=1)]
     test_set_ci95: Percent
+    clipped_inputs: Mapping[str, Percent] = field(default_factory=dict)
+    outside_domain: tuple[str, ...] = ()
     validation: Mapping[str, Percent] = field(default_factory=dict)
     by_layer: tuple[LayerNoiseAccuracy, ...] = ()
     under_noise: tuple[Curve, ...] = ()

@@ -11,6 +11,7 @@ import torch
 from safetensors.numpy import save as save_arrays
 
 from experiments.inputs import data as datasets
+from experiments.results.domain import clipped_sentences, residual_sentences
 from experiments.results.summary import (
     compression_summary,
     finite_test_set_ci95,
@@ -104,7 +105,8 @@ def _run_study(study: Study, data_folder: Path | None, out: Path, resume: bool) 
     after = estimate(mapped, activity, image_rate=before.image_rate_per_s)
     map_seconds = time.perf_counter() - mark
 
-    measured = accuracies(run, nets, mapped)
+    measured, clipped = accuracies(run, nets, mapped)
+    log = nets.compressed.record["log"] + nets.quantised.record["log"]
     cases = []
     for case in study.chips.cases:
         stage = steps.chips(run, nets.network, mapped, case, nets.quantised)
@@ -124,7 +126,12 @@ def _run_study(study: Study, data_folder: Path | None, out: Path, resume: bool) 
             "under_noise": curves,
             "test_set_ci95": finite_test_set_ci95(measured["ideal_chip"], run.test_images),
             "test_images": run.test_images,
-            "outside_domain": noise_outside_domain(mapped),
+            "clipped_inputs": clipped,
+            "outside_domain": [
+                *noise_outside_domain(mapped),
+                *clipped_sentences(clipped),
+                *residual_sentences(log),
+            ],
             "validation": nets.validation(),
         },
         "compression": compression_summary(mapped),
@@ -145,6 +152,7 @@ def _run_study(study: Study, data_folder: Path | None, out: Path, resume: bool) 
         "units": {
             "accuracy": "percent",
             "share_above": "share of chips",
+            "clipped_inputs": "share of the inputs of a layer",
             "compression.rate": "weights in all / weights kept",
             "mapping.utilisation": "share of built cells",
             "reduction_percent": "percent",
@@ -158,7 +166,6 @@ def _run_study(study: Study, data_folder: Path | None, out: Path, resume: bool) 
         "study": study_dict(study),
         "hardware": to_dict(study.hardware),
     }
-    log = nets.compressed.record["log"] + nets.quantised.record["log"]
     write_atomically(out / LOG_FILE, json.dumps(nets.baseline.record["log"] + log, indent=1).encode())
     write_atomically(out / RESULT_FILE, json.dumps(result, indent=1).encode())
     return result

@@ -25,6 +25,7 @@ from experiments.stages.rules import States, constraint_of, states_of_bits, with
 from experiments.stages.stage import Compute, StageResult, run_stage
 from experiments.studies.noise_cases import with_noise
 from experiments.studies.study import Limit, Study
+from mapping.chips.analog import clipped_inputs
 from mapping.constraints.constraint import Constraint, by_pattern, shares_for_rate
 from mapping.constraints.joint_budget import JointBudget
 from mapping.forms.lowering import crossbar_form
@@ -255,14 +256,22 @@ class Run:
         """Accuracy on the validation part [percent]."""
         return accuracy(model, Batches(self.data.val_x, self.data.val_y, EVALUATION_BATCH))
 
-    def accuracy(self, what: str, inputs: dict[str, Any], build: Callable[[], nn.Module]) -> float:
-        """Accuracy on the test set of a network that other stages made [percent], a stage of its own."""
+    def measured(self, what: str, inputs: dict[str, Any], build: Callable[[], nn.Module]) -> dict[str, Any]:
+        """Record of a stage of its own: under ``test`` the accuracy on the test set [percent] of a network
+        that other stages made, under ``clipped`` the share of the inputs that each analog layer clipped."""
 
         def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-            return {}, {"test": {what: accuracy(build(), *self.test_batches(what))}}
+            network = build()
+            record: dict[str, Any] = {"test": {what: accuracy(network, *self.test_batches(what))}}
+            if clipped := clipped_inputs(network):
+                record["clipped"] = clipped
+            return {}, record
 
-        stage = self.stage("accuracy", {**inputs, "what": what, **self.test_part()}, compute)
-        return float(stage.record["test"][what])
+        return self.stage("accuracy", {**inputs, "what": what, **self.test_part()}, compute).record
+
+    def accuracy(self, what: str, inputs: dict[str, Any], build: Callable[[], nn.Module]) -> float:
+        """Accuracy on the test set of a network that other stages made [percent]; see `measured`."""
+        return float(self.measured(what, inputs, build)["test"][what])
 
     @property
     def test_images(self) -> int:

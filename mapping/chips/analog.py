@@ -12,7 +12,7 @@ from torch import nn
 
 from mapping.chips.calibration import response
 from mapping.chips.chip import ProgrammedNetwork
-from mapping.chips.codes import largest_code, vector_parts
+from mapping.chips.codes import largest_code, layer_codes, vector_parts
 from mapping.chips.columns import blocks
 from mapping.chips.fitting import fitting_layers
 from mapping.network.gemm import mappable_layers
@@ -50,6 +50,8 @@ class AnalogLayer(nn.Module):
     vectors
         Vectors that the layer has multiplied: read noise belongs to a vector's number. `reset_noise` sets it
         to 0.
+    inputs, clipped
+        Inputs that the layer has had, and those of them beyond its calibrated range.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class AnalogLayer(nn.Module):
         self.columns = columns
         self.threads: int | None = None
         self.vectors = 0
+        self.inputs = 0
+        self.clipped = 0
         self.drive = drive(hardware, layer.calibration.signed)
         self.gain = output_gain(layer, hardware, compensation)
         nothing = np.zeros((), np.float32)
@@ -86,15 +90,18 @@ class AnalogLayer(nn.Module):
         x = batched(checked_input(input, layer), layer.geometry)
         values = x.detach().float().cpu().contiguous().numpy()
         out = np.empty(output_shape(x.shape, layer.n, layer.geometry), np.float32)
-        for images, codes in vector_parts(values, layer, self.hardware.dac, VALUES_AT_ONCE, self.threads):
+        given, clipped = layer_codes(values, layer, self.hardware.dac)
+        self.inputs += given.size
+        self.clipped += clipped
+        for images, codes in vector_parts(given, layer, self.hardware.dac, VALUES_AT_ONCE, self.threads):
             if not self.drive.bits:
                 codes = applied(codes.astype(np.float32, copy=False), self.hardware)
-            y = self.multiply(codes, x.device)
+            products = self.multiply(codes, x.device)
             shape = values[images].shape
-            place_outputs(y, self.gain, self.bias, out[images], shape, layer.geometry, self.threads)
+            place_outputs(products, self.gain, self.bias, out[images], shape, layer.geometry, self.threads)
             self.vectors += len(codes)
-        given = torch.from_numpy(out).to(x)
-        return given if x is input else given[0]
+        y = torch.from_numpy(out).to(x)
+        return y if x is input else y[0]
 
     def multiply(self, vectors: NDArray[np.generic], device: torch.device) -> NDArray[np.float32]:
         """Outputs [v_read unit] of input codes: by the kernels on the processor, elsewhere by the torch
@@ -178,3 +185,9 @@ def reset_noise(network: nn.Module) -> None:
         raise XbarError(f"{type(network).__name__}: has no analog layers; give what analog_network returned")
     for layer in layers:
         layer.vectors = 0
+
+
+def clipped_inputs(network: nn.Module) -> dict[str, float]:
+    """Share of the inputs that each analog layer has clipped so far, by layer name; 0 before the first."""
+    layers = [module for module in network.modules() if isinstance(module, AnalogLayer)]
+    return {layer.layer.name: layer.clipped / max(layer.inputs, 1) for layer in layers}

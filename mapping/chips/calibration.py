@@ -13,7 +13,7 @@ from torch import nn
 
 from mapping.chips.adc_ranges import adc_steps
 from mapping.chips.chip import program_network, without_random_effects
-from mapping.chips.codes import largest_code, least_code, vector_parts
+from mapping.chips.codes import largest_code, layer_codes, least_code, vector_parts
 from mapping.chips.fitting import fitting_layers
 from mapping.network.modules import in_eval_mode
 from mapping.tiles.mapped import Calibration, MappedLayer, MappedNetwork
@@ -73,7 +73,13 @@ def calibrate(
         assert layer.calibration is not None
         signed = layer.calibration.signed
         vectors = np.concatenate(
-            [part for x in inputs.pop(name) for _, part in vector_parts(x, layer, hardware.dac, x.size)]
+            [
+                part
+                for x in inputs.pop(name)
+                for _, part in vector_parts(
+                    layer_codes(x, layer, hardware.dac)[0], layer, hardware.dac, x.size
+                )
+            ]
         )
         activity[name], mean, mean_square = _driven(vectors, signed, hardware)
         steps = None if hardware.adc.bits == "ideal" else adc_steps(chip, layer, vectors, signed)

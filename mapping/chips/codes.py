@@ -39,7 +39,13 @@ def quantise_inputs(x: NDArray[np.float32], calibration: Calibration, dac: Dac) 
     XbarError
         For inputs that are not finite numbers.
     """
+    return _codes(x, calibration, dac)[0]
+
+
+def _codes(x: NDArray[np.float32], calibration: Calibration, dac: Dac) -> tuple[NDArray[np.generic], int]:
+    """Input codes, and how many inputs were clipped to the largest or least of them."""
     x_max = np.float32(calibration.x_max)
+    clipped = 0
     if dac.bits == "ideal":
         codes: NDArray[Any] = np.asarray(x / x_max, np.float32)
         finite = bool(np.isfinite(codes).all())
@@ -48,38 +54,32 @@ def quantise_inputs(x: NDArray[np.float32], calibration: Calibration, dac: Dac) 
         low = least_code(dac, calibration.signed)
         dtype = np.uint8 if low == 0 and top < 1 << 8 else np.int16 if top < 1 << 15 else np.int32
         codes = np.empty(x.shape, dtype)
-        finite = _quantise(np.ascontiguousarray(x).ravel(), x_max, low, top, codes.ravel())
+        finite, clipped = _quantise(np.ascontiguousarray(x).ravel(), x_max, low, top, codes.ravel())
     if not finite:
         raise XbarError("inputs are not all finite numbers")
-    return codes
+    return codes, clipped
 
 
 @njit(cache=True, nogil=True)
-def _quantise(x: NDArray[np.float32], x_max: np.float32, low: int, top: int, codes: NDArray[Any]) -> bool:
-    """Fill `codes`; whether all of `x` is finite."""
+def _quantise(
+    x: NDArray[np.float32], x_max: np.float32, low: int, top: int, codes: NDArray[Any]
+) -> tuple[bool, int]:
+    """Fill `codes`; whether all of `x` is finite, and how many inputs are beyond the codes by half a step."""
     scale, least, most = np.float32(top), np.float32(low), np.float32(top)
     finite = True
+    clipped = 0
     for i in range(len(x)):
         finite &= abs(x[i]) < np.inf
         code = np.rint(x[i] / x_max * scale)
+        clipped += (code < least) | (code > most)
         code = code if code > least else least
         codes[i] = np.int32(code if code < most else most)
-    return finite
+    return finite, clipped
 
 
-def vector_parts(
-    x: NDArray[np.float32], layer: MappedLayer, dac: Dac, most: int, threads: int | None = None
-) -> Iterator[tuple[slice, NDArray[np.generic]]]:
-    """Input codes of a calibrated layer, one vector a row, shape (vectors, inputs); voltages [v_read] for an
-    ideal DAC. Each part is of the images in its slice, and of at most so many numbers where one image has no
-    more.
-
-    Parameters
-    ----------
-    x
-        (images, ..., K) or (images, channels, ...).
-    threads
-        Worker threads; None: one a processor.
+def layer_codes(x: NDArray[np.float32], layer: MappedLayer, dac: Dac) -> tuple[NDArray[np.generic], int]:
+    """Input codes of a calibrated layer, of the shape of `x`, and how many inputs were clipped; voltages
+    [v_read] for an ideal DAC, which clips none.
 
     Raises
     ------
@@ -88,12 +88,28 @@ def vector_parts(
     """
     assert layer.calibration is not None
     try:
-        codes = quantise_inputs(x, layer.calibration, dac)
+        return _codes(x, layer.calibration, dac)
     except XbarError as error:
         raise XbarError(f"{layer.name}: its {error}") from None
+
+
+def vector_parts(
+    codes: NDArray[np.generic], layer: MappedLayer, dac: Dac, most: int, threads: int | None = None
+) -> Iterator[tuple[slice, NDArray[np.generic]]]:
+    """Input vectors of a calibrated layer, one a row, shape (vectors, inputs). Each part is of the images in
+    its slice, and of at most so many numbers where one image has no more.
+
+    Parameters
+    ----------
+    codes
+        Those of `layer_codes`, (images, ..., K) or (images, channels, ...).
+    threads
+        Worker threads; None: one a processor.
+    """
+    assert layer.calibration is not None
     images = max(1, len(codes))
     if layer.geometry is not None and not layer.geometry.transposed:
-        of_one = math.prod(output_size(layer.geometry, x.shape[2:])) * layer.inputs
+        of_one = math.prod(output_size(layer.geometry, codes.shape[2:])) * layer.inputs
         images = max(1, most // of_one)
     for first in range(0, len(codes), images):
         part = slice(first, min(first + images, len(codes)))

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mapping import MappedNetwork, calibrate, map_network, program_network
+from mapping.chips.analog import analog_network, clipped_inputs
 from mapping.chips.columns import blocks
 from mapping.tiles.unfold import input_vectors
 from xbar import XbarError
-from xbar.hardware.design import Hardware
+from xbar.hardware.design import Adc, Dac, Hardware
 from xbar.multiply.converters import code_range
 
 
@@ -333,3 +334,21 @@ def test_an_input_range_of_least_error_looks_at_all_features(monkeypatch: pytest
     hardware = design(dac__bits=4, dac__range="mse")
     mapped, model = linear([[1], [1]], hardware)
     assert calibrate(mapped, model, [(x, x)])[0].layers["0"].calibration.x_max > 0.8
+
+
+def test_inputs_beyond_the_calibrated_range_are_counted() -> None:
+    """Of 40 inputs, 3 lie above the largest code and 2 below 0, which an unsigned range clips, too."""
+    model = nn.Sequential(nn.Linear(4, 3)).eval()
+    hardware = design(dac=Dac(8, 0.25), adc=Adc("ideal"))
+    images = torch.rand(10, 4)
+    images[0, 0] = 1.0
+    mapped, _ = calibrate(map_network(model, hardware, images[:1]), model, [(images, images)])
+    network = analog_network(model, program_network(mapped))
+    assert clipped_inputs(network) == {"0": 0.0}
+    network(images)
+    assert clipped_inputs(network) == {"0": 0.0}
+    beyond = images.clone()
+    beyond.view(-1)[:3] = 1.01
+    beyond.view(-1)[5:7] = -0.01
+    network(beyond)
+    assert clipped_inputs(network) == {"0": 5 / 80}

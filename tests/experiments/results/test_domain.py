@@ -1,0 +1,38 @@
+"""What a run says of figures outside their domain."""
+
+from __future__ import annotations
+
+from experiments.results.domain import CLIPPED, clipped_sentences, residual_sentences
+
+
+def row(stage: str, epoch: int, layer: str, primal: float) -> dict[str, object]:
+    return {"stage": stage, "epoch": epoch, "layer": layer, "primal": primal}
+
+
+def test_layers_that_clip_more_than_a_thousandth_are_named() -> None:
+    (sentence,) = clipped_sentences({"conv1": 0.0, "conv2": CLIPPED, "fc": 0.025})
+    assert sentence.startswith("fc: 2.5 % of its inputs")
+
+
+def test_residuals_that_did_not_fall_are_named_with_stage_and_layer() -> None:
+    log = [
+        {"stage": "train", "epoch": 0, "loss": 1.0},
+        row("prune", 0, "conv1", 2.0),
+        row("prune", 0, "conv2", 2.0),
+        row("prune", 1, "conv1", 3.0),
+        row("prune", 1, "conv2", 2.5),
+        row("prune", 2, "conv1", 2.0),
+        row("prune", 2, "conv2", 1.0),
+        row("levels", 0, "conv1", 1.0),
+        row("levels", 1, "conv1", 0.5),
+    ]
+    (sentence,) = residual_sentences(log)
+    assert sentence.startswith(
+        "conv1: its residual did not fall in stage prune, 2 after the first epoch and 2"
+    )
+
+
+def test_one_epoch_and_layers_that_lie_in_their_set_say_nothing() -> None:
+    one_epoch = [row("prune", 0, "conv1", 2.0)]
+    there_already = [row("prune", epoch, "conv1", 0.0) for epoch in range(3)]
+    assert residual_sentences(one_epoch + there_already) == []
