@@ -8,7 +8,7 @@ import numpy as np
 from timing import record
 
 from xbar import load_device
-from xbar.cells.programming import program_states
+from xbar.conductances.programming import program_states
 from xbar.hardware.device import Device, Relaxation
 
 TILES, SIZE = 1000, 128

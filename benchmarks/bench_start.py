@@ -18,8 +18,8 @@ from xbar.multiply.blocks import Block, ReadNoise
 from xbar.multiply.converters import Converter, drive
 from xbar.hardware.files import load_hardware
 from xbar.multiply.mvm import mvm
-from xbar.cells.programming import program
-from xbar.cells.rng import stream_key
+from xbar.conductances.programming import program
+from xbar.conductances.rng import stream_key
 
 side = np.arange(128)
 target = np.full((128, 128), 1e-5)

@@ -19,7 +19,7 @@ from torch import nn
 from experiments.inputs.networks import build_network
 from mapping import BlockSparse, block_sparse, smaller_network
 from mapping.network.gemm import mappable_layers, to_gemm
-from mapping.pruning.gathered import gathered_network
+from mapping.smaller_networks.gathered import gathered_network
 
 KEPT = {
     "features.0": (32, 60),

@@ -13,11 +13,11 @@ from typing import Any
 
 from timing import record
 
-from experiments.studies.axes import Axis
-from experiments.studies.sweep import Sweep, load_sweep, points_of
+from experiments.sweeps.axes import Axis
 from experiments.sweeps.pools import in_this_process, on_workers
 from experiments.sweeps.running import plan, run_points
 from experiments.sweeps.store import FILE, Writer
+from experiments.sweeps.sweep import Sweep, load_sweep, points_of
 
 SWEEP = Sweep(
     "benchmark",

@@ -32,10 +32,10 @@ from mapping import calibrate, map_network, program_network
 from mapping.chips.chip import decoded_weights
 from mapping.chips.columns import blocks
 from mapping.monte_carlo.sampling import half_width
-from xbar.cells.encoding import cell_states, codebook, decode, slice_weights, target_conductances
-from xbar.cells.noise import sigma, white_sigma
-from xbar.cells.programming import Cells, program
-from xbar.cells.rng import stream_key
+from xbar.conductances.encoding import cell_states, codebook, decode, slice_weights, target_conductances
+from xbar.conductances.noise import sigma, white_sigma
+from xbar.conductances.programming import Cells, program
+from xbar.conductances.rng import stream_key
 from xbar.hardware.design import Adc, Crossbar, Dac, Encoding, Hardware
 from xbar.hardware.device import Device, ProgrammingNoise, Verify, WhiteNoise
 from xbar.hardware.errors import XbarError, unknown_name

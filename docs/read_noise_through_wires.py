@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from xbar.cells.noise import white_sigma
+from xbar.conductances.noise import white_sigma
 from xbar.hardware.device import Device, WhiteNoise
 from xbar.hardware.files import load_device
 from xbar.wires.circuit import solve

@@ -19,7 +19,7 @@ from experiments.inputs.batches import Batches
 from experiments.inputs.data import load
 from mapping import Recipe, accuracy_over_time, calibrate, map_network, train
 from xbar import Device, Drift, LogClamp, ProgrammingNoise, load_device, load_hardware
-from xbar.cells.programming import program
+from xbar.conductances.programming import program
 
 MONTH = 30 * 86_400.0  # s
 

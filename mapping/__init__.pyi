@@ -15,6 +15,11 @@ from .chips.chip import (
     with_device as with_device,
     without_device_effects as without_device_effects,
 )
+from .compression.admm import Admm as Admm, RhoSchedule as RhoSchedule
+from .compression.compressor import Compressed as Compressed, compress as compress
+from .compression.freezing import Freezing as Freezing
+from .compression.gsm import Gsm as Gsm
+from .compression.masks import Masked as Masked
 from .constraints.budgets import (
     NonzeroBudget as NonzeroBudget,
     Width as Width,
@@ -43,8 +48,6 @@ from .constraints.sparsity import (
     TileRowsAndColumns as TileRowsAndColumns,
     block_sparse as block_sparse,
 )
-from .forms.batch_norm import batch_norm_folds as batch_norm_folds, fold_batch_norm as fold_batch_norm
-from .forms.lowering import crossbar_form as crossbar_form
 from .lab.chip_file import (
     load_chip as load_chip,
     load_mapping as load_mapping,
@@ -59,20 +62,22 @@ from .lab.compensation import (
 from .lab.faults import around_faults as around_faults
 from .lab.measured import with_conductances as with_conductances
 from .lab.target_files import export_conductances as export_conductances
+from .lowering.batch_norm import batch_norm_folds as batch_norm_folds, fold_batch_norm as fold_batch_norm
+from .lowering.form import crossbar_form as crossbar_form
 from .monte_carlo.layer_noise import LayerNoise as LayerNoise, noise_by_layer as noise_by_layer
 from .monte_carlo.one_chip import accuracy_over_time as accuracy_over_time, chip_accuracy as chip_accuracy
 from .monte_carlo.sampling import ChipSample as ChipSample, sample_chips as sample_chips
 from .network.geometry import Geometry as Geometry
-from .pruning.gathered import GatheredConv2d as GatheredConv2d, gathered_network as gathered_network
-from .pruning.purification import Purification as Purification
-from .pruning.smaller import (
+from .smaller_networks.gathered import GatheredConv2d as GatheredConv2d, gathered_network as gathered_network
+from .smaller_networks.purification import Purification as Purification
+from .smaller_networks.smaller import (
     SmallerNetwork as SmallerNetwork,
     load_network as load_network,
     save_network as save_network,
     save_onnx as save_onnx,
     smaller_network as smaller_network,
 )
-from .pruning.unused_paths import UsedPaths as UsedPaths, remove_unused_paths as remove_unused_paths
+from .smaller_networks.unused_paths import UsedPaths as UsedPaths, remove_unused_paths as remove_unused_paths
 from .tiles.mapped import (
     Band as Band,
     Calibration as Calibration,
@@ -81,12 +86,7 @@ from .tiles.mapped import (
     Tile as Tile,
 )
 from .tiles.mapper import Choice as Choice, map_network as map_network
-from .training.admm import Admm as Admm, RhoSchedule as RhoSchedule
-from .training.compressor import Compressed as Compressed, compress as compress
-from .training.freezing import Freezing as Freezing
-from .training.gsm import Gsm as Gsm
 from .training.loop import accuracy as accuracy, train as train
-from .training.masks import Masked as Masked
 from .training.metrics import (
     BINARY as BINARY,
     CLASSES as CLASSES,

@@ -26,7 +26,7 @@ from mapping import MappedNetwork, calibrate, chip_accuracy, decoded_weights, ma
 from mapping.lab.faults import around_faults
 from mapping.monte_carlo.sampling import half_width
 from power.estimates.table import estimate
-from xbar.cells.encoding import decode_states
+from xbar.conductances.encoding import decode_states
 
 FILE = Path(__file__).with_name("fault-aware.json")
 RUNS = Path(__file__).parents[1] / "runs" / "fault-aware"

@@ -22,7 +22,7 @@ import numpy as np
 import points
 
 from experiments.commands.layers import form_of
-from experiments.studies.axes import AxisValues, Options
+from experiments.sweeps.axes import AxisValues, Options
 from experiments.sweeps.objectives import DEFAULT, Box, Objective
 from experiments.sweeps.store import read_rows, store_files
 from experiments.sweeps.table import flat_row

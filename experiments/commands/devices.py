@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 
 from experiments.studies.durations import duration
-from xbar.cells.noise import sigma
+from xbar.conductances.noise import sigma
 from xbar.hardware.device import Device, LogClamp
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import load_device, preset_names

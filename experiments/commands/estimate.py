@@ -21,7 +21,7 @@ from experiments.stages.finished import finished_run, first_chip, run_activity
 from experiments.stages.ids import COST_ONLY, simulated
 from experiments.studies.designs import changed_design, load_design
 from experiments.studies.study import load_study, study_names
-from mapping.forms.lowering import BatchNormChoice
+from mapping.lowering.form import BatchNormChoice
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import map_network
 from power.counts.duplication import duplicate

@@ -18,7 +18,7 @@ from experiments.inputs.weights import read_weights
 from experiments.results.summary import coverage, operations_summary
 from experiments.results.text_table import text_table
 from experiments.studies.designs import load_design
-from mapping.forms.lowering import BatchNormChoice, crossbar_form
+from mapping.lowering.form import BatchNormChoice, crossbar_form
 from mapping.network.gemm import mappable_layers
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import map_network

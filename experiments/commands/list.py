@@ -13,8 +13,8 @@ class ListCommand:
         from experiments.commands.layers import networks_table
         from experiments.inputs.data import READERS
         from experiments.studies.study import load_study, study_names
-        from experiments.studies.sweep import load_sweep, sweep_names
         from experiments.sweeps.search import load_search
+        from experiments.sweeps.sweep import load_sweep, sweep_names
         from xbar.hardware.files import preset_names
 
         print("studies")

@@ -11,7 +11,7 @@ import tyro
 
 from experiments.commands.sweep import check, check_places, chosen_pool
 from experiments.report.search_report import report
-from experiments.studies.axes import AxisValues
+from experiments.sweeps.axes import AxisValues
 from experiments.sweeps.pools import Pool
 from experiments.sweeps.running import open_folder
 from experiments.sweeps.search import Points, Search, load_search, search_dict

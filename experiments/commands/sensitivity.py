@@ -29,10 +29,16 @@ from experiments.stages.work import EVALUATION_BATCH, Run
 from experiments.studies.designs import load_design
 from experiments.studies.study import LayerRule, load_study, study_names
 from mapping.constraints.sparsity import block_sparse
-from mapping.forms.lowering import BatchNormChoice, crossbar_form
+from mapping.lowering.form import BatchNormChoice, crossbar_form
 from mapping.network.gemm import Layer, mappable_layers
 from mapping.network.modules import run_example
-from mapping.pruning.sensitivity import Family, LayerLoss, coupled_layers, filters_together, sensitivity
+from mapping.smaller_networks.sensitivity import (
+    Family,
+    LayerLoss,
+    coupled_layers,
+    filters_together,
+    sensitivity,
+)
 from mapping.training.loop import accuracy
 from xbar.hardware.checks import check_range
 from xbar.hardware.design import Hardware

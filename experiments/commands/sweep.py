@@ -15,10 +15,10 @@ import tyro
 
 from experiments.studies.changes import parsed_change
 from experiments.studies.noise_cases import with_noise
-from experiments.studies.sweep import SweepPoint, load_sweep, points_of
 from experiments.sweeps.pools import Pool, in_this_process, on_cluster, on_workers
 from experiments.sweeps.running import Plan, count_tasks, open_sweep, plan, run_points
 from experiments.sweeps.store import FILE
+from experiments.sweeps.sweep import SweepPoint, load_sweep, points_of
 from experiments.sweeps.tasks import STAGES, dataset
 from xbar.hardware.errors import XbarError
 

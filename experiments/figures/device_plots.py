@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from experiments.figures.plots import BLUE, GREY, INK, MUTED, ORANGE, STYLE, WIDTH
 from experiments.studies.durations import duration
-from xbar.cells.noise import low_frequency_sigma, sigma, white_sigma
-from xbar.cells.programming import program
+from xbar.conductances.noise import low_frequency_sigma, sigma, white_sigma
+from xbar.conductances.programming import program
 from xbar.hardware.device import Device
 from xbar.hardware.iv import current_per_siemens
 

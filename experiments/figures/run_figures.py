@@ -18,7 +18,7 @@ from experiments.figures.plots import (
 )
 from experiments.stages.finished import FinishedRun
 from mapping.chips.chip import ProgrammedNetwork
-from xbar.cells.encoding import cell_states
+from xbar.conductances.encoding import cell_states
 
 
 def draw(run: FinishedRun, folder: Path) -> dict[str, str]:

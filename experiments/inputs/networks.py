@@ -18,7 +18,7 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from mapping.forms.exported import from_exported
+from mapping.lowering.exported import from_exported
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError, unknown_name
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from mapping.forms.lowering import crossbar_form
+from mapping.lowering.form import crossbar_form
 from xbar.hardware.errors import XbarError
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")

@@ -1,6 +1,6 @@
 """What did a run find?
 
-The shape of a result, the figures that it holds, and tables for the terminal.
+The shape of a result, its numbers, what lies outside their domain, and tables for the terminal.
 """
 
 import lazy_loader

@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 
 from mapping.monte_carlo.sampling import half_width
-from mapping.pruning.storage import storage
+from mapping.smaller_networks.storage import storage
 from mapping.tiles.mapped import MappedNetwork
 
 

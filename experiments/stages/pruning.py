@@ -9,18 +9,18 @@ import torch
 from torch import nn
 
 from experiments.studies.study import Compression
+from mapping.compression.admm import Admm, RhoSchedule
+from mapping.compression.gsm import Gsm
+from mapping.compression.masks import Masked
+from mapping.compression.shared_weights import by_weight
 from mapping.constraints.budgets import NonzeroBudget, WidthBudget
 from mapping.constraints.constraint import Constraint, NetworkConstraint
 from mapping.constraints.joint_budget import JointBudget
 from mapping.network.gemm import finite_gemm, mappable_layers
-from mapping.pruning.purification import Purification
-from mapping.pruning.unused_paths import remove_unused_paths
-from mapping.training.admm import Admm, RhoSchedule
-from mapping.training.gsm import Gsm
+from mapping.smaller_networks.purification import Purification
+from mapping.smaller_networks.unused_paths import remove_unused_paths
 from mapping.training.loop import Method
-from mapping.training.masks import Masked
 from mapping.training.recipe import Recipe
-from mapping.training.shared_weights import by_weight
 from xbar.hardware.files import to_dict
 
 Masks = dict[str, torch.Tensor]

@@ -10,13 +10,13 @@ from torch import nn
 from experiments.stages.pruning import Fit, Log, Masks
 from experiments.stages.rules import States, states_of_magnitudes
 from experiments.studies.study import Quantisation
+from mapping.compression.admm import Admm, RhoSchedule
+from mapping.compression.freezing import Freezing
+from mapping.compression.masks import Masked
 from mapping.constraints.centroids import Magnitudes
 from mapping.constraints.levels import Values
 from mapping.network.gemm import finite_gemm, mappable_layers
-from mapping.training.admm import Admm, RhoSchedule
-from mapping.training.freezing import Freezing
 from mapping.training.loop import Method
-from mapping.training.masks import Masked
 from mapping.training.recipe import Recipe
 
 

@@ -36,7 +36,7 @@ from experiments.studies.noise_cases import points, with_noise
 from experiments.studies.study import Study, study_dict
 from mapping.chips.noise_domain import noise_outside_domain
 from mapping.lab.chip_file import save_mapping
-from mapping.pruning.channel_graph import channel_graph
+from mapping.smaller_networks.channel_graph import channel_graph
 from mapping.tiles.mapper import unpruned
 from power.estimates.table import estimate, reduction_percent
 from xbar.hardware.errors import XbarError

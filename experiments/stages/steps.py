@@ -35,7 +35,7 @@ from mapping.monte_carlo.sampling import sample_chips
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.training.loop import Method, derive_seed
 from mapping.training.recipe import COSINE, Recipe
-from xbar.cells.encoding import levels
+from xbar.conductances.encoding import levels
 from xbar.hardware.design import Hardware
 from xbar.hardware.files import to_dict
 

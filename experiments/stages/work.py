@@ -26,21 +26,21 @@ from experiments.stages.stage import Compute, StageResult, run_stage
 from experiments.studies.noise_cases import with_noise
 from experiments.studies.study import Limit, Study
 from mapping.chips.analog import clipped_inputs
+from mapping.compression.masks import masks_met
+from mapping.compression.shared_weights import one_a_weight
 from mapping.constraints.constraint import Constraint, by_pattern, shares_for_rate
 from mapping.constraints.joint_budget import JointBudget
-from mapping.forms.lowering import crossbar_form
+from mapping.lowering.form import crossbar_form
 from mapping.monte_carlo.sampling import half_width
 from mapping.network.gemm import finite_gemm, mappable_layers, types_of
-from mapping.pruning.hardware_budget import keep_within
-from mapping.pruning.sensitivity import Family
+from mapping.smaller_networks.hardware_budget import keep_within
+from mapping.smaller_networks.sensitivity import Family
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import Choice, map_network, without_weights
 from mapping.training.loop import Method, Progress, accuracy, derive_seed, train
-from mapping.training.masks import masks_met
 from mapping.training.recipe import Recipe
-from mapping.training.shared_weights import one_a_weight
 from power.estimates.table import estimate
-from xbar.cells.encoding import levels
+from xbar.conductances.encoding import levels
 from xbar.hardware.checks import check_range
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError

@@ -1,6 +1,7 @@
-"""What did the user ask for?
+"""What is a study?
 
-Studies and sweeps as TOML files, changes to them, and the conditions and noise cases that they name.
+A study as a TOML file, changes to it, the hardware design that it names, and its noise cases; and the files
+that are built in.
 """
 
 import lazy_loader

@@ -1,6 +1,6 @@
-"""Where are the points of a sweep computed, and where are they kept?
+"""Which points does a sweep have, where are they computed, and where are they kept?
 
-Tasks, workers and clusters, the store, and the search for the best designs.
+Axes and conditions, tasks, workers and clusters, the store, and the search for the best designs.
 """
 
 import lazy_loader

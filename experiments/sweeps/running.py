@@ -16,11 +16,11 @@ import tomli_w
 from experiments.inputs import data as datasets
 from experiments.stages.ids import files_of, point_id
 from experiments.studies.study import Study
-from experiments.studies.sweep import FileKind, Sweep, SweepPoint, sweep_dict
 from experiments.sweeps.pools import Pool
 from experiments.sweeps.store import FILE, StoredRow, Writer, read_rows
+from experiments.sweeps.sweep import FileKind, Sweep, SweepPoint, sweep_dict
 from experiments.sweeps.tasks import STAGES, Outcome, Task
-from xbar.cells.encoding import levels
+from xbar.conductances.encoding import levels
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import read_toml, to_dict, write_atomically
 

@@ -8,9 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from experiments.studies.axes import AxisValues, Dimension, dimension, flat
-from experiments.studies.conditions import Condition
-from experiments.studies.sweep import (
+from experiments.sweeps.axes import AxisValues, Dimension, dimension, flat
+from experiments.sweeps.conditions import Condition
+from experiments.sweeps.objectives import DEFAULT, FIGURES, Objective
+from experiments.sweeps.pareto import Goal
+from experiments.sweeps.pools import Pool
+from experiments.sweeps.running import Plan, known_rows, point_ids, run_points
+from experiments.sweeps.store import StoredRow
+from experiments.sweeps.sweep import (
     SweepPoint,
     base_of,
     check_names,
@@ -20,11 +25,6 @@ from experiments.studies.sweep import (
     study_beside,
     told,
 )
-from experiments.sweeps.objectives import DEFAULT, FIGURES, Objective
-from experiments.sweeps.pareto import Goal
-from experiments.sweeps.pools import Pool
-from experiments.sweeps.running import Plan, known_rows, point_ids, run_points
-from experiments.sweeps.store import StoredRow
 from experiments.sweeps.table import flat_row
 from experiments.sweeps.trials import Evaluate, Figures, keys_of, run_trials
 from xbar.hardware.checks import check_range

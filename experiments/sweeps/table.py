@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.results.text_table import text_table
-from experiments.studies.conditions import Condition
+from experiments.sweeps.conditions import Condition
 from experiments.sweeps.store import StoredRow, read_rows, store_files
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import write_atomically

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments.studies.axes import AxisValues, Dimension, Range
+from experiments.sweeps.axes import AxisValues, Dimension, Range
 from experiments.sweeps.pareto import Goal
 from xbar.hardware.errors import XbarError
 

@@ -27,14 +27,14 @@ from mapping.chips.codes import largest_code, least_code
 from mapping.chips.columns import blocks
 from mapping.chips.fitting import fitting_layers
 from mapping.chips.room_to_grow import with_room
+from mapping.compression.shared_weights import differ
 from mapping.constraints.scale import fit_scales
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
 from mapping.network.modules import copy_of
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.unfold import checked_input
 from mapping.tiles.zeros import with_present_zeros
-from mapping.training.shared_weights import differ
-from xbar.cells.encoding import (
+from xbar.conductances.encoding import (
     decode,
     decode_states,
     encode,

@@ -19,7 +19,7 @@ from mapping.network.modules import in_eval_mode
 from mapping.tiles.mapped import Calibration, MappedLayer, MappedNetwork
 from mapping.tiles.unfold import batched, checked_input
 from mapping.training.loop import BatchSource, pair
-from xbar.cells.encoding import encode, levels as levels_of
+from xbar.conductances.encoding import encode, levels as levels_of
 from xbar.hardware.design import Adc, Dac, Hardware
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import IV

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from mapping.chips.wires import through_wires
 from mapping.tiles.by_value import ByValue
 from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork
-from xbar.cells.encoding import cell_states, codebook, decode
-from xbar.cells.programming import program_states
-from xbar.cells.rng import stream_key, uniforms
+from xbar.conductances.encoding import cell_states, codebook, decode
+from xbar.conductances.programming import program_states
+from xbar.conductances.rng import stream_key, uniforms
 from xbar.hardware.design import Hardware
 from xbar.hardware.device import Device, ProgrammingNoise, WhiteNoise
 from xbar.hardware.errors import XbarError

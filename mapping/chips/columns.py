@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from mapping.chips.chip import ProgrammedNetwork
 from mapping.chips.wires import bit_lines, noise_through_wires
 from mapping.tiles.mapped import Band, MappedLayer
-from xbar.cells.encoding import slice_weights
-from xbar.cells.noise import BOLTZMANN, white_sigma
-from xbar.cells.rng import normals, stream_key
+from xbar.conductances.encoding import slice_weights
+from xbar.conductances.noise import BOLTZMANN, white_sigma
+from xbar.conductances.rng import normals, stream_key
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.multiply.blocks import Block, ReadNoise

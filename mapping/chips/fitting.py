@@ -16,7 +16,7 @@ from torch import nn
 from mapping.network.gemm import Layer, geometry_of, groups_of, kind_of, mappable_layers, to_gemm
 from mapping.network.modules import check_own_forward, types_of_modules
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
-from xbar.cells.encoding import encode
+from xbar.conductances.encoding import encode
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 

@@ -75,8 +75,8 @@ class Levels(Values):
     Parameters
     ----------
     values
-        Positive levels, ascending, shape (L,): `xbar.cells.encoding.levels`, `equal_levels`, `power_levels`.
-        Zero is not among them.
+        Positive levels, ascending, shape (L,): `equal_levels`, `power_levels`, or those of an encoding
+        (`xbar.conductances.encoding.levels`). Zero is not among them.
     mask
         Weights that stay (K, N); None: all.
     scale

@@ -20,7 +20,7 @@ from safetensors.numpy import save
 from mapping.chips.chip import ProgrammedNetwork
 from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork
 from mapping.tiles.plain_data import Arrays, put_together, taken_apart
-from xbar.cells.encoding import levels
+from xbar.conductances.encoding import levels
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import write_atomically

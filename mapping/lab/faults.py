@@ -14,8 +14,8 @@ from scipy.optimize import linear_sum_assignment
 
 from mapping.chips.chip import column_keys, on_open_lines
 from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork, Tile
-from xbar.cells.encoding import cell_states, codebook, decode
-from xbar.cells.programming import stuck_conductances
+from xbar.conductances.encoding import cell_states, codebook, decode
+from xbar.conductances.programming import stuck_conductances
 from xbar.hardware.design import Hardware
 
 

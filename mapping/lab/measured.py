@@ -15,7 +15,7 @@ from mapping.chips.chip import ProgrammedNetwork, cells_to_write
 from mapping.chips.wires import whole_tiles
 from mapping.lab.target_files import Targets, index_of, tile_targets
 from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork
-from xbar.cells.programming import BEYOND
+from xbar.conductances.programming import BEYOND
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 

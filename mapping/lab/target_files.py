@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mapping.chips.wires import bit_lines
 from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork
-from xbar.cells.encoding import reference_conductances, target_conductances
+from xbar.conductances.encoding import reference_conductances, target_conductances
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import write_atomically

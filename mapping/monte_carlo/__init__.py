@@ -1,6 +1,6 @@
 """How accurate are many chips?
 
-Chips are drawn until their mean accuracy is known; one chip over time; noise in some layers only.
+Chips are drawn until the mean of a metric is known; one chip over time; noise in some layers only.
 """
 
 import lazy_loader

@@ -1,7 +1,7 @@
 """Which layers with weights does a torch network hold?
 
-Layers as matrices, how a convolution gathers its inputs, what operators do with weights, and copies and
-runs that leave a network unharmed.
+The layer types as matrices, how a convolution gathers its inputs, what operators do with weights, and
+copies and runs that leave a network unharmed.
 """
 
 import lazy_loader

@@ -12,14 +12,14 @@ from torch import nn
 
 from mapping.constraints.constraint import by_pattern
 from mapping.constraints.scale import fit_scales
-from mapping.forms.own_forward import check_forwards, or_export
+from mapping.lowering.own_forward import check_forwards, or_export
 from mapping.network.gemm import Layer, geometry_of, groups_of, kind_of, mappable_layers, to_gemm, types_of
 from mapping.network.modules import check_own_forward, types_of_modules
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import cut, grid, pack
 from mapping.tiles.trace import Calls, trace
 from mapping.tiles.zeros import without_zeros
-from xbar.cells.encoding import encode, held_on_levels, levels
+from xbar.conductances.encoding import encode, held_on_levels, levels
 from xbar.hardware.checks import check_range
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name

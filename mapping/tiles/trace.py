@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mapping.forms.own_forward import or_export
+from mapping.lowering.own_forward import or_export
 from mapping.network.gemm import Layer
 from mapping.network.modules import in_eval_mode
 from mapping.network.operators import LAYOUT, is_no_product, multiply_accumulates, spreads

@@ -1,6 +1,6 @@
-"""How does a network reach its constraints?
+"""How is a network trained, and by what is it measured?
 
-The one training loop, its checkpoints, and the methods that hook into it: ADMM, GSM, freezing, masks.
+The one training loop with its checkpoints, the recipe of an optimiser and its learning rate, and metrics.
 """
 
 import lazy_loader

@@ -1,9 +1,4 @@
-from .admm import Admm as Admm, RhoSchedule as RhoSchedule
-from .compressor import Compressed as Compressed, compress as compress
-from .freezing import Freezing as Freezing
-from .gsm import Gsm as Gsm
 from .loop import accuracy as accuracy, train as train
-from .masks import Masked as Masked
 from .metrics import (
     BINARY as BINARY,
     CLASSES as CLASSES,

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
-from xbar.cells.encoding import codebook
+from xbar.conductances.encoding import codebook
 from xbar.hardware.design import Dac, Hardware
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import IV

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mapping.chips.chip import ProgrammedNetwork
 from mapping.tiles.mapped import MappedLayer
-from xbar.cells.encoding import levels, reference_conductances, target_conductances
+from xbar.conductances.encoding import levels, reference_conductances, target_conductances
 from xbar.hardware.design import Hardware
 
 Case = Literal["worst", "mean"]

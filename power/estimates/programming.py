@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mapping.chips.chip import ProgrammedNetwork, cells_to_write
 from mapping.tiles.mapped import Band, MappedLayer
 from power.estimates.prices import prices_of
-from xbar.cells.programming import program_states
+from xbar.conductances.programming import program_states
 from xbar.hardware.design import Hardware
 from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mapping import MappedNetwork, ProgrammedNetwork, calibrate, map_network
 from mapping.network.gemm import from_gemm, mappable_layers
-from xbar.cells.encoding import decode_states
+from xbar.conductances.encoding import decode_states
 from xbar.hardware.design import Adc, Crossbar, Dac, Encoding, Hardware
 from xbar.hardware.device import Device
 

@@ -27,7 +27,7 @@ from mapping import (
     map_network,
     program_network,
 )
-from mapping.forms.exported import from_exported
+from mapping.lowering.exported import from_exported
 from mapping.network.gemm import mappable_layers
 from xbar import XbarError
 

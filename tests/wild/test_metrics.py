@@ -34,7 +34,7 @@ from mapping import (
     train,
 )
 from mapping.chips.analog import analog_network
-from mapping.pruning.sensitivity import sensitivity
+from mapping.smaller_networks.sensitivity import sensitivity
 from xbar import XbarError, load_hardware
 from xbar.hardware.device import ProgrammingNoise
 

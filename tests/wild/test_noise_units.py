@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xbar.cells.programming import program
+from xbar.conductances.programming import program
 from xbar.hardware.design import Hardware
 from xbar.hardware.device import Device, ProgrammingNoise
 from xbar.hardware.errors import XbarError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xbar.cells.programming import program
+from xbar.conductances.programming import program
 from xbar.hardware.files import load_device
 from xbar.wires.circuit import solve
 from xbar.wires.noise import wire_noise

@@ -26,10 +26,10 @@ from mapping import (
 )
 from mapping.constraints.scale import fit_scale
 from mapping.network.gemm import mappable_layers, to_gemm
-from mapping.pruning.storage import storage
+from mapping.smaller_networks.storage import storage
 from power.estimates.table import estimate
 from xbar import Hardware, ProgrammingNoise, XbarError, load_hardware
-from xbar.cells.encoding import decode_states, levels
+from xbar.conductances.encoding import decode_states, levels
 from xbar.hardware.design import Dac
 
 FACTORS = torch.logspace(-1, 1, 16)

@@ -42,8 +42,8 @@ from mapping import (
     trainable_network,
 )
 from mapping.network.gemm import to_gemm
-from mapping.pruning.hardware_budget import lost_energy
-from mapping.pruning.sensitivity import sensitivity
+from mapping.smaller_networks.hardware_budget import lost_energy
+from mapping.smaller_networks.sensitivity import sensitivity
 from xbar import XbarError, load_hardware
 
 

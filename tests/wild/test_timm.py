@@ -14,7 +14,7 @@ from timm_networks import Entry, entries, needs_timm, network
 from torch.utils.flop_counter import FlopCounterMode
 
 from mapping import analog_network, calibrate, crossbar_form, map_network, program_network
-from mapping.forms.exported import from_exported
+from mapping.lowering.exported import from_exported
 from mapping.network.gemm import mappable_layers, to_gemm
 
 pytestmark = [needs_timm, pytest.mark.slow]

@@ -37,11 +37,11 @@ from mapping import (
     trainable_network,
 )
 from mapping.network.gemm import mappable_layers, to_gemm
-from mapping.pruning.storage import storage
+from mapping.smaller_networks.storage import storage
 from mapping.tiles.mapper import without_weights
 from power.estimates.table import estimate
 from xbar import Hardware, ProgrammingNoise, XbarError, load_hardware
-from xbar.cells.encoding import decode_states
+from xbar.conductances.encoding import decode_states
 from xbar.hardware.design import Encoding
 
 NOISE = ProgrammingNoise("lognormal", 0.3)

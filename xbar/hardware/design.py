@@ -70,7 +70,7 @@ class Crossbar:
 
 @dataclass(frozen=True)
 class Encoding:
-    """Signed weights as `slices` cells, most significant first; `xbar.cells.encoding` has the equations.
+    """Signed weights as `slices` cells, most significant first (`xbar.conductances.encoding`).
 
     Parameters
     ----------

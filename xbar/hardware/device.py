@@ -2,7 +2,7 @@
 
 All quantities are SI (S, V, s). Each part is a frozen dataclass that acts only where it is given; together
 they act in this order: write (`ProgrammingNoise`), `Relaxation`, `Drift`, `LowFrequencyNoise`, stuck cells.
-`WhiteNoise` is drawn anew at every read. `xbar.cells.programming` has the equations as functions of arrays.
+`WhiteNoise` is drawn anew at every read. The equations are in `xbar.conductances`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class ReadNoise:
     floor
         Variance of each column's own noise [(v_read unit)^2], float32, shape (C,).
     key
-        Stream of the draws, from `xbar.cells.rng.stream_key`: row m P + p, place `places[c]`.
+        Stream of the draws, from `xbar.conductances.rng.stream_key`: row m P + p, place `places[c]`.
     places
         uint32, shape (C,).
     """
@@ -38,7 +38,7 @@ class ReadNoise:
     @cached_property
     def mixed_places(self) -> NDArray[np.uint32]:
         """`places` as the kernel takes them."""
-        from xbar.cells.rng import mixed_places  # the torch reference does without numba
+        from xbar.conductances.rng import mixed_places  # the torch reference does without numba
 
         return mixed_places(self.places)
 

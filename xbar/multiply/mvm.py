@@ -28,7 +28,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from xbar.cells.rng import add_noise, row_key, words
+from xbar.conductances.rng import add_noise, row_key, words
 from xbar.hardware.errors import XbarError
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import Drive

@@ -39,7 +39,7 @@ SINE = (
 
 
 def polar_draws(key: np.uint64, rows: ArrayLike, places: ArrayLike) -> NDArray[np.float32]:
-    """Squared radius and sine of the normal draws of `xbar.cells.rng`, shape (2, len(rows), len(places)).
+    """Squared radius and sine of the draws of `xbar.conductances.rng`, shape (2, len(rows), len(places)).
 
     The formula and every rounding are those of the kernels; a draw is the sine times the root of the first.
     """

@@ -27,7 +27,7 @@ from experiments.inputs.data import Dataset, load
 from experiments.inputs.networks import build_network
 from mapping import BlockSparse, Recipe, accuracy, train
 from mapping.network.gemm import from_gemm, mappable_layers, to_gemm
-from mapping.pruning.sensitivity import LayerLoss
+from mapping.smaller_networks.sensitivity import LayerLoss
 from xbar import XbarError, load_hardware
 
 NET = """from torch import nn

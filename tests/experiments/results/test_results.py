@@ -12,7 +12,7 @@ import pytest
 
 from experiments.stages.ids import simulated
 from experiments.studies.study import load_study, resolve_study
-from xbar.cells.encoding import levels
+from xbar.conductances.encoding import levels
 
 ROOT = Path(__file__).resolve().parents[3]
 KEPT = sorted((ROOT / "results").glob("*-seed*.json"))

@@ -31,7 +31,7 @@ from experiments.stages.work import Run, split_masks
 from experiments.studies.study import load_study
 from mapping.lab.chip_file import load_mapping
 from mapping.network.gemm import mappable_layers, to_gemm
-from mapping.pruning.unused_paths import remove_unused_paths
+from mapping.smaller_networks.unused_paths import remove_unused_paths
 from mapping.tiles.mapper import without_weights
 from mapping.training.checkpoints import load_checkpoint
 from power.estimates.table import estimate

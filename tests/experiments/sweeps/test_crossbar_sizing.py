@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from experiments.stages.ids import point_id
-from experiments.studies.sweep import load_sweep, points_of
 from experiments.sweeps.store import read_rows, store_files
+from experiments.sweeps.sweep import load_sweep, points_of
 
 ROOT = Path(__file__).resolve().parents[3]
 MNIST = "b2d8f5bf39174ee5ffeefa97e42d673c35432b411bb5d1f74fbbeddae7f1690a"

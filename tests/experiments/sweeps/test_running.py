@@ -17,9 +17,9 @@ from small_sweep import small_sweep
 from experiments.commands.cli import main
 from experiments.stages.run import run_study
 from experiments.studies.study import raw_study
-from experiments.studies.sweep import load_sweep, points_of
 from experiments.sweeps.running import count_tasks, network_key, plan
 from experiments.sweeps.store import FILE, read_rows
+from experiments.sweeps.sweep import load_sweep, points_of
 from xbar import XbarError
 
 

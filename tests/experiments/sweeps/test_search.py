@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from experiments.commands.cli import main
-from experiments.studies.axes import AxisValues, Options, Range
-from experiments.studies.sweep import sweep_names
+from experiments.sweeps.axes import AxisValues, Options, Range
 from experiments.sweeps.objectives import FIGURES, Box, Objective, front_of
 from experiments.sweeps.search import load_search
 from experiments.sweeps.store import read_rows
+from experiments.sweeps.sweep import sweep_names
 from experiments.sweeps.trials import Figures, Trial, run_trials
 from xbar.hardware.errors import XbarError
 

@@ -30,8 +30,8 @@ from mapping.chips.chip import without_random_effects
 from mapping.chips.columns import blocks
 from mapping.chips.wires import bit_lines
 from xbar import Drift, LogClamp, ProgrammingNoise, WhiteNoise, XbarError
-from xbar.cells.encoding import reference_conductances, slice_weights, target_conductances
-from xbar.cells.noise import BOLTZMANN
+from xbar.conductances.encoding import reference_conductances, slice_weights, target_conductances
+from xbar.conductances.noise import BOLTZMANN
 from xbar.hardware.design import Hardware
 from xbar.hardware.iv import IV
 from xbar.multiply.converters import code_range, drive

@@ -17,7 +17,7 @@ from mapping.chips.columns import blocks
 from mapping.chips.noise_domain import noise_outside_domain
 from mapping.chips.wires import noise_through_wires, whole_tiles
 from xbar import ProgrammingNoise, WhiteNoise, XbarError
-from xbar.cells.noise import BOLTZMANN
+from xbar.conductances.noise import BOLTZMANN
 from xbar.wires.sensitivity import output_variance
 
 OHMS = {"crossbar__r_wl": 500.0, "crossbar__r_bl": 500.0, "crossbar__r_sense": 500.0}

@@ -23,7 +23,7 @@ from mapping import (
 )
 from mapping.network.gemm import from_gemm, to_gemm
 from xbar import Hardware, XbarError
-from xbar.cells.encoding import levels, slice_weights
+from xbar.conductances.encoding import levels, slice_weights
 from xbar.hardware.device import WhiteNoise
 
 CONVOLUTIONS = {

@@ -15,7 +15,7 @@ from mapping import Calibration, program_network
 from mapping.chips.columns import blocks
 from mapping.tiles.mapped import Band, MappedLayer, Tile
 from power.counts.resolution import lossless_bits, lossless_bits_of_network
-from xbar.cells.encoding import codebook, decode_states, reference_conductances, target_conductances
+from xbar.conductances.encoding import codebook, decode_states, reference_conductances, target_conductances
 from xbar.hardware.design import Dac, Encoding, Hardware
 from xbar.hardware.errors import XbarError
 from xbar.multiply.converters import code_range, drive

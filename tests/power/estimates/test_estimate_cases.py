@@ -15,7 +15,7 @@ from mapping import map_network, program_network
 from power.estimates.array import row_conductance
 from power.estimates.prices import prices_of
 from power.estimates.table import Estimate, estimate
-from xbar.cells.encoding import target_conductances
+from xbar.conductances.encoding import target_conductances
 from xbar.hardware.device import ProgrammingNoise
 from xbar.hardware.errors import XbarError
 

@@ -14,7 +14,7 @@ from power.components.library import load_periphery
 from power.counts.events import layer_events, layer_time_s
 from power.estimates.array import read_energy_j, row_conductance
 from power.estimates.table import estimate, reduction_percent
-from xbar.cells.encoding import target_conductances
+from xbar.conductances.encoding import target_conductances
 from xbar.hardware.errors import XbarError
 
 DESIGNS = [

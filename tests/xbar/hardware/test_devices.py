@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from xbar import Device, ProgrammingNoise, WhiteNoise, XbarError, load_device
-from xbar.cells import noise
-from xbar.cells.programming import program
+from xbar.conductances import noise
+from xbar.conductances.programming import program
 from xbar.hardware.files import preset_names
 
 FALSE_ALARM = 1e-6

@@ -12,7 +12,7 @@ from scipy import stats
 from threadpoolctl import threadpool_info
 
 from xbar import XbarError
-from xbar.cells.rng import stream_key
+from xbar.conductances.rng import stream_key
 from xbar.multiply.blocks import Block, ReadNoise
 from xbar.multiply.converters import Converter
 from xbar.multiply.mvm import CHUNK_ROWS, mvm

@@ -1,0 +1,157 @@
+"""`compress`: from a network, data and a table of constraints to a network that lies exactly in them."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mapping.compression.admm import Admm, RhoSchedule, layer_of
+from mapping.compression.freezing import Freezing
+from mapping.compression.masks import Masked, masks_met
+from mapping.compression.shared_weights import by_weight, for_all_layers
+from mapping.constraints.centroids import Centroids
+from mapping.constraints.constraint import Constraint, by_pattern
+from mapping.constraints.intersections import SparseValues
+from mapping.constraints.levels import Levels, Ternary, Values, equal_levels
+from mapping.network.gemm import finite_gemm, from_gemm, mappable_layers, types_of
+from mapping.training.loop import BatchSource, Loss, Method, Progress, train
+from mapping.training.recipe import Recipe
+from xbar.hardware.errors import XbarError
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What `compress` gives.
+
+    Parameters
+    ----------
+    model
+        A copy of the network; each constrained layer lies in its set.
+    masks
+        Weights that may be other than zero, (K, N) bool by layer that is constrained or was pruned before.
+    log
+        One row an epoch, and those of the methods: residuals, rho, weights kept, frozen.
+    """
+
+    model: nn.Module
+    masks: Mapping[str, torch.Tensor]
+    log: list[dict[str, Any]]
+
+
+def compress(
+    model: nn.Module,
+    batches: BatchSource,
+    constraints: Mapping[str, Constraint],
+    recipe: Recipe,
+    retrain: Recipe,
+    *,
+    loss: Loss = nn.functional.cross_entropy,
+    rho: RhoSchedule | None = None,
+    interval: int = 1,
+    freeze: Sequence[float] = (0.5, 0.75, 0.9, 1.0),
+    seed: int = 0,
+    validate: Callable[[nn.Module], float] | None = None,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> Compressed:
+    """ADMM to a set for each layer, the projection, and retraining within it.
+
+    What is exactly 0 in the network stays so, but for layers that are 0 altogether, which are free to grow
+    (`mapping.compression.masks.masks_met`). Sparsities hold their masks in the retraining. Single values that
+    weights may take (`Levels`, `Ternary`, `Centroids`, `Magnitudes`, and those of `SparseValues`) are reached
+    by freezing shares of the weights, equally many epochs each. What a retraining may leave, such as a
+    `Window` or `OneSign`, is projected once more at its end.
+
+    Parameters
+    ----------
+    constraints
+        By layer name, pattern (``*``, ``?``) or type such as ``Conv2d``; a layer that nothing fits is free.
+    recipe, retrain
+        Of the training with ADMM, and of the retraining.
+    freeze
+        Shares of the weights to freeze, rising to 1, for layers with values.
+    checkpoint
+        Prefix of the files that an interrupted call with the same arguments goes on from.
+
+    Raises
+    ------
+    XbarError
+        For an entry that fits no layer, a retraining of fewer epochs than there are shares to freeze, and all
+        that the methods refuse.
+    """
+    network = copy.deepcopy(model)
+    layers = mappable_layers(network)
+    chosen = by_pattern(constraints, list(layers), "constraints", types_of(layers))
+    if not chosen:
+        raise XbarError("constraints: none given; a table of layer names, patterns or types")
+    freezes = any(_single_values(of) is not None for of in chosen.values())
+    if freezes and retrain.epochs < len(freeze):
+        raise XbarError(
+            f"retrain.epochs = {retrain.epochs}: too few to freeze {len(freeze)} shares of the weights on "
+            f"their values; at least {len(freeze)}"
+        )
+
+    def fit(stage: str, how: Recipe, methods: list[Method]) -> list[dict[str, Any]]:
+        return train(
+            network,
+            batches,
+            how,
+            methods=methods,
+            loss=loss,
+            seed=seed,
+            stage=stage,
+            validate=validate,
+            checkpoint=None if checkpoint is None else Path(f"{checkpoint}.{stage}.safetensors"),
+            progress=progress,
+        )
+
+    met = masks_met(network)
+    admm = Admm(network, {n: _on_weights_met(of, met.get(n)) for n, of in chosen.items()}, rho, interval)
+    log = fit("admm", recipe, [admm, Masked(network, met)])
+    found = admm.finish(network)
+    masks = met | {name: mask & met[name] if name in met else mask for name, mask in found.items()}
+    methods: list[Method] = [Masked(network, masks)]
+    onto: dict[str, Values] = {}
+    for name, of in chosen.items():
+        values = _single_values(of)
+        if values is not None:
+            onto[name] = dataclasses.replace(values, mask=masks[name])
+    if onto:
+        methods.append(Freezing(network, onto, freeze, retrain.epochs // len(freeze)))
+    log += fit("retrain", retrain, methods)
+    for first, sharing in by_weight(network, [name for name in chosen if name not in onto]).items():
+        left = masks[first] & _project(network, first, chosen[first])
+        masks |= for_all_layers(network, sharing, {first: left})
+    return Compressed(network.eval(), masks, log)
+
+
+def _on_weights_met(constraint: Constraint, met: torch.Tensor | None) -> Constraint:
+    """Values for the weights that are not pruned already; a sparsity finds these by itself."""
+    if met is None or not isinstance(constraint, Values | Ternary):
+        return constraint
+    mask = met if constraint.mask is None else constraint.mask & met
+    return dataclasses.replace(constraint, mask=mask)  # type: ignore[type-var]
+
+
+def _single_values(constraint: Constraint) -> Levels | Centroids | None:
+    """The values that a set lets unmasked weights take, where there are so many and no more."""
+    of = constraint.values if isinstance(constraint, SparseValues) else constraint
+    if isinstance(of, Ternary):
+        return Levels(equal_levels(1))
+    return of if isinstance(of, Levels | Centroids) else None
+
+
+@torch.no_grad()
+def _project(network: nn.Module, name: str, constraint: Constraint) -> torch.Tensor:
+    """Put a layer into its set; the mask."""
+    layer = layer_of(network, name)
+    z, mask = constraint.project(finite_gemm(layer, name))
+    layer.weight.copy_(from_gemm(z, layer))
+    return mask

@@ -1,2 +1,0 @@
-from .batch_norm import batch_norm_folds as batch_norm_folds, fold_batch_norm as fold_batch_norm
-from .lowering import crossbar_form as crossbar_form

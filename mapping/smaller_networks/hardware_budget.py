@@ -1,0 +1,360 @@
+"""How much of each layer to keep, so that the network on its tiles costs at most a limit.
+
+A limit of area, energy or time in place of a rate. What it costs is a function of the mapping, so that the
+search knows no component and no unit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mapping.network.gemm import finite_gemm, to_gemm
+from mapping.smaller_networks.sensitivity import Family, LayerLoss, layers_with_values
+from mapping.tiles.mapped import MappedLayer, MappedNetwork
+from mapping.tiles.packing import cut, pack
+from xbar.hardware.checks import check_range
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError, unknown_name
+
+Cost = Callable[[MappedNetwork], float]
+"""What a mapping costs, in the unit of the limit."""
+
+Errors = Mapping[str, Mapping[float, float]]
+"""What is lost, by layer and keep."""
+
+EQUAL = 1e-9
+"""Relative difference up to which costs are the same."""
+
+
+@dataclass(frozen=True)
+class PruningStep:
+    """A trial of the search: the keep of each layer, and what the network costs with them."""
+
+    keeps: Mapping[str, float]
+    cost: float
+
+
+@dataclass(frozen=True)
+class Limited:
+    """What a search found.
+
+    Parameters
+    ----------
+    keeps
+        Share of its weights that each layer keeps.
+    cost
+        Of the network that is projected with them, at most the limit.
+    steps
+        What the search went through, in order.
+    """
+
+    keeps: dict[str, float]
+    cost: float
+    steps: tuple[PruningStep, ...]
+
+
+def keep_within(
+    model: nn.Module,
+    mapped: MappedNetwork,
+    families: Mapping[str, Family],
+    shares: Mapping[str, float],
+    cost: Cost,
+    limit: float,
+    *,
+    resolution: float = 1e-3,
+) -> Limited:
+    """Largest keeps in the ratio of fixed shares: keep_l = min(1, c share_l), by bisection of c.
+
+    The network costs at most the limit, and one of factor c (1 + resolution) or less costs more, unless all
+    keeps are 1. A cost that is not monotone in c has several such factors; one of them is found.
+
+    Parameters
+    ----------
+    model
+        Its weights say what each constraint keeps.
+    mapped
+        The same network on its tiles without masks, as `map_network` gives it. With weights, their states
+        are priced; `mapping.tiles.mapper.without_weights` of it leaves that to the cost.
+    families
+        Constraint by keep, of each layer that may be pruned; others stay as they are in `mapped`.
+    shares
+        Keep of each of these layers relative to those of the others.
+    cost
+        Of the mapping with the masks of a trial.
+    limit
+        In the unit of the cost.
+    resolution
+        Of the factor c, relative.
+
+    Raises
+    ------
+    XbarError
+        Where even the smallest keeps cost more than the limit; for layers that differ between `families` and
+        `shares` or are not in network and mapping; for a share, limit or resolution that is not positive, or
+        a cost that is not a finite number.
+    """
+    _check_limit(limit)
+    _check_same_layers(families, shares, "share")
+    for name, share in shares.items():
+        check_range(f"share of {name}", share, 1e-9, 1e9)
+    check_range("resolution", resolution, 1e-9, 1)
+    trials = _Trials(model, mapped, families, cost)
+
+    def at(c: float) -> PruningStep:
+        return trials.step({name: min(1.0, c * share) for name, share in shares.items()})
+
+    low = min(1 / (mapped.layers[name].weights_total * share) for name, share in shares.items())
+    high = (1 + EQUAL) / min(shares.values())
+    steps = [at(low), at(high)]
+    best, dense = steps
+    _check_reach(limit, best)
+    if dense.cost <= limit:
+        return Limited(dict(dense.keeps), dense.cost, tuple(steps))
+    while high > low * (1 + resolution):
+        middle = math.sqrt(low * high)
+        steps.append(at(middle))
+        if steps[-1].cost <= limit:
+            low, best = middle, steps[-1]
+        else:
+            high = middle
+    return Limited(dict(best.keeps), best.cost, tuple(steps))
+
+
+def greedy(
+    model: nn.Module,
+    mapped: MappedNetwork,
+    families: Mapping[str, Family],
+    errors: Errors,
+    cost: Cost,
+    limit: float,
+) -> Limited:
+    """Keep of each layer out of a grid, for a small sum of errors: step by step, the cheapest loss first.
+
+    Each layer begins at its largest keep. Of all steps of one layer to a smaller keep, the one that loses
+    least for what it saves is taken, until the network costs at most the limit; then layers step up again,
+    the largest gain first, as long as one fits. No step up of one layer that would lower the sum fits.
+
+    Where the costs of the layers add up, this is a multiple-choice knapsack (Sinha and Zoltners 1979,
+    doi:10.1287/opre.27.3.503), and the sum of errors exceeds the best one by at most the error of the last
+    step down. Otherwise the savings are measured anew at each step, and nothing is promised but the limit.
+
+    Parameters
+    ----------
+    errors
+        By layer and keep, such as `lost_energy` or `errors_of` gives: the grid. An error below that of a
+        larger keep counts as that one: fewer weights do not give a better network but by chance.
+    model, mapped, families, cost, limit
+        As in `keep_within`.
+
+    Raises
+    ------
+    XbarError
+        As in `keep_within`; for a layer without keeps, or an error that is not a finite number.
+    """
+    _check_limit(limit)
+    _check_same_layers(families, errors, "table of errors")
+    table = {name: _rising(name, own) for name, own in errors.items()}
+    trials = _Trials(model, mapped, families, cost, remember=True)
+    least = trials.step({name: min(own) for name, own in table.items()})
+    _check_reach(limit, least)
+    steps = [trials.step({name: max(own) for name, own in table.items()})]
+    savings = _Savings(trials, table, steps[0])
+    while steps[-1].cost > limit:
+        steps.append(savings.best_step(steps[-1]))
+    while (more := _step_up(trials, table, steps[-1], limit)) is not None:
+        steps.append(more)
+    return Limited(dict(steps[-1].keeps), steps[-1].cost, tuple(steps))
+
+
+def lost_energy(
+    model: nn.Module, families: Mapping[str, Family], keeps: Sequence[float]
+) -> dict[str, dict[float, float]]:
+    """`|w - z|^2 / |w|^2` of the projection z of each layer's weights w, by layer and keep.
+
+    Raises
+    ------
+    XbarError
+        For a name of no layer, weights without values, or a keep that the constraint refuses.
+    """
+    found: dict[str, dict[float, float]] = {}
+    for name, layer in layers_with_values(model, families).items():
+        w = finite_gemm(layer, name)
+        whole = float(w.double().square().sum()) or 1.0
+        lost = {keep: (w - families[name](keep).project(w)[0]).double().square().sum() for keep in keeps}
+        found[name] = {keep: float(error) / whole for keep, error in lost.items()}
+    return found
+
+
+def errors_of(rows: Iterable[LayerLoss]) -> dict[str, dict[float, float]]:
+    """Measured losses (`sensitivity`) by layer and keep; a keep of 1 loses nothing."""
+    found: dict[str, dict[float, float]] = {}
+    for row in rows:
+        found.setdefault(row.layer, {1.0: 0.0})[1 / row.rate] = row.loss
+    return found
+
+
+def with_masks(mapped: MappedNetwork, masks: Mapping[str, torch.Tensor]) -> MappedNetwork:
+    """The mapping that `map_network` gives with these masks, and with the scales of this one.
+
+    Parameters
+    ----------
+    mapped
+        A mapping without masks, but for weights that are exactly 0.
+    masks
+        (K, N) bool by layer name, true where a weight stays; other layers stay as they are.
+    """
+    layers = {
+        name: _masked(mapped.layers[name], mask.cpu().numpy(), mapped.hardware_of(name))
+        for name, mask in masks.items()
+    }
+    return dataclasses.replace(mapped, layers={**mapped.layers, **layers})
+
+
+def _masked(layer: MappedLayer, mask: NDArray[np.bool_], hardware: Hardware) -> MappedLayer:
+    rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
+    zeros = None if layer.zeros is None else layer.zeros & mask
+    kept = mask if zeros is None else mask & ~zeros
+    state = None if layer.state is None else np.where(mask, layer.state, np.int16(0))
+    layer = dataclasses.replace(
+        layer,
+        mask=kept,
+        zeros=zeros if zeros is not None and zeros.any() else None,
+        state=state,
+        calibration=None,
+    )
+    bands = cut(layer.k, layer.n, layer.groups, layer.bias_rows, rows, cols)
+    return dataclasses.replace(layer, bands=pack(bands, cols, layer.kept))
+
+
+class _Trials:
+    """Costs of the projected network; with `remember`, each layer is mapped once for each keep."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        mapped: MappedNetwork,
+        families: Mapping[str, Family],
+        cost: Cost,
+        remember: bool = False,
+    ) -> None:
+        self.mapped, self.families, self.cost = mapped, families, cost
+        self._modules = layers_with_values(model, families)
+        self._layer = functools.cache(self._projected) if remember else self._projected
+        for name in families:
+            if name not in mapped.layers:
+                raise unknown_name("layer on crossbars", name, mapped.layers)
+            shape = (mapped.layers[name].k, mapped.layers[name].n)
+            if tuple(to_gemm(self._modules[name]).shape) != shape:
+                raise XbarError(f"{name}: its GEMM matrix is {shape} in the mapping; map this network")
+
+    def step(self, keeps: Mapping[str, float]) -> PruningStep:
+        layers = {name: self._layer(name, keep) for name, keep in keeps.items()}
+        mapped = dataclasses.replace(self.mapped, layers={**self.mapped.layers, **layers})
+        cost = float(self.cost(mapped))
+        if not math.isfinite(cost):
+            raise XbarError(f"cost of the mapping = {cost}: must be a finite number")
+        return PruningStep(dict(keeps), cost)
+
+    def _projected(self, name: str, keep: float) -> MappedLayer:
+        _, mask = self.families[name](keep).project(finite_gemm(self._modules[name], name))
+        return _masked(self.mapped.layers[name], mask.cpu().numpy(), self.mapped.hardware_of(name))
+
+
+class _Savings:
+    """What each step of one layer saves, measured once as long as the costs of the layers add up."""
+
+    def __init__(self, trials: _Trials, table: Errors, start: PruningStep) -> None:
+        self.trials, self.table = trials, table
+        self.measured_at = start
+        self._measure(start)
+
+    def best_step(self, now: PruningStep) -> PruningStep:
+        """The step down that loses least for what it saves; of those that save nothing, that loses least."""
+        name, keep = min(self._steps_down(now), key=lambda step: self._rank(now, *step))
+        after = self.trials.step({**now.keeps, name: keep})
+        saved = self._saved(now, name, keep)
+        as_measured = saved > 0 and math.isclose(after.cost, now.cost - saved, rel_tol=EQUAL)
+        if as_measured or self.measured_at is now:
+            return after
+        self._measure(now)
+        return self.best_step(now)
+
+    def _measure(self, now: PruningStep) -> None:
+        self.measured_at = now
+        self.costs = {
+            (name, keep): self.trials.step({**now.keeps, name: keep}).cost
+            for name, own in self.table.items()
+            for keep in own
+            if keep <= now.keeps[name]
+        }
+
+    def _steps_down(self, now: PruningStep) -> list[tuple[str, float]]:
+        return [(name, keep) for name, keep in self.costs if keep < now.keeps[name]]
+
+    def _saved(self, now: PruningStep, name: str, keep: float) -> float:
+        return self.costs[name, now.keeps[name]] - self.costs[name, keep]
+
+    def _rank(self, now: PruningStep, name: str, keep: float) -> tuple[bool, float]:
+        lost = self.table[name][keep] - self.table[name][now.keeps[name]]
+        saved = self._saved(now, name, keep)
+        useful = saved > EQUAL * now.cost
+        return not useful, lost / saved if useful else lost
+
+
+def _step_up(trials: _Trials, table: Errors, now: PruningStep, limit: float) -> PruningStep | None:
+    """The step of one layer to a larger keep that gains most, of those that fit; None: none does."""
+    gains = [
+        (table[name][now.keeps[name]] - error, name, keep)
+        for name, own in table.items()
+        for keep, error in own.items()
+        if keep > now.keeps[name] and error < table[name][now.keeps[name]]
+    ]
+    for _, name, keep in sorted(gains, key=lambda gain: -gain[0]):
+        after = trials.step({**now.keeps, name: keep})
+        if after.cost <= limit:
+            return after
+    return None
+
+
+def _rising(name: str, errors: Mapping[float, float]) -> dict[float, float]:
+    """Errors from the largest keep down, each at least that of the one before."""
+    if not errors:
+        raise XbarError(f"table of errors of {name}: needs at least one keep")
+    rising: dict[float, float] = {}
+    largest = -math.inf
+    for keep in sorted(errors, reverse=True):
+        if not math.isfinite(errors[keep]):
+            raise XbarError(f"error of {name} at keep {keep:g} = {errors[keep]}: must be a finite number")
+        largest = max(largest, errors[keep])
+        rising[keep] = largest
+    return rising
+
+
+def _check_same_layers(families: Mapping[str, Family], other: Mapping[str, object], what: str) -> None:
+    if not families:
+        raise XbarError("families of constraints: needs at least one layer that may be pruned")
+    for name in other:
+        if name not in families:
+            raise unknown_name(f"{what}: layer", name, families)
+    for name in families:
+        if name not in other:
+            raise XbarError(f"{what} of {name}: missing; each layer with a family of constraints needs one")
+
+
+def _check_limit(limit: float) -> None:
+    if not (math.isfinite(limit) and limit > 0):
+        raise XbarError(f"limit = {limit}: must be a positive number")
+
+
+def _check_reach(limit: float, least: PruningStep) -> None:
+    if least.cost > limit:
+        raise XbarError(f"limit = {limit:g}: out of reach; the smallest keeps already cost {least.cost:.4g}")

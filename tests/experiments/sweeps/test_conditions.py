@@ -1,0 +1,52 @@
+"""Conditions between keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from experiments.sweeps.conditions import Condition
+from xbar import XbarError
+
+DATA = {
+    "seed": 3,
+    "hardware": {"crossbar": {"rows": 64, "cols": 32}, "encoding": {"kind": "differential"}},
+    "cases": [{"sigma": 0.1}, {"sigma": 0.2}],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("hardware.crossbar.rows * hardware.crossbar.cols <= 2048", True),
+        ("hardware.crossbar.rows * hardware.crossbar.cols < 2048", False),
+        ("log2(hardware.crossbar.rows) == 6 and not seed > 3", True),
+        ("cases.1.sigma > cases.0.sigma", True),
+        ("hardware.encoding.kind == 'differential'", True),
+        ("hardware.encoding.kind in ['offset', \"hardware.crossbar\"]", False),
+        ("len(cases) == 2 or 1e6 < seed", True),
+        ("max(seed, 2) == 3 if seed else False", True),
+    ],
+)
+def test_conditions(text: str, holds: bool) -> None:
+    assert Condition(text).holds(DATA) is holds
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("hardware.crossbar.rows <", "not an expression"),
+        ("__import__('os')", "'__import__'"),
+        ("(lambda: 1)()", "allowed"),
+        ("[x for x in cases]", "allowed"),
+        ("seed.real", "no key 'real'; what is before it is a value"),
+        ("hardware.crossbar.row < 3", "no key 'row'; what is before it has rows, cols"),
+        ("cases.2.sigma > 0", "no key '2'; what is before it has 0, 1"),
+        ("seed < 'a'", "not supported"),
+        ("1 / (seed - 3) > 0", "division by zero"),
+    ],
+)
+def test_mistakes(text: str, words: str) -> None:
+    with pytest.raises(XbarError) as caught:
+        Condition(text).holds(DATA)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,346 @@
+"""Programming: the conductances that the cells of one chip have when they are read.
+
+`program` draws the noise of `xbar.conductances.noise` for the cells of one slice of one plane. One kernel does
+the write (with write-verify), relaxation, drift, low-frequency noise and stuck cells, row after row, in float32,
+or in float64 with the same draws.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+from xbar.conductances import noise
+from xbar.conductances.rng import (
+    exp32,
+    log32,
+    mixed_places,
+    normal_row,
+    row_key,
+    stream_key,
+    uniform_row,
+    uniforms,
+)
+from xbar.hardware.device import Device
+from xbar.hardware.errors import XbarError
+
+BEYOND = 1000.0
+"""Times g_max that no cell conducts, a short included: such a number is in another unit than S."""
+
+_f32 = np.float32
+
+
+class Cells(NamedTuple):
+    """Conductances after programming [S], float32 or float64, and writes a cell, int32 (1 without
+    write-verify)."""
+
+    g: NDArray[Any]
+    pulses: NDArray[np.int32]
+
+
+def program(
+    target: NDArray[np.floating],
+    device: Device,
+    rows: ArrayLike,
+    cols: ArrayLike,
+    *,
+    seed: int,
+    chip: int,
+    layer: str,
+    plane: int,
+    slice_: int,
+    built: NDArray[np.bool_] | None = None,
+    time: float | None = None,
+    dtype: type = np.float32,
+) -> Cells:
+    """The cells rows x cols of one slice and plane after programming.
+
+    Noise belongs to (seed, chip, layer, plane, slice) and to the cell (k, n), so that any subset of rows and
+    columns, in any order, gets the same values; low-frequency noise belongs to the time, too. With one
+    uniform u a cell, from a stream of its own, u < p_stuck_g_max is stuck at g_max and
+    u < p_stuck_g_max + p_stuck_g_min at g_min.
+
+    Parameters
+    ----------
+    target
+        Target conductances [S], shape (len(rows), len(cols)).
+    rows, cols
+        GEMM indices k and n.
+    seed, chip, layer, plane, slice_
+        The names of the noise streams.
+    built
+        True where there is a device, same shape as `target`; None: everywhere. A target of 0 below a
+        positive g_min has no device either. No device: exactly 0, without noise or faults.
+    time
+        Seconds after the write [s]; None: the device's `first_time`.
+    dtype
+        Of the conductances: ``np.float32`` or ``np.float64``. Draws are the same, to float32.
+
+    Raises
+    ------
+    XbarError
+        Where the shapes disagree, a target is negative or not finite, or the device has no data for the time.
+    """
+    shape = (len(np.asarray(rows)), len(np.asarray(cols)))
+    if target.shape != shape or (built is not None and built.shape != shape):
+        found = target.shape if built is None else f"{target.shape}, built of shape {built.shape}"
+        raise XbarError(f"layer {layer!r}: target of shape {found}; rows x cols is {shape}")
+    if target.size and not (target.min() >= 0 and np.isfinite(target.max())):
+        raise XbarError(
+            f"layer {layer!r}: targets from {target.min():g} to {target.max():g} S; must be finite and >= 0"
+        )
+    if target.size and target.max() > BEYOND * device.g_max:
+        raise XbarError(
+            f"layer {layer!r}: targets up to {target.max():g} S; the window of {device.name!r} is "
+            f"{device.g_min:g} to {device.g_max:g} S; conductances are in S, not in uS"
+        )
+    values, index = np.unique(np.asarray(target, np.float64), return_inverse=True)
+    index = index.reshape(shape).astype(np.int32)
+    present = np.ones(shape, bool) if built is None else built
+    if device.g_min > 0:
+        present = present & (target > 0)
+    names = (seed, chip, layer, plane, slice_)
+    return program_states(np.where(present, index, -1), values, device, rows, cols, names, time, dtype)
+
+
+def program_states(
+    index: NDArray[np.integer[Any]],
+    values: NDArray[np.float64],
+    device: Device,
+    rows: ArrayLike,
+    cols: ArrayLike,
+    names: tuple[int | str, ...],
+    time: float | None = None,
+    dtype: type = np.float32,
+) -> Cells:
+    """As `program`, with targets ``values[index]`` [S] and no device where the index is negative.
+
+    Parameters
+    ----------
+    index
+        Shape (len(rows), len(cols)).
+    values
+        The different targets [S]; noise is worked out for each of them once.
+    names
+        (seed, chip, layer, plane, slice).
+    """
+    t = device.first_time if time is None else device.check_time(time)
+    streams = Streams(
+        stream_key("programming", *names),
+        stream_key("relaxation", *names),
+        stream_key("drift", *names),
+        stream_key("low-frequency", *names, float(t)),
+        stream_key("faults", *names),
+    )
+    g: NDArray[Any] = np.zeros(index.shape, dtype)
+    verified = device.programming.verify is not None
+    pulses = np.ones(index.shape if verified else (0, 0), np.int32)
+    _program(
+        np.ascontiguousarray(index, np.int32),
+        np.asarray(rows, np.uint64),
+        mixed_places(cols),
+        _write_tables(values, device, t, dtype),
+        _aging_tables(values, device, t, dtype),
+        _Faults(device.p_stuck_g_max, device.p_stuck_g_min, dtype(device.g_min), dtype(device.g_max)),
+        streams,
+        g,
+        pulses,
+    )
+    return Cells(g, np.where(index >= 0, pulses if verified else 1, 0).astype(np.int32))
+
+
+def stuck_conductances(
+    device: Device, rows: ArrayLike, cols: ArrayLike, names: tuple[int | str, ...]
+) -> NDArray[np.float64]:
+    """Conductance [S] of the stuck cells among rows x cols, NaN for those that take what is written.
+
+    Arguments are those of `program_states`.
+    """
+    u = uniforms(stream_key("faults", *names), rows, cols)
+    low = np.where(u < device.p_stuck_g_max + device.p_stuck_g_min, device.g_min, np.nan)
+    return np.where(u < device.p_stuck_g_max, device.g_max, low)
+
+
+class Streams(NamedTuple):
+    """Keys of the noise streams of one slice and plane, from `xbar.conductances.rng.stream_key`."""
+
+    write: np.uint64
+    relaxation: np.uint64
+    drift: np.uint64
+    low_frequency: np.uint64
+    faults: np.uint64
+
+
+class _Targets(NamedTuple):
+    """By target: g [S], sigma [S] or of ln g (empty: no error), largest error that is accepted [S]."""
+
+    values: NDArray[Any]
+    sigma: NDArray[Any]
+    bound: NDArray[Any]
+    logarithmic: bool
+    shift: Any
+    max_pulses: int
+
+
+class _Aging(NamedTuple):
+    """Relaxation [S], nu ln(t/t0) and low-frequency sigma relative to g by target (empty: none), the factor
+    of log10(g / 1 uS) in the latter [S], and what a conductance is clamped to when it is read [S]."""
+
+    relaxation: Any
+    relaxation_sigma: Any
+    nu: NDArray[Any]
+    nu_sigma: NDArray[Any]
+    flicker: NDArray[Any]
+    flicker_decade: Any
+    low: Any
+    high: Any
+
+
+class _Faults(NamedTuple):
+    p_high: float
+    p_low: float
+    g_min: Any
+    g_max: Any
+
+
+def _write_tables(values: NDArray[np.float64], device: Device, time: float, dtype: type) -> _Targets:
+    programming, verify = device.programming, device.programming.verify
+    logarithmic = programming.kind == "lognormal"
+    sigma = np.full_like(values, programming.sigma) if logarithmic else noise.sigma(values, device, time)
+    accepted = verify.acceptance * device.reference(verify.relative_to, values) if verify else values
+    return _Targets(
+        values.astype(dtype),
+        np.empty(0, dtype) if programming.kind == "none" else sigma.astype(dtype),
+        accepted.astype(dtype),
+        logarithmic,
+        dtype(programming.sigma**2 / 2 if programming.keep_mean else 0.0),
+        verify.max_pulses if verify else 1,
+    )
+
+
+def _aging_tables(values: NDArray[np.float64], device: Device, time: float, dtype: type) -> _Aging:
+    relaxation, drift, flicker = device.relaxation, device.drift, device.low_frequency
+    none: NDArray[Any] = np.empty(0, dtype)
+    nu, nu_sigma, relative = none, none, none
+    moved = spread = decade = 0.0
+    if relaxation:
+        moved = relaxation.mean * math.log(time)
+        spread = relaxation.sigma * math.log(time) + relaxation.sigma_0
+    if drift:
+        log, ratio = math.log(time / drift.t0), values / device.g_max
+        nu = (log * drift.nu(ratio)).astype(dtype)
+        nu_sigma = (log * drift.nu_sigma(ratio)).astype(dtype)
+    if flicker and flicker.kind == "power":
+        ones = np.ones(len(values))
+        relative = noise.low_frequency_sigma(ones, values, device, time).astype(dtype)
+    elif flicker:
+        decade = flicker.amplitude * noise.accumulated(time, flicker.t_read)
+    low, high = (device.g_min, device.g_max) if relaxation else (0.0, math.inf)
+    return _Aging(dtype(moved), dtype(spread), nu, nu_sigma, relative, dtype(decade), dtype(low), dtype(high))
+
+
+@njit(cache=True, nogil=True)
+def _program(
+    index: NDArray[np.int32],
+    rows: NDArray[np.uint64],
+    cols: NDArray[np.uint32],
+    write: _Targets,
+    aging: _Aging,
+    faults: _Faults,
+    streams: Streams,
+    out: NDArray[Any],
+    pulses: NDArray[np.int32],
+) -> None:
+    xi, u = np.empty(len(cols), np.float32), np.empty(len(cols), np.float64)
+    state = np.empty(len(cols), np.int32)
+    for i in range(len(rows)):
+        g = out[i]
+        for c in range(len(cols)):
+            state[c] = max(index[i, c], 0)
+            g[c] = write.values[state[c]]
+        if len(write.sigma):
+            normal_row(row_key(streams.write, rows[i]), cols, xi)
+            _write_row(state, write, xi, g)
+            if write.max_pulses > 1:
+                _verify_row(rows[i], cols, state, write, streams.write, xi, g, pulses[i])
+        _age_row(rows[i], cols, state, aging, streams, xi, g)
+        if faults.p_high + faults.p_low > 0:
+            uniform_row(row_key(streams.faults, rows[i]), cols, u)
+            for c in range(len(cols)):
+                g[c] = faults.g_max if u[c] < faults.p_high else g[c]
+                g[c] = faults.g_min if faults.p_high <= u[c] < faults.p_high + faults.p_low else g[c]
+        for c in range(len(cols)):
+            g[c] = g[c] if index[i, c] >= 0 else 0
+
+
+@njit(cache=True, nogil=True)
+def _write_row(state: NDArray[np.int32], write: _Targets, xi: NDArray[np.float32], g: NDArray[Any]) -> None:
+    """One write of a row of cells."""
+    if write.logarithmic:
+        for c in range(len(g)):
+            g[c] = write.values[state[c]] * exp32(_f32(write.sigma[state[c]] * xi[c] - write.shift))
+    else:
+        for c in range(len(g)):
+            g[c] = max(write.values[state[c]] + write.sigma[state[c]] * xi[c], _f32(0))
+
+
+@njit(cache=True, nogil=True)
+def _verify_row(
+    row: np.uint64,
+    cols: NDArray[np.uint32],
+    state: NDArray[np.int32],
+    write: _Targets,
+    key: np.uint64,
+    xi: NDArray[np.float32],
+    g: NDArray[Any],
+    pulses: NDArray[np.int32],
+) -> None:
+    """Write the cells of a row that are not accepted again, with a fresh draw each time."""
+    again, missed = np.empty_like(g), np.empty(len(g), np.bool_)
+    for pulse in range(2, write.max_pulses + 1):
+        for c in range(len(g)):
+            missed[c] = abs(g[c] - write.values[state[c]]) > write.bound[state[c]]
+        if not missed.any():
+            return
+        normal_row(row_key(row_key(key, np.uint64(pulse)), row), cols, xi)
+        _write_row(state, write, xi, again)
+        for c in range(len(g)):
+            g[c] = again[c] if missed[c] else g[c]
+            pulses[c] = pulse if missed[c] else pulses[c]
+
+
+@njit(cache=True, nogil=True)
+def _age_row(
+    row: np.uint64,
+    cols: NDArray[np.uint32],
+    state: NDArray[np.int32],
+    aging: _Aging,
+    streams: Streams,
+    xi: NDArray[np.float32],
+    g: NDArray[Any],
+) -> None:
+    """What happens to a row of cells between write and read."""
+    if aging.relaxation != 0 or aging.relaxation_sigma != 0:
+        normal_row(row_key(streams.relaxation, row), cols, xi)
+        for c in range(len(g)):
+            g[c] += aging.relaxation + aging.relaxation_sigma * xi[c]
+    if len(aging.nu):
+        normal_row(row_key(streams.drift, row), cols, xi)
+        for c in range(len(g)):
+            fall = abs(aging.nu[state[c]] + aging.nu_sigma[state[c]] * xi[c])
+            g[c] *= exp32(_f32(-min(fall, _f32(80))))
+    if len(aging.flicker) or aging.flicker_decade > 0:
+        normal_row(row_key(streams.low_frequency, row), cols, xi)
+    if len(aging.flicker):
+        for c in range(len(g)):
+            g[c] += g[c] * aging.flicker[state[c]] * xi[c]
+    if aging.flicker_decade > 0:
+        for c in range(len(g)):
+            decades = log32(_f32(max(g[c] * _f32(1e6), _f32(1)))) * _f32(0.4342944819032518)
+            g[c] += aging.flicker_decade * decades * xi[c]
+    for c in range(len(g)):
+        g[c] = min(max(g[c], aging.low), aging.high)
