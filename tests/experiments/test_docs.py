@@ -248,7 +248,7 @@ def flat(value: dict[str, Any], prefix: str = "") -> set[str]:
         key = f"{prefix}{name}"
         if key in ("accuracy.chips", "study", "hardware", "estimate.before", "estimate.after"):
             found.add(key)
-        elif key in ("versions", "units"):
+        elif key in ("versions", "units", "accuracy.clipped_inputs"):
             found.add(f"{key}.*")
         elif prefix.endswith("layers."):
             found |= flat(part, f"{prefix}*.")
