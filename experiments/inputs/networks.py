@@ -18,13 +18,15 @@ from types import ModuleType
 import torch
 from torch import nn
 
+from experiments.inputs.sources import OWN, project_modules, sha256_of
 from mapping.lowering.exported import from_exported
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError, unknown_name
 
-OWN = ("experiments", "mapping", "models", "power", "xbar")
 _ROOT = Path(__file__).resolve().parents[2]
 _MODELS = _ROOT / "models"
+_LOADED: dict[str, str] = {}
+"""SHA-256 of the files of users' modules, by module name, as they were when they were loaded here."""
 FORMS = "network (or path/net.py:function, or path/program.pt2)"
 
 
@@ -138,7 +140,7 @@ def _from_function(name: str, path: Path) -> nn.Module:
     function = name.rpartition(":")[2]
     try:
         with _neighbours_first(path.resolve().parent):
-            module = _load_file(path, f"_xbar_user_{path.resolve()}")
+            module = _load_with_modules(path)
             build = getattr(module, function, None)
             network = None if build is None else build()
     except Exception as error:
@@ -149,6 +151,39 @@ def _from_function(name: str, path: Path) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise XbarError(f"network {name}: gives a {type(network).__name__}, not a torch.nn.Module")
     return network
+
+
+def _load_with_modules(path: Path) -> ModuleType:
+    """A user's file as a module.
+
+    It is loaded anew, with what it imports from its project, where any of these files has changed since it
+    was loaded, and where a module of another project has the name of one of its own.
+    """
+    own = f"_xbar_user_{path.resolve()}"
+    files = {own: path, **project_modules(path)}
+    digests = {name: sha256_of(file) for name, file in files.items()}
+    if any(_is_stale(name, file, digests[name]) for name, file in files.items()):
+        importlib.invalidate_caches()
+        for name, file in files.items():
+            sys.modules.pop(name, None)
+            _LOADED.pop(name, None)
+            # Python tells bytecode by the second and the length of its source, which is not enough here.
+            Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
+    module = _load_file(path, own)
+    for name in files:
+        if name in sys.modules:
+            _LOADED.setdefault(name, digests[name])
+    return module
+
+
+def _is_stale(name: str, file: Path, digest: str) -> bool:
+    """Whether a loaded module is that of another file, or of what the file was before."""
+    module = sys.modules.get(name)
+    if module is None:
+        return False
+    source = getattr(module, "__file__", None)
+    other = source is not None and Path(source).resolve() != file.resolve()
+    return other or _LOADED.get(name, digest) != digest
 
 
 def _load_file(path: Path, name: str) -> ModuleType:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.inputs.networks import network_file
+from experiments.inputs.sources import code_digest, sha256_of
 from experiments.studies.study import Study
+from power.components.library import library_files
 from xbar.hardware.design import Hardware
-from xbar.hardware.errors import XbarError
 from xbar.hardware.files import to_dict
 
 VERSIONS = {"train": 1, "compress": 1, "quantise": 5, "map": 2, "accuracy": 1, "chips": 5, "estimate": 1}
@@ -79,8 +81,9 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default if made is dataclasses.MISSING else made()
 
 
-def files_of(named: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of the files among what a study names: networks, weights, libraries.
+def network_files(study: Study) -> dict[str, str]:
+    """SHA-256 of the files that a study's network comes from, by path: its weights, and its own code with the
+    modules of its project that it imports.
 
     Raises
     ------
@@ -88,11 +91,41 @@ def files_of(named: Iterable[str]) -> dict[str, str]:
         For one that cannot be read.
     """
     found = {}
-    for name in named:
-        path = name.rpartition(":")[0] if ".py:" in name else name
-        if path.endswith((".py", ".pt2", ".pt", ".pth", ".safetensors", ".toml")):
-            try:
-                found[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-            except OSError as error:
-                raise XbarError(f"{path}: cannot be read ({error.strerror})") from None
+    own = network_file(study.network)
+    if own is not None:
+        found[str(own)] = code_digest(own)
+    if study.train.weights:
+        found[study.train.weights] = sha256_of(Path(study.train.weights))
     return found
+
+
+def device_files(study: Study) -> dict[str, str]:
+    """SHA-256 of the device files that settings of layers name; every other device is part of the study."""
+    devices = [setting.hardware.get("device") for setting in study.layers]
+    names = [device.get("base") if isinstance(device, Mapping) else device for device in devices]
+    return {name: sha256_of(Path(name)) for name in names if name and name.endswith(".toml")}
+
+
+def component_files(study: Study) -> dict[str, str]:
+    """SHA-256 of the component libraries that a study names by path, with those of their bases.
+
+    Libraries that ship are part of the code: a version says what they hold.
+
+    Raises
+    ------
+    XbarError
+        For one that cannot be read, or a base that leads nowhere.
+    """
+    of_layers = [setting.on(study.hardware) or study.hardware for setting in study.layers]
+    found = {}
+    for hardware in (study.hardware, *of_layers):
+        for name in (hardware.adc.library, hardware.periphery.library):
+            if name.endswith(".toml"):
+                parts = [sha256_of(path) for path in library_files(name)]
+                found[name] = parts[0] if len(parts) == 1 else _hashed({"files": parts})
+    return found
+
+
+def files_of(study: Study) -> dict[str, str]:
+    """All files that a point's result depends on: `network_files`, `device_files` and `component_files`."""
+    return network_files(study) | device_files(study) | component_files(study)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from experiments.stages.folder import finished_chips
-from experiments.stages.ids import simulated
+from experiments.stages.ids import component_files, device_files, simulated
 from experiments.stages.pruning import WARMUP_EPOCHS, bits_of_layers, prune
 from experiments.stages.quantising import fitted_states, onto_levels
 from experiments.stages.rules import states_of_bits
@@ -99,8 +99,10 @@ def _compress_to(run: Run, c: Compression, start: StageResult, child: int) -> St
         inputs["child"] = child
     if c.limit is not None:
         inputs["cost"] = to_dict(run.hardware)
+        inputs |= component_files(run.study)
     if run.study.layers:
         inputs["layers"] = to_dict(run.study.layers)
+        inputs |= device_files(run.study)
 
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         progressive = run.load(start)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from experiments.inputs import data as datasets
 from experiments.inputs.batches import Batches
 from experiments.inputs.networks import build_network, network_file
 from experiments.inputs.weights import form_with_weights
-from experiments.stages.ids import stage_id
+from experiments.stages.ids import network_files, stage_id
 from experiments.stages.process import bar
 from experiments.stages.rules import States, constraint_of, states_of_bits, with_states
 from experiments.stages.stage import Compute, StageResult, run_stage
@@ -66,14 +65,12 @@ class Run:
         self.states: dict[str, States] = {}
         torch.manual_seed(derive_seed(self.study.seed, "initial weights"))
         self.model = build_network(self.study.network, self.study.width)
-        own_file = network_file(self.study.network)
-        if own_file is None:  # a user's network may `view` what a convolution gives
+        if network_file(self.study.network) is None:  # a user's network may `view` what a convolution gives
             convert_conv2d_weight_memory_format(self.model, torch.channels_last)
         weights = self.study.train.weights
         self.example = self.data.train_x[:1]
         self.model = form_with_weights(self.model, self.example, Path(weights) if weights else None)
-        named_files = (str(own_file or ""), weights)
-        self.files = {file: _checksum(Path(file)) for file in named_files if file}
+        self.files = network_files(self.study)
         self.types = types_of(mappable_layers(self.model))
         chosen = self.chosen(self.hardware)
         self.layers = {
@@ -341,10 +338,3 @@ def split_masks(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tenso
     """State dict and masks of a stage's tensors."""
     masks = {name[5:]: t for name, t in tensors.items() if name.startswith("mask.")}
     return {name: t for name, t in tensors.items() if not name.startswith("mask.")}, masks
-
-
-def _checksum(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise XbarError(f"{path}: cannot be read ({error.strerror})") from None

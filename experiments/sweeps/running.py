@@ -60,13 +60,14 @@ def point_ids(points: Sequence[SweepPoint], data: Path | None) -> list[str]:
         For data, or a file that a study names, that cannot be read.
     """
     checksums = {name: datasets.checksum(name, data) for name in {point.study.data for point in points}}
-    files: dict[tuple[str, ...], dict[str, str]] = {}
+    files: dict[str, dict[str, str]] = {}
     found = []
     for study in (point.study for point in points):
         hardware = study.hardware
-        named = (study.network, study.train.weights, hardware.adc.library, hardware.periphery.library)
+        libraries = [hardware.adc.library, hardware.periphery.library]
+        named = json.dumps(to_dict([study.network, study.train.weights, study.layers, libraries]))
         if named not in files:
-            files[named] = files_of(named)
+            files[named] = files_of(study)
         found.append(point_id(study, checksums[study.data], files[named]))
     return found
 
@@ -130,7 +131,8 @@ def run_points(
         ``done(what, reason)`` is called after each task; a reason says why it failed.
     """
     tasks = {
-        identity: Task("point", _with_threads(point.study), data, out) for identity, point in points.items()
+        identity: Task("point", _with_threads(point.study), data, out, identity)
+        for identity, point in points.items()
     }
     with Writer(out / store) as writer:
 

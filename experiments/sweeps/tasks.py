@@ -18,12 +18,16 @@ STAGES = ("train", "compress", "quantise")
 
 @dataclass(frozen=True)
 class Task:
-    """A study up to one of `STAGES`, or all of it, a ``point``; its stages lie in ``out/stages``."""
+    """A study up to one of `STAGES`, or all of it, a ``point``; its stages lie in ``out/stages``.
+
+    ``identity``: the id of the point, which tells whether a file of the study has changed since.
+    """
 
     kind: str
     study: Study
     data: Path | None
     out: Path
+    identity: str
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,19 @@ def do(task: Task) -> Outcome:
 def _do(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
     from experiments.stages import steps
     from experiments.stages.evaluation import point
+    from experiments.stages.ids import files_of, point_id
     from experiments.stages.process import with_threads
     from experiments.stages.work import Run
+    from xbar.hardware.errors import XbarError
 
     with with_threads(task.study.threads):
-        run = Run(task.study, dataset(task.study.data, task.data), task.out, quiet=True)
+        data = dataset(task.study.data, task.data)
+        if point_id(task.study, data.checksum, files_of(task.study)) != task.identity:
+            raise XbarError(
+                "a file that the study names, or the data, is not what it was when the sweep began; "
+                "the same command computes this point anew"
+            )
+        run = Run(task.study, data, task.out, quiet=True)
         if task.kind == "point":
             return point(run)
         baseline = steps.train_baseline(run)

@@ -163,20 +163,40 @@ def load_periphery(name: str) -> PeripheryLibrary:
         For an unknown name, a missing file, a missing, unknown or impossible key, or a base that leads back
         to the library.
     """
-    return build(PeripheryLibrary, _with_base(name, ()), Path(name).name)
+    return build(PeripheryLibrary, _with_base(name), Path(name).name)
 
 
-def _with_base(name: str, above: tuple[str, ...]) -> dict[str, Any]:
+def library_files(name: str) -> list[Path]:
+    """Files of a component library: its own, and those of its bases; errors as those of `load_periphery`."""
+    return [path for path, _ in _chain(name)]
+
+
+def _with_base(name: str) -> dict[str, Any]:
     """What a file says, with the components of its base that it has not."""
-    if name in above:
-        raise XbarError(f"periphery.library: {' -> '.join((*above, name))}: a base that leads back to itself")
-    data = read_toml(find_library("periphery.library", name, {"components"}))
-    if "base" not in data:
-        return data
-    if not isinstance(of := data.pop("base"), str):
-        raise XbarError(f"{Path(name).name}: base = {of!r}: must be the name of a library, or a path")
-    base = _with_base(of, (*above, name))
-    return {**base, **data, "components": {**base.get("components", {}), **data.get("components", {})}}
+    found: dict[str, Any] = {}
+    for _, data in reversed(_chain(name)):
+        found = {**found, **data, "components": {**found.get("components", {}), **data.get("components", {})}}
+    return found
+
+
+def _chain(name: str) -> list[tuple[Path, dict[str, Any]]]:
+    """A library's file and that of each base behind it, with what they say but for the base's name."""
+    names: list[str] = []
+    found: list[tuple[Path, dict[str, Any]]] = []
+    while True:
+        if name in names:
+            loop = " -> ".join((*names, name))
+            raise XbarError(f"periphery.library: {loop}: a base that leads back to itself")
+        path = find_library("periphery.library", name, {"components"})
+        data = read_toml(path)
+        found.append((path, data))
+        if "base" not in data:
+            return found
+        base = data.pop("base")
+        if not isinstance(base, str):
+            raise XbarError(f"{Path(name).name}: base = {base!r}: must be the name of a library, or a path")
+        names.append(name)
+        name = base
 
 
 def of_capacity(memory: Memory, capacity_kb: float) -> Memory:
