@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from experiments.stages.work import split_masks
 from mapping.training.checkpoints import load_checkpoint
+from xbar.hardware.files import write_atomically
 
 HERE = Path(__file__).parent
 LARGEST = 2 << 20
@@ -60,12 +61,11 @@ def keep(run: Path) -> str:
     stage = run / "stages" / f"quantise-{result['stages']['quantise']}.safetensors"
     state, _ = split_masks(load_checkpoint(stage)[0])
     path = HERE / "weights" / f"{name}.safetensors"
-    path.parent.mkdir(exist_ok=True)
-    save_file(sparse(state), path)
+    write_atomically(path, save(sparse(state)))
     if path.stat().st_size > LARGEST:
         path.unlink()
         raise SystemExit(f"{run}: compressed weights above {LARGEST} bytes; nothing was kept")
-    (HERE / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_atomically(HERE / f"{name}.json", (json.dumps(result, indent=1) + "\n").encode())
     return name
 
 

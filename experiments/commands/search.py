@@ -13,7 +13,7 @@ from experiments.commands.sweep import check, check_places, chosen_pool
 from experiments.report.search_report import report
 from experiments.sweeps.axes import AxisValues
 from experiments.sweeps.pools import Pool
-from experiments.sweeps.running import open_folder
+from experiments.sweeps.running import open_folder, warn_of_unreadable
 from experiments.sweeps.search import Points, Search, load_search, search_dict
 from experiments.sweeps.trials import Evaluate, Figures, Sampler, Trial, imported_optuna, run_trials
 from xbar.hardware.errors import XbarError
@@ -46,6 +46,7 @@ def search(asked: SearchCommand) -> None:
     if asked.plan:
         return
     open_folder(out, "search", what.name, search_dict(what))
+    warn_of_unreadable(out)
     with chosen_pool(asked.workers, asked.cluster, out) as pool:
         runs = {"search": _tried(asked, what, points, pool, asked.sampler, asked.trials)}
         if asked.random:

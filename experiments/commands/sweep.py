@@ -16,7 +16,7 @@ import tyro
 from experiments.studies.changes import parsed_change
 from experiments.studies.noise_cases import with_noise
 from experiments.sweeps.pools import Pool, in_this_process, on_cluster, on_workers
-from experiments.sweeps.running import Plan, count_tasks, open_sweep, plan, run_points
+from experiments.sweeps.running import Plan, count_tasks, open_sweep, plan, run_points, warn_of_unreadable
 from experiments.sweeps.store import FILE
 from experiments.sweeps.sweep import SweepPoint, load_sweep, points_of
 from experiments.sweeps.tasks import STAGES, dataset
@@ -41,6 +41,7 @@ def sweep(asked: SweepCommand) -> None:
     points = list(points_of(what, dict(map(parsed_change, asked.set))))[part - 1 :: parts]
     if not points:
         raise XbarError(f"{what.name}: no point; `where` leaves none, or --part has none")
+    warn_of_unreadable(out)
     found = plan(points, asked.data, out)
     left = found.left(asked.retry_failed)
     print(f"{what.name}: {_told(found, left)}", flush=True)

@@ -25,6 +25,7 @@ from mapping.monte_carlo.sampling import half_width
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import cut
 from xbar.hardware.design import Hardware
+from xbar.hardware.files import write_atomically
 
 P = ParamSpec("P")
 
@@ -109,12 +110,13 @@ def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
 
 def save_as(figure: Figure, path: Path) -> None:
     """Write a figure as the path's suffix says, .svg, .png or .pdf; its folder is made where absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".svg":
-        path.write_text(svg(figure), encoding="utf-8")
+        write_atomically(path, svg(figure).encode())
         return
+    content = io.BytesIO()
     with mpl.rc_context(STYLE):
-        figure.savefig(path, metadata=NOTHING[path.suffix])
+        figure.savefig(content, format=path.suffix[1:], metadata=NOTHING[path.suffix])
+    write_atomically(path, content.getvalue())
 
 
 MOST_LAYERS = 12

@@ -14,6 +14,7 @@ from torch import nn
 
 from mapping.lowering.form import crossbar_form
 from xbar.hardware.errors import XbarError
+from xbar.hardware.sealed_files import check_sealed
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")
@@ -113,8 +114,11 @@ def _listed(names: list[str], near: Collection[str]) -> str:
 def _read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
+            check_sealed(path, "take a copy that is whole")
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
+    except XbarError as error:
+        raise XbarError(f"weights {error}") from None
     except FileNotFoundError:
         raise XbarError(f"weights {path}: no such file") from None
     except OSError as error:

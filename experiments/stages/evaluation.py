@@ -75,7 +75,7 @@ def calibrated(run: Run, nets: Networks) -> tuple[MappedNetwork, dict[str, NDArr
         save_mapping(found[0], file(prefix.name.partition("-")[2]))
         return {name: torch.from_numpy(share) for name, share in found[1].items()}, {}
 
-    stage = run.stage("map", inputs, compute)
+    stage = run.stage("map", inputs, compute, beside=lambda identity: [file(identity)])
     mapped, chosen = load_mapping(file(stage.record["id"])), run.chosen(run.hardware)
     own = {name: chosen[name].hardware or run.hardware for name in mapped.own_hardware}
     mapped = dataclasses.replace(mapped, hardware=run.hardware, own_hardware=own)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from experiments.results.result import Residuals, Result
@@ -20,6 +21,7 @@ from mapping.tiles.mapped import MappedNetwork
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import build, to_dict
+from xbar.hardware.sealed_files import check_sealed
 
 RESULT_FILE = "result.json"
 """Every figure of the run."""
@@ -123,6 +125,20 @@ def first_chip(study: Study, mapped: MappedNetwork) -> ProgrammedNetwork:
 
 
 def run_activity(run: Path) -> dict[str, NDArray[Any]] | None:
-    """Activity of a finished run's layers on its calibration images; None: the run kept none."""
+    """Activity of a finished run's layers on its calibration images; None: the run kept none.
+
+    Raises
+    ------
+    XbarError
+        For a damaged file.
+    """
     path = run / ACTIVITY_FILE
-    return load_file(path) if path.exists() else None
+    if not path.exists():
+        return None
+    check_sealed(path, _goes_on(run))
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise XbarError(
+            f"{path}: not a safetensors file, or a broken one ({error}); {_goes_on(run)}"
+        ) from None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from experiments.stages.json_lines import read_lines
 from experiments.studies.study import Study, load_study, study_dict
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import write_atomically
@@ -55,18 +55,16 @@ def _first_difference(old: Any, new: Any, key: str = "") -> str:
 
 
 def finished_chips(path: Path) -> dict[int, float]:
-    """Finished chips; a line that a crash cut short is dropped from the file."""
+    """Accuracies of the chips in a file of lines; lines that cannot be read are dropped from it."""
     if not path.exists():
         return {}
-    finished, good = {}, b""
-    for line in path.read_bytes().splitlines(keepends=True):
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            break
-        if not line.endswith(b"\n"):
-            break
-        finished[int(entry["chip"])] = float(entry["accuracy"])
-        good += line
-    write_atomically(path, good)
-    return finished
+    found = read_lines(path)
+    if found.unreadable:
+        lines = path.read_bytes().split(b"\n")
+        write_atomically(path, b"".join(lines[number - 1] + b"\n" for number in found.objects))
+    chips = [
+        line
+        for line in found.objects.values()
+        if isinstance(line, dict) and {"chip", "accuracy"} <= line.keys()
+    ]
+    return {int(chip["chip"]): float(chip["accuracy"]) for chip in chips}

@@ -41,6 +41,7 @@ from mapping.tiles.mapper import unpruned
 from power.estimates.table import estimate, reduction_percent
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import to_dict, write_atomically
+from xbar.hardware.sealed_files import write_sealed
 
 
 def prepare(study: Study, data_folder: Path | None, out: Path) -> Run:
@@ -101,7 +102,7 @@ def _run_study(study: Study, data_folder: Path | None, out: Path, resume: bool) 
     unpacked = mapped_network(run, nets, packing=False)
     mapped, activity = calibrated(run, nets)
     save_mapping(mapped, out / MAPPING_FILE)
-    write_atomically(out / ACTIVITY_FILE, save_arrays(activity))
+    write_sealed(out / ACTIVITY_FILE, save_arrays, activity, {})
     after = estimate(mapped, activity, image_rate=before.image_rate_per_s)
     map_seconds = time.perf_counter() - mark
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import nn
 
 from experiments.stages.folder import finished_chips
 from experiments.stages.ids import component_files, device_files, simulated
+from experiments.stages.json_lines import append_line
 from experiments.stages.pruning import WARMUP_EPOCHS, bits_of_layers, prune
 from experiments.stages.quantising import fitted_states, onto_levels
 from experiments.stages.rules import states_of_bits
@@ -238,7 +238,7 @@ def chips(
             adjust = functools.partial(compensate, known=known, per=case.compensation)
         lines = prefix.with_name(f"{prefix.name}.jsonl")
         finished = finished_chips(lines)
-        with open(lines, "a", encoding="utf-8") as file:
+        with open(lines, "ab", buffering=0) as file:
 
             def run_chip(chip: int) -> float:
                 batches, progress = run.test_batches(f"{case.name}, chip {chip + 1} of {chips.n}")
@@ -252,8 +252,7 @@ def chips(
                     adjust=adjust,
                     progress=progress,
                 )
-                file.write(json.dumps({"chip": chip, "accuracy": percent}) + "\n")
-                file.flush()
+                append_line(file, {"chip": chip, "accuracy": percent})
                 return percent
 
             found = sample_chips(run_chip, most=chips.n, least=chips.least, until=chips.until, known=finished)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -229,10 +229,20 @@ class Run:
             for case in self.study.chips.cases:
                 with_noise(own, case)
 
-    def stage(self, name: str, inputs: dict[str, Any], compute: Compute, remark: str = "") -> StageResult:
-        """A stage of this run; says what it does, how long it took and what came out."""
+    def stage(
+        self,
+        name: str,
+        inputs: dict[str, Any],
+        compute: Compute,
+        remark: str = "",
+        beside: Callable[[str], Sequence[Path]] = lambda identity: (),
+    ) -> StageResult:
+        """A stage of this run; says what it does, how long it took and what came out.
+
+        ``beside``: other files that it leaves, by its id.
+        """
         identity = stage_id(name, {"seed": self.study.seed, **inputs})
-        result = run_stage(self.out / "stages", name, identity, compute)
+        result = run_stage(self.out / "stages", name, identity, compute, beside(identity))
         self.seconds[name, identity] = result.seconds
         for part, where in (("validation", "the validation part"), ("test", "the test set")):
             accuracies = result.record.get(part, {}).items()

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import json
 import platform
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from experiments.inputs import data as datasets
 from experiments.stages.ids import files_of, point_id
 from experiments.studies.study import Study
 from experiments.sweeps.pools import Pool
-from experiments.sweeps.store import FILE, StoredRow, Writer, read_rows
+from experiments.sweeps.store import FILE, StoredRow, Writer, read_rows, told_unreadable
 from experiments.sweeps.sweep import FileKind, Sweep, SweepPoint, sweep_dict
 from experiments.sweeps.tasks import STAGES, Outcome, Task
 from xbar.conductances.encoding import levels
@@ -74,7 +75,17 @@ def point_ids(points: Sequence[SweepPoint], data: Path | None) -> list[str]:
 
 def known_rows(out: Path) -> dict[str, StoredRow]:
     """Points by id of the store in a folder; none where there is no store yet."""
-    return read_rows(sorted(out.glob("*.jsonl")) if out.is_dir() else [])
+    return read_rows(_files(out))
+
+
+def warn_of_unreadable(out: Path) -> None:
+    """Name the lines of the store in a folder that cannot be read, on standard error."""
+    for sentence in told_unreadable(_files(out)):
+        print(f"xbar: {sentence}", file=sys.stderr, flush=True)
+
+
+def _files(out: Path) -> list[Path]:
+    return sorted(out.glob("*.jsonl")) if out.is_dir() else []
 
 
 def open_sweep(out: Path, sweep: Sweep) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from experiments.stages.json_lines import append_line, read_lines
 from xbar.hardware.errors import XbarError
 
 StoredRow = dict[str, Any]
@@ -37,35 +38,47 @@ def store_files(place: Path) -> list[Path]:
 def read_rows(paths: Iterable[Path]) -> dict[str, StoredRow]:
     """Points by id: the first finished line of each in the order of the files, else its last failed one.
 
-    A line that a crash cut short is left out, whatever follows it.
+    A line that a crash cut short, or that was damaged, is left out, whatever follows it; see
+    `told_unreadable`.
 
     Raises
     ------
     XbarError
-        For a file that cannot be read, and one that holds lines of something else.
+        For a file that cannot be read, and one that holds nothing but lines of something else.
     """
     rows: dict[str, StoredRow] = {}
     for path in paths:
-        for row in _lines(path):
+        for row in _points(path)[0]:
             known = rows.get(row["id"])
             if known is None or known["status"] == "failed":
                 rows[row["id"]] = row
     return rows
 
 
-def _lines(path: Path) -> Iterator[StoredRow]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise XbarError(f"{path}: cannot be read ({error.strerror})") from None
-    for number, line in enumerate(content.splitlines(), 1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(row, dict) or not {"id", "values", "status"} <= row.keys():
-            raise XbarError(f"{path}:{number}: not a point of a sweep; needs id, values and status")
-        yield row
+def told_unreadable(paths: Iterable[Path]) -> list[str]:
+    """A sentence for each file of a store with lines that cannot be read."""
+    told = []
+    for path in paths:
+        _, numbers = _points(path)
+        if numbers:
+            some = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
+            many = f"{len(numbers)} lines" if len(numbers) > 1 else "1 line"
+            told.append(f"{path}: {many} cannot be read ({some}), cut short or damaged; left out")
+    return told
+
+
+def _points(path: Path) -> tuple[list[StoredRow], list[int]]:
+    """Points of a file in order, and the numbers of its other lines."""
+    found = read_lines(path)
+    rows = {number: row for number, row in found.objects.items() if _is_point(row)}
+    others = sorted({*found.unreadable, *found.objects} - rows.keys())
+    if found.objects and not rows:
+        raise XbarError(f"{path}:{min(found.objects)}: not a point of a sweep; needs id, values and status")
+    return list(rows.values()), others
+
+
+def _is_point(row: Any) -> bool:
+    return isinstance(row, dict) and row.keys() >= {"id", "values", "status"}
 
 
 class Writer:
@@ -81,7 +94,7 @@ class Writer:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "ab")  # noqa: SIM115
+            self._file = FileIO(path, "ab")
         except OSError as error:
             raise XbarError(f"{path}: cannot be written ({error.strerror})") from None
         try:
@@ -94,17 +107,19 @@ class Writer:
         self._end_last_line()
 
     def _end_last_line(self) -> None:
-        with open(self.path, "rb") as file:
-            if file.seek(0, os.SEEK_END):
-                file.seek(-1, os.SEEK_END)
-                if file.read() != b"\n":
-                    self._file.write(b"\n")
+        try:
+            with open(self.path, "rb") as file:
+                if file.seek(0, os.SEEK_END):
+                    file.seek(-1, os.SEEK_END)
+                    if file.read() != b"\n":
+                        self._file.write(b"\n")
+        except OSError as error:
+            self._file.close()
+            raise XbarError(f"{self.path}: cannot be written ({error.strerror})") from None
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Write one point; when this returns, it is on the disk."""
-        self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Write one point; when this returns, it is on the disk. Errors as those of `append_line`."""
+        append_line(self._file, row)
 
     def close(self) -> None:
         """Let others write."""

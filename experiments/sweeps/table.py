@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.results.text_table import text_table
 from experiments.sweeps.conditions import Condition
-from experiments.sweeps.store import StoredRow, read_rows, store_files
+from experiments.sweeps.store import StoredRow, read_rows, store_files, told_unreadable
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import write_atomically
 
@@ -42,7 +43,10 @@ def results(
         raise XbarError("results: needs at least one STORE, a sweep's folder or .jsonl file")
     if export is not None and export.suffix not in FORMATS:
         raise XbarError(f"--export {export}: the file's name must end in {', '.join(FORMATS)}")
-    known = read_rows(file for place in stores for file in store_files(place)).values()
+    files = [file for place in stores for file in store_files(place)]
+    known = read_rows(files).values()
+    for sentence in told_unreadable(files):
+        print(f"xbar: {sentence}", file=sys.stderr)
     rows = [row for row in known if (row["status"] == "failed") == failed]
     tables = [(row, flat_row(row)) for row in rows]
     for text in where:

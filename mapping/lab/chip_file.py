@@ -23,7 +23,7 @@ from mapping.tiles.plain_data import Arrays, put_together, taken_apart
 from xbar.conductances.encoding import levels
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
-from xbar.hardware.files import write_atomically
+from xbar.hardware.sealed_files import check_sealed, write_sealed
 
 VERSION = 2
 """Of the format; raised when a file of the one before would be read wrongly, or not at all."""
@@ -69,17 +69,18 @@ def _save(kind: str, value: Any, path: Path) -> None:
     arrays: Arrays = {}
     content = taken_apart(value, kind, arrays)
     header = {"format": f"xbar {kind}", "version": VERSION, kind: content}
-    write_atomically(path, save(arrays, {"json": json.dumps(header)}))
+    write_sealed(path, save, arrays, {"json": json.dumps(header)})
 
 
 def _load(kind: str, path: Path) -> Any:
+    check_sealed(
+        path, f"write it again with mapping.save_{kind}, or `xbar run --resume` where a run wrote it"
+    )
     try:
         with safe_open(path, framework="np") as file:
             header = json.loads((file.metadata() or {}).get("json", "{}"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise XbarError(f"{path}: no such file") from None
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise XbarError(f"{path}: not a safetensors file, or a broken one ({error})") from None
     header = header if isinstance(header, dict) else {}
     found, version = header.get("format"), header.get("version")

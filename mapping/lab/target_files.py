@@ -115,7 +115,7 @@ def export_conductances(mapped: MappedNetwork, folder: Path | str, format: str =
                 for plane in range(hardware.encoding.planes):
                     title = re.sub(r"[^\w.-]", "_", name)
                     file = f"{place}-{title}-band{number}-tile{tile}-plane{plane}.{format}"
-                    (folder / file).write_bytes(WRITERS[format](targets, plane))
+                    write_atomically(folder / file, WRITERS[format](targets, plane))
                     files.append({"layer": name, "band": number, "tile": tile, "plane": plane, "file": file})
     write_atomically(folder / "index.json", json.dumps(index_of(mapped, files), indent=1).encode())
 

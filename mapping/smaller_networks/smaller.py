@@ -134,7 +134,7 @@ def load_network(model: nn.Module, path: Path | str) -> nn.Module:
     XbarError
         For a missing or broken file, or one of another network.
     """
-    tensors, _ = load_checkpoint(Path(path))
+    tensors, _ = load_checkpoint(Path(path), "write it again with mapping.save_network")
     loaded = copy_of(model)
     for name, module in loaded.named_modules():
         if isinstance(module, Layer | _BatchNorm):

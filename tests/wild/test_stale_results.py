@@ -90,7 +90,7 @@ def test_a_project_that_moves_keeps_its_digest(tmp_path: Path) -> None:
         ("import parts.wide", ["parts/__init__.py", "parts/sizes.py", "parts/wide.py"]),
         (
             "import parts.wide as w, other",
-            ["parts/__init__.py", "parts/sizes.py", "parts/wide.py", "other.py"],
+            ["other.py", "parts/__init__.py", "parts/sizes.py", "parts/wide.py"],
         ),
         ("from parts import sizes", ["parts/__init__.py", "parts/sizes.py"]),
         ("from plain.deep import inner", ["plain/deep/inner.py"]),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import json
 import os
+import secrets
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -40,15 +42,35 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise XbarError(f"{path}: not a TOML file: {error}") from None
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves either the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+def write_atomically(path: Path, *content: bytes | memoryview) -> None:
+    """Write a file so that a crash, or a full disk, leaves either the old content or the new, never a part.
+
+    Where several processes write one file at once, the content of one of them stays.
+
+    Parameters
+    ----------
+    content
+        Parts that follow each other.
+
+    Raises
+    ------
+    XbarError
+        Where the file cannot be written, with its name and the reason.
+    """
+    partial = path.with_name(f"{path.name[:200]}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "xb") as file:
+            for part in content:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise XbarError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:

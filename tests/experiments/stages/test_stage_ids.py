@@ -29,7 +29,7 @@ def ids(
     """Ids of the stages train and compress, computed without running them."""
     found = {}
 
-    def note(folder: Path, stage: str, identity: str, compute: Any) -> StageResult:
+    def note(folder: Path, stage: str, identity: str, compute: Any, beside: Any) -> StageResult:
         found[stage] = identity
         return StageResult({}, {}, 0.0)
 

@@ -1,0 +1,86 @@
+"""Files of one JSON object a line, each with a digest; they are appended to, and read past damaged lines.
+
+A line ends with ``"digest": "..."``, 16 hexadecimal digits of a SHA-256 over the line without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from xbar.hardware.errors import XbarError
+
+_SEALED = re.compile(rb'(?P<body>\{.+), "digest": "(?P<digest>[0-9a-f]{16})"\}')
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What a file holds: its objects by the number of their line, and the lines that cannot be read."""
+
+    objects: Mapping[int, Any]
+    unreadable: tuple[int, ...]
+
+
+def append_line(file: FileIO, row: Mapping[str, Any]) -> None:
+    """Write one line to an unbuffered file; when this returns, it is on the disk.
+
+    Raises
+    ------
+    XbarError
+        Where it cannot be written: with the file's name, and the reason.
+    """
+    body = json.dumps(row, allow_nan=False).encode()
+    line = memoryview(b'%s, "digest": "%s"}\n' % (body[:-1], _digest(body)))
+    try:
+        while line:
+            line = line[file.write(line) :]
+        os.fsync(file.fileno())
+    except OSError as error:
+        raise XbarError(f"{file.name}: cannot be written ({error.strerror or error})") from error
+
+
+def read_lines(path: Path) -> Lines:
+    """The lines of a file; those without a digest, of earlier versions, pass.
+
+    A line that a crash cut short, or that was damaged later, is left out, whatever follows it.
+
+    Raises
+    ------
+    XbarError
+        For a file that cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise XbarError(f"{path}: cannot be read ({error.strerror})") from None
+    objects, unreadable = {}, []
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            objects[number] = _object(line)
+        except (ValueError, RecursionError):
+            unreadable.append(number)
+    return Lines(objects, tuple(unreadable))
+
+
+def _object(line: bytes) -> Any:
+    """What a line holds; ValueError where it is not what was written."""
+    sealed = _SEALED.fullmatch(line.strip())
+    if sealed is None:
+        return json.loads(line)
+    body = sealed["body"] + b"}"
+    if _digest(body) != sealed["digest"]:
+        raise ValueError("another digest")
+    return json.loads(body)
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest()[:16].encode()
