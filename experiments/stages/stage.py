@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from mapping.training.checkpoints import load_checkpoint, save_checkpoint
+from mapping.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import write_atomically
 from xbar.hardware.sealed_files import check_sealed
@@ -108,12 +108,12 @@ def _compute(folder: Path, stage: str, identity: str, compute: Compute, done: Pa
 
 
 def _remove_broken(folder: Path, name: str) -> None:
-    """Remove checkpoints of a stage that are damaged, and what killed writers left."""
+    """Remove checkpoints of a stage that are damaged, or of another xbar, and what killed writers left."""
     for path in folder.glob(f"{name}.*.partial"):
         path.unlink(missing_ok=True)
     for path in folder.glob(f"{name}.*.safetensors"):
         try:
-            load_checkpoint(path, ANEW)
+            Checkpoint(path, {"stage": name}).check()
         except XbarError as damage:
             tell(damage)
             path.unlink()

@@ -36,6 +36,7 @@ from mapping.smaller_networks.hardware_budget import keep_within
 from mapping.smaller_networks.sensitivity import Family
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import Choice, map_network, without_weights
+from mapping.training.checkpoints import Checkpoint
 from mapping.training.loop import Method, Progress, accuracy, derive_seed, train
 from mapping.training.recipe import Recipe
 from power.estimates.table import estimate
@@ -334,7 +335,9 @@ class Run:
             seed=derive_seed(self.study.seed, "order", *([child] if child else [])),
             stage=stage,
             validate=self.validate,
-            checkpoint=prefix.with_name(f"{prefix.name}.{stage}.safetensors"),
+            checkpoint=Checkpoint(
+                prefix.with_name(f"{prefix.name}.{stage}.safetensors"), {"stage": prefix.name}
+            ),
             progress=self.bar,
         )
 

@@ -162,6 +162,10 @@ class Admm(Method):
         masks = {name: mask for name, (_, mask) in projected.items()}
         return for_all_layers(model, self.layers, masks)
 
+    def arguments(self) -> Any:
+        """The sets, rho and the interval."""
+        return ["ADMM", self.constraint, self.layers, self.rho, self.interval]
+
     def state(self) -> dict[str, torch.Tensor]:
         """Z and U by layer, and rho."""
         tensors = {"rho": torch.tensor(self.current_rho, dtype=torch.float64)}

@@ -21,7 +21,9 @@ from mapping.constraints.constraint import Constraint, by_pattern
 from mapping.constraints.intersections import SparseValues
 from mapping.constraints.levels import Levels, Ternary, Values, equal_levels
 from mapping.network.gemm import finite_gemm, from_gemm, mappable_layers, types_of
-from mapping.training.loop import BatchSource, Loss, Method, Progress, train
+from mapping.training.arguments import digests_of
+from mapping.training.checkpoints import Checkpoint
+from mapping.training.loop import BatchSource, Loss, Method, Progress, length, train
 from mapping.training.recipe import Recipe
 from xbar.hardware.errors import XbarError
 
@@ -78,13 +80,15 @@ def compress(
     freeze
         Shares of the weights to freeze, rising to 1, for layers with values.
     checkpoint
-        Prefix of the files that an interrupted call with the same arguments goes on from.
+        Prefix of the files that an interrupted call with the same arguments goes on from. They belong to the
+        network with its weights, the constraints, recipes, loss, rho, interval, shares, seed and number of
+        batches; files of others are refused.
 
     Raises
     ------
     XbarError
-        For an entry that fits no layer, a retraining of fewer epochs than there are shares to freeze, and all
-        that the methods refuse.
+        For an entry that fits no layer, a retraining of fewer epochs than there are shares to freeze, all
+        that the methods refuse, and checkpoints of other arguments.
     """
     network = copy.deepcopy(model)
     layers = mappable_layers(network)
@@ -98,6 +102,24 @@ def compress(
             f"their values; at least {len(freeze)}"
         )
 
+    kept: dict[str, Checkpoint] = {}
+    if checkpoint is not None:
+        belongs = digests_of(
+            network=model,
+            constraints=constraints,
+            recipe=recipe,
+            retrain=retrain,
+            loss=loss,
+            rho=rho,
+            interval=interval,
+            freeze=tuple(freeze),
+            seed=seed,
+            batches=length(batches),
+        )
+        for stage in ("admm", "retrain"):
+            kept[stage] = Checkpoint(Path(f"{checkpoint}.{stage}.safetensors"), belongs)
+            kept[stage].check()
+
     def fit(stage: str, how: Recipe, methods: list[Method]) -> list[dict[str, Any]]:
         return train(
             network,
@@ -108,7 +130,7 @@ def compress(
             seed=seed,
             stage=stage,
             validate=validate,
-            checkpoint=None if checkpoint is None else Path(f"{checkpoint}.{stage}.safetensors"),
+            checkpoint=kept.get(stage),
             progress=progress,
         )
 

@@ -124,6 +124,10 @@ class Freezing(Method):
             rows.append({"layer": name, "frozen": stays - free, "free": free})
         return rows
 
+    def arguments(self) -> Any:
+        """The values, the shares, and the epochs between them."""
+        return ["freezing", self.values, self.shares, self.epochs]
+
     def state(self) -> dict[str, torch.Tensor]:
         """What is frozen and where, and what was fitted."""
         tensors: dict[str, torch.Tensor] = {}

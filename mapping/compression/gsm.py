@@ -119,6 +119,10 @@ class Gsm(Method):
             layer.weight.copy_(from_gemm(torch.where(mask, to_gemm(layer), 0.0), layer))
         return for_all_layers(model, self.named, masks)
 
+    def arguments(self) -> Any:
+        """The layers, and how many of their weights stay and are active."""
+        return ["GSM", self.named, self.count, self.active]
+
     def state(self) -> dict[str, torch.Tensor]:
         """What a cut kept after the last epoch, (K, N) bool by layer."""
         return dict(self.masks)

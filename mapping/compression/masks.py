@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -83,3 +84,7 @@ class Masked(Method):
             for moment in optimizer.state[weight].values():
                 if isinstance(moment, torch.Tensor) and moment.shape == mask.shape:
                     moment.mul_(mask)
+
+    def arguments(self) -> Any:
+        """The masks."""
+        return ["masks", self.masks]

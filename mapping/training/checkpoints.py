@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +42,38 @@ def load_checkpoint(
     if not isinstance(meta, dict):
         raise XbarError(f"{path}: not a checkpoint of xbar; {what_to_do}")
     return tensors, meta
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file that a training is kept in, and digests of the arguments that it belongs to, by name."""
+
+    path: Path
+    arguments: Mapping[str, str]
+
+    def check(self) -> None:
+        """Refuse a file that belongs to other arguments, or does not say to which.
+
+        Raises
+        ------
+        XbarError
+            With the names of the arguments that differ.
+        """
+        if self.path.exists():
+            self.load()
+
+    def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Tensors and `meta`; errors as those of `load_checkpoint` and `check`."""
+        tensors, meta = load_checkpoint(self.path)
+        kept = meta.get("arguments")
+        what_to_do = "delete it to start again, or give another checkpoint"
+        if not isinstance(kept, dict):
+            raise XbarError(f"{self.path}: does not say which arguments it belongs to; {what_to_do}")
+        other = [name for name in {**self.arguments, **kept} if kept.get(name) != self.arguments.get(name)]
+        if other:
+            raise XbarError(f"{self.path}: of a call with other arguments ({', '.join(other)}); {what_to_do}")
+        return tensors, meta
+
+    def save(self, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
+        """Write tensors and `meta`, with the arguments."""
+        save_checkpoint(self.path, tensors, {**meta, "arguments": dict(self.arguments)})

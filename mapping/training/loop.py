@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from mapping.training.checkpoints import load_checkpoint, save_checkpoint
+from mapping.training.arguments import digests_of, form_of
+from mapping.training.checkpoints import Checkpoint
 from mapping.training.metrics import CLASSES, Metric, described
 from mapping.training.recipe import Recipe, Schedule
 from xbar.hardware.errors import XbarError
@@ -59,6 +60,11 @@ class Method:
         """After the last step of an epoch; rows for the log."""
         return []
 
+    def arguments(self) -> Any:
+        """What a checkpoint belongs to: the arguments that change the training, as plain values, arrays or
+        dataclasses. None, of a method that only watches, is not compared."""
+        return None
+
     def state(self) -> dict[str, torch.Tensor]:
         """Tensors that a resumed run needs."""
         return {}
@@ -99,7 +105,7 @@ def train(
     seed: int = 0,
     stage: str = "train",
     validate: Callable[[nn.Module], float] | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Train `model` in place and return the log: one row an epoch, and the rows of the methods.
@@ -118,7 +124,10 @@ def train(
         Called after each epoch on the model in eval mode; its value goes to the log as ``validation``. It may
         be of any metric: ``functools.partial(accuracy, batches=..., metric=RMSE)``.
     checkpoint
-        File written after each epoch and read first where it exists: training goes on after it.
+        File written after each epoch and read first where it exists: training goes on after it. It belongs
+        to the arguments: the network's form (not its weights, which an interrupted call leaves changed), the
+        recipe, methods, loss, seed, stage and number of batches; a file of others is refused. What the
+        batches hold is not compared.
     progress
         ``progress(iterable, description, total)`` wraps the steps of each epoch.
 
@@ -126,7 +135,7 @@ def train(
     ------
     XbarError
         Where nothing can be trained, `batches` is empty, the loss refuses outputs and targets, or is not a
-        finite number (with its epoch).
+        finite number (with its epoch); for a checkpoint of other arguments, and a damaged one.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
@@ -135,8 +144,26 @@ def train(
     schedule = Schedule(recipe, optimizer)
     log: list[dict[str, Any]] = []
     first = 0
-    if checkpoint is not None and checkpoint.exists():
-        first, log = _restore(checkpoint, model, optimizer, methods)
+    kept: Checkpoint | None = None
+    if checkpoint is not None:
+        kept = (
+            checkpoint
+            if isinstance(checkpoint, Checkpoint)
+            else Checkpoint(
+                Path(checkpoint),
+                digests_of(
+                    network=form_of(model),
+                    recipe=recipe,
+                    methods=[found for method in methods if (found := method.arguments()) is not None],
+                    loss=loss,
+                    seed=seed,
+                    stage=stage,
+                    batches=length(batches),
+                ),
+            )
+        )
+    if kept is not None and kept.path.exists():
+        first, log = _restore(kept, model, optimizer, methods)
         losses = {row["epoch"]: row["loss"] for row in reversed(log) if "loss" in row}
         schedule.go_to(losses[epoch] for epoch in range(first))
     for epoch in range(first, recipe.epochs):
@@ -152,8 +179,8 @@ def train(
             model.eval()
             row["validation"] = validate(model)
         log += [row, *({"stage": stage, "epoch": epoch, **entry} for entry in rows)]
-        if checkpoint is not None:
-            _save(checkpoint, model, optimizer, methods, epoch + 1, log)
+        if kept is not None:
+            _save(kept, model, optimizer, methods, epoch + 1, log)
     model.eval()
     return log
 
@@ -169,7 +196,7 @@ def _epoch(
     progress: Progress | None,
 ) -> float:
     """One pass over the batches; the mean loss."""
-    recipe, optimizer, total = schedule.recipe, schedule.optimizer, _length(batches)
+    recipe, optimizer, total = schedule.recipe, schedule.optimizer, length(batches)
     steps: Iterable[Any] = batches
     if progress is not None:
         steps = progress(batches, f"{stage} {epoch + 1}/{recipe.epochs}", total)
@@ -202,7 +229,7 @@ def _epoch(
     return mean
 
 
-def _length(batches: BatchSource) -> int:
+def length(batches: BatchSource) -> int:
     """Batches of an epoch; 0 where the loader does not know."""
     try:
         return len(batches) if isinstance(batches, Sized) else 0
@@ -225,7 +252,7 @@ def _loss(loss: Loss, outputs: Any, targets: Any, stage: str) -> torch.Tensor:
 
 
 def _save(
-    path: Path,
+    checkpoint: Checkpoint,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     methods: Sequence[Method],
@@ -245,13 +272,13 @@ def _save(
         }
     for i, method in enumerate(methods):
         tensors |= {f"method.{i}.{name}": t for name, t in method.state().items()}
-    save_checkpoint(path, tensors, {"epoch": epoch, "log": log})
+    checkpoint.save(tensors, {"epoch": epoch, "log": log})
 
 
 def _restore(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, methods: Sequence[Method]
+    checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer, methods: Sequence[Method]
 ) -> tuple[int, list[dict[str, Any]]]:
-    tensors, meta = load_checkpoint(path)
+    tensors, meta = checkpoint.load()
 
     def part(prefix: str) -> dict[str, torch.Tensor]:
         return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}

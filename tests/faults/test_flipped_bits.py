@@ -158,9 +158,11 @@ def test_a_damaged_checkpoint_of_a_stage_is_told_and_computed_anew(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = tmp_path / "train-1.train.safetensors"
+    other = tmp_path / "train-1.other.safetensors"
     left = tmp_path / "train-1.safetensors.1-2.partial"
     save_checkpoint(broken, network().state_dict(), {"arguments": {"stage": "train-1"}})
     flip(broken, 8 * 400)
+    save_checkpoint(other, {}, {"epoch": 1})
     left.touch()
 
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -170,6 +172,7 @@ def test_a_damaged_checkpoint_of_a_stage_is_told_and_computed_anew(
     run_stage(tmp_path, "train", "1", compute)
     told = capsys.readouterr().err
     assert "train-1.train.safetensors: damaged" in told
+    assert "train-1.other.safetensors: does not say which arguments it belongs to" in told
 
 
 @pytest.fixture(scope="module")

@@ -148,19 +148,25 @@ def test_layers_that_are_not_named_are_free() -> None:
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    def run(model: nn.Module, epochs: int, file: str) -> list:
-        recipe = Recipe(epochs, 0.1, "sgd", 0.9, 1e-2, final=1)
-        return train(model, Shuffled(), recipe, methods=[Gsm(model, 10)], checkpoint=tmp_path / file)
+    class Killed(Gsm):
+        def begin_epoch(self, model: nn.Module, epoch: int) -> None:
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    def run(model: nn.Module, file: str, method: type[Gsm] = Gsm) -> list:
+        recipe = Recipe(4, 0.1, "sgd", 0.9, 1e-2, final=1)
+        return train(model, Shuffled(), recipe, methods=[method(model, 10)], checkpoint=tmp_path / file)
 
     whole = convolutional()
-    log = run(whole, 4, "whole")
+    log = run(whole, "whole")
     assert sum(row["revived"] for row in log if row["epoch"] == 2 and "revived" in row)
-    run(convolutional(), 2, "broken")
+    with pytest.raises(KeyboardInterrupt):
+        run(convolutional(), "broken", Killed)
     fresh = convolutional()
     with torch.no_grad():
         for p in fresh.parameters():
             p.normal_()
-    assert run(fresh, 4, "broken") == log
+    assert run(fresh, "broken") == log
     for a, b in zip(whole.parameters(), fresh.parameters(), strict=True):
         assert torch.equal(a, b)
 
