@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from experiments.stages.ids import files_of
 from experiments.sweeps.axes import AxisValues, Dimension, dimension, flat
 from experiments.sweeps.conditions import Condition
 from experiments.sweeps.objectives import DEFAULT, FIGURES, Objective
@@ -161,10 +162,20 @@ class Points:
         return [trial.values for trial in found]
 
     def evaluate_on(self, pool: Pool, done: Callable[[str, str], None]) -> Evaluate:
-        """A function that takes figures from the store, once those that it lacks are computed and in it."""
+        """A function that takes figures from the store, once those that it lacks are computed and in it.
+
+        It refuses files of studies that change between two calls: the sampler would mix figures of both.
+        """
+        seen: dict[str, str] = {}
 
         def evaluate(asked: Sequence[AxisValues]) -> list[Figures | None]:
             points = [self.at(values) for values in asked]
+            for path, digest in (pair for point in points for pair in files_of(point.study).items()):
+                if seen.setdefault(path, digest) != digest:
+                    raise XbarError(
+                        f"{path}: it, or what it imports, changed while the search ran; the same command "
+                        "begins anew with what it is now"
+                    )
             ids = point_ids(points, self.data)
             left = Plan(dict(zip(ids, points, strict=True)), known_rows(self.out)).left()
             if left:

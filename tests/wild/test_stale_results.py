@@ -18,7 +18,9 @@ from experiments.stages.run import run_study
 from experiments.studies.study import load_study, study_dict
 from experiments.sweeps.pools import in_this_process
 from experiments.sweeps.running import plan, run_points
+from experiments.sweeps.search import Points, load_search
 from experiments.sweeps.sweep import load_sweep, points_of
+from experiments.sweeps.tasks import Outcome
 from xbar import XbarError
 
 NET = "from parts.wide import body\n\n\ndef build():\n    return body()\n"
@@ -268,3 +270,24 @@ def test_a_file_that_changes_while_a_sweep_runs(tmp_path: Path) -> None:
 
 def test_a_built_in_study_names_no_file() -> None:
     assert files_of(load_study("lenet5-mnist")) == {}
+
+
+def test_a_file_that_changes_while_a_search_runs(tmp_path: Path) -> None:
+    """The front would have mixed the figures of two networks."""
+    small_sweep(tmp_path)
+    net = tmp_path / "net.py"
+    (tmp_path / "search.toml").write_text(
+        f'name = "s"\nstudy = "digits"\n[set]\nnetwork = "{net}:Net"\ncompress.rate = 2.0\n'
+        'compress.layers = [{ layer = "fc", share = 1.0 }]\n[space]\n"hardware.adc.bits" = [6, 8]\n'
+    )
+    points = Points(load_search(str(tmp_path / "search.toml")), None, tmp_path / "out")
+
+    def pool(tasks):
+        return iter([(number, Outcome({}, {}, "not now", 0.0)) for number in range(len(tasks))])
+
+    evaluate = points.evaluate_on(pool, lambda what, reason: None)
+    assert evaluate([{"hardware.adc.bits": 6}]) == [None]
+    assert evaluate([{"hardware.adc.bits": 8}]) == [None]
+    net.write_text(net.read_text() + "# edited\n")
+    with pytest.raises(XbarError, match=r"net\.py: it, or what it imports, changed while the search ran"):
+        evaluate([{"hardware.adc.bits": 6}])
