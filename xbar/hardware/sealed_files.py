@@ -6,11 +6,12 @@ The digest is that of the whole file, with zeros in its own place; it stands in 
 from __future__ import annotations
 
 import hashlib
+import json
 import mmap
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import write_atomically
@@ -24,7 +25,7 @@ _UNKNOWN = "0" * _DIGITS
 
 def write_sealed(
     path: Path,
-    save: Callable[[dict[str, Tensor], dict[str, str]], bytes],
+    save: Callable[[dict[str, Tensor], dict[str, str] | None], bytes],
     tensors: Mapping[str, Tensor],
     metadata: Mapping[str, str],
 ) -> None:
@@ -40,11 +41,23 @@ def write_sealed(
     XbarError
         Where the file cannot be written.
     """
-    content = memoryview(save(dict(tensors), {**metadata, KEY: _UNKNOWN}))
-    at = _place(content)
+    content = memoryview(save(dict(tensors), None))
+    end = 8 + int.from_bytes(content[:8], "little")
+    of_tensors = json.loads(bytes(content[8:end]))
+    head = _header({"__metadata__": {KEY: _UNKNOWN, **metadata}, **of_tensors})
+    at = _place(memoryview(head))
     assert at is not None
-    digest = hashlib.blake2b(content, digest_size=_DIGITS // 2).hexdigest().encode()
-    write_atomically(path, content[:at], digest, content[at + _DIGITS :])
+    digest = hashlib.blake2b(head, digest_size=_DIGITS // 2)
+    digest.update(content[end:])
+    write_atomically(path, head[:at], digest.hexdigest().encode(), head[at + _DIGITS :], content[end:])
+
+
+def _header(entries: Mapping[str, Any]) -> bytes:
+    """A header and its length before it. Entries keep their order, so that the same tensors and metadata make
+    the same file; safetensors' own order of the metadata is another one in each process."""
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def check_sealed(path: Path, what_to_do: str) -> None:
