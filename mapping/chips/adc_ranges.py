@@ -47,7 +47,7 @@ def adc_steps(
     bands = [band for band in layer.bands if band.tiles]
     for group in _groups(present, bands, hardware):
         if hardware.adc.range in ("full", "fixed"):
-            step = _fixed_step(float(np.abs(volts).max()), signed, hardware)
+            step = _fixed_step(float(np.abs(volts).max()) or 1.0, signed, hardware)
         else:
             members = [(present[number], chosen) for number, chosen in group]
             served = _served(layer, members)

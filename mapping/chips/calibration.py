@@ -38,7 +38,8 @@ def calibrate(
     Input ranges follow `dac.range`, ADC steps `adc.range` and `adc.per`, on cells at their targets, with
     wires and I-V as they are. ``calibrated`` takes the step of least squared error over phases, weighted by
     their place value, among powers of two and 40 steps up to the one that clips nothing; the larger step wins
-    a tie. ``full`` takes the largest current that a bit line can give.
+    a tie. ``full`` takes the largest current that a bit line can give. A layer whose inputs are all zero (its
+    units are dead, or it sees the first state of a recurrent one) gets the range 1, unless that is fixed.
 
     Parameters
     ----------
@@ -56,15 +57,14 @@ def calibrate(
     Raises
     ------
     XbarError
-        Where there is no batch, a layer's inputs are not finite or not floating point, or all zero with every
-        layer before it having weights, or the model is not the network that was mapped (`analog_network`).
+        Where there is no batch, a layer's inputs are not finite or not floating point, or the model is not the
+        network that was mapped (`analog_network`).
     """
     inputs = _layer_inputs(mapped, model, batches)
-    layers, activity, silent = {}, {}, False
+    layers, activity = {}, {}
     for name, layer in mapped.layers.items():
         hardware = mapped.hardware_of(name)
-        ranges = _input_range(name, inputs[name], hardware.dac, silent)
-        silent = silent or layer.gives_bias
+        ranges = _input_range(name, inputs[name], hardware.dac)
         layer = dataclasses.replace(layer, calibration=ranges)
         layers[name] = _with_bias_states(layer, ranges.x_max, hardware) if layer.bias_rows else layer
     chip = program_network(without_random_effects(dataclasses.replace(mapped, layers=layers)))
@@ -90,21 +90,17 @@ def calibrate(
     return dataclasses.replace(mapped, layers=layers), activity
 
 
-def _input_range(name: str, inputs: list[NDArray[np.float32]], dac: Dac, silent: bool) -> Calibration:
-    """Range of a layer's inputs; the converters' are not known yet.
-
-    ``silent``: whether a layer before it has no weights, so that all inputs may be zero; any range does then.
-    """
+def _input_range(name: str, inputs: list[NDArray[np.float32]], dac: Dac) -> Calibration:
+    """Range of a layer's inputs; the converters' are not known yet."""
     x = np.concatenate([part.ravel() for part in inputs])
     largest = float(np.abs(x).max())
-    if largest == 0 and silent:
-        return Calibration(1.0, signed=False)
-    if not (np.isfinite(largest) and largest > 0):
-        raise XbarError(f"{name}: the largest calibration input is {largest}; it must be a positive number")
+    if not np.isfinite(largest):
+        raise XbarError(f"{name}: the largest calibration input is {largest}; it must be a finite number")
     signed = bool((x < 0).any())
     if dac.bits == 1 and signed:
         raise XbarError(f"{name}: has negative inputs; they need dac.bits of at least 2")
-    return Calibration(_x_max(x, signed, dac), signed)
+    x_max = _x_max(x, signed, dac) if largest else dac.x_max or 1.0
+    return Calibration(x_max, signed)
 
 
 def _with_bias_states(layer: MappedLayer, x_max: float, hardware: Hardware) -> MappedLayer:
@@ -191,8 +187,11 @@ def _layer_inputs(
     finally:
         for handle in handles:
             handle.remove()
-    if not next(iter(seen.values())):
+    without = [name for name, inputs in seen.items() if not inputs]
+    if without == list(seen):
         raise XbarError("calibrate: the data loader gave no batch")
+    if without:
+        raise XbarError(f"{without[0]}: no calibration batch reaches it; leave it digital, or give others")
     return seen
 
 

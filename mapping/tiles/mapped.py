@@ -200,11 +200,6 @@ class MappedLayer(ByValue):
         """Weights that are not masked."""
         return self.weights_total if self.mask is None else int(self.mask.sum())
 
-    @property
-    def gives_bias(self) -> bool:
-        """Whether the layer has states and no weight other than 0."""
-        return self.state is not None and not self.state.any()
-
     def states(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.int16]:
         """State numbers of inputs x columns; 0 where there is no weight or a masked one.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from networks import Case, cases, design, designs, seeds
 from numpy.typing import NDArray
 from torch import nn
 
-from mapping import MappedNetwork, calibrate, map_network, program_network
+from mapping import MappedNetwork, analog_network, calibrate, crossbar_form, map_network, program_network
 from mapping.chips.analog import analog_network, clipped_inputs
 from mapping.chips.columns import blocks
 from mapping.tiles.unfold import input_vectors
 from xbar import XbarError
-from xbar.hardware.design import Adc, Dac, Hardware
+from xbar.conductances.encoding import decode_states
+from xbar.hardware.design import Adc, Dac, Encoding, Hardware
 from xbar.multiply.converters import code_range
 
 
@@ -206,7 +208,69 @@ def test_a_layer_without_weights_is_calibrated() -> None:
     assert calibrated.layers["0"].calibration.x_max > 0
 
 
-@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"dac__bits": 4, "adc__bits": 4},
+        {"adc__bits": 4, "adc__range": "full"},
+        {"dac": Dac(4, 0.25, range="percentile"), "adc__bits": 4},
+        {"dac": Dac(4, 0.25, range="mse"), "adc__bits": 4, "adc__range": "percentile"},
+        {"dac": Dac(4, 0.25, range="fixed", x_max=2.0), "adc__bits": 4},
+    ],
+)
+@pytest.mark.parametrize("kind", ["differential", "offset", "twos-complement"])
+def test_inputs_that_are_all_zero_give_the_bias(changes: dict[str, Any], kind: str) -> None:
+    hardware = design(encoding=Encoding(kind, slices=1 if kind == "differential" else 2))
+    model, x = nn.Sequential(nn.Linear(3, 2)).eval(), torch.zeros(4, 3)
+    mapped = map_network(model, hardware.replace(**changes), x)
+    calibrated, activity = calibrate(mapped, model, [(x, x)])
+    assert calibrated.layers["0"].calibration.x_max == (mapped.hardware.dac.x_max or 1.0)
+    assert not activity["0"].any()
+    analog = analog_network(model, program_network(calibrated))
+    assert torch.equal(analog(x), model(x))
+    if not changes:
+        ones = torch.ones(4, 3)  # what a layer gets later is not lost
+        held = map_network(model, hardware, ones).layers["0"]
+        w = torch.from_numpy(
+            decode_states(held.state, held.scale, hardware.encoding, hardware.device)
+        ).float()
+        torch.testing.assert_close(analog(ones), ones @ w + model[0].bias)
+
+
+def test_an_lstm_of_one_time_step_runs_on_crossbars() -> None:
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(3, 4, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.lstm(x)[0][:, -1]
+
+    x = torch.randn(5, 1, 3)
+    form = crossbar_form(Last().eval(), x)
+    mapped = map_network(form, design(states=256, dac__bits=8), x)
+    calibrated, _ = calibrate(mapped, form, [(x, x)])
+    error = analog_network(form, program_network(calibrated))(x) - form(x)
+    assert float(error.detach().abs().max()) < 0.02
+
+
+def test_a_layer_that_no_batch_reaches_is_refused_by_its_name() -> None:
+    class Either(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.a(x) if len(x) == 1 else self.a(x) + self.b(x)
+
+    model = Either().eval()
+    mapped = map_network(model, design(), torch.ones(2, 2))
+    with pytest.raises(XbarError, match="^b: no calibration batch reaches it"):
+        calibrate(mapped, model, [(torch.ones(1, 2), torch.ones(1))])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_inputs_without_a_range_are_refused(value: float) -> None:
     mapped, model = linear([[1], [1]], design())
     x = torch.full((2, 2), value)
