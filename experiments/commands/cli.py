@@ -15,7 +15,7 @@ from typing import Any
 
 import tyro
 
-from xbar.hardware.errors import XbarError
+from xbar.hardware.errors import XbarError, place_of
 
 VERBS = {
     "run": "Run a study: train, compress, map, program, infer, estimate, report.",
@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         command()
     except XbarError as error:
-        print(f"xbar: {error}", file=sys.stderr)
+        place = place_of(error)
+        print(f"xbar: {error}{f' ({place})' if place else ''}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         goes_on = f"; the same command {GOES_ON[asked]}goes on from here" if asked in GOES_ON else ""

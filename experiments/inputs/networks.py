@@ -21,7 +21,7 @@ from torch import nn
 from experiments.inputs.sources import OWN, project_modules, sha256_of
 from mapping.lowering.exported import from_exported
 from xbar.hardware.checks import check_range
-from xbar.hardware.errors import XbarError, unknown_name
+from xbar.hardware.errors import XbarError, one_line, unknown_name
 
 _ROOT = Path(__file__).resolve().parents[2]
 _MODELS = _ROOT / "models"
@@ -144,7 +144,7 @@ def _from_function(name: str, path: Path) -> nn.Module:
             build = getattr(module, function, None)
             network = None if build is None else build()
     except Exception as error:
-        raise XbarError(f"network {name}: {type(error).__name__}: {error}") from error
+        raise XbarError(f"network {name}: {one_line(error)}") from error
     if build is None:
         functions = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
         raise unknown_name(f"network {name}: function of {path}", function, functions)

@@ -39,7 +39,7 @@ from mapping.lab.chip_file import save_mapping
 from mapping.smaller_networks.channel_graph import channel_graph
 from mapping.tiles.mapper import unpruned
 from power.estimates.table import estimate, reduction_percent
-from xbar.hardware.errors import XbarError
+from xbar.hardware.errors import XbarError, one_line
 from xbar.hardware.files import to_dict, write_atomically
 from xbar.hardware.sealed_files import write_sealed
 
@@ -177,11 +177,11 @@ def _check_fits(run: Run) -> None:
     try:
         with torch.no_grad():
             outputs = run.model.eval()(run.example)
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except Exception as error:  # what a user's own forward raises may be of any kind
         raise XbarError(
             f"network {run.study.network} does not take images of {run.data.name} "
-            f"{tuple(run.example.shape[1:])}: {str(error).splitlines()[0]}"
-        ) from None
+            f"{tuple(run.example.shape[1:])}: {one_line(error)}"
+        ) from error
     if not isinstance(outputs, torch.Tensor):
         raise XbarError(
             f"network {run.study.network} gives a {type(outputs).__name__}; "

@@ -42,7 +42,7 @@ class Outcome:
 
 def do(task: Task) -> Outcome:
     """Do a task; whatever goes wrong inside is its outcome."""
-    from xbar.hardware.errors import XbarError
+    from xbar.hardware.errors import XbarError, one_line, place_of
 
     start = time.perf_counter()
     result: dict[str, Any] = {}
@@ -50,10 +50,10 @@ def do(task: Task) -> Outcome:
     reason = ""
     try:
         result, stages = _do(task)
-    except XbarError as error:
-        reason = str(error)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        place = place_of(error)
+        words = str(error) if isinstance(error, XbarError) else one_line(error)
+        reason = f"{words}{f' ({place})' if place else ''}"
     return Outcome(result, stages, reason, time.perf_counter() - start)
 
 

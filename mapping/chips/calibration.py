@@ -57,8 +57,8 @@ def calibrate(
     Raises
     ------
     XbarError
-        Where there is no batch, a layer's inputs are not finite or not floating point, or the model is not the
-        network that was mapped (`analog_network`).
+        Where there is no batch, or none reaches a layer; where a layer's inputs are not finite or not
+        floating point, or the model is not the network that was mapped (`analog_network`).
     """
     inputs = _layer_inputs(mapped, model, batches)
     layers, activity = {}, {}

@@ -21,10 +21,9 @@ from torch import nn
 
 from mapping.compression.shared_weights import by_weight, for_all_layers, one_a_weight
 from mapping.constraints.constraint import ByLayer, Constraint, NetworkConstraint
-from mapping.network.gemm import Layer, finite_gemm, from_gemm, mappable_layers
+from mapping.network.gemm import finite_gemm, from_gemm, layer_of, mappable_layers, trained_weight, weight_of
 from mapping.training.loop import Method
-from xbar.hardware.checks import check_range
-from xbar.hardware.errors import XbarError
+from xbar.hardware.checks import check_range, check_whole
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,10 @@ class RhoSchedule:
 
     def at(self, step: int) -> float:
         """rho in force before Z-step `step`."""
-        return min(self.limit, self.start * self.factor**step)
+        try:
+            return min(self.limit, self.start * self.factor**step)
+        except OverflowError:
+            return self.limit
 
 
 class Admm(Method):
@@ -80,21 +82,15 @@ class Admm(Method):
             names = list(constraints)
         else:
             names = list(mappable_layers(model) if layers is None else layers)
-        check_range("interval", interval, 1, 1 << 20)
+        check_whole("interval", interval, 1, 1 << 20)
         self.interval = interval
         self.rho = rho or RhoSchedule()
         self.current_rho = self.rho.at(0)
         self.z: dict[str, torch.Tensor] = {}
         self.u: dict[str, torch.Tensor] = {}
         self._pull: dict[str, torch.Tensor] = {}
-        modules = dict(model.named_modules())
         for name in names:
-            if not isinstance(modules.get(name), Layer):
-                raise XbarError(
-                    f"constraint on {name!r}: the network has no such linear or convolution layer"
-                )
-            if not weight_of(model, name).requires_grad:
-                raise XbarError(f"constraint on {name!r}: its weight is frozen (requires_grad is False)")
+            trained_weight(model, name, "constraint on ")
         self.layers = names
         self.constrain(model, constraints)
         weights = _matrices(model, by_weight(model, names))
@@ -124,7 +120,8 @@ class Admm(Method):
         """Add rho (W - Z + U), the gradient of the penalty."""
         for name, pull in self._pull.items():
             weight = weight_of(model, name)
-            assert weight.grad is not None
+            if weight.grad is None:  # the loss does not reach it in this step; the penalty does
+                weight.grad = torch.zeros_like(weight)
             weight.grad.add_(weight, alpha=self.current_rho).sub_(pull, alpha=self.current_rho)
 
     @torch.no_grad()
@@ -182,17 +179,3 @@ class Admm(Method):
 
 def _matrices(model: nn.Module, names: Iterable[str]) -> dict[str, torch.Tensor]:
     return {name: finite_gemm(layer_of(model, name), name) for name in names}
-
-
-def layer_of(model: nn.Module, name: str) -> Layer:
-    """Linear or convolution layer of a network by its name."""
-    layer = model.get_submodule(name)
-    assert isinstance(layer, Layer)
-    return layer
-
-
-def weight_of(model: nn.Module, name: str) -> nn.Parameter:
-    """Weight parameter of a layer by its name."""
-    weight = layer_of(model, name).weight
-    assert isinstance(weight, nn.Parameter)
-    return weight

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mapping.compression.admm import Admm, RhoSchedule, layer_of
+from mapping.compression.admm import Admm, RhoSchedule
 from mapping.compression.freezing import Freezing
 from mapping.compression.masks import Masked, masks_met
 from mapping.compression.shared_weights import by_weight, for_all_layers
@@ -20,7 +20,7 @@ from mapping.constraints.centroids import Centroids
 from mapping.constraints.constraint import Constraint, by_pattern
 from mapping.constraints.intersections import SparseValues
 from mapping.constraints.levels import Levels, Ternary, Values, equal_levels
-from mapping.network.gemm import finite_gemm, from_gemm, mappable_layers, types_of
+from mapping.network.gemm import finite_gemm, from_gemm, layer_of, mappable_layers, types_of
 from mapping.training.arguments import digests_of
 from mapping.training.checkpoints import Checkpoint
 from mapping.training.loop import BatchSource, Loss, Method, Progress, length, train

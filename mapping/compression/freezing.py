@@ -13,12 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from mapping.compression.admm import layer_of, weight_of
 from mapping.compression.shared_weights import one_a_weight
 from mapping.constraints.levels import Values
-from mapping.network.gemm import finite_gemm, from_gemm, to_gemm
+from mapping.network.gemm import finite_gemm, from_gemm, layer_of, to_gemm, weight_of
 from mapping.training.loop import Method
-from xbar.hardware.checks import check_range, check_rising_to_one
+from xbar.hardware.checks import check_rising_to_one, check_whole
 
 
 class Freezing(Method):
@@ -49,7 +48,7 @@ class Freezing(Method):
         self, model: nn.Module, values: Mapping[str, Values], shares: Sequence[float], epochs: int = 1
     ) -> None:
         check_rising_to_one("shares", shares)
-        check_range("epochs", epochs, 1, 1 << 20)
+        check_whole("epochs", epochs, 1, 1 << 20)
         self.values = one_a_weight(model, "values", values)
         self.shares, self.epochs = tuple(shares), epochs
         self.z: dict[str, torch.Tensor] = {}
@@ -101,8 +100,8 @@ class Freezing(Method):
         """Zero the gradients of frozen weights."""
         for name, (_, held) in self._place.items():
             grad = weight_of(model, name).grad
-            assert grad is not None
-            grad.masked_fill_(held, 0.0)
+            if grad is not None:
+                grad.masked_fill_(held, 0.0)
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -110,7 +109,7 @@ class Freezing(Method):
         for name, (_, held) in self._place.items():
             weight = weight_of(model, name)
             self._hold(weight, name)
-            for moment in optimizer.state[weight].values():
+            for moment in optimizer.state.get(weight, {}).values():
                 if isinstance(moment, torch.Tensor) and moment.shape == held.shape:
                     moment.masked_fill_(held, 0.0)
 

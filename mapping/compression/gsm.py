@@ -20,9 +20,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from mapping.compression.admm import layer_of, weight_of
 from mapping.compression.shared_weights import by_weight, for_all_layers
-from mapping.network.gemm import finite_gemm, from_gemm, mappable_layers, to_gemm
+from mapping.network.gemm import (
+    finite_gemm,
+    from_gemm,
+    layer_of,
+    mappable_layers,
+    to_gemm,
+    trained_weight,
+    weight_of,
+)
 from mapping.training.loop import Method
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError, unknown_name
@@ -52,8 +59,8 @@ class Gsm(Method):
     Raises
     ------
     XbarError
-        Where a name is not such a layer, there is none, a weight is not a finite number, a rate is below 1 or
-        leaves no weight, or more are active than stay.
+        Where a name is not such a layer, there is none, a weight is frozen or not a finite number, a rate is
+        below 1 or leaves no weight, or more are active than stay.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class Gsm(Method):
         for name in chosen:
             if name not in mappable:
                 raise unknown_name("gsm.layers", name, mappable)
+            trained_weight(model, name, "gsm.layers: ")
         self.named = [name for name in mappable if name in chosen]
         self.layers = list(by_weight(model, self.named))
         self.sizes = [weight_of(model, name).numel() for name in self.layers]
@@ -87,7 +95,8 @@ class Gsm(Method):
         saliency = []
         for name in self.layers:
             weight = weight_of(model, name)
-            assert weight.grad is not None
+            if weight.grad is None:  # the loss does not reach it in this step, in which it is passive
+                weight.grad = torch.zeros_like(weight)
             gradients.append(weight.grad)
             saliency.append((weight.grad * weight).flatten())
         active = largest(torch.cat(saliency).abs_(), self.active)

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from mapping.compression.admm import layer_of, weight_of
 from mapping.compression.shared_weights import by_weight, differ
-from mapping.network.gemm import finite_gemm, from_gemm, mappable_layers, to_gemm
+from mapping.network.gemm import finite_gemm, from_gemm, layer_of, mappable_layers, to_gemm, weight_of
 from mapping.training.loop import Method
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -72,7 +71,7 @@ class Masked(Method):
         """Mask the gradients."""
         for name, mask in self.masks.items():
             grad = weight_of(model, name).grad
-            if grad is not None:  # of a frozen layer it is
+            if grad is not None:
                 grad.mul_(mask)
 
     @torch.no_grad()
@@ -81,7 +80,7 @@ class Masked(Method):
         for name, mask in self.masks.items():
             weight = weight_of(model, name)
             weight.mul_(mask)
-            for moment in optimizer.state[weight].values():
+            for moment in optimizer.state.get(weight, {}).values():
                 if isinstance(moment, torch.Tensor) and moment.shape == mask.shape:
                     moment.mul_(mask)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from mapping.network.gemm import Layer, as_gemm, from_gemm, groups_of, kind_of
+from mapping.network.gemm import Layer, as_gemm, from_gemm, groups_of, kind_of, layer_of
 from xbar.hardware.errors import XbarError
 
 T = TypeVar("T")
@@ -20,7 +20,7 @@ def by_weight(model: nn.Module, names: Iterable[str]) -> dict[str, list[str]]:
     first: dict[int, str] = {}
     found: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(first.setdefault(id(_layer(model, name).weight), name), []).append(name)
+        found.setdefault(first.setdefault(id(layer_of(model, name).weight), name), []).append(name)
     return found
 
 
@@ -36,7 +36,7 @@ def one_a_weight(model: nn.Module, what: str, given: Mapping[str, T]) -> dict[st
     for first, layers in by_weight(model, given).items():
         found[first] = given[first]
         for other in layers[1:]:
-            if _view(_layer(model, first)) != _view(_layer(model, other)) or not _equal(
+            if _view(layer_of(model, first)) != _view(layer_of(model, other)) or not _equal(
                 given[first], given[other]
             ):
                 raise differ(what, first, other)
@@ -50,9 +50,9 @@ def for_all_layers(
     found = {}
     for first, layers in by_weight(model, names).items():
         found[first] = masks[first]
-        whole = from_gemm(masks[first].float(), _layer(model, first)) > 0
+        whole = from_gemm(masks[first].float(), layer_of(model, first)) > 0
         for name in layers[1:]:
-            found[name] = as_gemm(whole, _layer(model, name))
+            found[name] = as_gemm(whole, layer_of(model, name))
     return found
 
 
@@ -62,12 +62,6 @@ def differ(what: str, first: str, other: str) -> XbarError:
         f"{what}: layers {first!r} and {other!r} share one weight, and theirs differ; give both the same, or "
         "name one of them"
     )
-
-
-def _layer(model: nn.Module, name: str) -> Layer:
-    layer = model.get_submodule(name)
-    assert isinstance(layer, Layer)
-    return layer
 
 
 def _view(layer: Layer) -> tuple[str, int]:

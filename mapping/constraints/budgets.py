@@ -11,7 +11,7 @@ import torch
 
 from mapping.constraints.levels import Levels, equal_levels
 from mapping.network.gemm import check_finite_weights
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import check_range, check_whole
 from xbar.hardware.errors import XbarError, unknown_name
 
 WIDTHS = tuple(range(1, 9))
@@ -204,7 +204,7 @@ class WidthBudget:
 
 
 def _levels(bits: int, mask: torch.Tensor | None = None) -> Levels:
-    check_range("bits of a weight", bits, 1, 16)
+    check_whole("bits of a weight", bits, 1, 16)
     return Levels(equal_levels(2 ** (bits - 1)), mask)
 
 

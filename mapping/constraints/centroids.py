@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from mapping.constraints.levels import Values
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import check_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Centroids(Values):
     fixed: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_range(f"count of {type(self).__name__.lower()}", self.count, 1, 256)
+        check_whole(f"count of {type(self).__name__.lower()}", self.count, 1, 256)
 
     def fit(self, v: torch.Tensor) -> NDArray[np.float64]:
         """Centroids of least squared error on the unmasked weights, ascending, at most (count,)."""

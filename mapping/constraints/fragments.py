@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import pad
 
 from mapping.constraints.sparsity import Sparsity, block_sums, spread
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import check_whole
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class SegmentSparse(Sparsity):
     exact: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_range("rows of a segment", self.rows, 1, 1 << 20)
-        check_range("most weights of a segment", self.most, 1, self.rows)
+        check_whole("rows of a segment", self.rows, 1, 1 << 20)
+        check_whole("most weights of a segment", self.most, 1, self.rows)
 
     def choose(self, v: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
         """See `Sparsity.choose`."""
@@ -60,7 +60,7 @@ class OneSign(Sparsity):
     exact: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_range("size of a fragment", self.size, 1, 1 << 20)
+        check_whole("size of a fragment", self.size, 1, 1 << 20)
 
     def choose(self, v: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
         """See `Sparsity.choose`."""

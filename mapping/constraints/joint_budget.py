@@ -11,7 +11,7 @@ import torch
 from mapping.constraints.budgets import NonzeroBudget, Width, choose_widths, width_table
 from mapping.constraints.levels import Levels, equal_levels
 from mapping.network.gemm import check_finite_weights
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import check_range, check_whole
 
 WIDTHS = (1, 2, 3, 4, 5)
 
@@ -59,7 +59,7 @@ class JointBudget:
         check_range("total", self.total, 0, 1e18)
         check_range("number of widths", len(self.widths), 1, 16)
         for bits in self.widths:
-            check_range("bits of a weight", bits, 1, 16)
+            check_whole("bits of a weight", bits, 1, 16)
         check_range("index_bits", self.index_bits, 0, 64)
 
     def choose(self, v: Mapping[str, torch.Tensor]) -> Joint:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from mapping.network.gemm import Layer, check_finite_weights, groups_of, kind_of, to_gemm
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import check_whole
 from xbar.hardware.errors import XbarError, unknown_name
 
 GroupKind = Literal["irregular", "filter", "channel", "shape", "kernel"]
@@ -79,8 +79,8 @@ class BlockSparse(Sparsity):
     exact: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_range("rows of a block", self.rows, 1, 1 << 20)
-        check_range("cols of a block", self.cols, 1, 1 << 20)
+        check_whole("rows of a block", self.rows, 1, 1 << 20)
+        check_whole("cols of a block", self.cols, 1, 1 << 20)
         _check_keep(self.keep)
         if self.band is not None and (self.band < 1 or self.band % self.rows):
             raise XbarError(f"band = {self.band}: must be a multiple of the {self.rows} rows of a block")

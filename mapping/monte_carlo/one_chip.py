@@ -13,7 +13,7 @@ from mapping.chips.chip import ProgrammedNetwork, program_network
 from mapping.tiles.mapped import MappedNetwork
 from mapping.training.loop import BatchSource, Progress, accuracy
 from mapping.training.metrics import CLASSES, Metric
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import check_whole
 
 Adjust = Callable[[ProgrammedNetwork], ProgrammedNetwork]
 """What is done to a chip before it is used, such as `mapping.compensate`."""
@@ -91,7 +91,7 @@ def accuracy_over_time(
     XbarError
         Before anything runs, for a time that a device of the network has no data for.
     """
-    check_range("chips", chips, 1, 1 << 20)
+    check_whole("chips", chips, 1, 1 << 20)
     for name in mapped.layers:
         for time in times:
             mapped.hardware_of(name).device.check_time(time)

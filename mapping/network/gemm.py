@@ -54,6 +54,51 @@ def mappable_layers(model: nn.Module) -> dict[str, Layer]:
     return layers
 
 
+def layer_of(model: nn.Module, name: str, said: str = "layer ") -> Layer:
+    """Linear or convolution layer of a network by its name; `said` begins the message.
+
+    Raises
+    ------
+    XbarError
+        Where the network has no such layer.
+    """
+    layer = dict(model.named_modules()).get(name)
+    if not isinstance(layer, Layer):
+        raise XbarError(f"{said}{name!r}: the network has no such linear or convolution layer")
+    return layer
+
+
+def weight_of(model: nn.Module, name: str, said: str = "layer ") -> nn.Parameter:
+    """Weight of a layer by its name; `said` begins the message.
+
+    Raises
+    ------
+    XbarError
+        Where the network has no such layer, or its weight is computed.
+    """
+    weight = layer_of(model, name, said).weight
+    if not isinstance(weight, nn.Parameter):
+        raise XbarError(
+            f"{said}{name!r}: its weight is computed (a parametrisation); mapping.crossbar_form makes it "
+            "plain"
+        )
+    return weight
+
+
+def trained_weight(model: nn.Module, name: str, said: str) -> nn.Parameter:
+    """`weight_of` of a layer that can be trained.
+
+    Raises
+    ------
+    XbarError
+        As `weight_of`, and where the weight is frozen.
+    """
+    weight = weight_of(model, name, said)
+    if not weight.requires_grad:
+        raise XbarError(f"{said}{name!r}: its weight is frozen (requires_grad is False)")
+    return weight
+
+
 def types_of(layers: Mapping[str, nn.Module]) -> dict[str, str]:
     """Name of each layer's type, such as ``Conv2d``."""
     return {name: type(layer).__name__ for name, layer in layers.items()}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from xbar.hardware.errors import XbarError
+from xbar.hardware.errors import XbarError, one_line
 
 
 def copy_of(model: nn.Module) -> nn.Module:
@@ -30,8 +30,7 @@ def copy_of(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model, computed)
     except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise XbarError(f"{type(model).__name__}: cannot be copied: {reason}") from None
+        raise XbarError(f"{type(model).__name__}: cannot be copied: {one_line(error)}") from error
 
 
 @contextlib.contextmanager
@@ -61,11 +60,17 @@ def run_example(model: nn.Module, example_input: torch.Tensor) -> Any:
         torch.manual_seed(0)
         try:
             return model(example_input)
+        except XbarError:
+            raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            raise XbarError(
-                f"example_input of shape {tuple(example_input.shape)}: the network refuses it: {reason}"
-            ) from None
+            raise refused(example_input, error) from error
+
+
+def refused(example_input: torch.Tensor, error: Exception) -> XbarError:
+    """What to raise, from the error, where a network does not take an example."""
+    return XbarError(
+        f"example_input of shape {tuple(example_input.shape)}: the network refuses it: {one_line(error)}"
+    )
 
 
 def become(module: nn.Module, form: nn.Module) -> None:

@@ -116,7 +116,7 @@ def channel_graph(model: nn.Module, example_input: torch.Tensor) -> ChannelGraph
             raise XbarError(
                 f"{type(model).__name__}: torch.export cannot follow its forward: {reason}; what depends on "
                 "the values of the input has to be written without if and while"
-            ) from None
+            ) from error
         module, signature = program.graph_module, program.graph_signature
         given: dict[str, str] = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         lifted = {**given, **signature.inputs_to_lifted_tensor_constants}

@@ -170,7 +170,7 @@ def save_onnx(model: nn.Module, example_input: torch.Tensor, path: Path | str) -
             program = torch.onnx.export(model, (batch,), dynamo=True, verbose=False, dynamic_shapes=shapes)
         except Exception as error:
             reason = str(error).strip().partition("\n")[0]
-            raise XbarError(f"{type(model).__name__}: torch.onnx cannot export it: {reason}") from None
+            raise XbarError(f"{type(model).__name__}: torch.onnx cannot export it: {reason}") from error
     assert program is not None
     write_atomically(Path(path), program.model_proto.SerializeToString())
 

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from mapping.lowering.own_forward import or_export
 from mapping.network.gemm import Layer
-from mapping.network.modules import in_eval_mode
+from mapping.network.modules import in_eval_mode, refused
 from mapping.network.operators import LAYOUT, is_no_product, multiply_accumulates, spreads
 from xbar.hardware.errors import XbarError
 
@@ -184,11 +184,8 @@ def trace(
             model(example)
     except XbarError:
         raise
-    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise XbarError(
-            f"example_input of shape {tuple(example.shape)}: the network refuses it: {reason}"
-        ) from None
+    except Exception as error:  # what a user's own forward raises may be of any kind
+        raise refused(example, error) from error
     finally:
         for handle in handles:
             handle.remove()

@@ -42,8 +42,14 @@ def checked_input(x: Any, layer: MappedLayer) -> torch.Tensor:
         channels = layer.groups * layer.k
         if not layer.geometry.transposed:
             channels //= math.prod(layer.geometry.kernel)
-    if x.dim() < least or x.shape[axis] != channels:
+    most = math.inf if layer.geometry is None else least + 1
+    if not least <= x.dim() <= most or x.shape[axis] != channels:
         raise XbarError(f"{layer.name}: inputs of shape {tuple(x.shape)}; the layer takes {channels} {what}")
+    if layer.geometry is not None and min(output_size(layer.geometry, tuple(x.shape[axis + 1 :]))) < 1:
+        raise XbarError(
+            f"{layer.name}: inputs of shape {tuple(x.shape)} are smaller than its kernel "
+            f"{layer.geometry.kernel}"
+        )
     return x
 
 

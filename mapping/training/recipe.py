@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import check_range, check_whole
 from xbar.hardware.errors import XbarError, unknown_name
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
@@ -75,7 +75,7 @@ class Recipe:
     scheduler: str | Callable[[Optimizer], LRScheduler] = COSINE
 
     def __post_init__(self) -> None:
-        check_range("epochs", self.epochs, 0, 100_000)
+        check_whole("epochs", self.epochs, 0, 100_000)
         check_range("lr", self.lr, 1e-12, 100)
         if self.momentum is not None:
             check_range("momentum", self.momentum, 0, 0.9999)
@@ -116,7 +116,7 @@ class Recipe:
         try:
             found = build(given, lr=self.lr, **options)
         except (TypeError, ValueError) as error:
-            raise XbarError(f"optimizer {_name_of(build)}: {_first_line(error)}") from None
+            raise XbarError(f"optimizer {_name_of(build)}: {_first_line(error)}") from error
         if not isinstance(found, Optimizer):
             raise XbarError(
                 f"optimizer {_name_of(build)}: gave a {type(found).__name__}; must be a torch.optim.Optimizer"
@@ -192,7 +192,7 @@ class Schedule:
         try:
             self.scheduler = build(optimizer)
         except (TypeError, ValueError, KeyError) as error:
-            raise XbarError(f"scheduler {name}: {_first_line(error)}") from None
+            raise XbarError(f"scheduler {name}: {_first_line(error)}") from error
         if not isinstance(self.scheduler, LRScheduler):
             raise XbarError(
                 f"scheduler {name}: gave a {type(self.scheduler).__name__}; must be a "

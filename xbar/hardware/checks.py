@@ -30,6 +30,19 @@ def check_range(key: str, value: float, low: float, high: float, unit: str = "")
         raise XbarError(f"{key} = {value}: must lie between {low:g} and {high:g}{' ' + unit if unit else ''}")
 
 
+def check_whole(key: str, value: int, low: int, high: int) -> None:
+    """Refuse what is no whole number in [low, high].
+
+    Raises
+    ------
+    XbarError
+        With the key, the value and the allowed range.
+    """
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise XbarError(f"{key} = {value!r}: must be a whole number")
+    check_range(key, value, low, high)
+
+
 def check_types(instance: Any, room: str) -> None:
     """Refuse a field whose value is not of its annotated type or choices; `room.` begins the key.
 

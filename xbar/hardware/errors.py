@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import functools
+import sysconfig
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 
 class XbarError(ValueError):
@@ -16,3 +20,45 @@ def unknown_name(what: str, name: str, allowed: Iterable[str]) -> XbarError:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return XbarError(f"{what}: unknown name {name!r}; {hint}allowed: {', '.join(names)}")
+
+
+def one_line(error: BaseException) -> str:
+    """Kind and first line of an error; the kind alone where it says nothing."""
+    words = str(error).strip().partition("\n")[0]
+    kind = type(error).__name__
+    return f"{kind}: {words}" if words else kind
+
+
+def place_of(error: BaseException) -> str:
+    """Where an error came up in code that is neither ours nor a library's: ``net.py:12, in forward``.
+
+    Looked for in the error and in what it was raised from, and the innermost such line counts; empty where
+    there is none.
+    """
+    for each in _causes(error):
+        for frame in reversed(traceback.extract_tb(each.__traceback__)):
+            if _is_users(frame.filename):
+                return f"{frame.filename}:{frame.lineno}, in {frame.name}"
+    return ""
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What an error was raised from, the first one first, and the error itself last."""
+    if error.__cause__ is not None:
+        yield from _causes(error.__cause__)
+    yield error
+
+
+OURS = ("xbar", "mapping", "power", "models", "experiments")
+"""Top folders of this project."""
+
+
+@functools.cache
+def _is_users(filename: str) -> bool:
+    """Whether a file of code is neither ours, nor Python's, nor that of an installed package."""
+    if filename.startswith("<"):
+        return False
+    path, root = Path(filename).resolve(), Path(__file__).resolve().parents[2]
+    installed = {"site-packages", "dist-packages"} & set(path.parts)
+    others = [Path(sysconfig.get_path("stdlib")).resolve(), *(root / name for name in OURS)]
+    return not installed and not any(path.is_relative_to(place) for place in others)

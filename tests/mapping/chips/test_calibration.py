@@ -266,7 +266,7 @@ def test_a_layer_that_no_batch_reaches_is_refused_by_its_name() -> None:
 
     model = Either().eval()
     mapped = map_network(model, design(), torch.ones(2, 2))
-    with pytest.raises(XbarError, match="^b: no calibration batch reaches it"):
+    with pytest.raises(XbarError, match=r"^b: no calibration batch reaches it"):
         calibrate(mapped, model, [(torch.ones(1, 2), torch.ones(1))])
 
 

@@ -1,0 +1,184 @@
+"""Networks and settings that were refused, or ended in an AssertionError, although nothing is wrong with
+them; and errors of users' own code, whose place was lost."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+from networks import design
+from torch import nn
+
+from experiments.commands.cli import main
+from mapping import (
+    Admm,
+    BlockSparse,
+    Freezing,
+    Gsm,
+    Levels,
+    Masked,
+    Recipe,
+    RhoSchedule,
+    analog_network,
+    calibrate,
+    map_network,
+    program_network,
+    train,
+)
+from mapping.smaller_networks.channel_graph import channel_graph
+from mapping.training.loop import Method
+from xbar import XbarError
+
+X, Y = torch.rand(6, 3), torch.tensor([0, 1, 0, 1, 0, 1])
+
+
+class Spare(nn.Module):
+    """A head that the loss never reaches, as auxiliary heads of networks that are trained on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(3, 2), nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+
+def ones(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: torch.ones(3, 2, dtype=torch.bool) for name in ("body", "head")}
+
+
+METHODS = {
+    "admm": lambda model: Admm(model, {"body": BlockSparse(1, 1, 0.5), "head": BlockSparse(1, 1, 0.5)}),
+    "masks": lambda model: Masked(model, ones(model)),
+    "gsm": lambda model: Gsm(model, 2.0),
+    "freezing": lambda model: Freezing(
+        model, {name: Levels(torch.tensor([1.0])) for name in ("body", "head")}, (0.5, 1.0)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_layer_that_the_loss_does_not_reach_is_compressed_too(name: str, tmp_path: Path) -> None:
+    model = Spare()
+    method: Method = METHODS[name](model)
+    before = model.head.weight.detach().clone()
+    recipe = Recipe(2, lr=0.1, optimizer="SGD")
+    log = train(model, [(X, Y)], recipe, methods=[method], checkpoint=tmp_path / "c.safetensors")
+    assert {row["layer"] for row in log if "layer" in row} >= ({"head"} if name != "masks" else set())
+    if name == "admm":  # the penalty alone moves it
+        assert not torch.equal(model.head.weight, before)
+        mask = method.finish(model)["head"]
+        assert int(mask.sum()) == 3
+    if name == "freezing":
+        assert len(model.head.weight.detach().abs().unique()) == 1
+
+
+@pytest.mark.parametrize("name", ["masks", "freezing"])
+def test_a_frozen_layer_holds_its_masks_and_values(name: str, tmp_path: Path) -> None:
+    model = Spare()
+    model.body.weight.requires_grad_(False)
+    method = METHODS[name](model)
+    train(model, [(X, Y)], Recipe(2, lr=0.1), methods=[method], checkpoint=tmp_path / "c.safetensors")
+    if name == "freezing":
+        assert len(model.body.weight.detach().abs().unique()) == 1
+
+
+@pytest.mark.parametrize("name", ["admm", "gsm"])
+def test_a_frozen_layer_that_cannot_be_drawn_anywhere_is_refused(name: str) -> None:
+    model = Spare()
+    model.body.weight.requires_grad_(False)
+    with pytest.raises(XbarError, match="'body': its weight is frozen"):
+        METHODS[name](model)
+
+
+@pytest.mark.parametrize("name", ["admm", "freezing"])
+def test_a_layer_that_is_none_is_refused_by_its_name(name: str) -> None:
+    with pytest.raises(XbarError, match="'body': the network has no such linear or convolution layer"):
+        METHODS[name](nn.Sequential(nn.Linear(3, 2)))
+
+
+def test_rho_stays_at_its_limit_after_any_number_of_steps() -> None:
+    rho = RhoSchedule(1e-3, 2.0, 0.1)
+    assert [rho.at(step) for step in (0, 1, 6, 7)] == [1e-3, 2e-3, 64e-3, 0.1]
+    assert rho.at(1024) == rho.at(100_000) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("build", "key"),
+    [
+        (lambda: Recipe(2.5), "epochs = 2.5"),
+        (lambda: Admm(Spare(), {"body": BlockSparse(1, 1, 0.5)}, interval=1.5), "interval = 1.5"),
+        (lambda: BlockSparse(1.5, 1, 0.5), "rows of a block = 1.5"),
+    ],
+)
+def test_a_part_of_a_whole_number_is_refused(build, key: str) -> None:
+    with pytest.raises(XbarError, match=f"{key}: must be a whole number"):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [((2, 1, 1, 4, 4), "the layer takes 1 channels"), ((2, 1, 2, 2), "are smaller than its kernel")],
+)
+def test_shapes_that_a_convolution_does_not_take_are_refused(shape: tuple[int, ...], words: str) -> None:
+    """`ValueError: zip()` and a ZeroDivisionError before."""
+    model, x = nn.Sequential(nn.Conv2d(1, 2, 3)).eval(), torch.rand(2, 1, 4, 4)
+    mapped, _ = calibrate(map_network(model, design(), x), model, [(x, x)])
+    with pytest.raises(XbarError, match=words):
+        analog_network(model, program_network(mapped))(torch.rand(shape))
+
+
+OWN = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.scale(self.fc(x))
+
+    def scale(self, y):
+        return y * {"a": 1.0}["b"]
+
+def build():
+    return Net()
+
+def broken():
+    return nn.Linear(3, "2")
+"""
+
+
+def test_an_error_of_ones_own_forward_keeps_its_traceback() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(x) * {"a": 1.0}["b"]
+
+    for call in (map_network, lambda model, _, x: channel_graph(model, x)):
+        with pytest.raises(XbarError, match="KeyError: 'b'") as caught:
+            call(Net().eval(), design(), X)
+        cause = caught.value.__cause__
+        assert isinstance(cause, KeyError)
+        assert traceback.extract_tb(cause.__traceback__)[-1].name == "forward"
+
+
+@pytest.mark.parametrize(("function", "line", "name"), [("build", 14, "scale"), ("broken", 20, "broken")])
+def test_the_command_line_names_the_line_of_ones_own_code(
+    function: str, line: int, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "net.py"
+    path.write_text(OWN)
+    with pytest.raises(SystemExit) as ended:
+        main(["layers", f"{path}:{function}", "--input", "3"])
+    told = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert len(told.splitlines()) == 1
+    assert told.endswith(f"({path}:{line}, in {name})\n")
