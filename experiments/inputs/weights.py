@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,13 @@ from mapping.lowering.form import crossbar_form
 from xbar.hardware.errors import XbarError
 from xbar.hardware.sealed_files import check_sealed
 
-WRAPPERS = ("state_dict", "model_state_dict", "model")
-PREFIXES = ("module.", "_orig_mod.")
+COUNTS = ("total_ops", "total_params")
+"""What a counter of operations (thop) leaves in a network that it has counted."""
+DEEPEST = 4
+"""Tables inside tables that a state dict is looked for in."""
+State = dict[str, torch.Tensor]
+Shapes = Mapping[str, torch.Size]
+
 OPTIONAL = "num_batches_tracked"
 """Batch norms of old checkpoints do not have it, and none needs it."""
 
@@ -25,7 +31,8 @@ OPTIONAL = "num_batches_tracked"
 def read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
     """State dict of a file, checked to fit the model.
 
-    Names may begin with ``module.`` or ``_orig_mod.``, and the state dict may be an entry of a checkpoint.
+    The state dict may be an entry of a checkpoint (``{"net": ...}``), and its names may have a prefix that
+    the network's have not (``module.``, ``model.``), or lack one, as long as one reading alone fits.
     ``NAME_orig`` and ``NAME_mask``, as `torch.nn.utils.prune` names them, are multiplied.
 
     Parameters
@@ -36,16 +43,55 @@ def read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
     Raises
     ------
     XbarError
-        For a file that cannot be read or holds something else, and for names and shapes that differ from the
-        model's.
+        For a file that cannot be read, runs code when it is read, or holds something else; for names and
+        shapes that differ from the model's, and where several readings fit.
     """
     path = Path(path)
-    found = _tensors(_read(path), path)
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in found):
-            found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
-    found = _unpruned_names(found, path)
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    held = {place: _unpruned_names(state, path) for place, state in _state_dicts(_read(path), path).items()}
+    fitting: dict[str, State] = {}
+    for place, state in held.items():
+        found = {name: t for name, t in state.items() if name in wanted or name.split(".")[-1] not in COUNTS}
+        readings = {"": found} if _fits(found, wanted) else _readings(found, wanted)
+        fitting |= {f"{place}{said}": each for said, each in readings.items() if _fits(each, wanted)}
+    if len(fitting) > 1:
+        places = ", ".join(fitting)
+        raise XbarError(
+            f"weights {path}: several of its state dicts fit: {places}; save the one that you mean"
+        )
+    if fitting:
+        return next(iter(fitting.values()))
+    nearest = max(held.values(), key=lambda state: len(_nearest(state, wanted).keys() & wanted.keys()))
+    raise XbarError(f"weights {path}: {_problems(_nearest(nearest, wanted), wanted)}")
+
+
+def _fits(found: State, wanted: Shapes) -> bool:
+    """Whether a state dict has all names and shapes of a network, and no other."""
+    names = {name for name in wanted if name in found or not name.endswith(OPTIONAL)}
+    return found.keys() == names and all(found[name].shape == wanted[name] for name in names)
+
+
+def _readings(found: State, wanted: Shapes) -> dict[str, State]:
+    """State dicts without a prefix, by the prefix, or with one more, where a name then is the network's."""
+    first = next((name for name in wanted if not name.endswith(OPTIONAL)), "")
+    less = [name.removesuffix(first) for name in found if name.endswith(f".{first}")]
+    readings = {
+        f" under {prefix!r}": {n.removeprefix(prefix): t for n, t in found.items() if n.startswith(prefix)}
+        for prefix in less
+    }
+    one = next((name for name in found if not name.endswith(OPTIONAL)), "")
+    more = [name.removesuffix(one) for name in wanted if name.endswith(f".{one}")]
+    return readings | {f" as {prefix!r}": {f"{prefix}{n}": t for n, t in found.items()} for prefix in more}
+
+
+def _nearest(found: State, wanted: Shapes) -> State:
+    """The reading that has most names in common with the network."""
+    readings = [found, *_readings(found, wanted).values()]
+    return max(readings, key=lambda state: len(state.keys() & wanted.keys()))
+
+
+def _problems(found: State, wanted: Shapes) -> str:
+    """What is wrong with a state dict that does not fit."""
     missing = [name for name in wanted if name not in found and not name.endswith(OPTIONAL)]
     unexpected = [name for name in found if name not in wanted]
     shapes = [name for name in found if name in wanted and found[name].shape != wanted[name]]
@@ -55,9 +101,7 @@ def read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
         first, more = shapes[0], f", and {len(shapes) - 1} more" if len(shapes) > 1 else ""
         sizes = tuple(found[first].shape), tuple(wanted[first])
         problems.append(f"{first!r} is {sizes[0]}, in the network {sizes[1]}{more}")
-    if problems:
-        raise XbarError(f"weights {path}: {'; '.join(problems)}")
-    return found
+    return "; ".join(problems)
 
 
 def form_with_weights(network: nn.Module, example_input: torch.Tensor, path: Path | None) -> nn.Module:
@@ -125,21 +169,35 @@ def _read(path: Path) -> Any:
         raise XbarError(f"weights {path}: cannot be read ({error.strerror or error})") from None
     except SafetensorError as error:
         raise XbarError(f"weights {path}: not a safetensors file ({error})") from None
-    except Exception:  # torch reads a broken file until something breaks
+    except Exception as error:  # torch reads a broken file until something breaks
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if refused:
+            raise XbarError(
+                f"weights {path}: not read, for it holds {refused.group(1)}, which takes running code; if you "
+                "trust it, save its state dict alone: torch.save(torch.load(path, weights_only=False)"
+                "['state_dict'], 'weights.pth'), or .state_dict() of what is a whole network"
+            ) from None
         raise XbarError(
             f"weights {path}: no state dict; allowed: what torch.save(network.state_dict(), ...) or "
             "safetensors.torch.save_file wrote"
         ) from None
 
 
-def _tensors(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
+def _state_dicts(content: Any, path: Path) -> dict[str, State]:
+    """All tables of tensors in what a file holds, by their place."""
     if not isinstance(content, Mapping):
         raise XbarError(f"weights {path}: holds a {type(content).__name__}, not a state dict")
-    others = [str(name) for name, value in content.items() if not isinstance(value, torch.Tensor)]
-    if others or not content:
-        what = f"{others[0]!r}, which is no tensor" if others else "nothing"
+    found = dict(_tables(content))
+    if not found:
+        what = f"{str(next(iter(content)))!r}, which is no tensor" if content else "nothing"
         raise XbarError(f"weights {path}: holds {what}; a state dict maps names to tensors")
-    return {str(name): tensor for name, tensor in content.items()}
+    return found
+
+
+def _tables(content: Mapping[Any, Any], place: str = "", depth: int = 0) -> Iterator[tuple[str, State]]:
+    tensors = {str(name): each for name, each in content.items() if isinstance(each, torch.Tensor)}
+    if tensors:
+        yield place or "the whole", tensors
+    for name, each in content.items():
+        if isinstance(each, Mapping) and depth < DEEPEST:
+            yield from _tables(each, f"{place}[{str(name)!r}]", depth + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from experiments.studies.study import load_study
 from xbar import XbarError
 
 State = dict[str, torch.Tensor]
+ONES = torch.ones(1)
 
 
 def network() -> nn.Module:
@@ -33,6 +35,13 @@ def network() -> nn.Module:
         lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
         lambda state: {"state_dict": {f"module._orig_mod.{name}": t for name, t in state.items()}},
         lambda state: {name: t for name, t in state.items() if not name.endswith("num_batches_tracked")},
+        lambda state: {"net": state, "acc": 93.1, "epoch": 3},
+        lambda state: {f"model.{name}": t for name, t in state.items()},
+        lambda state: {"state_dict": {f"net.{name}": t for name, t in state.items()}, "callbacks": {}},
+        lambda state: {"state_dict": {f"model.{n}": t for n, t in state.items()} | {"loss.weight": ONES}},
+        lambda state: {"state_dict_ema": state, "optimizer": {"state": {0: {"step": ONES}}}},
+        lambda state: {**state, "total_ops": ONES, "0.total_params": ONES, "0.total_ops": ONES},
+        lambda state: {**state, "epoch": 3},
     ],
 )
 def test_state_dicts_in_their_usual_wrappings(tmp_path: Path, wrap: Callable[[State], Any]) -> None:
@@ -41,6 +50,31 @@ def test_state_dicts_in_their_usual_wrappings(tmp_path: Path, wrap: Callable[[St
     fresh.load_state_dict(read_weights(tmp_path / "net.pth", fresh), strict=False)
     for name, parameter in trained.named_parameters():
         assert torch.equal(parameter, fresh.get_parameter(name)), name
+
+
+def test_a_network_around_the_one_that_was_saved(tmp_path: Path) -> None:
+    class Around(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = network()
+
+    trained, fresh = network(), Around()
+    torch.save(trained.state_dict(), tmp_path / "net.pth")
+    fresh.load_state_dict(read_weights(tmp_path / "net.pth", fresh), strict=False)
+    assert torch.equal(fresh.model[0].weight, trained[0].weight)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda one, two: {"state_dict": one, "state_dict_ema": two},
+        lambda one, two: {f"{who}.{n}": t for who, s in (("a", one), ("b", two)) for n, t in s.items()},
+    ],
+)
+def test_two_state_dicts_that_fit_are_refused(tmp_path: Path, wrap: Callable[[State, State], Any]) -> None:
+    torch.save(wrap(network().state_dict(), network().state_dict()), tmp_path / "net.pth")
+    with pytest.raises(XbarError, match=r"several of its state dicts fit: .*; save the one that you mean"):
+        read_weights(tmp_path / "net.pth", network())
 
 
 def test_safetensors(tmp_path: Path) -> None:
@@ -63,7 +97,8 @@ class Code:
         ({}, "holds nothing"),
         ([1, 2], "holds a list, not a state dict"),
         ({"epoch": 3}, "holds 'epoch', which is no tensor"),
-        (Code(), "no state dict; allowed: "),
+        (Code(), "holds print, which takes running code; if you trust it, save its state dict alone"),
+        ({"args": Namespace(), "model": {"weight": ONES}}, "holds argparse.Namespace, which takes"),
     ],
 )
 def test_what_is_no_state_dict(
