@@ -19,6 +19,9 @@ _STRICT = {"extra": "forbid"}
 AxisValues = dict[str, Any]
 """Keys of a study and what they are set to."""
 
+MOST = 1_000_000
+"""Values of an axis, and points of a sweep."""
+
 
 @dataclass(frozen=True)
 class Range:
@@ -43,8 +46,12 @@ class Range:
             raise XbarError(f"range {self.low:g} to {self.high:g}: with scale = 'log' low must be positive")
         if self.n and self.step:
             raise XbarError(f"range {self.low:g} to {self.high:g}: has n and step; one of them is enough")
-        check_range("range: n", self.n, 0, 1_000_000)
+        check_range("range: n", self.n, 0, MOST)
         check_range("range: step", self.step, 0, self.high - self.low)
+        if self.step and (self.high - self.low) / self.step >= MOST:
+            raise XbarError(
+                f"range {self.low:g} to {self.high:g}: step = {self.step:g}: gives more than {MOST:,} values"
+            )
         if self.step and self.scale == "log":
             raise XbarError(f"range {self.low:g} to {self.high:g}: step goes with scale = 'linear'; give n")
 
@@ -113,7 +120,7 @@ class Sample:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_range("sample: n", self.n, 1, 1_000_000)
+        check_range("sample: n", self.n, 1, MOST)
         check_range("sample: seed", self.seed, 0, 2**31 - 1)
         if self.method == "sobol" and self.n & (self.n - 1):
             raise XbarError(f"sample: n = {self.n}: a Sobol sequence is even at powers of two only")
@@ -187,9 +194,16 @@ def points_of(axis: Axis) -> list[AxisValues]:
     title = ", ".join(found[0]) if found else "axes"
     if not found:
         raise XbarError(f"axes: {axis.key or 'zip'}: needs at least one value")
-    if any(a == b for a, b in itertools.combinations(found, 2)):
+    if len({_hashable(values) for values in found}) < len(found):
         raise XbarError(f"axes: {title}: a value occurs twice")
     return found
+
+
+def _hashable(value: Any) -> Any:
+    """The same for values that are equal."""
+    if isinstance(value, Mapping):
+        return frozenset((key, _hashable(each)) for key, each in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 def product(axes: tuple[Axis, ...]) -> Iterator[AxisValues]:
@@ -198,9 +212,12 @@ def product(axes: tuple[Axis, ...]) -> Iterator[AxisValues]:
     Raises
     ------
     XbarError
-        For a key that two axes set.
+        For a key that two axes set, and more than `MOST` combinations.
     """
     columns = [points_of(axis) for axis in axes]
+    count = math.prod(map(len, columns))
+    if count > MOST:
+        raise XbarError(f"axes: give {count:,} points; at most {MOST:,} are possible")
     keys = [key for column in columns for key in column[0]]
     twice = {key for key in keys if keys.count(key) > 1}
     if twice:

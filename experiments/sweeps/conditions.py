@@ -6,6 +6,7 @@ import ast
 import functools
 import keyword
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,14 +23,56 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "log2": math.log2,
     "max": max,
     "min": min,
-    "round": round,
+    "round": lambda number, digits=0: round(number, max(-MOST_DIGITS, min(MOST_DIGITS, digits)) or None),
     "sqrt": math.sqrt,
 }
+OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+}
+MOST_DIGITS = 300
+"""Decimal digits of a whole number on the way: about as many as a floating-point number has."""
 _WORD = re.compile(r"""("[^"]*"|'[^']*')|(?<![\w.])[A-Za-z_]\w*(?:\.\w+)*""")
 _ALLOWED = (
     *(ast.Expression, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.IfExp, ast.Constant, ast.Call),
-    *(ast.Name, ast.Load, ast.List, ast.Tuple, ast.boolop, ast.operator, ast.unaryop, ast.cmpop),
+    *(ast.Name, ast.Load, ast.List, ast.Tuple, ast.boolop, *OPERATORS, ast.unaryop, ast.cmpop),
 )
+
+
+class _Bounded(ast.NodeTransformer):
+    """Makes calls of `_computed` of arithmetic: ``9**9**9`` and ``"a" * 10**9`` would take all time or
+    memory."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.Call:
+        self.generic_visit(node)
+        which = ast.Constant(list(OPERATORS).index(type(node.op)))
+        return ast.Call(ast.Name(_COMPUTED, ast.Load()), [which, node.left, node.right], [])
+
+
+_COMPUTED = "_computed"
+
+
+def _computed(which: int, left: Any, right: Any) -> Any:
+    """Arithmetic of two numbers.
+
+    Raises
+    ------
+    TypeError, OverflowError
+        For what is no number, and for whole numbers of more than `MOST_DIGITS` digits.
+    """
+    compute = list(OPERATORS.values())[which]
+    if not isinstance(left, int | float) or not isinstance(right, int | float):
+        raise TypeError(f"computes with {left!r:.40} and {right!r:.40}; must be numbers")
+    digits = [math.log10(abs(x)) if x else 0.0 for x in (left, right)]
+    whole = isinstance(left, int) and isinstance(right, int)
+    if whole and (right * digits[0] if compute is operator.pow else sum(digits)) > MOST_DIGITS:
+        raise OverflowError(f"a number has more than {MOST_DIGITS} digits")
+    return compute(left, right)
 
 
 @dataclass(frozen=True)
@@ -58,7 +101,7 @@ class Condition:
         code, keys = _parsed(self.text)
         names = {name: self._value(data, key) for key, name in keys.items()}
         try:
-            return bool(eval(code, {"__builtins__": {}, **FUNCTIONS, **names}))
+            return bool(eval(code, {"__builtins__": {}, **FUNCTIONS, **names, _COMPUTED: _computed}))
         except (TypeError, ValueError, ArithmeticError) as error:
             raise XbarError(f"{self.text!r}: {error}") from None
 
@@ -88,7 +131,7 @@ def _parsed(text: str) -> tuple[CodeType, dict[str, str]]:
 
     try:
         tree = ast.parse(_WORD.sub(named, text.strip()), mode="eval")
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise XbarError(f"{text!r}: not an expression such as hardware.adc.bits <= 8") from None
     for node in ast.walk(tree):
         calls = isinstance(node, ast.Call) and not isinstance(node.func, ast.Name)
@@ -97,4 +140,5 @@ def _parsed(text: str) -> tuple[CodeType, dict[str, str]]:
                 f"{text!r}: only keys, numbers, texts, comparisons, and, or, not, + - * / // % ** and "
                 f"{', '.join(FUNCTIONS)} are allowed"
             )
-    return compile(tree, "condition", "eval"), keys
+    bounded = ast.fix_missing_locations(_Bounded().visit(tree))
+    return compile(bounded, "condition", "eval"), keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -128,3 +129,21 @@ def test_options_are_equally_likely() -> None:
     assert isinstance(options, Options)
     assert [options.at(u) for u in (0, 0.34, 0.67, 1)] == ["x", "y", "z", "z"]
     assert Sample("sobol", 4, {"k": ["x"]}).n == 4
+
+
+def test_an_axis_of_many_values_takes_no_time() -> None:
+    start = time.perf_counter()
+    assert len(points_of(Axis("seed", values=tuple(range(100_000))))) == 100_000
+    with pytest.raises(XbarError, match="seed: a value occurs twice"):
+        points_of(Axis("seed", values=(*range(100_000), 5.0)))
+    with pytest.raises(XbarError, match="layers: a value occurs twice"):
+        points_of(Axis("layers", values=([{"layer": "fc"}], [], [{"layer": "fc"}])))
+    assert time.perf_counter() - start < 5  # minutes before
+
+
+def test_what_takes_all_memory_is_refused_before_it_is_made() -> None:
+    with pytest.raises(XbarError, match=r"step = 0\.001: gives more than 1,000,000 values"):
+        Range(0, 1e12, step=1e-3)
+    axes = tuple(Axis(key, values=tuple(range(2000))) for key in ("seed", "chips.n"))
+    with pytest.raises(XbarError, match=r"give 4,000,000 points; at most 1,000,000 are possible"):
+        next(product(axes))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
 
 from experiments.sweeps.conditions import Condition
@@ -50,3 +53,43 @@ def test_mistakes(text: str, words: str) -> None:
         Condition(text).holds(DATA)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9**9**9 > 1",
+        "n ** n ** n > 1",
+        "10 ** 299 * 10 ** 299 * 10 ** 299 > 1",
+        "len('a' * 10**9) > 1",
+        "len([1] * 10**9) > 1",
+        "'%999999999d' % 1 == ''",
+        "2.0 ** 5000 > 1",
+    ],
+)
+def test_what_would_take_all_time_or_memory_is_refused(text: str) -> None:
+    start = time.perf_counter()
+    with pytest.raises(XbarError, match=re.escape(repr(text))):
+        Condition(text).holds({"n": 99})
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 9999 + "1" + ")" * 9999, "not " * 99999 + "1", "1 << 99 > 1", "9" * 5000]
+)
+def test_what_is_no_expression_of_ours_is_refused(text: str) -> None:
+    with pytest.raises(XbarError):
+        Condition(text)
+
+
+def test_arithmetic_is_that_of_python() -> None:
+    data = {"n": 7, "x": 2.5}
+    for text in (
+        "n ** 2 == 49",
+        "n // 2 + n % 4 == 6",
+        "n / 2 - x == 1",
+        "-n * 2 ** -1 == -3.5",
+        "2 ** 600 > 1",
+    ):
+        assert Condition(text).holds(data), text
+    assert Condition("round(x * 3.3333, 1) == 8.3 and round(n, -10 ** 9) == 0").holds(data)
