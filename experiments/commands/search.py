@@ -18,6 +18,7 @@ from experiments.sweeps.search import Points, Search, load_search, search_dict
 from experiments.sweeps.trials import Evaluate, Figures, Sampler, Trial, imported_optuna, run_trials
 from xbar.hardware.errors import XbarError
 
+BESIDE_DIAGONAL = 40
 ON_DIAGONAL = 8
 """Points of which the studies are checked before work starts."""
 
@@ -28,8 +29,8 @@ def search(asked: SearchCommand) -> None:
     Raises
     ------
     XbarError
-        For every mistake in the command, the file and the data, before work starts; for a point that is no
-        possible study as soon as it is asked for.
+        For every mistake in the command, the file and the data, before work starts. Points that are no
+        possible study are not tried.
     """
     check_places(asked.data, asked.workers, asked.cluster)
     for key, count, least in (("--trials", asked.trials, 1), ("--random", asked.random, 0)):
@@ -55,10 +56,12 @@ def search(asked: SearchCommand) -> None:
 
 
 def _check(what: Search, points: Points) -> None:
-    """Refuse values that are not possible together along the space's diagonal, from the first value of each
-    key to the last, what a run would refuse there, and a space in which no point meets the conditions."""
+    """Refuse a value of a key with which no study is possible, what a run would refuse along the space's
+    diagonal, from the first value of each key to the last, and a space in which no point meets the
+    conditions."""
     shares = [step / (ON_DIAGONAL - 1) for step in range(ON_DIAGONAL)]
     diagonal = [what.values_at(share) for share in shares]
+    points.check_values([*diagonal, *what.some_values(BESIDE_DIAGONAL)])
     meeting = [values for values in diagonal if points.meets(values)] or points.some()
     check(map(points.at, (meeting[0], meeting[-1])), points.data, points.out)
 

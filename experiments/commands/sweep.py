@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -51,10 +52,12 @@ def sweep(asked: SweepCommand) -> None:
         open_sweep(out, what)
         store = FILE if parts == 1 else f"{Path(FILE).stem}-{part}-of-{parts}.jsonl"
         with chosen_pool(asked.workers, asked.cluster, out) as pool:
-            work(left, asked.data, out, pool, store, what.name)
+            work(left, asked.data, out, pool, store, what.name, asked.fail_fast)
         found = plan(points, asked.data, out)
     if not asked.plan:
         print(f"{_counted(found)}; read them with: xbar results {out}")
+        if all(row["status"] == "failed" for row in found.rows()):
+            sys.exit(1)
 
 
 def check_places(data: Path | None, workers: int, cluster: str | None) -> None:
@@ -68,9 +71,22 @@ def check_places(data: Path | None, workers: int, cluster: str | None) -> None:
 
 
 def work(
-    points: Mapping[str, SweepPoint], data: Path | None, out: Path, pool: Pool, store: str, origin: str
+    points: Mapping[str, SweepPoint],
+    data: Path | None,
+    out: Path,
+    pool: Pool,
+    store: str,
+    origin: str,
+    fail_fast: bool = False,
 ) -> None:
-    """`run_points` under one bar over all tasks, with the time left; failures are told as they come."""
+    """`run_points` under one bar over all tasks, with the time left; failures are told as they come, or,
+    with `fail_fast`, end the work.
+
+    Raises
+    ------
+    XbarError
+        With `fail_fast`, for the first failure; what is done is in the store.
+    """
     from tqdm import tqdm
 
     total = count_tasks(points)
@@ -79,6 +95,8 @@ def work(
         def done(what: str, reason: str) -> None:
             bar.set_postfix_str(what, refresh=False)
             bar.update()
+            if reason and fail_fast:
+                raise XbarError(f"{origin}: {what} failed: {reason} (--fail-fast; what is done is kept)")
             if reason:
                 bar.write(f"{what} failed: {reason}")
 
@@ -123,12 +141,12 @@ def _part(text: str) -> tuple[int, int]:
 
 def _told(found: Plan, left: Mapping[str, SweepPoint]) -> str:
     """What there is, and what is to do."""
-    if not left:
-        return f"{len(found.points)} points, none left"
-    made = count_tasks(left) - len(left)
-    return (
-        f"{len(found.points)} points, {len(left)} left; up to {made} stages ({', '.join(STAGES)}) before them"
-    )
+    failed = sum(row["status"] == "failed" and row["id"] not in left for row in found.rows())
+    told = f"{len(found.points)} points, {len(left) or 'none'} left"
+    if left:
+        made = count_tasks(left) - len(left)
+        told += f"; up to {made} stages ({', '.join(STAGES)}) before them"
+    return told + (f"; {failed} failed before, --retry-failed tries them again" if failed else "")
 
 
 def _counted(found: Plan) -> str:
@@ -154,6 +172,8 @@ class SweepCommand:
     """Only the K-th of N parts of the points, as K/N: for N machines that share no scheduler."""
     retry_failed: bool = False
     """Try points again that failed before."""
+    fail_fast: bool = False
+    """End with the first failure; without it the exit status is not 0 where all points failed."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of every point's study, as often as needed: --set chips.n=5"""
     plan: bool = False

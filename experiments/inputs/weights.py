@@ -173,8 +173,8 @@ def _read(path: Path) -> Any:
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
         if refused:
             raise XbarError(
-                f"weights {path}: not read, for it holds {refused.group(1)}, which takes running code; if you "
-                "trust it, save its state dict alone: torch.save(torch.load(path, weights_only=False)"
+                f"weights {path}: not read, for it holds {refused.group(1)}, which takes running code; if "
+                "you trust it, save its state dict alone: torch.save(torch.load(path, weights_only=False)"
                 "['state_dict'], 'weights.pth'), or .state_dict() of what is a whole network"
             ) from None
         raise XbarError(

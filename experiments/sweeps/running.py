@@ -157,11 +157,11 @@ def run_points(
             groups = list(sharing.values())
             firsts = [dataclasses.replace(tasks[group[0]], kind=stage) for group in groups]
             for number, outcome in pool(firsts):
-                done(stage, outcome.reason)
                 if outcome.reason:
                     for identity in groups[number]:
                         keep(identity, outcome)
                         del tasks[identity]
+                done(stage, outcome.reason)
         ids = list(tasks)
         for number, outcome in pool(list(tasks.values())):
             keep(ids[number], outcome)

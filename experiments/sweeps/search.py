@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from experiments.stages.ids import files_of
-from experiments.sweeps.axes import AxisValues, Dimension, dimension, flat
+from experiments.sweeps.axes import AxisValues, Dimension, Options, dimension, flat
 from experiments.sweeps.conditions import Condition
 from experiments.sweeps.objectives import DEFAULT, FIGURES, Objective
 from experiments.sweeps.pareto import Goal
@@ -20,10 +21,10 @@ from experiments.sweeps.sweep import (
     SweepPoint,
     base_of,
     check_names,
-    meets,
     raw_file,
     study_at,
     study_beside,
+    study_that_meets,
     told,
 )
 from experiments.sweeps.table import flat_row
@@ -83,12 +84,28 @@ class Search:
 
     def values_at(self, share: float) -> AxisValues:
         """What is set at a share of the way along all dimensions, 0 to 1."""
-        dimensions = self.dimensions().items()
-        return {key: of.at(share) for name, of in dimensions for key in keys_of(name)}
+        return {key: v for name, of in self.dimensions().items() for key, v in _set(name, of, share)}
+
+    def some_values(self, count: int) -> list[AxisValues]:
+        """What is set at so many places of the space, the same at every call."""
+        chance = random.Random(0)
+        return [
+            {
+                key: value
+                for name, of in self.dimensions().items()
+                for key, value in _set(name, of, chance.random())
+            }
+            for _ in range(count)
+        ]
 
     def goals(self) -> list[Goal]:
         """Of the objectives."""
         return [one.goal for one in self.objectives]
+
+
+def _set(name: str, of: Dimension, share: float) -> list[tuple[str, Any]]:
+    """The keys of a name with their value at a share of the way."""
+    return [(key, of.at(share)) for key in keys_of(name)]
 
 
 def load_search(name: str) -> Search:
@@ -125,6 +142,7 @@ class Points:
         self.search, self.data, self.out = search, data, out
         self._base = base_of(search.study, search.set, search.name)
         self._conditions = [Condition(text) for text in search.where]
+        self._refusal = ""
 
     def at(self, values: AxisValues) -> SweepPoint:
         """The point that sets these values.
@@ -136,9 +154,33 @@ class Points:
         """
         return SweepPoint(values, study_at(self._base, values, f"{self.search.name}, {told(values)}"))
 
+    def check_values(self, around: Sequence[AxisValues]) -> None:
+        """Refuse a value, or an end of a range, with which none of these points is a possible study.
+
+        Raises
+        ------
+        XbarError
+            What is wrong with the first of those points.
+        """
+        for name, of in self.search.dimensions().items():
+            for value in of.values if isinstance(of, Options) else (of.at(0), of.at(1)):
+                refused: list[XbarError] = []
+                for values in around:
+                    try:
+                        self.at({**values, **dict.fromkeys(keys_of(name), value)})
+                        break
+                    except XbarError as error:
+                        refused.append(error)
+                if len(refused) == len(around):
+                    raise refused[0]
+
     def meets(self, values: AxisValues) -> bool:
-        """Whether the conditions hold at these values; errors as those of `at`."""
-        return meets(self.at(values).study, self._conditions, self.search.name)
+        """Whether these values give a possible study that meets the conditions."""
+        try:
+            return study_that_meets(self._base, values, self._conditions, self.search.name) is not None
+        except XbarError as error:
+            self._refusal = str(error)
+            return False
 
     def some(self) -> list[AxisValues]:
         """Values that meet the conditions.
@@ -158,6 +200,8 @@ class Points:
             allowed=self.meets,
         )
         if not found:
+            if self._refusal:
+                raise XbarError(f"{self._refusal} (and no other point of the space is possible)")
             raise XbarError(f"{search.name}: where: no point of the space meets the conditions")
         return [trial.values for trial in found]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -123,7 +124,7 @@ def points_of(sweep: Sweep, changes: Mapping[str, Any] | None = None) -> Iterato
     Raises
     ------
     XbarError
-        For the first point that is no possible study, with what it sets.
+        For the first point that is no possible study and that no condition leaves out, with what it sets.
     """
     base = base_of(sweep.study, sweep.set, sweep.name)
     for key in changes or {}:
@@ -131,18 +132,49 @@ def points_of(sweep: Sweep, changes: Mapping[str, Any] | None = None) -> Iterato
             raise XbarError(f"--set {key}: is an axis of {sweep.name}")
     conditions = [Condition(text) for text in sweep.where]
     for values in product(sweep.axes):
-        study = study_at(base, {**values, **(changes or {})}, f"{sweep.name}, {told(values)}")
-        if meets(study, conditions, sweep.name):
+        study = study_that_meets(base, {**values, **(changes or {})}, conditions, sweep.name)
+        if study is not None:
             yield SweepPoint(values, study)
 
 
-def meets(study: Study, conditions: Sequence[Condition], said: str) -> bool:
-    """Whether all conditions hold of a study; `said` begins messages."""
+def study_that_meets(
+    base: Mapping[str, Any], values: AxisValues, conditions: Sequence[Condition], name: str
+) -> Study | None:
+    """The study with some keys set; None where it does not meet the conditions, which may leave out what is
+    no possible study.
+
+    Raises
+    ------
+    XbarError
+        For what is no possible study although the conditions hold, and conditions that cannot be computed.
+    """
+    try:
+        study = study_at(base, values, f"{name}, {told(values)}")
+    except XbarError:
+        if conditions and not _hold_of_plain(base, values, conditions):
+            return None
+        raise
     data = study_dict(study) if conditions else {}
     try:
-        return all(condition.holds(data) for condition in conditions)
+        return study if all(condition.holds(data) for condition in conditions) else None
     except XbarError as error:
-        raise XbarError(f"{said}: where: {error}") from None
+        raise XbarError(f"{name}: where: {error}") from None
+
+
+def _hold_of_plain(base: Mapping[str, Any], values: AxisValues, conditions: Sequence[Condition]) -> bool:
+    """Whether all conditions hold of the values in the study that they change; those that cannot be computed
+    do."""
+    data = dict(base)
+    with contextlib.suppress(XbarError):
+        data = study_dict(resolve_study(base, ""))
+    for key, value in values.items():
+        with contextlib.suppress(XbarError):
+            data = with_value(data, key, value, "")
+    for condition in conditions:
+        with contextlib.suppress(XbarError):
+            if not condition.holds(data):
+                return False
+    return True
 
 
 def base_of(study: str, changes: Mapping[str, Any], said: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,8 +51,7 @@ def results(
     rows = [row for row in known if (row["status"] == "failed") == failed]
     tables = [(row, flat_row(row)) for row in rows]
     for text in where:
-        condition = Condition(text)
-        tables = [(row, flat) for row, flat in tables if _holds(condition, flat)]
+        tables = _meeting(tables, Condition(text))
     tables = _sorted(tables, sort)
     if export is not None:
         _export(tables, export)
@@ -62,7 +62,8 @@ def results(
         print(f"{counts}; no {'failed' if failed else 'finished'} one fits")
         return
     shown = [*differing([flat for _, flat in tables]), *(["reason"] if failed else columns or MAIN)]
-    cells = [[_cell(_value(flat, key)) for key in shown] for _, flat in tables]
+    _check_columns(tables, shown)
+    cells = [[_cell(flat.get(key)) for key in shown] for _, flat in tables]
     print(text_table([titles(shown), *cells], "r" * (len(shown) - failed) + "l" * failed))
     print(counts)
 
@@ -85,10 +86,15 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differing(tables: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Keys of studies that are not the same in all rows, or all of them where there is one row."""
-    keys = dict.fromkeys(key for flat in tables for key in flat)
-    first_figure = next((i for i, key in enumerate(keys) if key.startswith("accuracy.") or key == "id"), None)
-    swept = list(keys)[:first_figure]
+    """Keys of studies that are not the same in all rows, or all of them where there is one row.
+
+    Rows of sweeps with other axes lack some of them.
+    """
+
+    def is_swept(key: str) -> bool:
+        return not key.startswith("accuracy.") and key != "id"
+
+    swept = dict.fromkeys(key for flat in tables for key in itertools.takewhile(is_swept, flat))
     return [
         key for key in swept if len({json.dumps(flat.get(key)) for flat in tables}) > 1 or len(tables) == 1
     ]
@@ -106,6 +112,29 @@ def one_an_axis(tables: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> lis
     return kept
 
 
+Tables = list[tuple[StoredRow, dict[str, Any]]]
+
+
+def _meeting(tables: Tables, condition: Condition) -> Tables:
+    """Rows of which a condition holds; it does not of one that lacks a key that others have.
+
+    Raises
+    ------
+    XbarError
+        Where it can be computed of no row.
+    """
+    found: Tables = []
+    refused: list[XbarError] = []
+    for row, flat in tables:
+        try:
+            found += [(row, flat)] if _holds(condition, flat) else []
+        except XbarError as error:
+            refused.append(error)
+    if refused and len(refused) == len(tables):
+        raise refused[0]
+    return found
+
+
 def _holds(condition: Condition, flat: Mapping[str, Any]) -> bool:
     nested: dict[str, Any] = {}
     for key, value in flat.items():
@@ -120,20 +149,29 @@ def _holds(condition: Condition, flat: Mapping[str, Any]) -> bool:
         raise XbarError(f"--where {error}") from None
 
 
-def _sorted(
-    tables: list[tuple[StoredRow, dict[str, Any]]], column: str
-) -> list[tuple[StoredRow, dict[str, Any]]]:
+def _sorted(tables: Tables, column: str) -> Tables:
+    """Rows in the order of a column, numbers before texts; those without a value come last."""
     if not column or not tables:
         return tables
     key = column.removeprefix("-")
-    _value(tables[0][1], key)
-    return sorted(tables, key=lambda pair: _value(pair[1], key), reverse=column.startswith("-"))
+    _check_columns(tables, [key])
+
+    def place(pair: tuple[StoredRow, dict[str, Any]]) -> tuple[bool, Any]:
+        value = pair[1][key]
+        number = isinstance(value, int | float)
+        return (not number, value if number else str(value))
+
+    there = [pair for pair in tables if pair[1].get(key) is not None]
+    without = [pair for pair in tables if pair[1].get(key) is None]
+    return sorted(there, key=place, reverse=column.startswith("-")) + without
 
 
-def _value(flat: Mapping[str, Any], key: str) -> Any:
-    if key not in flat:
-        raise unknown_name("column", key, list(flat))
-    return flat[key]
+def _check_columns(tables: Tables, keys: Iterable[str]) -> None:
+    """Refuse a column that no row has."""
+    there = dict.fromkeys(key for _, flat in tables for key in flat)
+    for key in keys:
+        if key not in there:
+            raise unknown_name("column", key, list(there))
 
 
 def titles(keys: Sequence[str]) -> list[str]:
@@ -148,10 +186,10 @@ def titles(keys: Sequence[str]) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    return "-" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def _export(tables: list[tuple[StoredRow, dict[str, Any]]], path: Path) -> None:
+def _export(tables: Tables, path: Path) -> None:
     if path.suffix == ".jsonl":
         write_atomically(path, "".join(json.dumps(row) + "\n" for row, _ in tables).encode())
         return

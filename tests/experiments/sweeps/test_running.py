@@ -101,15 +101,63 @@ def test_a_failure_is_recorded_and_tried_again_on_request(
     found = finished[2]
     path, out = small_sweep(tmp_path), tmp_path / "out"
     (tmp_path / "broken").touch()
-    main(["sweep", str(path), "--out", str(out)])
+    with pytest.raises(SystemExit) as ended:
+        main(["sweep", str(path), "--out", str(out)])
+    assert ended.value.code == 1
     rows = read_rows([out / FILE])
-    assert {row["reason"] for row in rows.values()} == {"ValueError: broken on purpose"}
+    place = f"({tmp_path / 'net.py'}:16, in forward)"
+    assert {row["reason"] for row in rows.values()} == {f"ValueError: broken on purpose {place}"}
     assert "8 failed" in capsys.readouterr().out
     (tmp_path / "broken").unlink()
-    main(["sweep", str(path), "--out", str(out)])
+    with pytest.raises(SystemExit) as ended:
+        main(["sweep", str(path), "--out", str(out)])
+    assert ended.value.code == 1
+    assert "none left; 8 failed before, --retry-failed tries them again" in capsys.readouterr().out
     assert read_rows([out / FILE]) == rows
     again = run(path, out, "--retry-failed")
     assert list(again.values()) == list(found.values())
+
+
+def test_with_fail_fast_the_first_failure_ends_the_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = small_sweep(tmp_path), tmp_path / "out"
+    (tmp_path / "broken").touch()
+    with pytest.raises(SystemExit) as ended:
+        main(["sweep", str(path), "--out", str(out), "--fail-fast"])
+    assert ended.value.code == 2
+    assert "train failed: ValueError: broken on purpose" in capsys.readouterr().err
+    assert len(read_rows([out / FILE])) == 8  # one training, which all points share
+
+
+def test_a_condition_may_leave_out_what_is_no_study(tmp_path: Path) -> None:
+    path = small_sweep(tmp_path, "[6, 99]")
+    with pytest.raises(XbarError, match=r"hardware\.adc\.bits = 99"):
+        list(points_of(load_sweep(str(path))))
+    path.write_text(path.read_text().replace("[set]", "where = ['hardware.adc.bits <= 8']\n[set]"))
+    points = list(points_of(load_sweep(str(path))))
+    assert {point.values["hardware.adc.bits"] for point in points} == {6}
+    assert len(points) == 4
+
+
+def test_results_of_sweeps_with_other_axes_are_shown_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def row(identity: str, values: dict, mean: float | None) -> str:
+        result = {"accuracy": {"chips": {"mean": mean}, "quantised": 90.0}} if mean else {}
+        return json.dumps({"id": identity, "values": values, "status": "done", "result": result})
+
+    rows = [row("a", {"seed": 1}, 90.0), row("b", {"seed": 2}, None), row("c", {"chips.n": 4}, 95.0)]
+    (tmp_path / "one.jsonl").write_text("\n".join(rows))
+    main(["results", str(tmp_path), "--columns", "accuracy.chips.mean", "--sort=-accuracy.chips.mean"])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["n", "seed", "mean"]
+    assert lines[1:4] == [["4", "-", "95"], ["-", "1", "90"], ["-", "2", "-"]]
+    main(["results", str(tmp_path), "--columns", "accuracy.chips.mean", "--where", "seed < 2"])
+    assert capsys.readouterr().out.splitlines()[-1] == "1 of 3 points"
+    with pytest.raises(SystemExit):
+        main(["results", str(tmp_path), "--where", "sed < 2"])
+    main(["results", str(tmp_path), "--sort", "seed", "--columns", "seed"])
 
 
 @pytest.mark.slow
@@ -120,7 +168,8 @@ def test_a_worker_that_dies_costs_its_points_only(tmp_path: Path) -> None:
         (tmp_path / "net.py").read_text().replace('raise ValueError("broken on purpose")', "os._exit(9)")
     )
     (tmp_path / "broken").touch()
-    main(["sweep", str(path), "--out", str(out), "--workers", "2"])
+    with pytest.raises(SystemExit):
+        main(["sweep", str(path), "--out", str(out), "--workers", "2"])
     rows = read_rows([out / FILE])
     assert {row["reason"] for row in rows.values()} == {"its worker process died (killed, or out of memory)"}
     assert len(rows) == 4

@@ -14,7 +14,7 @@ import pytest
 from experiments.commands.cli import main
 from experiments.sweeps.axes import AxisValues, Options, Range
 from experiments.sweeps.objectives import FIGURES, Box, Objective, front_of
-from experiments.sweeps.search import load_search
+from experiments.sweeps.search import Points, load_search
 from experiments.sweeps.store import read_rows
 from experiments.sweeps.sweep import sweep_names
 from experiments.sweeps.trials import Figures, Trial, run_trials
@@ -175,6 +175,15 @@ def test_the_command_searches_and_goes_on(small: Path, capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert "random: 2 points" in shown
     assert "energy_nj_per_image" in shown
+
+
+def test_a_search_skips_points_that_the_study_refuses(small: Path) -> None:
+    """A phase has no more bits than an input."""
+    small.write_text(small.read_text() + "hardware.dac.bits = [2, 4]\nhardware.dac.phase_bits = [4, 1]\n")
+    points = Points(load_search(str(small)), None, small.parent / "out")
+    assert points.meets({"hardware.dac.bits": 4, "hardware.dac.phase_bits": 4})
+    assert not points.meets({"hardware.dac.bits": 2, "hardware.dac.phase_bits": 4})
+    main(["search", str(small), "--trials", "1", "--plan", "--out", str(small.parent / "out")])
 
 
 @pytest.mark.parametrize(
