@@ -338,6 +338,8 @@ class EstimateCommand:
     """Print a table by layer, too."""
     explain: str = ""
     """Print formula, numbers and source of one component, layer by layer."""
+    trust: bool = False
+    """Read a .pt2 file that needs code to be run for it. Only for files of people whom you trust."""
     json: bool = False
     """Print JSON."""
     csv: Path | None = None

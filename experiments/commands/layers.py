@@ -199,6 +199,8 @@ class LayersCommand:
     """Change a key of the hardware, as often as needed: --set hardware.crossbar.rows=128"""
     weights: Path | None = None
     """Check that these weights fit: safetensors, or what torch.save(network.state_dict(), ...) wrote."""
+    trust: bool = False
+    """Read a .pt2 file that needs code to be run for it. Only for files of people whom you trust."""
     json: bool = False
     """Print JSON."""
 

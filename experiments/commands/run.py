@@ -36,6 +36,8 @@ class RunCommand:
     """Batch norm in place of the study's choice: into the layer that it follows, or left digital."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the study, as often as needed: --set compress.rate=20"""
+    trust: bool = False
+    """Read a .pt2 file that needs code to be run for it. Only for files of people whom you trust."""
     plan: bool = False
     """Resolve and check the study and the data, print it, and run nothing."""
 

@@ -123,6 +123,8 @@ class SearchCommand:
     """Seed of the sampler; that of the studies is a key of theirs."""
     sampler: Literal["tpe", "nsga2", "random"] = "tpe"
     """Who asks for points: tree-structured Parzen estimators, a genetic algorithm, or chance."""
+    trust: bool = False
+    """Read a .pt2 file that needs code to be run for it. Only for files of people whom you trust."""
     plan: bool = False
     """Resolve and check the search and some of its points, and run nothing."""
 

@@ -297,6 +297,8 @@ class SensitivityCommand:
     """Only the first so many images of the validation part."""
     batch_norm: BatchNormChoice = "digital"
     """Prune with batch norm digital, as a study does, or folded into the layer that it follows."""
+    trust: bool = False
+    """Read a .pt2 file that needs code to be run for it. Only for files of people whom you trust."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the study or its hardware, as often as needed: --set hardware.crossbar.rows=64"""
     csv: Path | None = None

@@ -18,8 +18,8 @@ from types import ModuleType
 import torch
 from torch import nn
 
+from experiments.inputs.programs import load_program
 from experiments.inputs.sources import OWN, project_modules, sha256_of
-from mapping.lowering.exported import from_exported
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError, one_line, unknown_name
 
@@ -69,7 +69,7 @@ def build_network(name: str, width: float = 1.0) -> nn.Module:
     ------
     XbarError
         For an unknown name, a missing file or function, a function that gives no `nn.Module`, a file that is
-        no program or one of a fixed batch size, or a width of a network that has none.
+        no program (`experiments.inputs.programs`), or a width of a network that has none.
     """
     path = network_file(name)
     if path is None:
@@ -78,7 +78,7 @@ def build_network(name: str, width: float = 1.0) -> nn.Module:
         raise XbarError(f"width = {width:g}: only built-in networks have a width; {name} sets its own sizes")
     if not path.is_file():
         raise XbarError(f"network {name}: {path}: no such file")
-    return _program(path) if name.endswith(".pt2") else _from_function(name, path)
+    return load_program(path) if name.endswith(".pt2") else _from_function(name, path)
 
 
 def example_input(name: str, network: nn.Module, shape: tuple[int, ...] | None = None) -> torch.Tensor:
@@ -122,18 +122,6 @@ def _built_in(name: str, width: float) -> nn.Module:
         have = ", ".join(sorted(key for key, other in networks.items() if other.has_width))
         raise XbarError(f"width = {width:g}: {name} has one size only; these have a width: {have}")
     return network.construct()
-
-
-def _program(path: Path) -> nn.Module:
-    try:
-        program = torch.export.load(path)
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise XbarError(f"network {path}: not a torch.export program ({reason})") from None
-    try:
-        return from_exported(program)
-    except XbarError as error:
-        raise XbarError(f"network {path}: {error}") from None
 
 
 def _from_function(name: str, path: Path) -> nn.Module:
