@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from mapping.tiles.mapped import Calibration, MappedLayer
 from mapping.tiles.unfold import input_vectors, output_size
 from xbar.hardware.design import Dac
 from xbar.hardware.errors import XbarError
+from xbar.hardware.kernels import njit
 
 
 def largest_code(dac: Dac, signed: bool) -> int:

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 
 from mapping.constraints.levels import Values
 from xbar.hardware.checks import check_whole
+from xbar.hardware.kernels import njit
 
 
 @dataclass(frozen=True, eq=False)

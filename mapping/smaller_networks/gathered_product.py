@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 import llvmlite.binding
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils as untyped
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from xbar.hardware.kernels import njit
 
 cgutils: Any = untyped
 _FEATURES = llvmlite.binding.get_host_cpu_features()

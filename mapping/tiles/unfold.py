@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 
 from mapping.network.geometry import Geometry
 from mapping.tiles.mapped import MappedLayer
 from xbar.hardware.errors import XbarError
+from xbar.hardware.kernels import njit
 from xbar.multiply.threads import run_workers, worker_count
 
 PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}

@@ -11,7 +11,6 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from xbar.conductances import noise
@@ -27,6 +26,7 @@ from xbar.conductances.rng import (
 )
 from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
+from xbar.hardware.kernels import njit
 
 BEYOND = 1000.0
 """Times g_max that no cell conducts, a short included: such a number is in another unit than S."""

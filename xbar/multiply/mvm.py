@@ -25,11 +25,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from xbar.conductances.rng import add_noise, row_key, words
 from xbar.hardware.errors import XbarError
+from xbar.hardware.kernels import njit
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import Drive
 from xbar.multiply.threads import run_workers, worker_count

@@ -13,8 +13,9 @@ inputs of one sign nothing cancels. Word lines are solved LANES abreast, bit lin
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from xbar.hardware.kernels import njit
 
 LANES = 16
 """Word lines that are solved side by side: their recurrences hide each other's latency."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from xbar.hardware.kernels import njit
 from xbar.wires.circuit_kernels import Floats
 
 Table = NDArray[np.uint64]
