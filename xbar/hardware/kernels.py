@@ -13,26 +13,31 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+
+def njit(**options: Any) -> Callable[[Function], Function]:
     """`numba.njit`; a cache that cannot be written is one in a temporary folder, or none, with one line."""
 
-    def compiled(function: Callable[..., Any]) -> Any:
+    def compiled(function: Function) -> Function:
         try:
-            return numba.njit(**options)(function)
+            kernel: Function = numba.njit(**options)(function)
+            return kernel
         except RuntimeError as error:
             if "no locator available" not in str(error):
                 raise
         folder = _temporary_cache()
         if not folder:
-            return numba.njit(**{**options, "cache": False})(function)
+            kernel = numba.njit(**{**options, "cache": False})(function)
+            return kernel
         config: Any = numba.config
         config.CACHE_DIR = folder
-        return numba.njit(**options)(function)
+        kernel = numba.njit(**options)(function)
+        return kernel
 
     return compiled
 
