@@ -16,6 +16,7 @@ import tyro
 
 from experiments.studies.changes import parsed_change
 from experiments.studies.noise_cases import with_noise
+from experiments.sweeps.cluster import on_cluster
 from experiments.sweeps.pools import Pool, in_this_process, on_cluster, on_workers
 from experiments.sweeps.running import Plan, count_tasks, open_sweep, plan, run_points, warn_of_unreadable
 from experiments.sweeps.store import FILE
@@ -176,6 +177,8 @@ class SweepCommand:
     """End with the first failure; without it the exit status is not 0 where all points failed."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of every point's study, as often as needed: --set chips.n=5"""
+    trust: bool = False
+    """Read a .pt2 file that needs code to be run for it. Only for files of people whom you trust."""
     plan: bool = False
     """Resolve and check all points and the data, say what is to do, and run nothing."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -192,8 +191,6 @@ def _with_threads(study: Study) -> Study:
 
 
 def _row(identity: str, point: SweepPoint, outcome: Outcome, origin: str) -> StoredRow:
-    from experiments.results.summary import versions
-
     came = {"reason": outcome.reason} if outcome.reason else {"result": outcome.result}
     return {
         "id": identity,
@@ -205,6 +202,7 @@ def _row(identity: str, point: SweepPoint, outcome: Outcome, origin: str) -> Sto
         "study": point.study.name,
         "seconds": round(outcome.seconds, 3),
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "host": platform.node(),
-        "versions": versions(),
+        "host": outcome.maker.host,
+        "code": outcome.maker.code,
+        "versions": dict(outcome.maker.versions),
     }

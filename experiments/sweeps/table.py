@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import sys
@@ -11,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.results.csv_text import csv_text
 from experiments.results.text_table import text_table
 from experiments.sweeps.conditions import Condition
 from experiments.sweeps.store import StoredRow, read_rows, store_files, told_unreadable
@@ -196,9 +195,7 @@ def _export(tables: Tables, path: Path) -> None:
     columns = list(dict.fromkeys(key for _, flat in tables for key in flat))
     rows = [[flat.get(key) for key in columns] for _, flat in tables]
     if path.suffix == ".csv":
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-        write_atomically(path, text.getvalue().encode())
+        write_atomically(path, csv_text([columns, *rows]).encode())
         return
     try:
         import pyarrow

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.studies.study import Study
+from experiments.sweeps.makers import Maker, this_maker
 
 STAGES = ("train", "compress", "quantise")
 """Stages of a study's networks, in order."""
@@ -32,12 +33,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a task: a point's figures and the ids of its stages, or the reason why there are none."""
+    """What came of a task: a point's figures and the ids of its stages, or the reason why there are none; and
+    who did it."""
 
     result: dict[str, Any]
     stages: dict[str, str]
     reason: str
     seconds: float
+    maker: Maker
 
 
 def do(task: Task) -> Outcome:
@@ -54,7 +57,7 @@ def do(task: Task) -> Outcome:
         place = place_of(error)
         words = str(error) if isinstance(error, XbarError) else one_line(error)
         reason = f"{words}{f' ({place})' if place else ''}"
-    return Outcome(result, stages, reason, time.perf_counter() - start)
+    return Outcome(result, stages, reason, time.perf_counter() - start, this_maker())
 
 
 def _do(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
@@ -92,9 +95,8 @@ def dataset(name: str, folder: Path | None) -> Any:
 
 
 @functools.cache
-def end_with_parent() -> None:
-    """This process ends when the one that started it has ended, even by a kill."""
-    parent = os.getppid()
+def end_with(parent: int) -> None:
+    """This process ends when its parent, of this number, has ended, even by a kill."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,0 +1,56 @@
+"""Who makes a result: the machine, and a digest of the code with the versions that its numbers depend on."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+FOLDERS = ("xbar", "mapping", "power", "models", "experiments")
+SUFFIXES = (".py", ".toml")
+LIBRARIES = ("torch", "numpy", "numba", "scipy")
+"""Libraries whose version may change a result."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Host, digest of our code, and versions; all empty where nobody could say."""
+
+    host: str = ""
+    code: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def differs_from(self, other: Maker) -> str:
+        """What of the code and the libraries is not the same, in words; empty where all is."""
+        found = [
+            f"{name} {self.versions.get(name, 'none')} (here {other.versions.get(name, 'none')})"
+            for name in LIBRARIES
+            if self.versions.get(name) != other.versions.get(name)
+        ]
+        if self.code != other.code:
+            found.insert(0, f"code {self.code or 'unknown'} (here {other.code})")
+        return ", ".join(found)
+
+
+def this_maker() -> Maker:
+    """This process."""
+    from experiments.results.summary import versions
+
+    return Maker(platform.node(), code_digest(), versions())
+
+
+@functools.cache
+def code_digest() -> str:
+    """16 hexadecimal digits of all our files of code and data, by name and content."""
+    root = Path(__file__).resolve().parents[2]
+    digest = hashlib.sha256()
+    for folder in FOLDERS:
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix in SUFFIXES:
+                content = path.read_bytes()
+                digest.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode())
+                digest.update(content)
+    return digest.hexdigest()[:16]
