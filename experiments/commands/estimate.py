@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ import tyro
 
 from experiments.commands.arguments import check_figure, check_file, input_shape
 from experiments.commands.layers import form_of
+from experiments.results.csv_text import csv_text
 from experiments.results.summary import not_counted, percent_of_macs
 from experiments.results.text_table import number, text_table
 from experiments.stages.finished import finished_run, first_chip, run_activity
@@ -298,12 +297,12 @@ def _factors(row: Row) -> tuple[float, ...]:
 
 def write_csv(results: Mapping[str, Estimate], path: Path) -> None:
     """Every row of every estimate, one a line, with the units in the header."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for name, result in results.items():
-        writer.writerows([name, row.layer, row.component, *_factors(row)] for row in result.table)
-    write_atomically(path, buffer.getvalue().encode())
+    rows = [
+        [name, row.layer, row.component, *_factors(row)]
+        for name, result in results.items()
+        for row in result.table
+    ]
+    write_atomically(path, csv_text([CSV_COLUMNS, *rows]).encode())
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from experiments.sweeps.pools import Pool
 from experiments.sweeps.running import open_folder, warn_of_unreadable
 from experiments.sweeps.search import Points, Search, load_search, search_dict
 from experiments.sweeps.trials import Evaluate, Figures, Sampler, Trial, imported_optuna, run_trials
+from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError
 
 BESIDE_DIAGONAL = 40
@@ -36,6 +37,7 @@ def search(asked: SearchCommand) -> None:
     for key, count, least in (("--trials", asked.trials, 1), ("--random", asked.random, 0)):
         if count < least:
             raise XbarError(f"{key} {count}: must be at least {least}")
+    check_range("--seed", asked.seed, 0, 2**31 - 1)
     imported_optuna()
     what = load_search(asked.search)
     out = asked.out or Path("runs") / what.name

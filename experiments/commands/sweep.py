@@ -40,7 +40,8 @@ def sweep(asked: SweepCommand) -> None:
     what = load_sweep(asked.sweep)
     out = asked.out or Path("runs") / what.name
     part, parts = _part(asked.part)
-    points = list(points_of(what, dict(map(parsed_change, asked.set))))[part - 1 :: parts]
+    said = asked.sweep if asked.sweep.endswith(".toml") else what.name
+    points = list(points_of(what, dict(map(parsed_change, asked.set)), said))[part - 1 :: parts]
     if not points:
         raise XbarError(f"{what.name}: no point; `where` leaves none, or --part has none")
     warn_of_unreadable(out)

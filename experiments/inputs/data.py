@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -159,11 +160,21 @@ def _checksum(parts: list[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> bytes:
-    """Contents of a file, unpacked where its name ends in .gz."""
+PART = 1 << 20
+"""Bytes that are read at a time."""
+
+
+def _read(path: Path, head: int, size: Callable[[bytes], int]) -> bytes:
+    """Contents of a file, unpacked where its name ends in .gz: one byte more at most than `size` says of its
+    first `head` bytes, whatever it unpacks to."""
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" else content
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            parts = [file.read(head)]
+            left = size(parts[0]) + 1 - len(parts[0])
+            while left > 0 and (part := file.read(min(left, PART))):
+                parts.append(part)
+                left -= len(part)
+            return b"".join(parts)
     except OSError as error:
         raise XbarError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (EOFError, zlib.error) as error:
@@ -187,21 +198,46 @@ def _idx_file(folder: Path, stem: str) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _idx(path: Path, content: bytes, dimensions: int) -> Bytes:
-    """Array of an IDX file of unsigned bytes: 0, 0, 8, dimensions, then each size as big-endian uint32."""
-    start = 4 + 4 * dimensions
+IDX_DIMENSIONS = (3, 1, 3, 1)
+"""Of the arrays in `IDX_STEMS`."""
+
+
+def _idx_shape(path: Path, head: bytes, dimensions: int) -> tuple[int, ...]:
+    """Shape in the header of an IDX file of unsigned bytes: 0, 0, 8, dimensions, then each size as big-endian
+    uint32."""
     magic = bytes((0, 0, 8, dimensions))
-    if content[:4] != magic or len(content) < start:
+    if head[:4] != magic or len(head) < _idx_start(dimensions):
         raise XbarError(
-            f"{path}: begins with {content[:4].hex()}; an IDX file of these begins with {magic.hex()}"
+            f"{path}: begins with {head[:4].hex()}; an IDX file of these begins with {magic.hex()}"
         )
-    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, 4))
+    shape = tuple(int(size) for size in np.frombuffer(head, ">u4", dimensions, 4))
     if dimensions == 3 and shape[1:] != (28, 28):
         raise XbarError(f"{path}: images of {shape[1]} x {shape[2]} pixels; allowed: 28 x 28")
-    expected = start + int(np.prod(shape, dtype=object))
+    return shape
+
+
+def _idx_start(dimensions: int) -> int:
+    return 4 + 4 * dimensions
+
+
+def _read_idx(path: Path, dimensions: int) -> bytes:
+    """Contents of an IDX file, as many bytes as its header asks for."""
+
+    def size(head: bytes) -> int:
+        return _idx_start(dimensions) + math.prod(_idx_shape(path, head, dimensions))
+
+    content = _read(path, _idx_start(dimensions), size)
+    expected = size(content)
     if len(content) != expected:
-        raise XbarError(f"{path}: {len(content)} bytes, its header asks for {expected}; get it again")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+        found = "more" if len(content) > expected else f"{len(content)} bytes"
+        raise XbarError(f"{path}: {found}, its header asks for {expected} bytes; get it again")
+    return content
+
+
+def _idx(path: Path, content: bytes, dimensions: int) -> Bytes:
+    """Array of an IDX file."""
+    shape = _idx_shape(path, content, dimensions)
+    return np.frombuffer(content, np.uint8, offset=_idx_start(dimensions)).reshape(shape)
 
 
 def _idx_content(folder: Path, train_labels: bytes) -> str:
@@ -230,7 +266,7 @@ def _idx_reader(name: str, classes: tuple[str, ...]) -> Callable[[Path | None], 
                 absent = [stem for stem, path in zip(IDX_STEMS, paths, strict=True) if path is None]
                 notes.append(f"{place} lacks {', '.join(absent)}")
                 continue
-            contents = [_read(path) for path in found]
+            contents = [_read_idx(path, n) for path, n in zip(found, IDX_DIMENSIONS, strict=True)]
             content = _idx_content(place, contents[1])
             if content == name:
                 return _idx_raw(found, contents, classes)
@@ -248,7 +284,7 @@ def _not_found(folders: list[Path]) -> str:
 def _idx_raw(paths: list[Path], contents: list[bytes], classes: tuple[str, ...]) -> _Raw:
     train_x, train_y, test_x, test_y = (
         _idx(path, content, dimensions)
-        for path, content, dimensions in zip(paths, contents, (3, 1, 3, 1), strict=True)
+        for path, content, dimensions in zip(paths, contents, IDX_DIMENSIONS, strict=True)
     )
     for path, images, labels in ((paths[1], train_x, train_y), (paths[3], test_x, test_y)):
         if len(images) != len(labels):
@@ -273,7 +309,8 @@ def _cifar(folder: Path | None) -> _Raw:
     absent = [name for name in files if not (place / name).is_file()]
     if absent:
         raise XbarError(f"data 'cifar10': {place} lacks {', '.join(absent)}; {CIFAR_HINT}")
-    contents = [_read(place / name) for name in files]
+    expected = CIFAR_RECORDS * (1 + CIFAR_PIXELS)
+    contents = [_read(place / name, 0, lambda _: expected) for name in files]
     parts = [_cifar_batch(place / name, content) for name, content in zip(files, contents, strict=True)]
     train = np.concatenate([part[0] for part in parts[:-1]]), np.concatenate([part[1] for part in parts[:-1]])
     return _Raw(train, parts[-1], 255, CIFAR, _checksum(contents))
@@ -283,7 +320,8 @@ def _cifar_batch(path: Path, content: bytes) -> tuple[Bytes, Bytes]:
     """Images (N, 3, 32, 32) and labels (N,) of records of one label byte and the R, G and B planes."""
     expected = CIFAR_RECORDS * (1 + CIFAR_PIXELS)
     if len(content) != expected:
-        raise XbarError(f"{path}: {len(content)} bytes, a batch of CIFAR-10 has {expected}; {CIFAR_HINT}")
+        found = "more" if len(content) > expected else f"{len(content)} bytes"
+        raise XbarError(f"{path}: {found}, a batch of CIFAR-10 has {expected} bytes; {CIFAR_HINT}")
     records = np.frombuffer(content, np.uint8).reshape(CIFAR_RECORDS, 1 + CIFAR_PIXELS)
     _check_labels(path, records[:, 0], CIFAR)
     return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.results.csv_text import csv_text
 from experiments.results.text_table import number, text_table
 from experiments.sweeps.objectives import Box, front_of
 from experiments.sweeps.search import Search
@@ -68,14 +67,12 @@ def _csv(
     what: Search, runs: Runs, fronts: Mapping[str, list[int]], volumes: Mapping[str, list[float]]
 ) -> str:
     """Every trial: its run, number, values, figures, whether it is on the front, hypervolume up to it."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
     keys = list(what.values_at(0.0))
     figures = [one.figure for one in what.objectives]
-    table.writerow(["run", "trial", *keys, *figures, "on_front", "hypervolume"])
+    rows: list[list[Any]] = [["run", "trial", *keys, *figures, "on_front", "hypervolume"]]
     for name, run in runs.items():
         for i, trial in enumerate(run):
             shown = trial.figures or [""] * len(figures)
             values = [trial.values[key] for key in keys]
-            table.writerow([name, i, *values, *shown, int(i in fronts[name]), volumes[name][i]])
-    return text.getvalue()
+            rows.append([name, i, *values, *shown, int(i in fronts[name]), volumes[name][i]])
+    return csv_text(rows)

@@ -138,7 +138,7 @@ def run_activity(run: Path) -> dict[str, NDArray[Any]] | None:
     check_sealed(path, _goes_on(run))
     try:
         return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise XbarError(
             f"{path}: not a safetensors file, or a broken one ({error}); {_goes_on(run)}"
         ) from None

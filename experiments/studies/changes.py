@@ -40,6 +40,8 @@ def parsed_change(change: str) -> tuple[str, Any]:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    except (ValueError, RecursionError) as error:
+        raise XbarError(f"--set {key}: {error}") from None
     return key.strip(), value
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.studies.changes import merged, with_change
 from xbar.hardware.design import Hardware
-from xbar.hardware.errors import XbarError
+from xbar.hardware.errors import XbarError, naming
 from xbar.hardware.files import build, hardware_dict, resolve_device, to_dict
 
 
@@ -53,6 +53,7 @@ def resolved_hardware(hardware: Any, where: str) -> dict[str, Any]:
     if not isinstance(hardware, Mapping):
         raise XbarError(f'{where}: hardware: missing; a table with `base = "PRESET"`, or a preset\'s name')
     changes = {key: value for key, value in hardware.items() if key != "base"}
-    if "base" in hardware:
-        changes = merged(hardware_dict(str(hardware["base"])), changes)
-    return resolve_device(changes, where)
+    with naming(where):
+        if "base" in hardware:
+            changes = merged(hardware_dict(str(hardware["base"])), changes)
+        return resolve_device(changes, where)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from experiments.studies.durations import duration
+from experiments.studies.labels import check_label
 from xbar.hardware.checks import check_range
 from xbar.hardware.design import Hardware
 from xbar.hardware.device import Device, ProgrammingNoise
@@ -35,6 +36,9 @@ class NoiseCase:
     compensation: Compensation = "none"
     by_layer: bool = False
     around_faults: bool = False
+
+    def __post_init__(self) -> None:
+        check_label("chips.cases: name", self.name)
 
 
 def with_noise(hardware: Hardware, case: NoiseCase) -> Hardware:
@@ -86,6 +90,7 @@ class NoiseCurve:
     compensation: Compensation = "none"
 
     def __post_init__(self) -> None:
+        check_label("under_noise: name", self.name)
         room = f"under_noise: {self.name!r}"
         low, high = {"mismatch": (0, 2), "stuck": (0, 1), "adc-bits": (2, 24), "time": (0, 1e12)}[self.axis]
         for value in self.values:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from experiments.studies.changes import with_change
 from experiments.studies.designs import changed, resolved_hardware
+from experiments.studies.labels import check_label
 from experiments.studies.noise_cases import NoiseCase, NoiseCurve
 from xbar.hardware.checks import check_range, check_rising_to_one, refuse_idle
 from xbar.hardware.design import Hardware
@@ -377,6 +378,9 @@ class Study:
         return "quantise.centroids" if self.quantise.centroids else ""
 
     def __post_init__(self) -> None:
+        for key, label in (("name", self.name), ("hardware.name", self.hardware.name)):
+            check_label(key, label)
+        check_label("hardware.device.name", self.hardware.device.name)
         check_range("width", self.width, 1 / 64, 64)
         check_range("seed", self.seed, 0, 2**31 - 1)
         check_range("threads", self.threads, 0, 1024)

@@ -16,6 +16,9 @@ from xbar.hardware.errors import XbarError
 StoredRow = dict[str, Any]
 """One point: ``id``, ``values``, ``status`` (done or failed), ``result`` or ``reason``, and whence it is."""
 
+KEYS = {"id": str, "values": dict, "status": str}
+"""What every line has, and of which type."""
+
 FILE = "points.jsonl"
 
 
@@ -78,7 +81,8 @@ def _points(path: Path) -> tuple[list[StoredRow], list[int]]:
 
 
 def _is_point(row: Any) -> bool:
-    return isinstance(row, dict) and row.keys() >= {"id", "values", "status"}
+    has_keys = isinstance(row, dict) and all(isinstance(row.get(key), kind) for key, kind in KEYS.items())
+    return has_keys and isinstance(row.get("result", {}), dict)
 
 
 class Writer:

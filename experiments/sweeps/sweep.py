@@ -15,7 +15,7 @@ from experiments.studies.changes import with_value
 from experiments.studies.study import Study, raw_study, resolve_study, study_dict
 from experiments.sweeps.axes import Axis, AxisValues, flat, product
 from experiments.sweeps.conditions import Condition
-from xbar.hardware.errors import XbarError, unknown_name
+from xbar.hardware.errors import XbarError, naming, unknown_name
 from xbar.hardware.files import build, read_toml, to_dict
 
 _STRICT = {"extra": "forbid"}
@@ -118,23 +118,31 @@ def raw_file(name: str, kind: FileKind = "sweep") -> tuple[dict[str, Any], str, 
     return tomllib.loads((folder / f"{name}.toml").read_text("utf-8")), f"{kind} {name}", None
 
 
-def points_of(sweep: Sweep, changes: Mapping[str, Any] | None = None) -> Iterator[SweepPoint]:
+def points_of(sweep: Sweep, changes: Mapping[str, Any] | None = None, said: str = "") -> Iterator[SweepPoint]:
     """Points of a sweep in order, those that its conditions leave out left out; `changes` come last of all.
+
+    ``said``: what begins messages, such as the file; by default the sweep's name.
 
     Raises
     ------
     XbarError
         For the first point that is no possible study and that no condition leaves out, with what it sets.
     """
-    base = base_of(sweep.study, sweep.set, sweep.name)
+    said = said or sweep.name
+    base = base_of(sweep.study, sweep.set, said)
     for key in changes or {}:
         if key in sweep.swept():
-            raise XbarError(f"--set {key}: is an axis of {sweep.name}")
+            raise XbarError(f"--set {key}: is an axis of {said}")
     conditions = [Condition(text) for text in sweep.where]
-    for values in product(sweep.axes):
-        study = study_that_meets(base, {**values, **(changes or {})}, conditions, sweep.name)
+    for values in _product(sweep.axes, said):
+        study = study_that_meets(base, {**values, **(changes or {})}, conditions, said)
         if study is not None:
             yield SweepPoint(values, study)
+
+
+def _product(axes: tuple[Axis, ...], said: str) -> Iterator[AxisValues]:
+    with naming(said):
+        yield from product(axes)
 
 
 def study_that_meets(
@@ -179,7 +187,8 @@ def _hold_of_plain(base: Mapping[str, Any], values: AxisValues, conditions: Sequ
 
 def base_of(study: str, changes: Mapping[str, Any], said: str) -> dict[str, Any]:
     """Plain data of a study with the changes that all points share."""
-    base, _ = raw_study(study)
+    with naming(said):
+        base, _ = raw_study(study)
     for key, value in flat(changes).items():
         base = with_value(base, key, value, f"{said}: set: {key}")
     return base

@@ -80,6 +80,8 @@ def _load(kind: str, path: Path) -> Any:
         with safe_open(path, framework="np") as file:
             header = json.loads((file.metadata() or {}).get("json", "{}"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise XbarError(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise XbarError(f"{path}: not a safetensors file, or a broken one ({error})") from None
     header = header if isinstance(header, dict) else {}

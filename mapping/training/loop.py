@@ -16,7 +16,7 @@ from mapping.training.arguments import digests_of, form_of
 from mapping.training.checkpoints import Checkpoint
 from mapping.training.metrics import CLASSES, Metric, described
 from mapping.training.recipe import Recipe, Schedule
-from xbar.hardware.errors import XbarError
+from xbar.hardware.errors import XbarError, one_line
 
 BatchSource = Iterable[tuple[torch.Tensor, torch.Tensor]]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -279,7 +279,21 @@ def _restore(
     checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer, methods: Sequence[Method]
 ) -> tuple[int, list[dict[str, Any]]]:
     tensors, meta = checkpoint.load()
+    try:
+        return _restored(tensors, meta, model, optimizer, methods)
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        raise XbarError(
+            f"{checkpoint.path}: not a checkpoint of this training ({one_line(error)}); delete it to start again"
+        ) from error
 
+
+def _restored(
+    tensors: dict[str, torch.Tensor],
+    meta: dict[str, Any],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    methods: Sequence[Method],
+) -> tuple[int, list[dict[str, Any]]]:
     def part(prefix: str) -> dict[str, torch.Tensor]:
         return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
 

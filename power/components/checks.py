@@ -9,6 +9,9 @@ from pathlib import Path
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import read_toml
 
+MOST = 1e18
+"""Of any price or count in a library: a sum of products of them stays finite."""
+
 
 def find_library(key: str, name: str, holds: set[str]) -> Path:
     """Path of the library `name`: a file that has one of the tables `holds`, or any whose path is given.
@@ -29,12 +32,12 @@ def find_library(key: str, name: str, holds: set[str]) -> Path:
 
 
 def check_positive(key: str, value: float) -> None:
-    """Refuse what is not a positive number.
+    """Refuse what is not a positive number, or is one beyond all measure.
 
     Raises
     ------
     XbarError
         With the key and the value.
     """
-    if not (math.isfinite(value) and value > 0):
-        raise XbarError(f"{key} = {value}: must be a positive number")
+    if not (math.isfinite(value) and 0 < value <= MOST):
+        raise XbarError(f"{key} = {value}: must be a positive number, at most {MOST:g}")

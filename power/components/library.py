@@ -189,6 +189,8 @@ def _chain(name: str) -> list[tuple[Path, dict[str, Any]]]:
             raise XbarError(f"periphery.library: {loop}: a base that leads back to itself")
         path = find_library("periphery.library", name, {"components"})
         data = read_toml(path)
+        if not isinstance(data.get("components", {}), dict):
+            raise XbarError(f"{Path(name).name}: components = {data['components']!r:.60}: must be a table")
         found.append((path, data))
         if "base" not in data:
             return found

@@ -3,6 +3,7 @@ them; and errors of users' own code, whose place was lost."""
 
 from __future__ import annotations
 
+import re
 import traceback
 from pathlib import Path
 
@@ -29,8 +30,10 @@ from mapping import (
 )
 from mapping.smaller_networks.channel_graph import channel_graph
 from mapping.training.loop import Method
+from power.components.library import load_periphery
 from xbar import XbarError
 
+ROOT = Path(__file__).resolve().parents[2]
 X, Y = torch.rand(6, 3), torch.tensor([0, 1, 0, 1, 0, 1])
 
 
@@ -182,3 +185,58 @@ def test_the_command_line_names_the_line_of_ones_own_code(
     assert ended.value.code == 2
     assert len(told.splitlines()) == 1
     assert told.endswith(f"({path}:{line}, in {name})\n")
+
+
+def test_a_checkpoint_of_another_training_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    train(nn.Linear(3, 2), [(X, Y)], Recipe(1), checkpoint=path)
+    with pytest.raises(
+        XbarError, match=r"c\.safetensors: not a checkpoint of this training \(.*\); delete it"
+    ):
+        train(nn.Sequential(nn.Linear(3, 2)), [(X, Y)], Recipe(2), checkpoint=path)
+
+
+def cell(area: str) -> str:
+    """ISAAC's library with another area of a cell."""
+    text = (ROOT / "power" / "components" / "isaac.toml").read_text()
+    changed = re.sub(r"(\[components\.cell\][^\[]*?area_mm2 = )[^\n]*", rf"\g<1>{area}", text)
+    assert changed != text
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("components = [1, 2]", r"lib\.toml: components = \[1, 2\]: must be a table"),
+        (
+            "base = 'isaac'\ncomponents.cell.area_mm2 = 1e300",
+            r"area_mm2 = 1e\+300: must be a positive number, at",
+        ),
+        ("base = 'isaac'\ncomponents.cell.area_mm2 = inf", "area_mm2 = inf: must be a positive number"),
+        (f"components.cell.area_mm2 = {'9' * 5000}", r"lib\.toml: not a TOML file"),
+        (f"components = {'[' * 5000}", r"lib\.toml: not a TOML file"),
+        (f"components.cell.area_mm2 = 0x{'f' * 5000}", r"lib\.toml: holds what no JSON can"),
+    ],
+)
+def test_a_library_that_cannot_be_one_is_refused_by_its_name(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "lib.toml"
+    path.write_text(text)
+    with pytest.raises(XbarError, match=words):
+        load_periphery(str(path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("search", "digits-search", "--trials", "1", "--seed", "-1"), "--seed = -1: must lie between 0 and"),
+        (("run", "digits", "--plan", "--set", f"seed={'9' * 5000}"), "--set seed: Exceeds the limit"),
+        (("run", "digits", "--plan", "--set", f"seed={'[' * 5000}"), "--set seed: "),
+    ],
+)
+def test_arguments_that_ended_in_a_traceback(
+    arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err

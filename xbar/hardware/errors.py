@@ -7,6 +7,7 @@ import functools
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -20,6 +21,17 @@ def unknown_name(what: str, name: str, allowed: Iterable[str]) -> XbarError:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return XbarError(f"{what}: unknown name {name!r}; {hint}allowed: {', '.join(names)}")
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Errors within begin with what names their file or key, where they do not name it already."""
+    try:
+        yield
+    except XbarError as error:
+        if where in str(error):
+            raise
+        raise XbarError(f"{where}: {error}") from error.__cause__
 
 
 def one_line(error: BaseException) -> str:

@@ -19,7 +19,7 @@ import pydantic
 
 from xbar.hardware.design import Hardware
 from xbar.hardware.device import Device
-from xbar.hardware.errors import XbarError, unknown_name
+from xbar.hardware.errors import XbarError, naming, unknown_name
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise XbarError(f"{path}: no such file") from None
     except OSError as error:
         raise XbarError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of a number of too many digits, or nested too deeply
         raise XbarError(f"{path}: not a TOML file: {error}") from None
 
 
@@ -83,6 +83,9 @@ def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     """
     try:
         content = json.dumps(dict(data), default=str)
+    except (ValueError, RecursionError) as error:
+        raise XbarError(f"{where}: holds what no JSON can: {error}") from None
+    try:
         if cls not in _ADAPTERS:
             _ADAPTERS[cls] = pydantic.TypeAdapter(cls)
         built: T = _ADAPTERS[cls].validate_json(content, strict=True)
@@ -136,7 +139,7 @@ def _unknown_key(cls: type, path: list[int | str]) -> str:
     names = sorted(f.name for f in dataclasses.fields(owner)) if dataclasses.is_dataclass(owner) else []
     near = difflib.get_close_matches(str(path[-1]), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{'.'.join(map(str, path))}: unknown key; {hint}allowed: {', '.join(names)}"
+    return f"{'.'.join(map(str, path)):.200}: unknown key; {hint}allowed: {', '.join(names)}"
 
 
 def _resolve(owner: type, name: str) -> Any:
@@ -200,7 +203,8 @@ def resolve_device(data: dict[str, Any], where: str, folder: Path | None = None)
 
     def load(name: str) -> dict[str, Any]:
         beside = folder is not None and name.endswith(".toml") and (folder / name).is_file()
-        loaded: dict[str, Any] = to_dict(load_device(str(folder / name) if folder and beside else name))
+        with naming(where):
+            loaded: dict[str, Any] = to_dict(load_device(str(folder / name) if folder and beside else name))
         return loaded
 
     if isinstance(device, str):

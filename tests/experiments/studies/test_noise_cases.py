@@ -130,3 +130,22 @@ def test_columns_are_moved_around_faults_that_there_are() -> None:
 
 def test_the_default_least_number_of_chips_is_the_one_whose_coverage_is_known() -> None:
     assert load_study("digits").chips.least == LEAST
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        (["chips.cases.0.name='$\\\\sigma_{$'"], "chips.cases: name"),
+        (["name='a $\\\\nothing$'"], "name"),
+        (["hardware.name='$x^$'"], "hardware.name"),
+    ],
+)
+def test_a_name_that_no_figure_can_show_is_refused_before_the_training(changes: list[str], key: str) -> None:
+    with pytest.raises(XbarError, match=rf"{key} = .*: is set as mathematics, and cannot be \(") as caught:
+        load_study("digits", changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_with_mathematics_and_dollars_are_allowed() -> None:
+    study = load_study("digits", [r"chips.cases.0.name='$\sigma_g$ = 5 %'", "name='5 $'"])
+    assert study.chips.cases[0].name == r"$\sigma_g$ = 5 %"

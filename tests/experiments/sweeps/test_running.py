@@ -242,7 +242,7 @@ def test_mistakes_are_found_before_anything_is_written(
         (["--workers", "2", "--cluster", "local:2"], "--workers: has no effect with --cluster"),
         (["--cluster", "loacl:2"], "--cluster loacl:2: must be local:N"),
         (["--part", "4/3"], "--part 4/3: must be K/N"),
-        (["--set", "hardware.adc.bits=4"], "--set hardware.adc.bits: is an axis of small"),
+        (["--set", "hardware.adc.bits=4"], "--set hardware.adc.bits: is an axis of "),
         (["--data", "nowhere"], "--data nowhere: no such folder"),
     ],
 )
