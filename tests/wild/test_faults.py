@@ -208,11 +208,8 @@ def cell(area: str) -> str:
     ("text", "words"),
     [
         ("components = [1, 2]", r"lib\.toml: components = \[1, 2\]: must be a table"),
-        (
-            "base = 'isaac'\ncomponents.cell.area_mm2 = 1e300",
-            r"area_mm2 = 1e\+300: must be a positive number, at",
-        ),
-        ("base = 'isaac'\ncomponents.cell.area_mm2 = inf", "area_mm2 = inf: must be a positive number"),
+        (cell("1e300"), r"components\.cell\.area_mm2 = 1e\+300: must be a positive number"),
+        (cell("inf"), r"components\.cell\.area_mm2 = inf: must be a positive number"),
         (f"components.cell.area_mm2 = {'9' * 5000}", r"lib\.toml: not a TOML file"),
         (f"components = {'[' * 5000}", r"lib\.toml: not a TOML file"),
         (f"components.cell.area_mm2 = 0x{'f' * 5000}", r"lib\.toml: holds what no JSON can"),
