@@ -17,7 +17,7 @@ import tyro
 from experiments.studies.changes import parsed_change
 from experiments.studies.noise_cases import with_noise
 from experiments.sweeps.cluster import on_cluster
-from experiments.sweeps.pools import Pool, in_this_process, on_cluster, on_workers
+from experiments.sweeps.pools import Pool, in_this_process, on_workers
 from experiments.sweeps.running import Plan, count_tasks, open_sweep, plan, run_points, warn_of_unreadable
 from experiments.sweeps.store import FILE
 from experiments.sweeps.sweep import SweepPoint, load_sweep, points_of

@@ -283,7 +283,8 @@ def _restore(
         return _restored(tensors, meta, model, optimizer, methods)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise XbarError(
-            f"{checkpoint.path}: not a checkpoint of this training ({one_line(error)}); delete it to start again"
+            f"{checkpoint.path}: not a checkpoint of this training ({one_line(error)}); delete it to start "
+            "again"
         ) from error
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mapping import MappedNetwork, analog_network, calibrate, crossbar_form, map_network, program_network
-from mapping.chips.analog import analog_network, clipped_inputs
+from mapping.chips.analog import clipped_inputs
 from mapping.chips.columns import blocks
 from mapping.tiles.unfold import input_vectors
 from xbar import XbarError
