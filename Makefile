@@ -12,7 +12,7 @@ demo: $(STAMP)
 
 # A process for each core, each of one thread: threads of two that wait for each other spin.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist worksteal --durations 20
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest
