@@ -79,7 +79,7 @@ def masks_at_the_rates(model: nn.Module) -> dict[str, torch.Tensor]:
         k, n = to_gemm(layer).shape
         positions = k // len(channels)
         matrix = to_gemm(layer) * channels.repeat_interleave(positions)[:, None]
-        matrix, _ = block_sparse(layer, "filter", filters / n).project(matrix)
+        matrix, _ = block_sparse(layer, "filters", filters / n).project(matrix)
         matrix, _ = BlockSparse(1, n, shapes / positions, band=positions).project(matrix)
         masks[name] = matrix != 0
         channels = masks[name].any(0)

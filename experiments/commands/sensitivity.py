@@ -46,7 +46,7 @@ from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import write_atomically
 
 OfTiles = Literal["tile-columns", "tile-rows", "tiles", "irregular"]
-OfNetwork = Literal["filter", "channel", "shape"]
+OfNetwork = Literal["filters", "channels", "shapes"]
 KINDS = (*get_args(OfTiles), *get_args(OfNetwork))
 TOGETHER = " + "
 """Between the names of the layers of a group."""
@@ -144,7 +144,7 @@ def measured(network: Trained, kind: str, rates: Sequence[float], images: int | 
     Parameters
     ----------
     kind
-        What is pruned, one of `KINDS`; of ``filter``, layers whose outputs are added together lose the same
+        What is pruned, one of `KINDS`; of ``filters``, layers whose outputs are added together lose the same
         ones, and are one row.
     images
         The first so many of the validation part; None: all.
@@ -161,7 +161,7 @@ def measured(network: Trained, kind: str, rates: Sequence[float], images: int | 
     check_range("--images", count, 1, len(data.val_y), f"(the validation part of {data.name})")
     batches = Batches(data.val_x[:count], data.val_y[:count], EVALUATION_BATCH)
     layers = {name: mappable_layers(network.model)[name] for name in network.hardware}
-    groups = _groups(network, layers) if kind == "filter" else {name: (name,) for name in layers}
+    groups = _groups(network, layers) if kind == "filters" else {name: (name,) for name in layers}
     families = {
         name: _family([layers[member] for member in members], kind, network.hardware[members[0]])
         for name, members in groups.items()
@@ -287,7 +287,7 @@ class SensitivityCommand:
     """Name of the data set, for a network (`xbar list`)."""
     hardware: str = ""
     """A design, or a TOML file, for a network; by default admm-32x32."""
-    kind: Literal["tile-columns", "tile-rows", "tiles", "irregular", "filter", "channel", "shape"] = (
+    kind: Literal["tile-columns", "tile-rows", "tiles", "irregular", "filters", "channels", "shapes"] = (
         "tile-columns"
     )
     """What is pruned: parts of tiles, single weights, or filters, input channels, word lines of a layer."""

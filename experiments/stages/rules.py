@@ -60,11 +60,11 @@ def constraint_of(rule: LayerRule, keep: float, layer: Layer, hardware: Hardware
     each = math.sqrt(keep)
     match rule.kind:
         case "filters":
-            return block_sparse(layer, "filter", keep)
+            return block_sparse(layer, "filters", keep)
         case "channels":
-            return block_sparse(layer, "channel", keep)
+            return block_sparse(layer, "channels", keep)
         case "filters-and-channels":
-            return BothSparse(block_sparse(layer, "filter", each), block_sparse(layer, "channel", each))
+            return BothSparse(block_sparse(layer, "filters", each), block_sparse(layer, "channels", each))
         case "rows-and-columns":
             return TileRowsAndColumns(rows, cols, each, each)
     shape = {"tile-columns": (rows, 1), "tile-rows": (1, cols), "tiles": (rows, cols), "irregular": (1, 1)}

@@ -19,7 +19,7 @@ from mapping.network.gemm import Layer, check_finite_weights, groups_of, kind_of
 from xbar.hardware.checks import check_whole
 from xbar.hardware.errors import XbarError, unknown_name
 
-GroupKind = Literal["irregular", "filter", "channel", "shape", "kernel"]
+GroupKind = Literal["irregular", "filters", "channels", "shapes", "kernels"]
 MAX_ROUNDS = 50
 
 
@@ -125,9 +125,9 @@ def block_sparse(layer: Layer, kind: GroupKind, keep: float) -> BlockSparse:
     Parameters
     ----------
     kind
-        ``irregular``: single weights; ``filter``: all of one output channel; ``channel``: all of one input
-        channel; ``shape``: one word line, which is one position of one channel in all filters, and in a
-        transposed convolution the whole channel; ``kernel``: what joins one input with one output channel.
+        ``irregular``: single weights; ``filters``: all of one output channel; ``channels``: all of one input
+        channel; ``shapes``: one word line, which is one position of one channel in all filters, and in a
+        transposed convolution the whole channel; ``kernels``: what joins one input with one output channel.
         An input that is one of several groups meets the filters of its own group only.
     keep
         Share of the layer's weights, in (0, 1].
@@ -143,14 +143,14 @@ def block_sparse(layer: Layer, kind: GroupKind, keep: float) -> BlockSparse:
     height, width = (1, positions) if "transpose" in kind_of(layer) else (positions, 1)
     shapes = {
         "irregular": (1, 1),
-        "filter": (k, width),
-        "channel": (height, n),
-        "shape": (1, n),
-        "kernel": (height, width),
+        "filters": (k, width),
+        "channels": (height, n),
+        "shapes": (1, n),
+        "kernels": (height, width),
     }
     if kind not in shapes:
         raise unknown_name("kind of sparsity", kind, shapes)
-    if kind == "kernel" and isinstance(layer, nn.Linear):
+    if kind == "kernels" and isinstance(layer, nn.Linear):
         raise XbarError("kind of sparsity: a linear layer has no kernels; 'irregular' is its single weights")
     return BlockSparse(*shapes[kind], keep)
 

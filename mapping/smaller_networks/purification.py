@@ -80,12 +80,12 @@ class Purification:
         for name, layer in mappable_layers(pruned).items():
             left[name] = to_gemm(layer) != 0
             if layer.weight.requires_grad:
-                left[name] = self._left(layer, to_gemm(layer), "channel")
+                left[name] = self._left(layer, to_gemm(layer), "channels")
                 if name not in last:
-                    left[name] &= self._left(layer, to_gemm(layer) * left[name], "filter")
+                    left[name] &= self._left(layer, to_gemm(layer) * left[name], "filters")
         return left
 
-    def _left(self, layer: Layer, w: torch.Tensor, kind: Literal["channel", "filter"]) -> torch.Tensor:
+    def _left(self, layer: Layer, w: torch.Tensor, kind: Literal["channels", "filters"]) -> torch.Tensor:
         """Weights other than zero, but those of groups that go."""
         blocks = block_sparse(layer, kind, keep=1)
         w = w.double()

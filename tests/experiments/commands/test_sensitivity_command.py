@@ -120,8 +120,8 @@ def test_only_the_validation_part_counts(weights: Path) -> None:
     found = trained("digits", None, weights=weights)
     nothing = {part: getattr(found.data, part)[:0] for part in ("train_x", "train_y", "test_x", "test_y")}
     data = Dataset(**{**vars(found.data), **nothing})
-    rows = measured(found, "shape", [4], None)
-    assert measured(Trained(found.model, data, found.hardware), "shape", [4], None) == rows
+    rows = measured(found, "shapes", [4], None)
+    assert measured(Trained(found.model, data, found.hardware), "shapes", [4], None) == rows
     assert len(data.val_y) == 143
     assert all(round(row.value * 143 / 100, 6) % 1 == 0 for row in rows)
 
@@ -133,10 +133,10 @@ def test_layers_of_a_sum_are_one_row_of_filters(
     network = f"{tmp_path / 'net.py'}:Net"
     torch.save(build_network(network).state_dict(), tmp_path / "net.pt")
     asked = ["--data-set", "digits", "--weights", str(tmp_path / "net.pt"), "--rates", "2"]
-    main(["sensitivity", network, *asked, "--kind", "filter"])
+    main(["sensitivity", network, *asked, "--kind", "filters"])
     names = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()[4:]]
     assert names == [f"a{TOGETHER}b", "c"]
-    main(["sensitivity", network, *asked, "--kind", "channel"])
+    main(["sensitivity", network, *asked, "--kind", "channels"])
     names = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()[4:]]
     assert names == ["a", "b", "c"]
 
@@ -211,8 +211,8 @@ def test_a_network_of_other_inputs_or_classes_is_refused(tmp_path: Path, digits:
 def test_an_unknown_kind_is_refused(digits: Dataset) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     found = Trained(model, digits, {"1": load_hardware("admm-32x32")})
-    with pytest.raises(XbarError, match="--kind: unknown name 'filters'; did you mean 'filter'"):
-        measured(found, "filters", [2], None)
+    with pytest.raises(XbarError, match="--kind: unknown name 'filter'; did you mean 'filters'"):
+        measured(found, "filter", [2], None)
 
 
 def test_rates_are_numbers() -> None:

@@ -138,7 +138,7 @@ def test_what_was_pruned_does_not_move_the_centroids(sparsity: Sparsity, seed: i
 def test_filters_and_channels_together() -> None:
     """Mean excess over the best pair of choices below 1.2 % (once each, not to a fixed point: 2 %)."""
     layer = nn.Conv2d(4, 4, (1, 2), dtype=torch.float64)
-    both = BothSparse(block_sparse(layer, "filter", 0.5), block_sparse(layer, "channel", 0.5))
+    both = BothSparse(block_sparse(layer, "filters", 0.5), block_sparse(layer, "channels", 0.5))
     pairs = [set(pair) for pair in itertools.combinations(range(4), 2)]
     excess = []
     for seed in range(60):

@@ -55,10 +55,10 @@ def test_groups_of_a_convolution(layer: nn.Conv2d) -> None:
     n, c, *at = indices(layer)
     side = n // (layer.out_channels // layer.groups)
     check_blocks(layer, "irregular", numbered(layer, n, c, *at))
-    check_blocks(layer, "filter", numbered(layer, n))
-    check_blocks(layer, "channel", numbered(layer, side, c))
-    check_blocks(layer, "shape", numbered(layer, side, c, *at))
-    check_blocks(layer, "kernel", numbered(layer, n, c))
+    check_blocks(layer, "filters", numbered(layer, n))
+    check_blocks(layer, "channels", numbered(layer, side, c))
+    check_blocks(layer, "shapes", numbered(layer, side, c, *at))
+    check_blocks(layer, "kernels", numbered(layer, n, c))
 
 
 @pytest.mark.parametrize("layer", TRANSPOSED, ids=str)
@@ -66,27 +66,27 @@ def test_groups_of_a_transposed_convolution(layer: nn.ConvTranspose2d) -> None:
     c, n, *at = indices(layer)
     side = c // (layer.in_channels // layer.groups)
     check_blocks(layer, "irregular", numbered(layer, c, n, *at))
-    check_blocks(layer, "filter", numbered(layer, side, n))
-    check_blocks(layer, "channel", numbered(layer, c))
-    check_blocks(layer, "shape", numbered(layer, c))
-    check_blocks(layer, "kernel", numbered(layer, c, n))
+    check_blocks(layer, "filters", numbered(layer, side, n))
+    check_blocks(layer, "channels", numbered(layer, c))
+    check_blocks(layer, "shapes", numbered(layer, c))
+    check_blocks(layer, "kernels", numbered(layer, c, n))
 
 
 def test_groups_of_a_linear_layer() -> None:
     layer = nn.Linear(5, 3)
     n, k = indices(layer)
-    check_blocks(layer, "filter", numbered(layer, n))
-    check_blocks(layer, "channel", numbered(layer, k))
-    check_blocks(layer, "shape", numbered(layer, k))
+    check_blocks(layer, "filters", numbered(layer, n))
+    check_blocks(layer, "channels", numbered(layer, k))
+    check_blocks(layer, "shapes", numbered(layer, k))
     with pytest.raises(XbarError, match="a linear layer has no kernels"):
-        block_sparse(layer, "kernel", 0.5)
+        block_sparse(layer, "kernels", 0.5)
 
 
 def test_unknown_kinds_and_shares_are_refused() -> None:
-    with pytest.raises(XbarError, match="did you mean 'filter'"):
-        block_sparse(nn.Linear(5, 3), "filters", 0.5)  # type: ignore[arg-type]
+    with pytest.raises(XbarError, match="did you mean 'filters'"):
+        block_sparse(nn.Linear(5, 3), "filter", 0.5)  # type: ignore[arg-type]
     with pytest.raises(XbarError, match="keep = 0"):
-        block_sparse(nn.Linear(5, 3), "filter", 0)
+        block_sparse(nn.Linear(5, 3), "filters", 0)
 
 
 @given(st.integers(0, 2**31 - 1), st.booleans(), st.sampled_from([(2, 1), (1, 2), (4, 1)]))

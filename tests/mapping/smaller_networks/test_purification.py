@@ -114,7 +114,7 @@ def test_a_share_at_the_threshold_goes_whatever_its_rounding() -> None:
             with torch.no_grad():
                 model[0].weight[:zeros, 1] = 0
             purification = Purification(zeros / size, 2.0)
-            goes = 1 - purification._left(model[0], to_gemm(model[0]), "channel")[1].any().int()
+            goes = 1 - purification._left(model[0], to_gemm(model[0]), "channels")[1].any().int()
             assert goes == (1 if (size - zeros) < size else 0)
 
 

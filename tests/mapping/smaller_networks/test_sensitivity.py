@@ -179,7 +179,7 @@ def test_a_chain_has_no_groups() -> None:
 def test_blocks_of_the_literature_are_families() -> None:
     model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Conv2d(4, 2, 1))
     layers = mappable_layers(model)
-    families = {name: lambda keep, layer=layer: block_sparse(layer, "filter", keep)
+    families = {name: lambda keep, layer=layer: block_sparse(layer, "filters", keep)
                 for name, layer in layers.items()}  # fmt: skip
     rows = sensitivity(model, weight_sum, families, [2])
     alone = {name: filters_together([layer]) for name, layer in layers.items()}
