@@ -9,8 +9,10 @@ from mapping.chips.wires import noise_through_wires
 from mapping.tiles.mapped import MappedNetwork
 
 LOST = 0.35
-"""Share of the current that wires may take: below it, sigma of the read noise is known within 7 % for 95 % of
-the outputs, and within 8 % also for inputs with a fifth of the calibrated rate (docs/physics, table)."""
+"""Share of the current that wires may take. Below it sigma of the read noise was within 7 % of the exact one
+for 95 % of the outputs, on arrays of 64 and more lines whose loss is in the wires of both sides, for
+independent inputs at the calibrated rate. Fewer lines, a loss that is mostly in r_sense, and inputs whose
+level varies from vector to vector have larger errors (docs/physics, "Noise through wires")."""
 
 
 def noise_outside_domain(mapped: MappedNetwork) -> list[str]:

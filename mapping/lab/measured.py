@@ -50,7 +50,7 @@ def with_conductances(
     ------
     XbarError
         For layers, bands, shapes or files that do not fit the mapping; for conductances that are negative,
-        infinite, in another unit than S, or missing; for a conductance where the mapping has no cell.
+        infinite, typed in uS, or missing; for a conductance where the mapping has no cell.
     """
     if missing not in get_args(Missing):
         raise unknown_name("missing", str(missing), get_args(Missing))
@@ -62,10 +62,12 @@ def with_conductances(
     for name in given:
         if name not in mapped.layers:
             raise unknown_name(f"{where}: layer", str(name), mapped.layers)
+    single = all(np.asarray(g).dtype == np.float32 for bands in given.values() for g in bands)
+    unknown = (np.float32 if single else np.float64)(np.nan)
     conductances, devices = {}, {}
     for name, layer in mapped.layers.items():
         hardware = mapped.hardware_of(name)
-        bands = given.get(name, [np.float32(np.nan)] * len(layer.bands))
+        bands = given.get(name, [unknown] * len(layer.bands))
         if len(bands) != len(layer.bands):
             raise XbarError(f"{where}: {name}: {len(bands)} bands; the layer has {len(layer.bands)}")
         cells = [
@@ -75,6 +77,16 @@ def with_conductances(
         conductances[name] = tuple(g for g, _ in cells)
         devices[name] = tuple(present for _, present in cells)
     if isinstance(of, ProgrammedNetwork):
+        # A cell behind a line that is open on this chip is no device as long as it conducts nothing.
+        devices = {
+            name: tuple(
+                present & (before | (g != 0))
+                for present, before, g in zip(
+                    devices[name], of.devices[name], conductances[name], strict=True
+                )
+            )
+            for name in devices
+        }
         return ProgrammedNetwork(mapped, of.seed, of.chip, of.time, conductances, devices)
     time = max(mapped.hardware_of(name).device.first_time for name in mapped.layers)
     return ProgrammedNetwork(mapped, 0, 0, time, conductances, devices)

@@ -365,9 +365,11 @@ def _not_modelled(
 
 
 def peak_operations_per_s(hardware: Hardware) -> float:
-    """Operations of one tile (in all planes) that is full and always busy [1/s]."""
+    """Operations of one tile (in all planes) that is full and always busy [1/s], with the inputs that take it
+    least time: signed ones where their phases are fewer."""
     columns = hardware.weights_per_tile_row
-    return 2 * hardware.crossbar.rows * columns / vector_time_s(columns, hardware)
+    fastest = min(vector_time_s(columns, hardware, signed) for signed in (False, True))
+    return 2 * hardware.crossbar.rows * columns / fastest
 
 
 def _unpriced(mapped: MappedNetwork) -> list[str]:

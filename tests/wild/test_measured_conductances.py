@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from mapping import analog_network, calibrate, map_network, program_network
+from mapping import analog_network, calibrate, map_network, program_network, with_conductances
 from xbar import XbarError
 from xbar.hardware.files import load_hardware
 
@@ -40,3 +40,24 @@ def test_a_cell_that_was_not_measured_is_no_code_of_the_converter() -> None:
         XbarError, match=r"0: conductances of band 0: .* finite and at least 0; mapping.with_co"
     ):
         analog_network(model, dataclasses.replace(chip, conductances=unknown))
+
+
+def test_a_chip_s_own_conductances_give_that_chip_open_lines_included() -> None:
+    """Cells behind broken lines came back as devices with noise."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(20, 12), nn.ReLU(), nn.Linear(12, 4)), torch.rand(8, 20)
+    hardware = load_hardware("admm-32x32").replace(crossbar__p_open_bl=0.2)
+    mapped = calibrate(map_network(model, hardware, x), model, [(x, None)])[0]
+    chip = program_network(mapped, seed=1)
+    assert not all(present.all() for bands in chip.devices.values() for present in bands)
+    assert with_conductances(chip, chip.conductances) == chip
+
+
+def test_a_layer_that_is_not_named_keeps_the_precision_of_the_others() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(20, 12), nn.ReLU(), nn.Linear(12, 4)), torch.rand(8, 20)
+    mapped = calibrate(map_network(model, load_hardware("admm-32x32"), x), model, [(x, None)])[0]
+    exact = program_network(mapped, dtype=np.float64).conductances
+    chip = with_conductances(mapped, {"0": exact["0"]}, missing="target")
+    assert chip.dtype == np.float64
+    analog_network(model, chip, dtype=np.float64)

@@ -10,7 +10,7 @@ import pytest
 
 from xbar.conductances.programming import program
 from xbar.hardware.design import Hardware
-from xbar.hardware.device import Device, ProgrammingNoise
+from xbar.hardware.device import Device, LowFrequencyNoise, ProgrammingNoise, WhiteNoise
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import build, load_device, load_hardware, preset_names, to_dict
 
@@ -155,3 +155,22 @@ def test_noise_of_a_noise_case_is_held_against_the_window_too() -> None:
     """Cases of a study replace the device's noise; they are refused before work starts."""
     with pytest.raises(XbarError, match=r"device.programming.sigma = 1.5: a deviation of up to"):
         load_hardware("admm-32x32").replace(device__programming=ProgrammingNoise("lognormal", sigma=1.5))
+
+
+@pytest.mark.parametrize("relative_to", ["range", "conductance", "g_max"])
+def test_one_percent_typed_as_one_is_refused(relative_to: str) -> None:
+    """A sigma of the whole window passed, because it is not larger than the window."""
+    with pytest.raises(XbarError, match=r"read_noise.sigma = 1.0: a deviation"):
+        Device("d", "s", 9e-6, 88e-6, 16, read_noise=WhiteNoise(1.0, relative_to))
+
+
+def test_flicker_noise_in_us_is_refused_where_its_first_time_is_its_read() -> None:
+    """Its noise at the first time is 0 there, and cells reached .34 S."""
+    with pytest.raises(XbarError, match=r"low_frequency.amplitude"):
+        Device("d", "s", 1e-6, 40e-6, 16, low_frequency=LowFrequencyNoise("log10", 0.02773, 1.0))
+
+
+def test_a_polynomial_below_zero_is_no_noise_there() -> None:
+    """Its magnitude was held against the window, although the noise is 0 where it falls below 0."""
+    noise = ProgrammingNoise("polynomial", coefficients=(1e-6, -30e-6))
+    assert Device("d", "s", 0.0, 25e-6, 16, programming=noise).programming == noise

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from xbar.hardware.device import Device
 
 LARGEST = 0.01
-"""Largest g_max [S]: 100 ohm, less than any memristor. Also a window of a few nS, typed in uS, is beyond."""
+"""Largest g_max [S]: 100 ohm, less than any memristor. A window of more than 10 nS that is typed in uS is
+beyond it."""
 POINTS = 1025
 """Conductances of the window at which a polynomial is looked at."""
 
@@ -38,18 +39,19 @@ def check_window(device: Device) -> None:
     if high > LARGEST:
         raise XbarError(f"device.g_max = {high}: at most {LARGEST:g} S; conductances are in S, not in uS")
     for key, value, deviation in _deviations(device):
-        if deviation > (high - low) * (1 + 1e-9) and not device.noise_beyond_window:
+        if deviation >= (high - low) * (1 - 1e-9) and not device.noise_beyond_window:
             raise XbarError(
-                f"device.{key} = {_plain(value)}: a deviation of up to {deviation:.3g} S, larger than the "
-                f"window from {low:g} to {high:g} S; conductances are in S, not in uS (where it is meant, "
-                "set device.noise_beyond_window = true)"
+                f"device.{key} = {_plain(value)}: a deviation of up to {deviation:.3g} S, as large as "
+                f"the window from {low:g} to {high:g} S, or larger; conductances are in S, not in uS (where "
+                "it is meant, set device.noise_beyond_window = true)"
             )
 
 
 def _deviations(device: Device) -> Iterator[tuple[str, object, float]]:
     """Key, value and largest standard deviation in the window [S] of all that spreads or moves cells.
 
-    Relaxation counts for a factor e in time, 1/f noise for the first time that the device's data describe.
+    Relaxation counts for a factor e in time, 1/f noise for the first time that the device's data describe,
+    and at least for the time at which it has grown to its amplitude.
     """
     g = np.linspace(device.g_min, device.g_max, POINTS)
     programming, relaxation, flicker = device.programming, device.relaxation, device.low_frequency
@@ -73,7 +75,7 @@ def _deviations(device: Device) -> Iterator[tuple[str, object, float]]:
                     f"device.programming.{key} = {_plain(coefficients)}: not above 0 anywhere in the window; "
                     "for a write without error, programming.kind = 'none'"
                 )
-            yield f"programming.{key}", coefficients, float(np.abs(deviation).max())
+            yield f"programming.{key}", coefficients, float(deviation.max())
     if relaxation:
         for key in ("mean", "sigma", "sigma_0"):
             yield f"relaxation.{key}", getattr(relaxation, key), abs(getattr(relaxation, key))
@@ -83,7 +85,7 @@ def _deviations(device: Device) -> Iterator[tuple[str, object, float]]:
             falling = flicker.amplitude * np.maximum(g / device.g_max, 1e-30) ** -flicker.exponent
             q = g * np.minimum(flicker.limit, falling)
         read, since = flicker.t_read, max(device.first_time, flicker.t_read)
-        grown = math.sqrt(math.log((since + read) / (2 * read)))
+        grown = max(math.sqrt(math.log((since + read) / (2 * read))), 1.0)
         yield "low_frequency.amplitude", flicker.amplitude, float(q.max()) * grown
     white = device.read_noise
     yield "read_noise.sigma", white.sigma, _times(device, white.sigma, white.relative_to)

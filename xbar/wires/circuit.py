@@ -29,7 +29,7 @@ from xbar.wires.circuit_kernels import Floats, factor, solve_batch
 from xbar.wires.newton import Newton, largest_cell_voltage
 
 TOLERANCE = 1e-12
-"""Relative residual that leaves outputs within 3e-10 of a vector's largest one, for g r up to 100 and 64 x 64
+"""Relative residual that leaves outputs within 4e-10 of a vector's largest one, for g r up to 100 and 64 x 64
 cells, where a ten-thousandth of the current that enters reaches an output
 (tests/xbar/wires/test_circuit.py)."""
 MAX_ITERATIONS = 1000

@@ -72,7 +72,7 @@ def wire_noise(
         As in `xbar.wires.circuit.solve` [ohm].
     """
     forward, adjoint = own_voltages(g, r_wl=r_wl, r_bl=r_bl, r_driver=r_driver, r_sense=r_sense)
-    cells = np.empty(g.shape)
+    cells, lost = np.empty(g.shape), np.empty(len(g))
     wires: dict[str, Any] = {"r_wl": r_wl, "r_bl": r_bl, "r_driver": r_driver, "r_sense": r_sense}
     workers = worker_count(None, len(g))
 
@@ -80,13 +80,18 @@ def wire_noise(
         for b in range(worker, len(g), workers):
             solution = solve(g[b], mean[b], tolerance=TOLERANCE, threads=1, **wires).checked()
             cells[b] = solution.cell_voltages
+            # Currents of inputs with signs cancel, so that their share says nothing: it is that of their rms.
+            driven, over = mean[b], cells[b]
+            if (driven < 0).any() or not driven.any():
+                driven = np.sqrt(mean_square[b])
+                over = solve(g[b], driven, tolerance=TOLERANCE, threads=1, **wires).checked().cell_voltages
+            without = (g[b] * driven[:, None]).sum()
+            lost[b] = 1 - (g[b] * over).sum() / without if without > 0 else 0.0
 
     run_workers(work, workers)
     raised = cells - forward * mean[:, :, None]
     ratio = np.divide(mean, mean_square, out=np.zeros_like(mean), where=mean_square > 0)[:, :, None]
     square = np.maximum(forward * (forward + 2 * raised * ratio), 0.0) * adjoint**2
-    without = (g * mean[:, :, None]).sum((1, 2))
-    lost = 1 - np.divide((g * cells).sum((1, 2)), without, out=np.ones_like(without), where=without > 0)
     return WireNoise(square, (raised * adjoint) ** 2, (g * adjoint).sum(1), lost)
 
 

@@ -18,6 +18,7 @@ from mapping.chips.noise_domain import noise_outside_domain
 from mapping.chips.wires import noise_through_wires, whole_tiles
 from xbar import ProgrammingNoise, WhiteNoise, XbarError
 from xbar.conductances.noise import BOLTZMANN
+from xbar.wires.noise import wire_noise
 from xbar.wires.sensitivity import output_variance
 
 OHMS = {"crossbar__r_wl": 500.0, "crossbar__r_bl": 500.0, "crossbar__r_sense": 500.0}
@@ -151,3 +152,19 @@ def test_noise_beyond_its_domain_is_named() -> None:
     assert sentence.startswith("0: read noise and thermal noise behind wires: they take up to ")
     assert noise_outside_domain(noisy_case()[1]) == []
     assert noise_outside_domain(noisy_case(crossbar__r_sense=2e4, device__read_noise=WhiteNoise())[1]) == []
+
+
+def test_the_share_that_wires_take_does_not_know_the_sign_of_inputs() -> None:
+    """Signed means nearly cancel: a share of their sum was -25, .58 or 0 on the same wires."""
+    rng = np.random.default_rng(0)
+    g = rng.uniform(1e-6, 1e-4, (1, 32, 32))
+    rms = np.full((1, 32), 0.2)
+    given = {"r_wl": 10.0, "r_bl": 10.0}
+    known = wire_noise(g, rms, rms**2, **given).lost[0]
+    assert 0.1 < known < 0.9
+    for mean in (
+        rng.normal(0, 0.01, (1, 32)),
+        np.zeros((1, 32)),
+        np.where(np.arange(32) % 2, 0.2, -0.2)[None],
+    ):
+        assert wire_noise(g, mean, rms**2, **given).lost[0] == pytest.approx(known, rel=1e-9)
