@@ -21,7 +21,7 @@ COUNTS = ("total_ops", "total_params")
 """What a counter of operations (thop) leaves in a network that it has counted."""
 DEEPEST = 4
 """Tables inside tables that a state dict is looked for in."""
-State = dict[str, torch.Tensor]
+StateDict = dict[str, torch.Tensor]
 Shapes = Mapping[str, torch.Size]
 
 OPTIONAL = "num_batches_tracked"
@@ -49,7 +49,7 @@ def read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
     path = Path(path)
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
     held = {place: _unpruned_names(state, path) for place, state in _state_dicts(_read(path), path).items()}
-    fitting: dict[str, State] = {}
+    fitting: dict[str, StateDict] = {}
     for place, state in held.items():
         found = {name: t for name, t in state.items() if name in wanted or name.split(".")[-1] not in COUNTS}
         readings = {"": found} if _fits(found, wanted) else _readings(found, wanted)
@@ -65,13 +65,13 @@ def read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
     raise XbarError(f"weights {path}: {_problems(_nearest(nearest, wanted), wanted)}")
 
 
-def _fits(found: State, wanted: Shapes) -> bool:
+def _fits(found: StateDict, wanted: Shapes) -> bool:
     """Whether a state dict has all names and shapes of a network, and no other."""
     names = {name for name in wanted if name in found or not name.endswith(OPTIONAL)}
     return found.keys() == names and all(found[name].shape == wanted[name] for name in names)
 
 
-def _readings(found: State, wanted: Shapes) -> dict[str, State]:
+def _readings(found: StateDict, wanted: Shapes) -> dict[str, StateDict]:
     """State dicts without a prefix, by the prefix, or with one more, where a name then is the network's."""
     first = next((name for name in wanted if not name.endswith(OPTIONAL)), "")
     less = [name.removesuffix(first) for name in found if name.endswith(f".{first}")]
@@ -84,13 +84,13 @@ def _readings(found: State, wanted: Shapes) -> dict[str, State]:
     return readings | {f" as {prefix!r}": {f"{prefix}{n}": t for n, t in found.items()} for prefix in more}
 
 
-def _nearest(found: State, wanted: Shapes) -> State:
+def _nearest(found: StateDict, wanted: Shapes) -> StateDict:
     """The reading that has most names in common with the network."""
     readings = [found, *_readings(found, wanted).values()]
     return max(readings, key=lambda state: len(state.keys() & wanted.keys()))
 
 
-def _problems(found: State, wanted: Shapes) -> str:
+def _problems(found: StateDict, wanted: Shapes) -> str:
     """What is wrong with a state dict that does not fit."""
     missing = [name for name in wanted if name not in found and not name.endswith(OPTIONAL)]
     unexpected = [name for name in found if name not in wanted]
@@ -183,7 +183,7 @@ def _read(path: Path) -> Any:
         ) from None
 
 
-def _state_dicts(content: Any, path: Path) -> dict[str, State]:
+def _state_dicts(content: Any, path: Path) -> dict[str, StateDict]:
     """All tables of tensors in what a file holds, by their place."""
     if not isinstance(content, Mapping):
         raise XbarError(f"weights {path}: holds a {type(content).__name__}, not a state dict")
@@ -194,7 +194,7 @@ def _state_dicts(content: Any, path: Path) -> dict[str, State]:
     return found
 
 
-def _tables(content: Mapping[Any, Any], place: str = "", depth: int = 0) -> Iterator[tuple[str, State]]:
+def _tables(content: Mapping[Any, Any], place: str = "", depth: int = 0) -> Iterator[tuple[str, StateDict]]:
     tensors = {str(name): each for name, each in content.items() if isinstance(each, torch.Tensor)}
     if tensors:
         yield place or "the whole", tensors

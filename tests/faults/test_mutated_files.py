@@ -179,4 +179,5 @@ def test_a_broken_file_is_read_or_refused_by_its_name(
             kept = tmp_path.parent / f"mutation-{number}-{kind.file}"
             kept.write_bytes(path.read_bytes())
             raise AssertionError(f"{kept}: {type(error).__name__}: {error!s:.300}") from error
-    assert refused > 0
+    # A damaged line of a store is left out and counted, so that a store is refused only as a whole.
+    assert refused > 0 or kind.file == "points.jsonl"

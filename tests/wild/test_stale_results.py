@@ -16,6 +16,7 @@ from experiments.inputs.sources import code_digest, project_modules
 from experiments.stages.ids import component_files, files_of, network_files, point_id
 from experiments.stages.run import run_study
 from experiments.studies.study import load_study, study_dict
+from experiments.sweeps.makers import this_maker
 from experiments.sweeps.pools import in_this_process
 from experiments.sweeps.running import plan, run_points
 from experiments.sweeps.search import Points, load_search
@@ -283,7 +284,7 @@ def test_a_file_that_changes_while_a_search_runs(tmp_path: Path) -> None:
     points = Points(load_search(str(tmp_path / "search.toml")), None, tmp_path / "out")
 
     def pool(tasks):
-        return iter([(number, Outcome({}, {}, "not now", 0.0)) for number in range(len(tasks))])
+        return iter([(number, Outcome({}, {}, "not now", 0.0, this_maker())) for number in range(len(tasks))])
 
     evaluate = points.evaluate_on(pool, lambda what, reason: None)
     assert evaluate([{"hardware.adc.bits": 6}]) == [None]

@@ -17,15 +17,15 @@ from typing import Any, TypeVar
 
 import numba
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Compiled = TypeVar("Compiled", bound=Callable[..., Any])
 
 
-def njit(**options: Any) -> Callable[[Function], Function]:
+def njit(**options: Any) -> Callable[[Compiled], Compiled]:
     """`numba.njit`; a cache that cannot be written is one in a temporary folder, or none, with one line."""
 
-    def compiled(function: Function) -> Function:
+    def compiled(function: Compiled) -> Compiled:
         try:
-            kernel: Function = numba.njit(**options)(function)
+            kernel: Compiled = numba.njit(**options)(function)
             return kernel
         except RuntimeError as error:
             if "no locator available" not in str(error):

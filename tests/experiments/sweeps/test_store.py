@@ -37,10 +37,14 @@ def test_a_line_cut_short_loses_that_line_only(
 
 def test_files_merge_by_id_and_a_finished_point_stays(tmp_path: Path) -> None:
     lines = {
-        "a.jsonl": [row("1", "failed", reason="x"), row("2", result=2), row("3", "failed", reason="y")],
+        "a.jsonl": [
+            row("1", "failed", reason="x"),
+            row("2", result={"n": 2}),
+            row("3", "failed", reason="y"),
+        ],
         "b.jsonl": [
-            row("1", result=1),
-            row("2", result=22),
+            row("1", result={"n": 1}),
+            row("2", result={"n": 22}),
             row("2", "failed"),
             row("3", "failed", reason="z"),
         ],
@@ -48,8 +52,8 @@ def test_files_merge_by_id_and_a_finished_point_stays(tmp_path: Path) -> None:
     for name, rows in lines.items():
         (tmp_path / name).write_text("".join(json.dumps(one) + "\n" for one in rows))
     found = read_rows(store_files(tmp_path))
-    assert found["1"]["result"] == 1
-    assert found["2"]["result"] == 2
+    assert found["1"]["result"] == {"n": 1}
+    assert found["2"]["result"] == {"n": 2}
     assert found["3"]["reason"] == "z"
 
 

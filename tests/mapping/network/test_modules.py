@@ -28,7 +28,7 @@ def test_a_copy_of_a_network_that_keeps_what_it_computed() -> None:
 def test_what_cannot_be_copied_is_refused() -> None:
     model = nn.Sequential(nn.Linear(3, 2))
     model.lock = threading.Lock()
-    with pytest.raises(XbarError, match="Sequential: cannot be copied: cannot pickle"):
+    with pytest.raises(XbarError, match="Sequential: cannot be copied: TypeError: cannot pickle"):
         copy_of(model)
 
 
