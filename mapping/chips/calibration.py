@@ -123,7 +123,7 @@ def _with_bias_states(layer: MappedLayer, x_max: float, hardware: Hardware) -> M
     largest = scale * top * x_max
     rows = np.abs(layer.bias) / np.where(largest > 0, largest, 1.0)
     worst = int(rows.argmax())
-    needed = int(np.ceil(rows[worst] - 1e-6))
+    needed = int(np.ceil(rows[worst] * (1 - 1e-6)))
     if needed > layer.bias_rows:
         a_column = "" if whole else ", or encoding.scale = 'layer'"
         raise XbarError(

@@ -166,7 +166,7 @@ def _single_values(constraint: Constraint) -> Levels | Centroids | None:
     """The values that a set lets unmasked weights take, where there are so many and no more."""
     of = constraint.values if isinstance(constraint, SparseValues) else constraint
     if isinstance(of, Ternary):
-        return Levels(equal_levels(1))
+        return Levels(equal_levels(1), per=of.per)
     return of if isinstance(of, Levels | Centroids) else None
 
 

@@ -98,28 +98,30 @@ def _best_scale(w: NDArray[np.float64], zeros: int, levels: NDArray[np.float64],
     first, last = np.log(w[0] / midpoints[-1] / 2), np.log(2 * w[-1] / midpoints[0])
     edges = np.exp(np.linspace(first, last, _FIRST_CUTS + 1))
     wl, ll, changes = _at_all(edges, w, zeros, levels, midpoints, sums)
-    reached = wl**2 / ll
-    top = int(np.argmax(reached))
-    best, scale = reached[top], wl[top] / ll[top]
+    best, scale = -1.0, 0.0
+    for i in range(len(edges)):
+        if _is_better(wl[i] ** 2 / ll[i], wl[i] / ll[i], best, scale):
+            best, scale = wl[i] ** 2 / ll[i], wl[i] / ll[i]
     searches = len(edges) * len(midpoints)
     hopeful = np.argsort(wl[:-1] ** 2 / ll[1:])  # the best comes last, which is looked at first
     open_ = [(edges[i], edges[i + 1], wl[i], ll[i + 1], changes[i + 1] - changes[i]) for i in hopeful]
     while len(open_) and (most < 0 or searches < most):
         low, high, wl_low, ll_high, between = open_.pop()
-        if wl_low**2 / ll_high <= best * (1 + _TIE) or between == 0:
+        if wl_low**2 / ll_high < best * (1 - _TIE) or between == 0:
             continue
         if between <= _SWEPT or high - low <= 1e-15 * high:
             found, at = _sweep(low, high, w, zeros, levels, midpoints, sums)
             searches += between + 2 * len(midpoints)
-            if found > best:
+            if _is_better(found, at, best, scale):
                 best, scale = found, at
             continue
         edges = low + (high - low) * np.linspace(0, 1, _CUTS + 1)
         wl, ll, changes = _at_all(edges, w, zeros, levels, midpoints, sums)
         searches += len(edges) * len(midpoints)
         for i in range(_CUTS + 1):
-            if wl[i] ** 2 / ll[i] > best:
-                best, scale = wl[i] ** 2 / ll[i], wl[i] / ll[i]
+            found, at = wl[i] ** 2 / ll[i], wl[i] / ll[i]
+            if _is_better(found, at, best, scale):
+                best, scale = found, at
         for i in range(_CUTS):
             open_.append((edges[i], edges[i + 1], wl[i], ll[i + 1], changes[i + 1] - changes[i]))
     if len(open_):  # not proved: the best scale of the assignment there, and so on
@@ -129,6 +131,13 @@ def _best_scale(w: NDArray[np.float64], zeros: int, levels: NDArray[np.float64],
             if scale == before:
                 break
     return float(scale)
+
+
+@njit(cache=True, nogil=True)
+def _is_better(found: float, at: float, best: float, scale: float) -> bool:
+    """Whether a scale leaves less error; of those that leave the same to rounding, the smaller one is better:
+    its weights lie on higher states, where noise of a cell is a smaller part of a weight."""
+    return found > best * (1 + _TIE) or (found >= best * (1 - _TIE) and at < scale)
 
 
 @njit(cache=True, nogil=True)
@@ -197,8 +206,9 @@ def _sweep(
     for change in np.argsort(place):
         now_wl -= of_wl[change]
         now_ll -= of_ll[change]
-        if now_wl**2 / now_ll > best:
-            best, scale = now_wl**2 / now_ll, now_wl / now_ll
+        found, at = now_wl**2 / now_ll, now_wl / now_ll
+        if _is_better(found, at, best, scale):
+            best, scale = found, at
     return best, scale
 
 

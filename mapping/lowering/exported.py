@@ -140,7 +140,10 @@ def _text(value: Any, constants: Mapping[fx.Node, Any]) -> str:
     if isinstance(value, fx.Node):
         if value not in constants:
             return "input"
-        return str(value.target) + (_text(value.args, constants) if value.args else "")
+        if not (value.args or value.kwargs):
+            return str(value.target)
+        named = [part for name, given in value.kwargs.items() for part in (f"{name}=", given)]
+        return str(value.target) + _text([*value.args, *named], constants)
     if isinstance(value, list | tuple):
         return f"({' '.join(_text(part, constants) for part in value)})"
     return str(value)

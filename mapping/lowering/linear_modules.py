@@ -55,6 +55,7 @@ def as_linear(module: nn.Module) -> nn.Linear | None:
         if _is_linear(module, turned):
             matrix = weight.t().contiguous() if turned else weight
             layer = linear(matrix, bias)
+            layer.weight.requires_grad_(weight.requires_grad)
             own = {name: value for name, value in vars(module).items() if not name.startswith("_")}
             layer.__dict__ = {**own, **vars(layer)}
             layer.__dict__.pop("forward", None)

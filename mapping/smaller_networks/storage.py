@@ -83,7 +83,8 @@ def storage(mapped: MappedNetwork, index_bits: int | None = None) -> Storage:
     dense = weights = indexed = scales = 0
     for name, layer in mapped.layers.items():
         hardware = mapped.hardware_of(name)
-        values = 2 * len(levels(hardware.encoding, hardware.device))
+        # Where zero is no mask, it is a value of its own.
+        values = 2 * len(levels(hardware.encoding, hardware.device)) + (not hardware.encoding.masks_zeros)
         mask = np.ones((layer.k, layer.n), bool) if layer.mask is None else layer.mask
         dense += DENSE_BITS * layer.weights_total
         scales += DENSE_BITS * (int(mask.any(0).sum()) if hardware.encoding.scale == "column" else 1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from experiments.commands.cli import main
 from experiments.commands.layers import form_of
 from mapping import analog_network, calibrate, crossbar_form, map_network, program_network
+from mapping.lowering.exported import from_exported
 from power.estimates.table import estimate
 from xbar import XbarError, load_hardware
 
@@ -82,3 +83,41 @@ def test_low_rank_adaptation_by_a_forward_of_the_layer_itself() -> None:
     layer.forward = lambda x: nn.functional.linear(x, layer.weight, layer.bias) + x @ a
     with pytest.raises(XbarError, match="0: its forward was replaced"):
         map_network(model, load_hardware("ideal"), x)
+
+
+class ScaledTwice(nn.Module):
+    """Two layers of one weight with another added to it, by different factors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q = nn.Linear(8, 8)
+        self.d = nn.Parameter(torch.randn(8, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = nn.functional.linear(x, self.q.weight.add(self.d, alpha=0.5), self.q.bias).relu()
+        return nn.functional.linear(h, self.q.weight.add(self.d, alpha=2.0), self.q.bias)
+
+
+def test_weights_that_differ_in_a_keyword_are_two_layers() -> None:
+    """They became one layer that was used twice, with an error of .64 of the largest output."""
+    torch.manual_seed(0)
+    model, x = ScaledTwice().eval(), torch.randn(2, 8)
+    dynamic = ({0: torch.export.Dim.DYNAMIC},)
+    form = from_exported(torch.export.export(model, (x,), dynamic_shapes=dynamic))
+    torch.testing.assert_close(form(x), model(x))
+
+
+class InputsFirst(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(6, 4)), nn.Parameter(torch.randn(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.weight + self.bias
+
+
+def test_a_weight_that_is_turned_stays_trainable() -> None:
+    """Its form was frozen: training moved the biases alone."""
+    form = crossbar_form(nn.Sequential(InputsFirst()), torch.randn(2, 6))
+    assert form[0].weight.requires_grad
+    assert form[0].bias.requires_grad

@@ -177,3 +177,16 @@ def test_hooks_that_change_an_output_stay(x: Tensor) -> None:
     y = analog_network(model, program_network(mapped))(x)
     torch.testing.assert_close(y, holding(model, mapped)(x), rtol=1e-4, atol=1e-4)
     assert mapped.digital_macs == {"mm": 64 * 3}
+
+
+def test_a_weight_that_was_zero_and_has_grown_is_noticed() -> None:
+    """LoRA's B after training on: the chip is that of the old network."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(6, 2), nn.Linear(2, 4, bias=False)), torch.rand(8, 6)
+    model[1].weight.data.zero_()
+    mapped = calibrate(map_network(model, design(), x), model, [(x, None)])[0]
+    chip = program_network(mapped)
+    analog_network(model, chip)
+    model[1].weight.data.normal_()
+    with pytest.raises(XbarError, match="1: its weights are not those that were mapped"):
+        analog_network(model, chip)

@@ -106,3 +106,14 @@ def test_mistakes_are_one_line() -> None:
         compress(network(), batches(), {}, *SHORT)
     with pytest.raises(XbarError, match=r"^retrain.epochs = 2: too few to freeze 4 shares"):
         compress(network(), batches(), {"3": Levels(equal_levels(1))}, Recipe(1), Recipe(2))
+
+
+def test_ternary_values_of_a_column_stay_those_of_a_column() -> None:
+    """They ended on one scale of the layer: the smallest column grew 400 times."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(8, 4)), torch.randn(32, 8)
+    model[0].weight.data *= 10.0 ** torch.arange(-2, 2.0)[:, None]
+    batches = [(x, torch.randint(4, (32,)))]
+    found = compress(model, batches, {"0": Ternary(per="column")}, Recipe(2, 1e-4), Recipe(5, 1e-4))
+    largest = to_gemm(found.model[0]).abs().amax(0)
+    assert (largest[1:] > 3 * largest[:-1]).all()

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from mapping.constraints.levels import Levels, Ternary, Window, equal_levels, power_levels
-from mapping.constraints.scale import fit_ternary, fit_window
+from mapping.constraints.scale import fit_scale, fit_ternary, fit_window
 from xbar import XbarError
 
 seeds = st.integers(0, 2**31 - 1)
@@ -142,3 +142,20 @@ def test_numbers_are_checked() -> None:
         equal_levels(0)
     with pytest.raises(XbarError, match="levels of one sign = 65"):
         power_levels(65)
+
+
+@pytest.mark.parametrize(
+    ("weights", "states", "on"),
+    [([0.3], 15, [15]), ([1.0], 63, [63]), ([0.77] * 20, 3, [3] * 20), ([0.3, 0.6] * 4, 15, [7, 14] * 4)],
+)
+def test_of_scales_that_fit_alike_the_smallest_is_taken(
+    weights: list[float], states: int, on: list[int]
+) -> None:
+    """A column of one weight fits every level exactly; on a low one, noise of a cell is a larger part."""
+    scale = fit_scale(np.array(weights), np.arange(1.0, states + 1))
+    np.testing.assert_allclose(np.array(weights) / scale, on, rtol=1e-9)
+
+
+def test_a_single_weight_always_lies_on_the_highest_level() -> None:
+    values = np.random.default_rng(0).random(300)
+    assert [round(w / fit_scale(np.array([w]), np.arange(1.0, 64))) for w in values] == [63] * 300

@@ -66,3 +66,13 @@ def test_fillers_are_as_many_as_a_decoder_needs(kept: list[bool], bits: int) -> 
     last = len(kept) - 1 - kept[::-1].index(True) if True in kept else -1
     written -= (len(kept) - 1 - last) // (1 << bits)
     assert entries(np.array(kept)[:, None], bits) == written
+
+
+def test_zero_is_a_value_where_it_is_no_mask() -> None:
+    """Weights of -.5, 0 and .5 take three values, so two bits each, in an encoding whose zero is a level."""
+    weights = torch.tensor([-0.5, 0.0, 0.5, 0.5]).repeat(16, 4).t().contiguous()
+    model = nn.Sequential(nn.Linear(16, 16, bias=False))
+    model[0].weight.data = weights
+    hardware = load_hardware("ideal").replace(encoding__kind="offset", device__states=4)
+    found = storage(map_network(model, hardware, torch.rand(1, 16)))
+    assert found.weight_bits == 2 * 256
