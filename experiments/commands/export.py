@@ -90,7 +90,7 @@ class ExportCommand:
     out: Path
     """New folder for the files."""
     format: Literal["npz", "csv"] = "npz"
-    """Of the conductances: NumPy arrays, or text."""
+    """Format of the files of conductances: NumPy arrays, or text."""
     chip: int = 0
     """Number of the chip, from 0."""
     case: str = ""
