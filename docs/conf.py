@@ -13,12 +13,14 @@ import runpy
 from html import escape
 from pathlib import Path
 from pydoc import locate
+from textwrap import indent
 from types import ModuleType
 from typing import Any
 
 import ziamath
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 
 ROOT = Path(__file__).parents[1]
 ziamath.config.svg2 = False  # glyphs as paths: no ids, which would be those of the next equation too
@@ -58,6 +60,19 @@ def rows() -> str:
     return "\n".join(["| what | published | ours | command |", "|---|---|---|---|", *table])
 
 
+def notes_of(module: ModuleType) -> dict[str, str]:
+    """The docstrings of a module's own constants: the strings that follow their assignments."""
+    notes = ModuleAnalyzer.for_module(module.__name__).find_attr_docs()
+    return {name: "\n".join(lines) for (owner, name), lines in notes.items() if not owner}
+
+
+def defined_in(module: ModuleType, name: str, thing: object) -> bool:
+    """Whether a module defines a thing for its users: a class, a function, or a constant with a docstring."""
+    if inspect.isclass(thing) or inspect.isfunction(thing):
+        return thing.__module__ == module.__name__
+    return vars(module).get(name) is thing and name in notes_of(module)
+
+
 def names_of(module: ModuleType) -> list[str]:
     """What a module defines for its users: under its package's name, or where that exports none, its own."""
     package = importlib.import_module(module.__name__.partition(".")[0])
@@ -66,7 +81,7 @@ def names_of(module: ModuleType) -> list[str]:
         found = [
             f"{owner.__name__}.{name}"
             for name, thing in things.items()
-            if (inspect.isclass(thing) or inspect.isfunction(thing)) and thing.__module__ == module.__name__
+            if defined_in(module, name, thing)
         ]
         if found:
             return found
@@ -80,14 +95,20 @@ def api(names: str) -> str:
         try:
             module = importlib.import_module(name)
         except ModuleNotFoundError:
-            things = [name]
+            things, notes = [name], {}
         else:
-            things = names_of(module)
+            things, notes = names_of(module), notes_of(module)
             summary, *_ = inspect.getdoc(module).split("\n\n")
             text += f"### `{name}`\n\n{summary}\n\n"
         for thing in things:
-            kind = "autoclass" if inspect.isclass(locate(thing)) else "autofunction"
-            text += f"```{{eval-rst}}\n.. {kind}:: {thing}\n```\n\n"
+            note = notes.get(thing.rpartition(".")[2])
+            if note is not None:
+                directive = f".. py:data:: {thing}\n\n{indent(note, '   ')}"
+            elif inspect.isclass(locate(thing)):
+                directive = f".. autoclass:: {thing}"
+            else:
+                directive = f".. autofunction:: {thing}"
+            text += f"```{{eval-rst}}\n{directive}\n```\n\n"
     return text
 
 
