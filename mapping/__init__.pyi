@@ -17,9 +17,15 @@ from .chips.chip import (
 )
 from .compression.admm import Admm as Admm, RhoSchedule as RhoSchedule
 from .compression.compressor import Compressed as Compressed, compress as compress
+from .compression.configs import METHODS as METHODS, Rate as Rate
 from .compression.freezing import Freezing as Freezing
 from .compression.gsm import Gsm as Gsm
 from .compression.masks import Masked as Masked
+from .compression.pruning import (
+    Pruning as Pruning,
+    PruningTask as PruningTask,
+    project_layer as project_layer,
+)
 from .constraints.budgets import (
     NonzeroBudget as NonzeroBudget,
     Width as Width,
@@ -43,6 +49,7 @@ from .constraints.levels import (
     equal_levels as equal_levels,
     power_levels as power_levels,
 )
+from .constraints.rule_kinds import RULES as RULES
 from .constraints.sparsity import (
     BlockSparse as BlockSparse,
     TileRowsAndColumns as TileRowsAndColumns,
@@ -86,7 +93,7 @@ from .tiles.mapped import (
     Tile as Tile,
 )
 from .tiles.mapper import Choice as Choice, map_network as map_network
-from .training.loop import accuracy as accuracy, train as train
+from .training.loop import Method as Method, accuracy as accuracy, train as train
 from .training.metrics import (
     BINARY as BINARY,
     CLASSES as CLASSES,

@@ -15,12 +15,13 @@ from torch import nn
 from mapping.compression.admm import Admm, RhoSchedule
 from mapping.compression.freezing import Freezing
 from mapping.compression.masks import Masked, masks_met
+from mapping.compression.pruning import project_layer
 from mapping.compression.shared_weights import by_weight, for_all_layers
 from mapping.constraints.centroids import Centroids
 from mapping.constraints.constraint import Constraint, by_pattern
 from mapping.constraints.intersections import SparseValues
 from mapping.constraints.levels import Levels, Ternary, Values, equal_levels
-from mapping.network.gemm import finite_gemm, from_gemm, layer_of, mappable_layers, types_of
+from mapping.network.gemm import mappable_layers, types_of
 from mapping.training.arguments import digests_of
 from mapping.training.checkpoints import Checkpoint
 from mapping.training.loop import BatchSource, Loss, Method, Progress, length, train
@@ -149,7 +150,7 @@ def compress(
         methods.append(Freezing(network, onto, freeze, retrain.epochs // len(freeze)))
     log += fit("retrain", retrain, methods)
     for first, sharing in by_weight(network, [name for name in chosen if name not in onto]).items():
-        left = masks[first] & _project(network, first, chosen[first])
+        left = masks[first] & project_layer(network, first, chosen[first])
         masks |= for_all_layers(network, sharing, {first: left})
     return Compressed(network.eval(), masks, log)
 
@@ -168,12 +169,3 @@ def _single_values(constraint: Constraint) -> Levels | Centroids | None:
     if isinstance(of, Ternary):
         return Levels(equal_levels(1), per=of.per)
     return of if isinstance(of, Levels | Centroids) else None
-
-
-@torch.no_grad()
-def _project(network: nn.Module, name: str, constraint: Constraint) -> torch.Tensor:
-    """Put a layer into its set; the mask."""
-    layer = layer_of(network, name)
-    z, mask = constraint.project(finite_gemm(layer, name))
-    layer.weight.copy_(from_gemm(z, layer))
-    return mask

@@ -21,6 +21,7 @@ from .levels import (
     equal_levels as equal_levels,
     power_levels as power_levels,
 )
+from .rule_kinds import RULES as RULES
 from .sparsity import (
     BlockSparse as BlockSparse,
     TileRowsAndColumns as TileRowsAndColumns,

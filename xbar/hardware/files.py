@@ -73,18 +73,26 @@ def write_atomically(path: Path, *content: bytes | memoryview) -> None:
             partial.unlink(missing_ok=True)
 
 
-def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
-    """Dataclass `cls` from nested plain data; `where` (a file's name, say) begins every message.
+def build(cls: type[T], data: Mapping[str, Any], where: str, at: str = "") -> T:
+    """Dataclass `cls` from nested plain data.
+
+    Parameters
+    ----------
+    where
+        Begins every message, such as the name of a file; may be empty.
+    at
+        Begins every key in a message: where in the file the data stand, with a dot at its end.
 
     Raises
     ------
     XbarError
         One line for the first mistake: its key path, its value, and the nearest valid name or allowed range.
     """
+    begin = f"{where}: " if where else ""
     try:
         content = json.dumps(dict(data), default=str)
     except (ValueError, RecursionError) as error:
-        raise XbarError(f"{where}: holds what no JSON can: {error}") from None
+        raise XbarError(f"{begin}{at}holds what no JSON can: {error}") from None
     try:
         if cls not in _ADAPTERS:
             _ADAPTERS[cls] = pydantic.TypeAdapter(cls)
@@ -94,18 +102,18 @@ def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
         unknown = ("unexpected_keyword_argument", "extra_forbidden")
         errors = sorted(error.errors(), key=lambda one: one["type"] not in unknown)
         path = _field_path(cls, errors[0]["loc"])
-        key, kind = ".".join(map(str, path)), errors[0]["type"]
+        key, kind = at + ".".join(map(str, path)), errors[0]["type"]
         if kind in unknown:
-            raise XbarError(f"{where}: {_unknown_key(cls, path)}") from None
+            raise XbarError(f"{begin}{at}{_unknown_key(cls, path)}") from None
         if kind in ("missing", "missing_argument"):
-            raise XbarError(f"{where}: {key}: missing") from None
+            raise XbarError(f"{begin}{key}: missing") from None
         if kind in ("value_error", "assertion_error"):
-            raise XbarError(f"{where}: {errors[0]['ctx']['error']}") from None
+            raise XbarError(f"{begin}{errors[0]['ctx']['error']}") from None
         reasons = [
             e["msg"].replace("an object", "a table") for e in errors if _field_path(cls, e["loc"]) == path
         ]
         raise XbarError(
-            f"{where}: {key} = {errors[0]['input']!r}: {', or '.join(dict.fromkeys(reasons))}"
+            f"{begin}{key} = {errors[0]['input']!r}: {', or '.join(dict.fromkeys(reasons))}"
         ) from None
 
 
@@ -155,7 +163,12 @@ def _resolve(owner: type, name: str) -> Any:
 
 
 def to_dict(value: Any) -> Any:
-    """Nested plain data of a frozen dataclass, as TOML and JSON take it; None is left out."""
+    """Nested plain data of a frozen dataclass, as TOML and JSON take it; None is left out.
+
+    A dataclass whose table has another form than its fields gives that by a method `plain`.
+    """
+    if hasattr(value, "plain"):
+        return to_dict(value.plain())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
         return {name: to_dict(part) for name, part in pairs if part is not None}

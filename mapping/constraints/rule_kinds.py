@@ -1,0 +1,123 @@
+"""Kinds of rules by name: which groups of a layer's weights are pruned together.
+
+A rule's handler takes its config, the share of the layer's weights to keep, the layer and its hardware, and
+gives a `mapping.constraints.constraint.Constraint`. A kind of one's own is one file: a config, a handler and
+`RULES.add`.
+
+This module needs no torch, so that a study is read at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from xbar.hardware.checks import check_range, check_whole
+from xbar.hardware.registry import Registry
+
+
+@dataclass(frozen=True)
+class Share:
+    """A kind that chooses how many groups stay.
+
+    Parameters
+    ----------
+    share
+        Keep ratio of the layer relative to those of the others; the rate of the network fixes the rest.
+    """
+
+    share: float
+
+    def __post_init__(self) -> None:
+        check_range("compress.layers: share", self.share, 1e-6, 1e6)
+
+
+@dataclass(frozen=True)
+class TileColumns(Share):
+    """The columns of each tile: as many word lines as a tile has, of one bit line."""
+
+
+@dataclass(frozen=True)
+class TileRows(Share):
+    """The rows of each tile: one word line, of as many weights as a tile holds in a row."""
+
+
+@dataclass(frozen=True)
+class WholeTiles(Share):
+    """Whole tiles."""
+
+
+@dataclass(frozen=True)
+class RowsAndColumns(Share):
+    """Columns and rows of tiles at once, each to the root of the layer's share."""
+
+
+@dataclass(frozen=True)
+class Irregular(Share):
+    """Single weights."""
+
+
+@dataclass(frozen=True)
+class Filters(Share):
+    """Output channels of the layer."""
+
+
+@dataclass(frozen=True)
+class InputChannels(Share):
+    """Input channels of the layer."""
+
+
+@dataclass(frozen=True)
+class FiltersAndChannels(Share):
+    """Output and input channels at once, each to the root of the layer's share."""
+
+
+@dataclass(frozen=True)
+class Shapes(Share):
+    """Word lines: one position of the kernel in one input channel, in all filters."""
+
+
+@dataclass(frozen=True)
+class Kernels(Share):
+    """Kernels of a convolution: one input channel of one filter."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """At most so many weights of each run of word lines in a column, whatever the rate of the network: an
+    ADC then adds up fewer currents.
+
+    Parameters
+    ----------
+    most
+        Weights of a segment that stay.
+    rows
+        Word lines of a segment; 0: those of a tile.
+    """
+
+    most: int
+    rows: int = 0
+
+    def __post_init__(self) -> None:
+        check_whole("compress.layers: rows", self.rows, 0, 1 << 20)
+        check_whole("compress.layers: most", self.most, 1, self.rows or 1 << 20)
+
+
+RULES: Registry[Callable[[Any, float, Any, Any], Any]] = Registry("kind of rule")
+"""Handlers ``(config, keep, layer, hardware) -> Constraint`` of the kinds of rules, by name."""
+
+for _kind, _config in {
+    "tile-columns": TileColumns,
+    "tile-rows": TileRows,
+    "tiles": WholeTiles,
+    "rows-and-columns": RowsAndColumns,
+    "irregular": Irregular,
+    "filters": Filters,
+    "channels": InputChannels,
+    "filters-and-channels": FiltersAndChannels,
+    "shapes": Shapes,
+    "kernels": Kernels,
+    "segments": Segments,
+}.items():
+    RULES.add(_kind, _config, f"mapping.constraints.rules:{_kind.replace('-', '_')}")
