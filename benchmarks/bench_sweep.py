@@ -25,7 +25,7 @@ SWEEP = Sweep(
     (Axis("chips.cases.0.programming.sigma", values=tuple(i / 256 for i in range(64))),),
     set={
         "train.epochs": 3,
-        "compress.epochs": 1,
+        "compress.admm.epochs": 1,
         "compress.retrain_epochs": 1,
         "quantise.epochs": 1,
         "quantise.retrain_epochs": 1,

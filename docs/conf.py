@@ -79,9 +79,7 @@ def names_of(module: ModuleType) -> list[str]:
     for owner, names in ((package, getattr(package, "__all__", ())), (module, vars(module))):
         things = {name: getattr(owner, name) for name in names if not name.startswith("_")}
         found = [
-            f"{owner.__name__}.{name}"
-            for name, thing in things.items()
-            if defined_in(module, name, thing)
+            f"{owner.__name__}.{name}" for name, thing in things.items() if defined_in(module, name, thing)
         ]
         if found:
             return found

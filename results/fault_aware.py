@@ -18,11 +18,11 @@ import numpy as np
 import points
 
 from experiments.inputs.batches import Batches
-from experiments.stages import steps
+from experiments.stages.context import EVALUATION_BATCH
+from experiments.stages.measure import networks
 from experiments.stages.run import prepare
-from experiments.stages.work import EVALUATION_BATCH
 from experiments.studies.study import load_study
-from mapping import MappedNetwork, calibrate, chip_accuracy, decoded_weights, map_network, program_network
+from mapping import MappedNetwork, calibrate, chip_accuracy, decoded_weights, program_network
 from mapping.lab.faults import around_faults
 from mapping.monte_carlo.sampling import half_width
 from power.estimates.table import estimate
@@ -81,19 +81,19 @@ def measure(name: str, data: Path | None) -> None:
     """Add the points of one network to the file, one after the other."""
     base, changes = NETWORKS[name]
     study = load_study(base, ["threads=1", *changes])
-    run = prepare(study, data, RUNS / name)
-    compressed = steps.compress(run, steps.train_baseline(run))
-    quantised, network = steps.quantise(run, compressed, study.hardware)
-    masks = run.load(compressed)
-    test = Batches(run.data.test_x[:IMAGES], run.data.test_y[:IMAGES], EVALUATION_BATCH)
+    plan = prepare(study, data, RUNS / name)
+    quantised = networks(plan, study).quantised
+    network, context = quantised.network, plan.context
+    x, y = context.data.test_x[:IMAGES], context.data.test_y[:IMAGES]
+    test = Batches(x, y, EVALUATION_BATCH)
     found = points.kept(FILE)
-    entry = found.setdefault(name, {"images": len(run.data.test_y[:IMAGES]), "layouts": {}, "points": []})
+    entry = found.setdefault(name, {"images": len(y), "layouts": {}, "points": []})
     done = {(point["stuck"], point["share"], point["layout"]) for point in entry["points"]}
     mappings = {}
     for layout, (spare, _) in LAYOUTS.items():
         hardware = study.hardware.replace(crossbar__spare_cols=spare)
-        mapped = map_network(network, hardware, run.example, masks=masks, scales=quantised.record["scales"])
-        mapped, activity = calibrate(mapped, network, run.calibration_batches())
+        mapped = quantised.mapped(plan.placement.on(hardware), plan.network.example)
+        mapped, activity = calibrate(mapped, network, context.calibration_batches())
         mappings[layout] = mapped
         entry["layouts"][layout] = {
             "tiles_per_plane": mapped.tiles_per_plane,

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save
 
-from experiments.stages.work import split_masks
+from experiments.stages.train import split_masks
 from mapping.training.checkpoints import load_checkpoint
 from xbar.hardware.files import write_atomically
 

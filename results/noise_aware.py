@@ -18,11 +18,13 @@ from statistics import mean
 import points
 
 from experiments.inputs.batches import Batches
-from experiments.stages import steps
+from experiments.stages.compress import compress
+from experiments.stages.context import EVALUATION_BATCH
+from experiments.stages.quantise import quantise
 from experiments.stages.run import prepare
-from experiments.stages.work import EVALUATION_BATCH
+from experiments.stages.train import train
 from experiments.studies.study import load_study
-from mapping import calibrate, chip_accuracy, map_network
+from mapping import calibrate, chip_accuracy
 from mapping.monte_carlo.sampling import half_width
 from xbar import ProgrammingNoise
 
@@ -46,27 +48,29 @@ def measure(name: str, data: Path | None) -> None:
     """Add the points of one network to the file, one after the other."""
     changes = ["threads=1", "quantise.epochs=0", *NETWORKS[name]]
     study = load_study(name, changes, seed=0)
-    run = prepare(study, data, RUNS / name)
-    compressed = steps.compress(run, steps.train_baseline(run))
-    masks = run.load(compressed)
-    test = Batches(run.data.test_x[:IMAGES], run.data.test_y[:IMAGES], EVALUATION_BATCH)
+    plan = prepare(study, data, RUNS / name)
+    context, network = plan.context, plan.network
+    trained = train(context, network, study.train)
+    compressed = compress(context, network, plan.rules, study.compress, trained)
+    x, y = context.data.test_x[:IMAGES], context.data.test_y[:IMAGES]
+    test = Batches(x, y, EVALUATION_BATCH)
     found = points.kept(FILE)
-    entry = found.setdefault(
-        name, {"images": len(run.data.test_y[:IMAGES]), "changes": changes, "points": []}
-    )
+    entry = found.setdefault(name, {"images": len(y), "changes": changes, "points": []})
     done = {(point["noise"], point["retrained"], point["seed"]) for point in entry["points"]}
     for seed, (noise, programming) in itertools.product(SEEDS, NOISES.items()):
         for retrained, used in (("without", ProgrammingNoise()), ("with", programming)):
             if (noise, retrained, seed) in done:
                 continue
             with_noise = dataclasses.replace(study.quantise, noise=used)
-            run.study = dataclasses.replace(study, seed=seed, quantise=with_noise)
-            quantised, network = steps.quantise(run, compressed, study.hardware)
+            seeded = dataclasses.replace(context, seed=seed)
+            quantised = quantise(seeded, network, plan.placement, with_noise, plan.last, compressed)
             hardware = study.hardware.replace(device__programming=programming)
-            scales = quantised.record["scales"]
-            mapped = map_network(network, hardware, run.example, masks=masks, scales=scales)
-            mapped, _ = calibrate(mapped, network, run.calibration_batches())
-            chips = [chip_accuracy(mapped, network, test, seed=1 + seed, chip=chip) for chip in range(CHIPS)]
+            mapped = quantised.mapped(plan.placement.on(hardware), network.example)
+            mapped, _ = calibrate(mapped, quantised.network, context.calibration_batches())
+            chips = [
+                chip_accuracy(mapped, quantised.network, test, seed=1 + seed, chip=chip)
+                for chip in range(CHIPS)
+            ]
             entry["points"].append(
                 {"noise": noise, "retrained": retrained, "seed": seed, "accuracies": chips}
             )

@@ -12,7 +12,6 @@ layers' shares of our studies.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -23,10 +22,11 @@ import points
 import torch
 
 from experiments.commands.layers import form_of
-from experiments.stages.rules import constraint_of
-from experiments.studies.study import LayerRule, Study, load_study
+from experiments.studies.study import Study, load_study
 from mapping import MappedNetwork, map_network, shares_for_rate
 from mapping.constraints.constraint import by_pattern
+from mapping.constraints.rule_kinds import Share, TileColumns, WholeTiles
+from mapping.constraints.rules import constraint_of
 from mapping.network.gemm import mappable_layers, to_gemm
 from power.estimates.table import Estimate, estimate, reduction_percent
 
@@ -63,13 +63,13 @@ PRICES: dict[str, dict[str, Any]] = {
 }
 
 
-def largest_layers(sizes: Mapping[str, int], rate: float) -> dict[str, LayerRule]:
+def largest_layers(sizes: Mapping[str, int], rate: float) -> dict[str, Share]:
     """Equal shares for the fewest layers that can lose enough, the largest; the others keep all weights."""
     ascending = sorted(sizes, key=lambda name: sizes[name])
     whole = 0
     while sum(sizes[name] for name in ascending[: whole + 1]) < sum(sizes.values()) / rate:
         whole += 1
-    return {name: LayerRule(name, 1.0) for name in ascending[whole:]}
+    return {name: TileColumns(1.0) for name in ascending[whole:]}
 
 
 class Case:
@@ -80,7 +80,7 @@ class Case:
         self.form, self.example = form_of(study.network, study.width)
         self.layers = mappable_layers(self.form)
         self.sizes = {name: layer.weight.numel() for name, layer in self.layers.items()}
-        table = {rule.layer: rule for rule in study.compress.layers}
+        table = {rule.layer: rule.rule for rule in study.compress.layers}
         self.rules = by_pattern(table, list(self.sizes), "compress.layers")
         self.before = self.map(slices=study.compare.slices)
 
@@ -89,7 +89,7 @@ class Case:
         hardware = self.study.hardware.replace(encoding__slices=slices)
         return map_network(self.form, hardware, self.example, **arguments)
 
-    def masks(self, rules: Mapping[str, LayerRule], rate: float, seed: int = 0) -> dict[str, torch.Tensor]:
+    def masks(self, rules: Mapping[str, Share], rate: float, seed: int = 0) -> dict[str, torch.Tensor]:
         """Masks by layer of random weights (He et al. 2015, arXiv:1502.01852), projected at a rate."""
         keep = shares_for_rate(rate, self.sizes, {name: rule.share for name, rule in rules.items()})
         generator = torch.Generator().manual_seed(seed)
@@ -101,17 +101,17 @@ class Case:
                 _, masks[name] = constraint_of(rules[name], keep[name], layer, self.study.hardware).project(w)
         return masks
 
-    def pruned(self, rules: Mapping[str, LayerRule], seed: int = 0) -> MappedNetwork:
+    def pruned(self, rules: Mapping[str, Share], seed: int = 0) -> MappedNetwork:
         """Masked at the study's rate, and packed."""
         return self.map(masks=self.masks(rules, self.study.compress.rate, seed))
 
-    def in_whole_tiles(self, rules: Mapping[str, LayerRule]) -> MappedNetwork:
+    def in_whole_tiles(self, rules: Mapping[str, Share]) -> MappedNetwork:
         """With whole tiles masked, by rules for every layer.
 
         A layer keeps a whole number of tiles, at least one and else rounded down: of several rates the one is
         asked for that gives nearly the study's.
         """
-        tiles = {name: dataclasses.replace(rule, kind="tiles") for name, rule in rules.items()}
+        tiles = {name: WholeTiles(rule.share) for name, rule in rules.items()}
         wanted = sum(self.sizes.values()) / self.study.compress.rate
         found = (self.masks(tiles, share * self.study.compress.rate) for share in ASKED)
         return self.map(
@@ -193,7 +193,7 @@ def reductions_of(name: str) -> dict[str, Any]:
     after = steps["pruned and packed"]
     costs = {step: mean_case(mapped) for step, mapped in steps.items()}
     old, new = costs["9 bits, not pruned"], costs["pruned and packed"]
-    uniform = {layer: LayerRule(layer, 1.0) for layer in case.sizes}
+    uniform = {layer: TileColumns(1.0) for layer in case.sizes}
     others = {
         "the same, another seed": case.pruned(case.rules, seed=1),
         "tile columns, one rate for all layers": case.pruned(uniform),

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
-from typing import Any
+
+from experiments.results.result import Result
 
 HERE = Path(__file__).parent
 CIFAR = "CIFAR-10 (JPEG copy)"
@@ -32,19 +34,17 @@ DECISIVE = (
 """Beginnings of the README's rows: each has a published figure beside it, but for the one with noise."""
 
 
-def kept_runs(pattern: str) -> list[dict[str, Any]]:
+def kept_runs(pattern: str) -> list[Result]:
     """Results of all seeds of one study."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(HERE.glob(pattern))]
+    return [
+        Result.from_dict(json.loads(path.read_text(encoding="utf-8")), path.name)
+        for path in sorted(HERE.glob(pattern))
+    ]
 
 
-def figures(runs: list[dict[str, Any]], *keys: str) -> str:
-    """The figure at a path of keys: its mean over the seeds, and the seeds' own where there are several."""
-    values = []
-    for run in runs:
-        value: Any = run
-        for key in keys:
-            value = value[int(key)] if key.isdigit() else value[key]
-        values.append(float(value))
+def figures(runs: list[Result], figure: Callable[[Result], float]) -> str:
+    """A figure of each run: its mean over the seeds, and the seeds' own where there are several."""
+    values = [figure(run) for run in runs]
     each = f" ({', '.join(f'{v:.2f}' for v in values)})" if len(values) > 1 else ""
     return f"{mean(values):.2f}{each}"
 
@@ -84,23 +84,26 @@ def rows() -> list[str]:
         runs = kept_runs(pattern)
         if not runs:
             continue
-        cases = runs[0]["accuracy"]["chips_cases"]
         cuts = {"power": "96.96 %", "area": "93.97 %"} if rate == "17.69" else {}
         lines = [
-            ("baseline", "", f"{figures(runs, 'accuracy', 'float')} %"),
-            ("rate over all weights", rate and f"{rate}x", f"{figures(runs, 'compression', 'rate')}x"),
-            ("accuracy, quantised", accuracy, f"{figures(runs, 'accuracy', 'quantised')} %"),
-            ("accuracy, ideal chip", accuracy, f"{figures(runs, 'accuracy', 'ideal_chip')} %"),
+            ("baseline", "", f"{figures(runs, lambda run: run.accuracy.float)} %"),
+            (
+                "rate over all weights",
+                rate and f"{rate}x",
+                f"{figures(runs, lambda run: run.compression.rate)}x",
+            ),
+            ("accuracy, quantised", accuracy, f"{figures(runs, lambda run: run.accuracy.quantised)} %"),
+            ("accuracy, ideal chip", accuracy, f"{figures(runs, lambda run: run.accuracy.ideal_chip)} %"),
         ]
-        for index, case in enumerate(cases):
-            ours = figures(runs, "accuracy", "chips_cases", str(index), "mean")
-            lines.append((f"mean of {case['n']} chips, {case['name']}", "", f"{ours} %"))
+        for index, case in enumerate(runs[0].accuracy.chips_cases):
+            ours = figures(runs, lambda run, index=index: run.accuracy.chips_cases[index].mean)
+            lines.append((f"mean of {case.n} chips, {case.name}", "", f"{ours} %"))
         for cut in ("power", "area"):
-            ours = figures(runs, "estimate", "reduction_percent", cut)
+            ours = figures(runs, lambda run, cut=cut: getattr(run.estimate.reduction_percent, cut))
             lines.append((f"{cut} reduction", cuts.get(cut, ""), f"{ours} %"))
-        minutes = ", ".join(f"{run['seconds']['total'] / 60:.0f}" for run in runs)
+        minutes = ", ".join(f"{run.seconds['total'] / 60:.0f}" for run in runs)
         lines.append(("minutes on 2 cores, by seed", "", minutes))
-        name = with_data_named(runs[0]["name"])
+        name = with_data_named(runs[0].name)
         table += [f"| {name}: {what} | {theirs} | {ours} | `{command}` |" for what, theirs, ours in lines]
     table += [row for run in kept_runs("accuracy-under-noise.json") for row in under_noise(run)]
     return table + methods() + reductions()
@@ -127,17 +130,16 @@ def methods() -> list[str]:
     table = []
     for study, published in METHODS.items():
         for run in kept_runs(f"{study}-seed*.json"):
-            accuracy, stored = run["accuracy"], run["compression"]["storage"]
+            accuracy, stored = run.accuracy, run.compression.storage
             ours = (
-                f"{run['compression']['rate']:.1f}x: {accuracy['compressed']:.2f} % "
-                f"of {accuracy['float']:.2f} %, "
-                f"on levels {accuracy['quantised']:.2f} %, ideal chip {accuracy['ideal_chip']:.2f} %, "
-                f"{accuracy['chips']['n']} chips {accuracy['chips']['mean']:.2f} %; storage "
-                f"{stored['rate_without_indices']:,.0f}x, with {stored['index_bits']}-bit indices "
-                f"{stored['rate_with_indices']:,.0f}x; {run['seconds']['total'] / 60:.0f} minutes"
+                f"{run.compression.rate:.1f}x: {accuracy.compressed:.2f} % of {accuracy.float:.2f} %, "
+                f"on levels {accuracy.quantised:.2f} %, ideal chip {accuracy.ideal_chip:.2f} %, "
+                f"{accuracy.chips.n} chips {accuracy.chips.mean:.2f} %; storage "
+                f"{stored.rate_without_indices:,.0f}x, with {stored.index_bits}-bit indices "
+                f"{stored.rate_with_indices:,.0f}x; {run.seconds['total'] / 60:.0f} minutes"
             )
-            label = with_data_named(run["study"]["description"])
-            table.append(f"| {label}, seed {run['seed']} | {published} | {ours} | `xbar run {study}` |")
+            label = with_data_named(run.study.description)
+            table.append(f"| {label}, seed {run.seed} | {published} | {ours} | `xbar run {study}` |")
     return table
 
 
@@ -145,7 +147,9 @@ def reductions() -> list[str]:
     """A row for each published reduction of a network that is not trained here."""
     published = {"VGG-16": ("29.81x", 98.38, 98.28), "ResNet-18": ("20.88x", 96.95, 97.46)}
     table = []
-    for found in kept_runs("reductions.json"):
+    path = HERE / "reductions.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"networks": {}}
+    if found["networks"]:
         for name, (rate, *printed) in published.items():
             before, after = (
                 found["networks"][name]["steps"][s] for s in ("9 bits, not pruned", "pruned and packed")
@@ -158,16 +162,16 @@ def reductions() -> list[str]:
     return table
 
 
-def under_noise(run: dict[str, Any]) -> list[str]:
+def under_noise(run: Result) -> list[str]:
     """A row for each curve: the means over chips at its values."""
     table = []
-    for number, curve in enumerate(run["accuracy"]["under_noise"]):
+    for number, curve in enumerate(run.accuracy.under_noise):
         labels, means = (
             ", ".join(values)
-            for values in zip(*((p["name"], f"{p['mean']:.2f}") for p in curve["points"]), strict=True)
+            for values in zip(*((p.name, f"{p.mean:.2f}") for p in curve.points), strict=True)
         )
-        command = "" if number else f"`xbar run {run['name']}`"
-        table.append(f"| {curve['name']}: {labels} | | {means} % | {command} |")
+        command = "" if number else f"`xbar run {run.name}`"
+        table.append(f"| {curve.name}: {labels} | | {means} % | {command} |")
     return table
 
 

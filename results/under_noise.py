@@ -11,19 +11,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from experiments.figures.noise_plots import noise_figures
 from experiments.figures.plots import svg
+from experiments.results.result import OverChips, Result
 
 FILE = Path(__file__).with_name("accuracy-under-noise.json")
 FOLDER = Path(__file__).parents[1] / "docs" / "under-noise"
 
 
-def kept() -> dict[str, Any]:
+def kept() -> Result:
     """The run."""
-    run: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-    return run
+    return Result.from_dict(json.loads(FILE.read_text(encoding="utf-8")), FILE.name)
 
 
 def draw(folder: Path = FOLDER) -> list[Path]:
@@ -39,24 +38,24 @@ def draw(folder: Path = FOLDER) -> list[Path]:
 def rows() -> list[str]:
     """Markdown rows of every point: curve, value, mean with half of its 95 % interval, spread, chips."""
     return [
-        f"| {curve['name']} | {p['name']} | {p['mean']:.2f} ± {_half(p):.2f} | {p['std']:.2f} | {p['n']} |"
-        for curve in kept()["accuracy"]["under_noise"]
-        for p in curve["points"]
+        f"| {curve.name} | {p.name} | {p.mean:.2f} ± {_half(p):.2f} | {p.std:.2f} | {p.n} |"
+        for curve in kept().accuracy.under_noise
+        for p in curve.points
     ]
 
 
 def layer_rows() -> list[str]:
     """Markdown rows: layer, accuracy with noise in it only, with noise in all others."""
     return [
-        f"| {row['layer']} | {row['only']['mean']:.2f} ± {_half(row['only']):.2f} "
-        f"| {row['others']['mean']:.2f} ± {_half(row['others']):.2f} |"
-        for row in kept()["accuracy"]["by_layer"]
+        f"| {row.layer} | {row.only.mean:.2f} ± {_half(row.only):.2f} "
+        f"| {row.others.mean:.2f} ± {_half(row.others):.2f} |"
+        for row in kept().accuracy.by_layer
     ]
 
 
-def _half(chips: dict[str, Any]) -> float:
+def _half(chips: OverChips) -> float:
     """Half of the 95 % interval of a mean, which ends at 0 and 100 [percentage points]."""
-    return float(max(chips["ci95_high"] - chips["mean"], chips["mean"] - chips["ci95_low"]))
+    return float(max(chips.ci95_high - chips.mean, chips.mean - chips.ci95_low))
 
 
 if __name__ == "__main__":

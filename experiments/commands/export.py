@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+from experiments.stages.chips import chips_seed
 from experiments.stages.finished import MAPPING_FILE, finished_run
+from experiments.stages.measure import networks
 from experiments.stages.run import prepare
-from experiments.stages.steps import chips_seed, compress, quantise, train_baseline
 from experiments.studies.noise_cases import NoiseCase, with_noise
 from experiments.studies.study import Study
 from mapping.chips.chip import ProgrammedNetwork, program_network
@@ -76,9 +77,10 @@ def _chip(
     chip = program_network(placed, seed=seed, chip=number, time=case.time)
     if case.compensation == "none":
         return chip
-    work = prepare(study, data, run)
-    _, network = quantise(work, compress(work, train_baseline(work)), study.hardware)
-    return compensate(chip, read_known_inputs(noisy, network, work.calibration_batches()), case.compensation)
+    plan = prepare(study, data, run)
+    network = networks(plan, study).quantised.network
+    known = read_known_inputs(noisy, network, plan.context.calibration_batches())
+    return compensate(chip, known, case.compensation)
 
 
 @dataclass(frozen=True)

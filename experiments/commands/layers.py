@@ -15,7 +15,8 @@ from torch import nn
 from experiments.commands.arguments import input_shape
 from experiments.inputs.networks import build_network, built_in_networks, example_input, network_file
 from experiments.inputs.weights import read_weights
-from experiments.results.summary import coverage, operations_summary
+from experiments.results.result import DigitalOperator, Operations, UnknownOperator
+from experiments.results.summary import coverage, operations_of
 from experiments.results.text_table import text_table
 from experiments.studies.designs import load_design
 from mapping.lowering.form import BatchNormChoice, crossbar_form
@@ -23,6 +24,7 @@ from mapping.network.gemm import mappable_layers
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import map_network
 from xbar.hardware.design import Hardware
+from xbar.hardware.files import to_dict
 
 
 def layers_of(
@@ -78,8 +80,8 @@ def form_of(
 
 
 def _data(name: str, mapped: MappedNetwork, form: nn.Module, example: torch.Tensor) -> dict[str, Any]:
-    summary = operations_summary(mapped)
-    operations = summary["operations"]
+    found = to_dict(operations_of(mapped))
+    operations = found["operations"]
     modules = mappable_layers(form)
     layers = []
     for layer in mapped.layers.values():
@@ -109,13 +111,22 @@ def _data(name: str, mapped: MappedNetwork, form: nn.Module, example: torch.Tens
         "hardware": mapped.hardware.name,
         "tile": [mapped.hardware.crossbar.rows, mapped.hardware.crossbar.cols],
         "layers": layers,
-        **{key: summary[key] for key in ("macs_share", "unknown", "digital")},
+        **{key: found[key] for key in ("macs_share", "unknown", "digital")},
         "weights": mapped.weights_total,
         "tiles_per_plane": mapped.tiles_per_plane,
         "utilisation": mapped.utilisation,
         "operations": operations,
-        "share": summary["operations_share"],
+        "share": found["operations_share"],
     }
+
+
+def _operations(data: dict[str, Any]) -> Operations:
+    return Operations(
+        operations=data["operations"],
+        macs_share=data["macs_share"],
+        digital=tuple(DigitalOperator(**row) for row in data["digital"]),
+        unknown=tuple(UnknownOperator(**row) for row in data["unknown"]),
+    )
 
 
 def text(data: dict[str, Any]) -> str:
@@ -143,7 +154,7 @@ def text(data: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"{data['network']}, input {_sizes(data['input'])}, on {data['hardware']} (tiles of {tile})",
-            coverage(data),
+            coverage(_operations(data)),
             "",
             text_table(layers, "llllrrrr"),
             "",

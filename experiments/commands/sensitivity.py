@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, cast, get_args
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
@@ -23,12 +23,13 @@ from experiments.inputs.batches import Batches
 from experiments.inputs.networks import build_network, built_in_networks
 from experiments.inputs.weights import form_with_weights
 from experiments.results.text_table import text_table
+from experiments.stages.context import EVALUATION_BATCH
+from experiments.stages.plan import resolve
 from experiments.stages.process import bar
-from experiments.stages.rules import constraint_of
-from experiments.stages.work import EVALUATION_BATCH, Run
 from experiments.studies.designs import load_design
-from experiments.studies.study import LayerRule, load_study, study_names
-from mapping.constraints.sparsity import block_sparse
+from experiments.studies.study import load_study, study_names
+from mapping.constraints.rule_kinds import RULES
+from mapping.constraints.rules import constraint_of
 from mapping.lowering.form import BatchNormChoice, crossbar_form
 from mapping.network.gemm import Layer, mappable_layers
 from mapping.network.modules import run_example
@@ -45,9 +46,7 @@ from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import write_atomically
 
-OfTiles = Literal["tile-columns", "tile-rows", "tiles", "irregular"]
-OfNetwork = Literal["filters", "channels", "shapes"]
-KINDS = (*get_args(OfTiles), *get_args(OfNetwork))
+KINDS = ("tile-columns", "tile-rows", "tiles", "irregular", "filters", "channels", "shapes", "kernels")
 TOGETHER = " + "
 """Between the names of the layers of a group."""
 REACHED = 0.98
@@ -113,12 +112,9 @@ def trained(
         )
         if not study.train.weights:
             raise XbarError(f"--weights: needed for {what}, which names none: the file of a trained network")
-        run = Run(study, datasets.load(study.data, folder), Path())
-        form = crossbar_form(run.model, run.example, batch_norm=batch_norm)
-        chosen = run.chosen(study.hardware)
-        found = Trained(
-            form, run.data, {name: chosen[name].hardware or study.hardware for name in run.layers}
-        )
+        plan = resolve(study, datasets.load(study.data, folder), Path())
+        form = crossbar_form(plan.network.form, plan.network.example, batch_norm=batch_norm)
+        found = Trained(form, plan.context.data, plan.placement.by_layer())
     else:
         known = [*study_names(), *built_in_networks()]
         if what not in known and ":" not in what and not what.endswith(".pt2"):
@@ -182,10 +178,8 @@ def _groups(network: Trained, layers: dict[str, Layer]) -> dict[str, tuple[str, 
 def _family(layers: list[Layer], kind: str, hardware: Hardware) -> Family:
     if len(layers) > 1:
         return filters_together(layers)
-    if kind in get_args(OfNetwork):
-        return functools.partial(block_sparse, layers[0], cast(OfNetwork, kind))
-    rule = LayerRule("*", 1.0, cast(OfTiles, kind))
-    return lambda keep: constraint_of(rule, keep, layers[0], hardware)
+    rule = RULES.build(kind, {"share": 1.0}, "--kind: ")
+    return functools.partial(constraint_of, rule, layer=layers[0], hardware=hardware)
 
 
 def parsed_rates(text: str) -> tuple[float, ...]:
@@ -287,9 +281,9 @@ class SensitivityCommand:
     """Name of the data set, for a network (`xbar list`)."""
     hardware: str = ""
     """A design, or a TOML file, for a network; by default admm-32x32."""
-    kind: Literal["tile-columns", "tile-rows", "tiles", "irregular", "filters", "channels", "shapes"] = (
-        "tile-columns"
-    )
+    kind: Literal[
+        "tile-columns", "tile-rows", "tiles", "irregular", "filters", "channels", "shapes", "kernels"
+    ] = "tile-columns"
     """What is pruned: parts of tiles, single weights, or filters, input channels, word lines of a layer."""
     rates: str = "2,4,8"
     """Each keeps 1/rate of a layer's weights."""

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from experiments.figures.plots import BLUE, GREY, ORANGE, PALE, blank_figure, styled
+from experiments.results.result import Result
 
 COLUMNS = (("area_mm2", "area [mm²]"), ("energy_nj_per_image", "energy an image [nJ]"))
 
 
 @styled
-def comparison_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
+def comparison_figure(results: Mapping[str, Result]) -> Figure:
     """A line a run, in three columns: accuracy, area, energy of an image.
 
     Parameters
     ----------
     results
-        Contents of ``result.json`` by the name of the run.
+        By the name of the run.
     """
     figure = blank_figure(1.3 + 0.42 * len(results))
     accuracy, *costs = figure.subplots(1, 3, sharey=True, width_ratios=(1.5, 1, 1))
@@ -36,19 +36,25 @@ def comparison_figure(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _accuracies(ax: Axes, results: Mapping[str, Mapping[str, Any]]) -> None:
-    accuracies = [result["accuracy"] for result in results.values()]
+def _accuracies(ax: Axes, results: Mapping[str, Result]) -> None:
+    accuracies = [result.accuracy for result in results.values()]
     lines = range(len(accuracies))
     for key, label, marker, colour in (
         ("float", "float", "|", GREY),
         ("ideal_chip", "ideal chip", "o", BLUE),
     ):
         ax.plot(
-            [a[key] for a in accuracies], lines, marker, color=colour, markersize=6, mfc="none", label=label
+            [getattr(a, key) for a in accuracies],
+            lines,
+            marker,
+            color=colour,
+            markersize=6,
+            mfc="none",
+            label=label,
         )
-    chips = [a["chips"] for a in accuracies]
-    means = [c["mean"] for c in chips]
-    spans = [[_or(c[end], c["mean"]) for c in chips] for end in ("ci95_low", "ci95_high")]
+    chips = [a.chips for a in accuracies]
+    means = [c.mean for c in chips]
+    spans = [[_or(getattr(c, end), c.mean) for c in chips] for end in ("ci95_low", "ci95_high")]
     bars = [[abs(mean - end) for mean, end in zip(means, ends, strict=True)] for ends in spans]
     ax.errorbar(
         means, lines, xerr=bars, fmt="D", color=ORANGE, markersize=4, capsize=3, label="chips, 95 % interval"
@@ -63,9 +69,10 @@ def _or(value: float | None, other: float) -> float:
     return other if value is None else value
 
 
-def _costs(ax: Axes, results: Mapping[str, Mapping[str, Any]], key: str, label: str) -> None:
+def _costs(ax: Axes, results: Mapping[str, Result], key: str, label: str) -> None:
     sides = {
-        side: [result["estimate"][side][key] for result in results.values()] for side in ("before", "after")
+        side: [getattr(getattr(result.estimate, side), key) for result in results.values()]
+        for side in ("before", "after")
     }
     ax.barh(range(len(results)), sides["before"], height=0.62, color=PALE, label="uncompressed")
     ax.barh(range(len(results)), sides["after"], height=0.34, color=BLUE, label="compressed")

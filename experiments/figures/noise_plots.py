@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from experiments.figures.device_plots import TICKS
 from experiments.figures.plots import BLUE, GREY, MUTED, ORANGE, blank_figure, styled
+from experiments.results.result import Curve, CurvePoint, LayerNoiseAccuracy, OverChips, Result
 from mapping.monte_carlo.sampling import half_width
 
 AXES = {
@@ -31,7 +31,7 @@ CEILING = 100.005
 
 
 @styled
-def accuracy_curves(curves: Sequence[Mapping[str, Any]], ideal: float | None) -> Figure:
+def accuracy_curves(curves: Sequence[Curve], ideal: float | None) -> Figure:
     """Mean accuracy over chips with its 95 % interval (Student's t), against one kind of noise.
 
     Accuracies stand at the logarithm of the error, so that 99.4 and 99.0 % are as far apart as 94 and 90 %.
@@ -39,28 +39,27 @@ def accuracy_curves(curves: Sequence[Mapping[str, Any]], ideal: float | None) ->
     Parameters
     ----------
     curves
-        Of one axis, as ``accuracy.under_noise`` of a result has them: ``name``, ``axis``, ``device``,
-        ``compensation`` and ``points`` with ``value``, ``label`` and ``per_chip``.
+        Curves of one axis.
     ideal
         Accuracy of the ideal chip [%]; None: not drawn.
     """
-    axis = curves[0]["axis"]
+    axis = curves[0].axis
     figure = blank_figure(3.0 if len(curves) == 1 else 3.4)
     ax = figure.subplots()
-    colours = dict(zip(dict.fromkeys(curve["device"] for curve in curves), DEVICES, strict=False))
+    colours = dict(zip(dict.fromkeys(curve.device for curve in curves), DEVICES, strict=False))
     for curve in curves:
-        line, marker, _ = COMPENSATION[curve["compensation"]]
-        chips = _chips(curve["points"])
+        line, marker, _ = COMPENSATION[curve.compensation]
+        chips = _chips(curve.points)
         ax.errorbar(
-            _places(axis, curve["points"]),
+            _places(axis, curve.points),
             _means(chips),
             yerr=_bars(chips),
             fmt=marker + line,
-            color=colours[curve["device"]],
+            color=colours[curve.device],
             markersize=3.5,
             capsize=2.5,
             elinewidth=0.9,
-            label=curve["name"],
+            label=curve.name,
         )
     if ideal is not None:
         ax.axhline(ideal, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
@@ -69,21 +68,21 @@ def accuracy_curves(curves: Sequence[Mapping[str, Any]], ideal: float | None) ->
             color=GREY, ha="right",
         )  # fmt: skip
     _accuracy_axis(ax, curves, ideal)
-    _noise_axis(ax, axis, [point for curve in curves for point in curve["points"]])
+    _noise_axis(ax, axis, [point for curve in curves for point in curve.points])
     if len(curves) > 1:
         figure.legend(loc="outside lower center", ncols=len(colours), frameon=False, fontsize=7)
     else:
-        ax.set_title(curves[0]["name"])
+        ax.set_title(curves[0].name)
     return figure
 
 
-def _places(axis: str, points: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    values = np.array([point["value"] for point in points], float)
+def _places(axis: str, points: Sequence[CurvePoint]) -> NDArray[np.float64]:
+    values = np.array([point.value for point in points], float)
     return values * 100 if axis in ("mismatch", "stuck") else values
 
 
-def _chips(points: Sequence[Mapping[str, Any]]) -> list[NDArray[np.float64]]:
-    return [np.asarray(point["per_chip"], float) for point in points]
+def _chips(points: Sequence[OverChips]) -> list[NDArray[np.float64]]:
+    return [np.asarray(point.per_chip, float) for point in points]
 
 
 def _means(chips: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -96,8 +95,8 @@ def _bars(chips: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.array([np.minimum(half, _means(chips)), np.minimum(half, 100 - _means(chips))])
 
 
-def _accuracy_axis(ax: Axes, curves: Sequence[Mapping[str, Any]], ideal: float | None) -> None:
-    chips = _chips([point for curve in curves for point in curve["points"]])
+def _accuracy_axis(ax: Axes, curves: Sequence[Curve], ideal: float | None) -> None:
+    chips = _chips([point for curve in curves for point in curve.points])
     below, above = _bars(chips)
     low, high = (_means(chips) - below).min(), max((_means(chips) + above).max(), ideal or 0.0)
     ax.set_yscale(
@@ -120,7 +119,7 @@ def _accuracy_axis(ax: Axes, curves: Sequence[Mapping[str, Any]], ideal: float |
     ax.set(ylim=(bottom, top), ylabel="test accuracy [%] (log of the error)")
 
 
-def _noise_axis(ax: Axes, axis: str, points: Sequence[Mapping[str, Any]]) -> None:
+def _noise_axis(ax: Axes, axis: str, points: Sequence[CurvePoint]) -> None:
     values = np.unique(_places(axis, points))
     ticks = [(value, f"{value:g}") for value in values]
     if axis == "time":
@@ -136,24 +135,23 @@ def _noise_axis(ax: Axes, axis: str, points: Sequence[Mapping[str, Any]]) -> Non
 
 
 @styled
-def accuracy_by_layer(rows: Sequence[Mapping[str, Any]], noisy: Mapping[str, float], ideal: float) -> Figure:
+def accuracy_by_layer(rows: Sequence[LayerNoiseAccuracy], noisy: Mapping[str, float], ideal: float) -> Figure:
     """Mean accuracy over chips with its 95 % interval, noise in one layer only, and in all others.
 
     Parameters
     ----------
     rows
-        As ``accuracy.by_layer`` of a result: ``case``, ``layer``, ``only`` and ``others``, these with
-        ``per_chip``.
+        A row a layer and noise case.
     noisy
         By case, the mean accuracy with noise in all layers [%].
     ideal
         Accuracy of the ideal chip [%].
     """
-    cases = list(dict.fromkeys(row["case"] for row in rows))
-    figure = blank_figure(0.5 + sum(0.8 + 0.35 * sum(row["case"] == case for row in rows) for case in cases))
+    cases = list(dict.fromkeys(row.case for row in rows))
+    figure = blank_figure(0.5 + sum(0.8 + 0.35 * sum(row.case == case for row in rows) for case in cases))
     axes = figure.subplots(len(cases), squeeze=False)[:, 0]
     for ax, case in zip(axes, cases, strict=True):
-        own = [row for row in rows if row["case"] == case]
+        own = [row for row in rows if row.case == case]
         _layers_of_case(ax, own, {"ideal chip": ideal, "all layers noisy": noisy[case]})
         ax.set_title(case, pad=14)
     axes[-1].set_xlabel("test accuracy [%]")
@@ -163,7 +161,7 @@ def accuracy_by_layer(rows: Sequence[Mapping[str, Any]], noisy: Mapping[str, flo
     return figure
 
 
-def _layers_of_case(ax: Axes, rows: Sequence[Mapping[str, Any]], references: Mapping[str, float]) -> None:
+def _layers_of_case(ax: Axes, rows: Sequence[LayerNoiseAccuracy], references: Mapping[str, float]) -> None:
     for (name, place), side in zip(references.items(), ("left", "right"), strict=True):
         ax.axvline(place, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
         ax.annotate(
@@ -174,7 +172,7 @@ def _layers_of_case(ax: Axes, rows: Sequence[Mapping[str, Any]], references: Map
         ("only", "only this layer noisy", BLUE, "o", -0.13),
         ("others", "all layers noisy but this", ORANGE, "s", 0.13),
     ):
-        chips = _chips([row[key] for row in rows])
+        chips = _chips([getattr(row, key) for row in rows])
         ax.errorbar(
             _means(chips),
             np.arange(len(rows)) + shift,
@@ -185,7 +183,7 @@ def _layers_of_case(ax: Axes, rows: Sequence[Mapping[str, Any]], references: Map
             capsize=3,
             label=label,
         )
-    ax.set_yticks(range(len(rows)), [str(row["layer"]) for row in rows])
+    ax.set_yticks(range(len(rows)), [row.layer for row in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     low, high = ax.get_xlim()
     ax.set_xlim(low - 0.15 * (high - low), high + 0.15 * (high - low))
@@ -194,16 +192,15 @@ def _layers_of_case(ax: Axes, rows: Sequence[Mapping[str, Any]], references: Map
     ax.spines["left"].set_visible(False)
 
 
-def noise_figures(result: Mapping[str, Any]) -> dict[str, Figure]:
+def noise_figures(result: Result) -> dict[str, Figure]:
     """Figures of a result by stem: ``noise-AXIS`` for every axis that has curves, and ``by-layer``."""
-    accuracy, own = result["accuracy"], result["hardware"]["device"]["name"]
+    accuracy, own = result.accuracy, result.hardware.device.name
     figures = {}
-    under_noise, by_layer = accuracy.get("under_noise", ()), accuracy.get("by_layer", ())
-    for axis in dict.fromkeys(curve["axis"] for curve in under_noise):
-        curves = [curve for curve in under_noise if curve["axis"] == axis]
-        on_own = any(curve["device"] == own for curve in curves)
-        figures[f"noise-{axis}"] = accuracy_curves(curves, accuracy["ideal_chip"] if on_own else None)
-    if by_layer:
-        means = {case["name"]: case["mean"] for case in accuracy["chips_cases"]}
-        figures["by-layer"] = accuracy_by_layer(by_layer, means, accuracy["ideal_chip"])
+    for axis in dict.fromkeys(curve.axis for curve in accuracy.under_noise):
+        curves = [curve for curve in accuracy.under_noise if curve.axis == axis]
+        on_own = any(curve.device == own for curve in curves)
+        figures[f"noise-{axis}"] = accuracy_curves(curves, accuracy.ideal_chip if on_own else None)
+    if accuracy.by_layer:
+        means = {case.name: case.mean for case in accuracy.chips_cases}
+        figures["by-layer"] = accuracy_by_layer(accuracy.by_layer, means, accuracy.ideal_chip)
     return figures

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
+from experiments.results.result import ComponentCost, OverChips
 from mapping.monte_carlo.sampling import half_width
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import cut
@@ -299,13 +300,13 @@ def admm_residuals(log: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 @styled
-def accuracy_over_chips(cases: Sequence[Mapping[str, Any]], reference: float) -> Figure:
+def accuracy_over_chips(cases: Sequence[OverChips], reference: float) -> Figure:
     """Accuracy of every chip, with the mean and its 95 % interval (Student's t), a line a noise case.
 
     Parameters
     ----------
     cases
-        Mappings with ``name`` and ``accuracies`` [%], one number a chip.
+        Accuracies over chips [%], by case.
     reference
         Accuracy of the ideal chip [%].
     """
@@ -318,7 +319,7 @@ def accuracy_over_chips(cases: Sequence[Mapping[str, Any]], reference: float) ->
     )  # fmt: skip
     rng = np.random.default_rng(0)
     for y, case in enumerate(cases):
-        chips = np.asarray(case["accuracies"], float)
+        chips = np.asarray(case.per_chip, float)
         ax.plot(
             chips, y + rng.uniform(-0.18, 0.18, chips.size), "o", color=BLUE, alpha=0.45, markersize=3, mew=0
         )
@@ -336,7 +337,7 @@ def accuracy_over_chips(cases: Sequence[Mapping[str, Any]], reference: float) ->
         ylabel="noise case",
         ylim=(len(cases) - 0.5, -0.5),
     )
-    ax.set_yticks(range(len(cases)), [str(case["name"]) for case in cases])
+    ax.set_yticks(range(len(cases)), [case.name for case in cases])
     ax.margins(x=0.06)
     ax.ticklabel_format(axis="x", useOffset=False)
     ax.tick_params(axis="y", length=0)
@@ -346,8 +347,8 @@ def accuracy_over_chips(cases: Sequence[Mapping[str, Any]], reference: float) ->
 
 @styled
 def breakdown(
-    before: Mapping[str, Mapping[str, Any]],
-    after: Mapping[str, Mapping[str, Any]],
+    before: Mapping[str, ComponentCost],
+    after: Mapping[str, ComponentCost],
     quantity: Literal["area_mm2", "energy_nj"],
 ) -> Figure:
     """Area or energy by component, before and after compression: on one scale, and after on its own.
@@ -355,8 +356,7 @@ def breakdown(
     Parameters
     ----------
     before, after
-        ``by_component`` of two estimates: a component's ``area_mm2`` and ``energy_nj``. The largest eight
-        keep their name, the rest is drawn as one part.
+        ``by_component`` of both sides. The largest eight keep their name, the rest is drawn as one part.
     """
     what, unit = QUANTITIES[quantity]
     sides = {"before": _parts(before, quantity), "after": _parts(after, quantity)}
@@ -410,9 +410,9 @@ def breakdown(
     return figure
 
 
-def _parts(side: Mapping[str, Mapping[str, Any]], quantity: str) -> dict[str, float]:
+def _parts(side: Mapping[str, ComponentCost], quantity: str) -> dict[str, float]:
     """Positive parts of a side by component; a quantity that is not modelled (None) has none."""
-    amounts = ((name, part[quantity]) for name, part in side.items())
+    amounts = ((name, getattr(part, quantity)) for name, part in side.items())
     return {name: float(amount) for name, amount in amounts if amount}
 
 

@@ -26,11 +26,10 @@ def draw(run: FinishedRun, folder: Path) -> dict[str, str]:
 
     Masks and conductances need the run's mapping; without it they are left out.
     """
-    accuracy, estimate = run.result["accuracy"], run.result["estimate"]
-    cases = [{"name": case["name"], "accuracies": case["per_chip"]} for case in accuracy["chips_cases"]]
-    before, after = (estimate[side]["by_component"] for side in ("before", "after"))
+    accuracy, estimate = run.result.accuracy, run.result.estimate
+    before, after = estimate.before.by_component, estimate.after.by_component
     figures = {
-        "accuracy": accuracy_over_chips(cases, accuracy["ideal_chip"]),
+        "accuracy": accuracy_over_chips(accuracy.chips_cases, accuracy.ideal_chip),
         **noise_figures(run.result),
         "area": breakdown(before, after, "area_mm2"),
         "energy": breakdown(before, after, "energy_nj"),

@@ -5,28 +5,22 @@ Built-in ones are loaded by location, so that a user's own package `models` keep
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import importlib.util
 import inspect
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import nn
 
 from experiments.inputs.programs import load_program
-from experiments.inputs.sources import OWN, project_modules, sha256_of
+from experiments.studies.own_code import load_file, load_with_modules, neighbours_first
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError, one_line, unknown_name
 
 _ROOT = Path(__file__).resolve().parents[2]
 _MODELS = _ROOT / "models"
-_LOADED: dict[str, str] = {}
-"""SHA-256 of the files of users' modules, by module name, as they were when they were loaded here."""
 FORMS = "network (or path/net.py:function, or path/program.pt2)"
 
 
@@ -45,7 +39,7 @@ class BuiltIn:
 
 def built_in_networks() -> dict[str, BuiltIn]:
     """The built-in networks by name; their folder is a package of a name that no user has."""
-    package = _load_file(_MODELS / "__init__.py", "_xbar_models").__name__
+    package = load_file(_MODELS / "__init__.py", "_xbar_models").__name__
     networks: dict[str, BuiltIn] = {}
     for path in sorted(_MODELS.glob("[!_]*.py")):
         registry = getattr(importlib.import_module(f"{package}.{path.stem}"), "NETWORKS", {})
@@ -127,8 +121,8 @@ def _built_in(name: str, width: float) -> nn.Module:
 def _from_function(name: str, path: Path) -> nn.Module:
     function = name.rpartition(":")[2]
     try:
-        with _neighbours_first(path.resolve().parent):
-            module = _load_with_modules(path)
+        with neighbours_first(path.resolve().parent):
+            module = load_with_modules(path)
             build = getattr(module, function, None)
             network = None if build is None else build()
     except Exception as error:
@@ -139,77 +133,3 @@ def _from_function(name: str, path: Path) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise XbarError(f"network {name}: gives a {type(network).__name__}, not a torch.nn.Module")
     return network
-
-
-def _load_with_modules(path: Path) -> ModuleType:
-    """A user's file as a module.
-
-    It is loaded anew, with what it imports from its project, where any of these files has changed since it
-    was loaded, and where a module of another project has the name of one of its own.
-    """
-    own = f"_xbar_user_{path.resolve()}"
-    files = {own: path, **project_modules(path)}
-    digests = {name: sha256_of(file) for name, file in files.items()}
-    if any(_is_stale(name, file, digests[name]) for name, file in files.items()):
-        importlib.invalidate_caches()
-        for name, file in files.items():
-            sys.modules.pop(name, None)
-            _LOADED.pop(name, None)
-            # Python tells bytecode by the second and the length of its source, which is not enough here.
-            Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
-    module = _load_file(path, own)
-    for name in files:
-        if name in sys.modules:
-            _LOADED.setdefault(name, digests[name])
-    return module
-
-
-def _is_stale(name: str, file: Path, digest: str) -> bool:
-    """Whether a loaded module is that of another file, or of what the file was before."""
-    module = sys.modules.get(name)
-    if module is None:
-        return False
-    source = getattr(module, "__file__", None)
-    other = source is not None and Path(source).resolve() != file.resolve()
-    return other or _LOADED.get(name, digest) != digest
-
-
-def _load_file(path: Path, name: str) -> ModuleType:
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-@contextlib.contextmanager
-def _neighbours_first(folder: Path) -> Iterator[None]:
-    """Imports find what is in a folder; packages of ours of the same names step aside meanwhile."""
-    theirs = [name for name in OWN if _holds(folder, name)] if folder != _ROOT else []
-    ours = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in theirs}
-    for name in ours:
-        del sys.modules[name]
-    for name in theirs:
-        if (folder / name).is_dir() and not (folder / name / "__init__.py").exists():
-            sys.modules[name] = ModuleType(name)
-            sys.modules[name].__path__ = [str(folder / name)]
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-        for name in [name for name in sys.modules if name.partition(".")[0] in theirs]:
-            del sys.modules[name]
-        sys.modules.update(ours)
-
-
-def _holds(folder: Path, name: str) -> bool:
-    return (folder / name).is_dir() or (folder / f"{name}.py").is_file()

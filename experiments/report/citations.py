@@ -5,12 +5,16 @@ from __future__ import annotations
 import functools
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 from experiments.inputs.networks import network_file
+from experiments.results.result import Result
+from experiments.studies.study import Study
+from mapping.compression.configs import METHODS, Rate
+from mapping.constraints.rule_kinds import RULES
 
 IDENTIFIER = re.compile(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,}/[^\s,;()]+")
 DEFINITION = "a definition"
@@ -30,8 +34,14 @@ NETWORKS = {
     "alexnet": "arXiv:1404.5997",
 }
 """By how the name of a built-in network begins."""
-OF_CHANNELS = {"filters", "channels", "filters-and-channels"}
-"""Kinds of rules that know no tiles."""
+PRUNING = {
+    "admm": [("pruning by ADMM", "arXiv:1804.03294")],
+    "budget": [("pruning by ADMM", "arXiv:1804.03294"), ("one budget for all layers", "arXiv:1910.05897")],
+    "gsm": [("pruning: global sparse momentum SGD", "arXiv:1909.12778")],
+}
+"""(reason, work) by compression method."""
+OF_CHANNELS = {"filters", "channels", "filters-and-channels", "shapes", "kernels"}
+"""Kinds of rules that know no tiles, but for single weights."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +53,24 @@ class Citation:
     bibtex: str
 
 
-def citations(results: Iterable[Mapping[str, Any]]) -> list[Citation]:
+def citations(results: Iterable[Result]) -> list[Citation]:
     """Every work that the runs rest on, once, in the order of first need.
 
     A source that is in no list of known works is cited in its own words.
     """
+    return citations_of((result.study, price_sources(result)) for result in results)
+
+
+def price_sources(result: Result) -> list[str]:
+    """Sources of the prices of both sides of a result."""
+    return [*result.estimate.before.sources, *result.estimate.after.sources]
+
+
+def citations_of(studies: Iterable[tuple[Study, Sequence[str]]]) -> list[Citation]:
+    """Every work that studies rest on, each given with the sources of its prices; as `citations`."""
     reasons: dict[str, dict[str, None]] = {}
-    for result in results:
-        for reason, source in _needed(result):
+    for study, prices in studies:
+        for reason, source in _needed(study, prices):
             for work in _works_of(source):
                 reasons.setdefault(work, {})[reason] = None
     taken: set[str] = set()
@@ -65,20 +85,19 @@ def _works_of(source: str) -> list[str]:
     return list(dict.fromkeys(name if name in _known() else source for name in named))
 
 
-def _needed(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(reason, source) of all that a run used; sources may repeat."""
-    study, hardware, device = result["study"], result["hardware"], result["hardware"]["device"]
-    yield f"device {device['name']}", device.get("source", "")
-    for curve in study.get("under_noise", ()):
-        if other := curve.get("device"):
-            yield f"device {other['name']}", other.get("source", "")
-    yield f"hardware design {hardware['name']}", hardware.get("source", "")
-    for side in ("before", "after"):
-        for source in result["estimate"][side]["sources"]:
-            yield "prices of the estimate", source
+def _needed(study: Study, prices: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(reason, source) of all that a study used; sources may repeat."""
+    hardware = study.hardware
+    yield f"device {hardware.device.name}", hardware.device.source
+    for curve in study.under_noise:
+        if curve.device is not None:
+            yield f"device {curve.device.name}", curve.device.source
+    yield f"hardware design {hardware.name}", hardware.source
+    for source in prices:
+        yield "prices of the estimate", source
     for reason, work in _methods(study):
         yield reason, work
-    network, data = study["network"], study["data"]
+    network, data = study.network, study.data
     if network_file(network) is None:
         for start, work in NETWORKS.items():
             if network.startswith(start):
@@ -87,36 +106,34 @@ def _needed(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"data set {data}", DATA[data]
 
 
-def _methods(study: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _methods(study: Study) -> Iterator[tuple[str, str]]:
     """(reason, work) of each method that changed the network's weights."""
-    compress, quantise = study["compress"], study["quantise"]
-    if compress["rate"] > 1 or compress.get("limit") or compress.get("bytes"):
-        if compress.get("method", "admm") == "gsm":
-            yield "pruning: global sparse momentum SGD", "arXiv:1909.12778"
-        else:
-            yield "pruning by ADMM", "arXiv:1804.03294"
-            kinds = {rule["kind"] for rule in compress["layers"]}
-            if compress.get("method") == "budget":
-                kinds = set()
-                yield "one budget for all layers", "arXiv:1910.05897"
+    compress, quantise = study.compress, study.quantise
+    if compress.target != Rate(1.0):
+        method = METHODS.kind(compress.method)
+        yield from PRUNING.get(method, ())
+        if method == "admm":
+            kinds = {RULES.kind(rule.rule) for rule in compress.layers}
             if kinds & OF_CHANNELS:
                 yield "pruning by ADMM of filters and channels", "arXiv:1807.11091"
-            if kinds - OF_CHANNELS - {"irregular"}:
+            if "segments" in kinds:
+                yield "few weights in each segment of a column", "Yuan et al., TinyADC, DATE 2021"
+            if kinds - OF_CHANNELS - {"irregular", "segments"}:
                 yield "pruning by ADMM at the grain of crossbars", "arXiv:1908.11691"
-            if compress.get("before"):
-                yield "progressive pruning", "arXiv:1810.07378"
-    if compress.get("purify"):
+        if compress.before and method in ("admm", "budget"):
+            yield "progressive pruning", "arXiv:1810.07378"
+    if compress.purify is not None:
         yield "purification and unused paths", "arXiv:1908.10017"
-    if quantise["epochs"]:
+    if quantise.epochs:
         yield "ADMM onto conductance levels", "arXiv:1908.11691"
-    if quantise.get("freeze"):
+    if quantise.freeze:
         yield "levels by freezing and retraining", "arXiv:1811.01907"
         yield "levels by freezing and retraining", "arXiv:1903.09769"
-    if quantise.get("centroids"):
+    if quantise.centroids:
         yield "states of cells by clustering", "arXiv:1811.01907"
-    if quantise.get("last"):
+    if quantise.last:
         yield "some layers onto levels after the others", "arXiv:1903.09769"
-    if quantise["noise"]["kind"] != "none" and quantise["retrain_epochs"]:
+    if quantise.noise.kind != "none" and quantise.retrain_epochs:
         yield "training with noise of the cells", "doi:10.1038/s41467-020-16108-9"
 
 

@@ -11,6 +11,8 @@ from experiments.figures.plots import save, svg
 from experiments.report.citations import citations
 from experiments.report.page import leaves, number, placed, toml, unique, write_page
 from experiments.report.run_page import provenance
+from experiments.results.result import Result
+from experiments.studies.study import study_dict
 
 CAPTIONS = {
     "comparison": (
@@ -31,13 +33,13 @@ COSTS = (
 REDUCTIONS = (("Area", "area"), ("Power", "power"))
 
 
-def write_comparison(results: Mapping[str, Mapping[str, Any]], figures: Path, page: Path) -> None:
+def write_comparison(results: Mapping[str, Result], figures: Path, page: Path) -> None:
     """Write the page that compares runs, and its figure into the folder `figures`.
 
     Parameters
     ----------
     results
-        Contents of ``result.json`` by the name of the run.
+        By the name of the run.
     page
         HTML file, replaced as a whole.
     """
@@ -50,10 +52,10 @@ def write_comparison(results: Mapping[str, Mapping[str, Any]], figures: Path, pa
         figures=placed({"comparison": svg(figure)}, CAPTIONS),
         costs=COSTS,
         reductions=REDUCTIONS,
-        keys=differences({name: dict(leaves(result["study"])) for name, result in results.items()}),
+        keys=differences({name: dict(leaves(study_dict(result.study))) for name, result in results.items()}),
         origins=differences({name: provenance(result) for name, result in results.items()}),
         citations=citations(results.values()),
-        studies={name: toml(result["study"]) for name, result in results.items()},
+        studies={name: toml(study_dict(result.study)) for name, result in results.items()},
     )
 
 

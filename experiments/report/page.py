@@ -14,6 +14,7 @@ import jinja2
 import tomli_w
 from markupsafe import Markup
 
+from experiments.results.result import OverChips
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import write_atomically
 
@@ -99,9 +100,9 @@ def percent(value: float | None, digits: int = 2) -> str:
     return NOTHING if value is None else f"{value:.{digits}f} %"
 
 
-def interval(case: Mapping[str, Any]) -> str:
+def interval(case: OverChips) -> str:
     """The 95 % interval of a case's mean; one chip has none."""
-    low, high = case["ci95_low"], case["ci95_high"]
+    low, high = case.ci95_low, case.ci95_high
     return NOTHING if low is None or high is None else f"{low:.2f} to {percent(high)}"
 
 

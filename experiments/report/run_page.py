@@ -10,7 +10,10 @@ from typing import Any
 from experiments.figures.noise_plots import AXES
 from experiments.report.citations import citations
 from experiments.report.page import leaves, number, placed, setting, toml, unique, write_page
+from experiments.results.result import Curve, CurvePoint, Estimates, Result
 from experiments.results.summary import coverage
+from experiments.studies.study import study_dict
+from xbar.hardware.files import to_dict
 
 CAPTIONS = {
     "accuracy": (
@@ -122,14 +125,13 @@ UNITS = {
 }
 
 
-def write_report(result: Mapping[str, Any], figures: Mapping[str, str], path: Path) -> None:
+def write_report(result: Result, figures: Mapping[str, str], path: Path) -> None:
     """Write the report of one run.
 
     Parameters
     ----------
     result
-        Contents of ``result.json``. Accuracies are percent; ``utilisation`` and ``share_above`` are shares
-        of 1.
+        Of the run.
     figures
         SVG text by stem. The stems of `CAPTIONS` have their place and caption; others follow at the end
         under their stem.
@@ -140,43 +142,41 @@ def write_report(result: Mapping[str, Any], figures: Mapping[str, str], path: Pa
         "report.html.jinja",
         path,
         result=result,
-        coverage=coverage(result["mapping"]),
+        coverage=coverage(result.mapping),
         figures=placed(figures, CAPTIONS),
-        costs=_cost_rows(result["estimate"]),
-        peaks=_peak_rows(result["estimate"]),
+        costs=_cost_rows(result.estimate),
+        peaks=_peak_rows(result.estimate),
         splits=[
-            (title, _split_rows(result["estimate"], key))
+            (title, _split_rows(result.estimate, key))
             for title, key in (("Component", "by_component"), ("Layer", "by_layer"))
         ],
         layers=_layer_rows(result),
-        curve_tables=_curve_tables(result["accuracy"].get("under_noise", ())),
-        hardware=_hardware_rows(result["hardware"]),
+        curve_tables=_curve_tables(result.accuracy.under_noise),
+        hardware=_hardware_rows(to_dict(result.hardware)),
         sources=_sources(result),
         citations=citations([result]),
         provenance=provenance(result),
         command=_command(result),
-        not_modelled=unique(
-            line for side in ("before", "after") for line in result["estimate"][side]["not_modelled"]
-        ),
-        study=toml(result["study"]),
+        not_modelled=unique([*result.estimate.before.not_modelled, *result.estimate.after.not_modelled]),
+        study=toml(study_dict(result.study)),
     )
 
 
-def provenance(result: Mapping[str, Any]) -> dict[str, str]:
+def provenance(result: Result) -> dict[str, str]:
     """What the result was computed from and with: seed, data, stages, versions."""
     names = {"xbar-codesign": "xbar", "machine": "processor", "threads": "threads of torch"}
     return {
-        "seed": str(result["seed"]),
-        "data set": result["data"]["name"],
-        "SHA-256 of the data": result["data"]["checksum"],
-        **{f"id of stage {stage}": identity for stage, identity in result["stages"].items()},
-        **{names.get(name, name): version for name, version in result["versions"].items()},
+        "seed": str(result.seed),
+        "data set": result.data.name,
+        "SHA-256 of the data": result.data.checksum,
+        **{f"id of stage {stage}": identity for stage, identity in result.stages.items()},
+        **{names.get(name, name): version for name, version in result.versions.items()},
     }
 
 
-def _command(result: Mapping[str, Any]) -> str:
+def _command(result: Result) -> str:
     """The command that runs the study once more."""
-    data = "" if result["data"]["name"] == "digits" else " --data FOLDER"
+    data = "" if result.data.name == "digits" else " --data FOLDER"
     return f"xbar run study.toml{data} --out runs/again"
 
 
@@ -184,33 +184,35 @@ def _reduction(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None or before == 0 else 100 * (1 - after / before)
 
 
-def _cost_rows(estimate: Mapping[str, Any]) -> list[tuple[str, str, Any, Any, float | None]]:
+def _cost_rows(estimate: Estimates) -> list[tuple[str, str, Any, Any, float | None]]:
     """(label, unit, before, after, reduction in percent) of the totals."""
     rows = []
     for label, unit, key, reduced in COSTS:
-        before, after = estimate["before"][key], estimate["after"][key]
+        before, after = getattr(estimate.before, key), getattr(estimate.after, key)
         if reduced is not None:
-            reduction = estimate["reduction_percent"][reduced]
+            reduction = getattr(estimate.reduction_percent, reduced)
         else:
             reduction = _reduction(before, after) if key in REDUCIBLE else None
         rows.append((label, unit, before, after, reduction))
     return rows
 
 
-def _peak_rows(estimate: Mapping[str, Any]) -> list[tuple[str, str, Any, Any]]:
+def _peak_rows(estimate: Estimates) -> list[tuple[str, str, Any, Any]]:
     """(label, unit, before, after) of each side at the rate at which its own slowest layer is always busy."""
-    sides = estimate["before"], estimate["after"]
-    return [
-        (label, unit, *(side.get(key) for side in sides)) for label, unit, key in PEAKS if key in sides[0]
-    ]
+    rows = [(label, unit, *_both(estimate, key)) for label, unit, key in PEAKS]
+    return [row for row in rows if row[2] is not None]
 
 
-def _split_rows(estimate: Mapping[str, Any], key: str) -> list[tuple[str, list[float | None]]]:
+def _both(estimate: Estimates, key: str) -> tuple[Any, Any]:
+    return getattr(estimate.before, key), getattr(estimate.after, key)
+
+
+def _split_rows(estimate: Estimates, key: str) -> list[tuple[str, list[float | None]]]:
     """(name, [area before, after, energy before, after]) of every part of a total, the costliest first."""
-    sides = estimate["before"][key], estimate["after"][key]
+    sides = _both(estimate, key)
     names = unique(name for side in sides for name in side)
     rows = [
-        (name, [side.get(name, {}).get(what) for what in ("area_mm2", "energy_nj") for side in sides])
+        (name, [getattr(side.get(name), what, None) for what in ("area_mm2", "energy_nj") for side in sides])
         for name in names
     ]
     if key == "by_component":
@@ -218,9 +220,9 @@ def _split_rows(estimate: Mapping[str, Any], key: str) -> list[tuple[str, list[f
     return rows
 
 
-def _layer_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _layer_rows(result: Result) -> list[dict[str, Any]]:
     """What is known of each layer, from mapping and compression."""
-    mapping, compression = result["mapping"].get("layers", {}), result["compression"].get("layers", {})
+    mapping, compression = to_dict(result.mapping.layers), to_dict(result.compression.layers)
     return [
         {"name": name, **mapping.get(name, {}), **compression.get(name, {})}
         for name in unique([*mapping, *compression])
@@ -228,16 +230,16 @@ def _layer_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _curve_tables(
-    curves: Iterable[Mapping[str, Any]],
-) -> list[tuple[str, list[str], list[tuple[float, str, list[Mapping[str, Any] | None]]]]]:
+    curves: Iterable[Curve],
+) -> list[tuple[str, list[str], list[tuple[float, str, list[CurvePoint | None]]]]]:
     """For every axis: its words, the names of its curves, and (value, label, a point a curve), ascending."""
     tables = []
-    for axis in unique(curve["axis"] for curve in curves):
-        own = [curve for curve in curves if curve["axis"] == axis]
-        labels = {point["value"]: point["name"] for curve in own for point in curve["points"]}
-        found = [{point["value"]: point for point in curve["points"]} for curve in own]
+    for axis in unique(curve.axis for curve in curves):
+        own = [curve for curve in curves if curve.axis == axis]
+        labels = {point.value: point.name for curve in own for point in curve.points}
+        found = [{point.value: point for point in curve.points} for curve in own]
         rows = [(value, labels[value], [points.get(value) for points in found]) for value in sorted(labels)]
-        tables.append((AXES[axis], [curve["name"] for curve in own], rows))
+        tables.append((AXES[axis], [curve.name for curve in own], rows))
     return tables
 
 
@@ -258,9 +260,7 @@ def _with_unit(key: str, value: Any) -> str:
     return f"{words} {unit}".strip()
 
 
-def _sources(result: Mapping[str, Any]) -> list[str]:
-    hardware, estimate = result["hardware"], result["estimate"]
-    lines = [hardware.get("source", ""), hardware["device"].get("source", "")]
-    return unique(
-        line for line in [*lines, *estimate["before"]["sources"], *estimate["after"]["sources"]] if line
-    )
+def _sources(result: Result) -> list[str]:
+    hardware, estimate = result.hardware, result.estimate
+    lines = [hardware.source, hardware.device.source]
+    return unique(line for line in [*lines, *estimate.before.sources, *estimate.after.sources] if line)

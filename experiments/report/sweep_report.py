@@ -9,9 +9,9 @@ from typing import Any
 
 from experiments.figures.plots import save, svg
 from experiments.figures.sweep_figures import fixed_at, front_of, sweep_figures
-from experiments.report.citations import citations
+from experiments.report.citations import citations_of
 from experiments.report.page import check_replaceable, placed, toml, unique, write_page
-from experiments.studies.study import study_dict
+from experiments.studies.study import Study
 from experiments.sweeps.search import Search, load_search
 from experiments.sweeps.store import StoredRow, read_rows, store_files
 from experiments.sweeps.sweep import FileKind, Sweep, base_of, load_sweep, study_at
@@ -74,7 +74,7 @@ def content(
         "failed": [row for row in known if row["status"] == "failed"],
         "provenance": _provenance(known),
         "sweep_file": toml(to_dict(what)),
-        "citations": citations([_as_result(what, done[0])]),
+        "citations": citations_of([_study_of(what, done[0])]),
     }
 
 
@@ -117,10 +117,7 @@ def _provenance(rows: Sequence[StoredRow]) -> list[tuple[str, str]]:
     ]
 
 
-def _as_result(what: Sweep | Search, row: StoredRow) -> dict[str, Any]:
-    """What citations read of a run: the study of a point, its hardware, and the sources of its prices."""
+def _study_of(what: Sweep | Search, row: StoredRow) -> tuple[Study, list[str]]:
+    """The study of a point, and the sources of its prices."""
     study = study_at(base_of(what.study, what.set, what.name), row["values"], what.name)
-    data = study_dict(study)
-    sources = unique(source for price in prices_of(study.hardware).values() for source in price.sources)
-    both = {side: {"sources": sources} for side in ("before", "after")}
-    return {"study": data, "hardware": data["hardware"], "estimate": both}
+    return study, unique(source for price in prices_of(study.hardware).values() for source in price.sources)

@@ -1,20 +1,33 @@
-"""The shape of `result.json`: what a report reads of it. A file of another shape is refused with the key."""
+"""`Result`: what a run gives, and the one place where its shape stands.
+
+``result.json`` is its plain data, and the rows of a sweep, the report, the tables and the text in the
+terminal read it and nothing else. A file of another shape is refused with the key.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from experiments.studies.study import Study, resolve_study, study_dict
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError
+from xbar.hardware.files import build, to_dict
+
 Percent = float
 """A number that is a percentage; `Accuracy` has a field of the name of its type."""
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """Accuracy over chips [percent]; `share_above` is a share of 1."""
+class OverChips:
+    """Accuracy over chips [percent]; `share_above` is a share of 1.
+
+    ``settled``: whether the stop rule ended the chips; None where no rule was asked for, in older files.
+    """
 
     name: str
     n: int
@@ -27,17 +40,11 @@ class Statistics:
     threshold: float
     share_above: float
     per_chip: Annotated[tuple[float, ...], Field(min_length=1)]
+    settled: bool | None = None
 
 
-@dataclass(frozen=True)
-class Settled(Statistics):
-    """Chips under the stop rule."""
-
-    settled: bool
-
-
-@dataclass(frozen=True)
-class CurvePoint(Settled):
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint(OverChips):
     """A point of a curve, at `value` of its axis."""
 
     value: float
@@ -56,30 +63,56 @@ class Curve:
 
 @dataclass(frozen=True)
 class LayerNoiseAccuracy:
-    """Noise in one layer, and in all others."""
+    """Accuracy with noise in one layer only, and in all others."""
 
     case: str
     layer: str
-    only: Settled
-    others: Settled
+    only: OverChips
+    others: OverChips
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracies of every step [percent]; that of the float network has the key ``float``."""
+    """Accuracies of every step on the test set [percent]; that of the float network has the key ``float``.
+
+    ``chips`` is the first of ``chips_cases``. ``test_set_ci95``: half width of the interval that the finite
+    test set alone leaves. ``clipped_inputs``: shares of the inputs of a layer.
+    """
 
     compressed: Percent
     quantised: Percent
     ideal_chip: Percent
     float: Percent
-    chips: Statistics
-    chips_cases: Annotated[tuple[Statistics, ...], Field(min_length=1)]
+    chips: OverChips
+    chips_cases: Annotated[tuple[OverChips, ...], Field(min_length=1)]
     test_set_ci95: Percent
+    test_images: int | None = None
     clipped_inputs: Mapping[str, Percent] = field(default_factory=dict)
     outside_domain: tuple[str, ...] = ()
     validation: Mapping[str, Percent] = field(default_factory=dict)
     by_layer: tuple[LayerNoiseAccuracy, ...] = ()
     under_noise: tuple[Curve, ...] = ()
+
+
+@dataclass(frozen=True)
+class StorageSummary:
+    """What the weights take as a file, and the rates against 32-bit weights."""
+
+    rate_without_indices: float
+    rate_with_indices: float
+    bytes_without_indices: float
+    bytes_with_indices: float
+    index_bits: int
+    bytes_of_scales: float | None = None
+
+
+@dataclass(frozen=True)
+class LayerRate:
+    """Weights of a layer before and after."""
+
+    weights_total: int
+    weights_kept: int
+    rate: float
 
 
 @dataclass(frozen=True)
@@ -90,12 +123,13 @@ class CompressionRates:
     weights_total: int
     weights_kept: int
     counted: str
-    layers: Mapping[str, Mapping[str, float]]
+    layers: Mapping[str, LayerRate]
+    storage: StorageSummary | None = None
 
 
 @dataclass(frozen=True)
 class DigitalOperator:
-    """What stays digital."""
+    """An operator that stays digital."""
 
     operator: str
     unit: str
@@ -105,23 +139,29 @@ class DigitalOperator:
 
 @dataclass(frozen=True)
 class UnknownOperator:
-    """What takes weights and may be a product of a size that is not known."""
+    """An operator that takes weights, and may be a product of a size that is not known."""
 
     operator: str
     calls: int
 
 
 @dataclass(frozen=True)
-class Mapped:
-    """Tiles before and after, in all and by layer."""
+class LayerTiles:
+    """The GEMM matrix of a layer, and its tiles a plane."""
 
-    tile_rows: int
-    tile_cols: int
-    tiles_per_plane_before: int
-    tiles_per_plane_unpacked: int
-    tiles_per_plane_after: int
+    k: int
+    n: int
+    positions: int
+    tiles_before: int
+    tiles_unpacked: int
+    tiles_after: int
     utilisation: float
-    layers: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operations:
+    """Operations of an image, and what of them stays digital; None in older files."""
+
     operations: int | None = None
     operations_share: float | None = None
     macs_share: float | None = None
@@ -129,9 +169,22 @@ class Mapped:
     unknown: tuple[UnknownOperator, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Mapped(Operations):
+    """Tiles before and after, in all and by layer, and what stays digital."""
+
+    tile_rows: int
+    tile_cols: int
+    tiles_per_plane_before: int
+    tiles_per_plane_unpacked: int
+    tiles_per_plane_after: int
+    utilisation: float
+    layers: Mapping[str, LayerTiles]
+
+
 @dataclass(frozen=True)
 class ComponentCost:
-    """What a component or layer costs; None: not modelled."""
+    """Area and energy of a component or layer; None: not modelled."""
 
     area_mm2: float | None
     energy_nj: float | None
@@ -139,7 +192,7 @@ class ComponentCost:
 
 @dataclass(frozen=True)
 class Side:
-    """Estimate of one mapping."""
+    """Estimate of one mapping: `power.estimates.table.Estimate` as plain data."""
 
     area_mm2: float
     area_whole_tiles_mm2: float
@@ -161,11 +214,24 @@ class Side:
     by_layer: Mapping[str, ComponentCost]
     peak_image_rate_per_s: float | None = None
     peak_power_mw: float | None = None
+    leakage_mw: float | None = None
+    macs_share: float | None = None
+    tops: float | None = None
+    tops_per_w: float | None = None
+    tops_per_mm2: float | None = None
+    operations: int | None = None
+    dense_operations: int | None = None
+    peak_operations_per_s: float | None = None
+    digital_macs: Mapping[str, int] = field(default_factory=dict)
+    digital_unknown: Mapping[str, int] = field(default_factory=dict)
+    not_scaled: tuple[str, ...] = ()
+    prices: Mapping[str, Any] = field(default_factory=dict)
+    table: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """Percent, after held against before."""
+    """Percent that the compressed network takes less than the uncompressed one."""
 
     area: float
     power: float
@@ -174,7 +240,7 @@ class Reduction:
 
 @dataclass(frozen=True)
 class Estimates:
-    """Both sides."""
+    """Costs of the uncompressed network and of the compressed one."""
 
     before: Side
     after: Side
@@ -182,7 +248,7 @@ class Estimates:
 
 
 @dataclass(frozen=True)
-class Data:
+class DataSource:
     """The data set, with the SHA-256 of what was read."""
 
     name: str
@@ -190,8 +256,8 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Result:
-    """A run. `study` and `hardware` have shapes of their own."""
+class _Figures:
+    """Everything of a result but its study."""
 
     accuracy: Accuracy
     compression: CompressionRates
@@ -200,10 +266,151 @@ class Result:
     seconds: Mapping[str, float]
     seed: int
     versions: Mapping[str, str]
-    data: Data
+    data: DataSource
     stages: Mapping[str, str]
-    study: dict[str, Any]
-    hardware: dict[str, Any]
+
+
+UNITS = {
+    "accuracy": "percent",
+    "share_above": "share of chips",
+    "clipped_inputs": "share of the inputs of a layer",
+    "compression.rate": "weights in all / weights kept",
+    "mapping.utilisation": "share of built cells",
+    "reduction_percent": "percent",
+    "seconds": "s",
+    "hardware": "S, V, A, s, 1/s",
+}
+"""Units of what does not say its own in the name of its key."""
+
+
+@dataclass(frozen=True)
+class Result(_Figures):
+    """What a run gives.
+
+    Parameters
+    ----------
+    accuracy, compression, mapping, estimate
+        Its figures.
+    seconds
+        Work by kind of stage, interrupted runs included, and that of this session [s].
+    stages
+        Ids of the stages that made the networks.
+    study
+        What was asked for, every value resolved.
+    """
+
+    study: Study
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.study.name
+
+    @property
+    def hardware(self) -> Hardware:
+        """The study's hardware."""
+        return self.study.hardware
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: what ``result.json`` holds."""
+        figures = {name: _plain(getattr(self, name)) for name in _Figures.__dataclass_fields__}
+        return {
+            "name": self.name,
+            **figures,
+            "units": UNITS,
+            "study": study_dict(self.study),
+            "hardware": to_dict(self.hardware),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str) -> Result:
+        """The result of plain data; `where` begins messages.
+
+        Keys that are younger than the data are at their defaults; the study is read by today's rules.
+
+        Raises
+        ------
+        XbarError
+            For data of another shape.
+        """
+        figures = build(_Figures, data, where)
+        for key in ("study", "hardware"):
+            if not isinstance(data.get(key), Mapping):
+                raise XbarError(f"{where}: {key}: missing")
+        build(Hardware, data["hardware"], f"{where}: hardware")
+        study = resolve_study(data["study"], f"{where}: study")
+        return cls(**{name: getattr(figures, name) for name in _Figures.__dataclass_fields__}, study=study)
+
+
+def _plain(value: Any) -> Any:
+    """Plain data; what is None is left out where a file may lack it, and null where it may not."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {f.name: _plain(part) for f, part in pairs if part is not None or f.default is not None}
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    return value
+
+
+@dataclass(frozen=True)
+class PointAccuracy:
+    """Of an `Accuracy`, what a point of a sweep keeps."""
+
+    compressed: Percent
+    quantised: Percent
+    ideal_chip: Percent
+    float: Percent
+    chips: OverChips
+    test_images: int
+
+
+@dataclass(frozen=True)
+class PointRate:
+    """Of `CompressionRates`, what a point of a sweep keeps."""
+
+    rate: float
+    weights_kept: int
+
+
+@dataclass(frozen=True)
+class PointTiles:
+    """Of `Mapped`, what a point of a sweep keeps."""
+
+    tiles_per_plane_after: int
+    utilisation: float
+
+
+@dataclass(frozen=True)
+class PointCosts:
+    """Of a `Side`, what a point of a sweep keeps; the power is that at the point's own peak image rate."""
+
+    area_mm2: float
+    energy_nj_per_image: float
+    latency_us_per_image: float
+    peak_image_rate_per_s: float
+    peak_power_mw: float
+    arrays: int
+    tops_per_w: float
+    tops_per_mm2: float
+    by_component: Mapping[str, ComponentCost]
+
+
+@dataclass(frozen=True)
+class PointResult:
+    """What a point of a sweep gives: figures of a `Result`, under the same keys, but that the estimate is of
+    the compressed network alone."""
+
+    accuracy: PointAccuracy
+    compression: PointRate
+    mapping: PointTiles
+    estimate: PointCosts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as the store of a sweep holds it."""
+        found: dict[str, Any] = _plain(self)
+        return found
 
 
 @dataclass(frozen=True)

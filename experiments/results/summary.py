@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -11,37 +12,50 @@ import numpy as np
 import torch
 from scipy import stats
 
+from experiments.results.result import (
+    CompressionRates,
+    DigitalOperator,
+    LayerRate,
+    LayerTiles,
+    Mapped,
+    Operations,
+    OverChips,
+    Result,
+    StorageSummary,
+    UnknownOperator,
+)
 from mapping.monte_carlo.sampling import half_width
 from mapping.smaller_networks.storage import storage
 from mapping.tiles.mapped import MappedNetwork
 
 
-def over_chips_summary(name: str, record: Mapping[str, Any], threshold: float) -> dict[str, Any]:
+def over_chips(name: str, record: Mapping[str, Any], threshold: float) -> OverChips:
     """Statistics of the chips that a stage recorded, and whether the stop rule ended them."""
-    return {**chip_statistics(name, record["accuracies"], threshold), "settled": record["settled"]}
+    return dataclasses.replace(
+        chip_statistics(name, record["accuracies"], threshold), settled=record["settled"]
+    )
 
 
-def chip_statistics(name: str, accuracies: list[float], threshold: float) -> dict[str, Any]:
+def chip_statistics(name: str, accuracies: Sequence[float], threshold: float) -> OverChips:
     """Mean, spread, 95 % interval of the mean over chips (Student's t, within 0 to 100), quantiles, share at
     a threshold."""
     values = np.asarray(accuracies)
     n = len(values)
-    std = float(values.std(ddof=1)) if n > 1 else 0.0
     half = half_width(values)
     mean = float(values.mean())
-    return {
-        "name": name,
-        "n": n,
-        "mean": mean,
-        "std": std,
-        "ci95_low": None if n == 1 else max(mean - half, 0.0),
-        "ci95_high": None if n == 1 else min(mean + half, 100.0),
-        "median": float(np.median(values)),
-        "p05": float(np.quantile(values, 0.05)),
-        "threshold": threshold,
-        "share_above": float((values >= threshold).mean()),
-        "per_chip": accuracies,
-    }
+    return OverChips(
+        name=name,
+        n=n,
+        mean=mean,
+        std=float(values.std(ddof=1)) if n > 1 else 0.0,
+        ci95_low=None if n == 1 else max(mean - half, 0.0),
+        ci95_high=None if n == 1 else min(mean + half, 100.0),
+        median=float(np.median(values)),
+        p05=float(np.quantile(values, 0.05)),
+        threshold=threshold,
+        share_above=float((values >= threshold).mean()),
+        per_chip=tuple(map(float, accuracies)),
+    )
 
 
 def finite_test_set_ci95(percent: float, images: int) -> float:
@@ -50,91 +64,85 @@ def finite_test_set_ci95(percent: float, images: int) -> float:
     return 50 * float(interval.high - interval.low)
 
 
-def compression_summary(mapped: MappedNetwork) -> dict[str, Any]:
+def compression_rates(mapped: MappedNetwork) -> CompressionRates:
     """Rates over the network and by layer."""
-    return {
-        "rate": mapped.weights_total / mapped.weights_kept,
-        "weights_total": mapped.weights_total,
-        "weights_kept": mapped.weights_kept,
-        "counted": "all weights of mapped layers; biases and indices not counted",
-        "storage": storage(mapped).to_dict(),
-        "layers": {
-            name: {
-                "weights_total": layer.weights_total,
-                "weights_kept": layer.weights_kept,
-                "rate": layer.weights_total / max(layer.weights_kept, 1),
-            }
+    return CompressionRates(
+        rate=mapped.weights_total / mapped.weights_kept,
+        weights_total=mapped.weights_total,
+        weights_kept=mapped.weights_kept,
+        counted="all weights of mapped layers; biases and indices not counted",
+        storage=StorageSummary(**storage(mapped).to_dict()),
+        layers={
+            name: LayerRate(
+                layer.weights_total, layer.weights_kept, layer.weights_total / max(layer.weights_kept, 1)
+            )
             for name, layer in mapped.layers.items()
         },
-    }
+    )
 
 
-def mapping_summary(whole: MappedNetwork, unpacked: MappedNetwork, mapped: MappedNetwork) -> dict[str, Any]:
+def mapping_summary(whole: MappedNetwork, unpacked: MappedNetwork, mapped: MappedNetwork) -> Mapped:
     """Tiles a plane before pruning, after it without packing, and packed; whole network and by layer."""
     crossbar = mapped.hardware.crossbar
     layers = {}
     for name, layer in mapped.layers.items():
         tiles, hardware = len(layer.tiles), mapped.hardware_of(name)
         cells = tiles * hardware.crossbar.rows * hardware.crossbar.cols
-        layers[name] = {
-            "k": layer.k,
-            "n": layer.n,
-            "positions": layer.positions,
-            "tiles_before": len(whole.layers[name].tiles),
-            "tiles_unpacked": len(unpacked.layers[name].tiles),
-            "tiles_after": tiles,
-            "utilisation": layer.weights_kept * hardware.encoding.slices / cells if tiles else 0.0,
-        }
-    return {
-        "tile_rows": crossbar.rows,
-        "tile_cols": crossbar.cols,
-        "tiles_per_plane_before": whole.tiles_per_plane,
-        "tiles_per_plane_unpacked": unpacked.tiles_per_plane,
-        "tiles_per_plane_after": mapped.tiles_per_plane,
-        "utilisation": mapped.utilisation,
-        "layers": layers,
-        **operations_summary(mapped),
-    }
+        layers[name] = LayerTiles(
+            k=layer.k,
+            n=layer.n,
+            positions=layer.positions,
+            tiles_before=len(whole.layers[name].tiles),
+            tiles_unpacked=len(unpacked.layers[name].tiles),
+            tiles_after=tiles,
+            utilisation=layer.weights_kept * hardware.encoding.slices / cells if tiles else 0.0,
+        )
+    operations = operations_of(mapped)
+    return Mapped(
+        tile_rows=crossbar.rows,
+        tile_cols=crossbar.cols,
+        tiles_per_plane_before=whole.tiles_per_plane,
+        tiles_per_plane_unpacked=unpacked.tiles_per_plane,
+        tiles_per_plane_after=mapped.tiles_per_plane,
+        utilisation=mapped.utilisation,
+        layers=layers,
+        **{field.name: getattr(operations, field.name) for field in dataclasses.fields(operations)},
+    )
 
 
-def operations_summary(mapped: MappedNetwork) -> dict[str, Any]:
+def operations_of(mapped: MappedNetwork) -> Operations:
     """Operations an image, the share of those on crossbars, and what stays digital, the most first.
 
     An operation is a multiply-accumulate of a product, or an input element of any other operator. Operators
     that take a weight and whose work is not known are listed apart.
     """
     kinds = {"multiply-accumulates": mapped.digital_macs, "elements": mapped.digital_elements}
-    digital: list[dict[str, Any]] = [
-        {"operator": operator, "unit": unit, "operations": count}
+    total = mapped.macs + sum(count for counts in kinds.values() for count in counts.values())
+    digital = [
+        DigitalOperator(operator, unit, count, count / total)
         for unit, counts in kinds.items()
         for operator, count in counts.items()
     ]
-    total = mapped.macs + sum(row["operations"] for row in digital)
-    return {
-        "operations": total,
-        "operations_share": mapped.macs / total,
-        "macs_share": mapped.macs_share,
-        "unknown": [
-            {"operator": operator, "calls": calls} for operator, calls in mapped.digital_unknown.items()
-        ],
-        "digital": sorted(
-            ({**row, "share": row["operations"] / total} for row in digital),
-            key=lambda row: -row["operations"],
-        ),
-    }
+    return Operations(
+        operations=total,
+        operations_share=mapped.macs / total,
+        macs_share=mapped.macs_share,
+        digital=tuple(sorted(digital, key=lambda row: -row.operations)),
+        unknown=tuple(UnknownOperator(operator, calls) for operator, calls in mapped.digital_unknown.items()),
+    )
 
 
-def coverage(mapping: Mapping[str, Any]) -> str:
-    """What of a network is on crossbars, from its `operations_summary`; "" for a result that has none."""
-    if not mapping.get("operations") or "digital" not in mapping:
+def coverage(mapping: Operations) -> str:
+    """What of a network is on crossbars; "" for a result that does not say."""
+    if mapping.operations is None or not (mapping.digital or mapping.macs_share is not None):
         return ""
     digital = {"multiply-accumulates": 0, "elements": 0}
-    for row in mapping["digital"]:
-        digital[row["unit"]] += row["operations"]
-    macs = mapping["operations"] - digital["elements"]
+    for row in mapping.digital:
+        digital[row.unit] += row.operations
+    macs = mapping.operations - digital["elements"]
     share = (macs - digital["multiply-accumulates"]) / macs
     text = f"{percent_of_macs(share)} of {macs:,} multiply-accumulates an image are on crossbars"
-    if unknown := {row["operator"]: row["calls"] for row in mapping.get("unknown", ())}:
+    if unknown := {row.operator: row.calls for row in mapping.unknown}:
         text += f", and more are not counted: {not_counted(unknown)}"
     return text
 
@@ -161,42 +169,46 @@ def versions() -> dict[str, str]:
     }
 
 
-def text_summary(result: Mapping[str, Any]) -> str:
+def text_summary(result: Result) -> str:
     """A dozen lines for the terminal."""
-    a, c, m, e = (result[key] for key in ("accuracy", "compression", "mapping", "estimate"))
-    before, after, reduction = e["before"], e["after"], e["reduction_percent"]
+    a, c, m = result.accuracy, result.compression, result.mapping
+    before, after, reduction = (
+        result.estimate.before,
+        result.estimate.after,
+        result.estimate.reduction_percent,
+    )
+    images = "" if a.test_images is None else f" of {a.test_images}"
     lines = [
         "",
-        f"accuracy     float {a['float']:.2f} %, compressed {a['compressed']:.2f} %, "
-        f"quantised {a['quantised']:.2f} %, ideal chip {a['ideal_chip']:.2f} %  "
-        f"(test set of {a['test_images']}: +-{a['test_set_ci95']:.2f})",
+        f"accuracy     float {a.float:.2f} %, compressed {a.compressed:.2f} %, "
+        f"quantised {a.quantised:.2f} %, ideal chip {a.ideal_chip:.2f} %  "
+        f"(test set{images}: +-{a.test_set_ci95:.2f})",
         f"on tiles     {coverage(m)}",
     ]
-    for case in a["chips_cases"]:
-        spread = (
-            "" if case["n"] == 1 else f", 95 % interval {case['ci95_low']:.2f} to {case['ci95_high']:.2f}"
+    for case in a.chips_cases:
+        spread = "" if case.n == 1 else f", 95 % interval {case.ci95_low:.2f} to {case.ci95_high:.2f}"
+        lines.append(f"  {case.name:<18} {case.mean:.2f} % over {case.n} chips{spread}")
+    for curve in a.under_noise:
+        points = ", ".join(f"{point.name} {point.mean:.2f}" for point in curve.points)
+        lines.append(f"  {curve.name}: {points} %")
+    for row in a.by_layer:
+        lines.append(
+            f"  {row.case}, {row.layer} only {row.only.mean:.2f} %, all but it {row.others.mean:.2f} %"
         )
-        lines.append(f"  {case['name']:<18} {case['mean']:.2f} % over {case['n']} chips{spread}")
-    for curve in a["under_noise"]:
-        points = ", ".join(f"{point['name']} {point['mean']:.2f}" for point in curve["points"])
-        lines.append(f"  {curve['name']}: {points} %")
-    for row in a["by_layer"]:
-        only, others = row["only"]["mean"], row["others"]["mean"]
-        lines.append(f"  {row['case']}, {row['layer']} only {only:.2f} %, all but it {others:.2f} %")
-    lines += [f"  outside its domain: {line}" for line in a.get("outside_domain", ())]
+    lines += [f"  outside its domain: {line}" for line in a.outside_domain]
     lines += [
-        f"compression  {c['rate']:.2f}x ({c['weights_kept']} of {c['weights_total']} weights)",
-        f"tiles        {m['tiles_per_plane_before']} a plane before pruning, "
-        f"{m['tiles_per_plane_unpacked']} after, {m['tiles_per_plane_after']} packed "
-        f"({m['tile_rows']} x {m['tile_cols']}, {m['utilisation']:.0%} used)",
+        f"compression  {c.rate:.2f}x ({c.weights_kept} of {c.weights_total} weights)",
+        f"tiles        {m.tiles_per_plane_before} a plane before pruning, "
+        f"{m.tiles_per_plane_unpacked} after, {m.tiles_per_plane_after} packed "
+        f"({m.tile_rows} x {m.tile_cols}, {m.utilisation:.0%} used)",
     ]
-    for label, key, unit, cut in (
-        ("area", "area_mm2", "mm2", "area"),
-        ("power", "power_mw", "mW", "power"),
-        ("energy", "energy_nj_per_image", "nJ an image", "energy"),
+    for label, old, new, unit, cut in (
+        ("area", before.area_mm2, after.area_mm2, "mm2", reduction.area),
+        ("power", before.power_mw, after.power_mw, "mW", reduction.power),
+        ("energy", before.energy_nj_per_image, after.energy_nj_per_image, "nJ an image", reduction.energy),
     ):
         lines.append(
-            f"{label:<12} {before[key]:.4g} -> {after[key]:.4g} {unit} ({reduction[cut]:.2f} % less than "
-            f"uncompressed in {before['slices']} slices)"
+            f"{label:<12} {old:.4g} -> {new:.4g} {unit} ({cut:.2f} % less than uncompressed in "
+            f"{before.slices} slices)"
         )
     return "\n".join(lines)

@@ -12,15 +12,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from experiments.results.result import Residuals, Result
-from experiments.stages.steps import chips_seed
+from experiments.stages.chips import chips_seed
 from experiments.studies.noise_cases import with_noise
-from experiments.studies.study import Study, load_study, resolve_study, study_dict
+from experiments.studies.study import Study, load_study
 from mapping.chips.chip import ProgrammedNetwork, program_network
 from mapping.lab.chip_file import load_mapping
 from mapping.tiles.mapped import MappedNetwork
-from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
-from xbar.hardware.files import build, to_dict
+from xbar.hardware.files import build
 from xbar.hardware.sealed_files import check_sealed
 
 RESULT_FILE = "result.json"
@@ -38,20 +37,16 @@ ACTIVITY_FILE = "activity.safetensors"
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a run found: ``result.json`` and ``log.json``, and the study that they are of.
-
-    Study and hardware of the result have every key; those younger than the run are at their defaults.
-    """
+    """What a run found: ``result.json`` and ``log.json``."""
 
     folder: Path
-    result: dict[str, Any]
+    result: Result
     log: list[dict[str, Any]]
-    study: Study
 
     def chip(self) -> ProgrammedNetwork | None:
         """Chip 0 of the first noise case; None where the folder has no mapping."""
         path = self.folder / MAPPING_FILE
-        return first_chip(self.study, load_mapping(path)) if path.exists() else None
+        return first_chip(self.result.study, load_mapping(path)) if path.exists() else None
 
 
 def read_measured(folder: Path) -> FinishedRun:
@@ -69,20 +64,17 @@ def read_measured(folder: Path) -> FinishedRun:
         if (folder / "study.toml").is_file():
             raise XbarError(f"{folder}: has no {RESULT_FILE}; {_goes_on(folder)}")
         raise XbarError(f"{folder}: holds no run of xbar; must be the folder of a finished run")
-    result = _json(where)
-    if not isinstance(result, dict):
+    content = _json(where)
+    if not isinstance(content, dict):
         raise XbarError(f"{where}: must be a table of results, as xbar run writes it; {_goes_on(folder)}")
-    build(Result, result, str(where))
-    hardware = build(Hardware, result["hardware"], f"{where}: hardware")
-    study = resolve_study(result["study"], f"{where}: study")
-    result |= {"hardware": to_dict(hardware), "study": study_dict(study)}
+    result = Result.from_dict(content, str(where))
     log = _json(folder / LOG_FILE) if (folder / LOG_FILE).exists() else []
     if not (isinstance(log, list) and all(isinstance(row, dict) for row in log)):
         raise XbarError(f"{folder / LOG_FILE}: must be a list of tables; {_goes_on(folder)}")
     for number, row in enumerate(log):
         if "primal" in row:
             build(Residuals, row, f"{folder / LOG_FILE}: row {number}")
-    return FinishedRun(folder, result, log, study)
+    return FinishedRun(folder, result, log)
 
 
 def _json(path: Path) -> Any:

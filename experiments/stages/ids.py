@@ -1,21 +1,22 @@
 """Strong ids of stages and points.
 
-An id is the hash of all that affects a result: the keys of the study it reads, the ids of the stages it
-builds on, the data's checksum, and versions that are raised by hand when the code changes results.
+An id is the hash of every resolved value that affects a result, whether it is a default or not: the parts of
+the study that the stage takes, the ids of the stages that it builds on, the data's checksum, the digests of
+the files that are named, and a version that is raised by hand when the code changes results.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from experiments.inputs.networks import network_file
-from experiments.inputs.sources import code_digest, sha256_of
-from experiments.studies.study import Study
+from experiments.studies.sources import code_digest, sha256_of
+from experiments.studies.study import Study, study_dict
+from mapping.tiles.mapped import MappedNetwork
 from power.components.library import library_files
 from xbar.hardware.design import Hardware
 from xbar.hardware.files import to_dict
@@ -44,6 +45,11 @@ def simulated(hardware: Hardware) -> dict[str, Any]:
     return data
 
 
+def simulated_layers(mapped: MappedNetwork) -> dict[str, Any]:
+    """Plain data of what a simulation reads of the hardware of each layer."""
+    return {name: simulated(mapped.hardware_of(name)) for name in mapped.layers}
+
+
 def stage_id(stage: str, inputs: Mapping[str, Any]) -> str:
     """16 hexadecimal digits of a stage and everything that affects it."""
     return _hashed({"stage": stage, "version": VERSIONS[stage], **inputs})
@@ -58,32 +64,15 @@ NO_EFFECT = ("name", "description", "threads")
 
 
 def point_id(study: Study, checksum: str, files: Mapping[str, str]) -> str:
-    """16 hexadecimal digits of all that affects a point's result.
-
-    Those are the study's keys that differ from their defaults (so that a key that is new changes no id), the
-    data's checksum, those of the files that it names, and the versions of all stages, which are raised by
-    hand when the code, or a default, changes their results.
-    """
-    data = {key: value for key, value in _set_keys(study).items() if key not in NO_EFFECT}
+    """16 hexadecimal digits of all that affects a point's result: every value of its study, the data's
+    checksum, those of the files that it names, and the versions of all stages."""
+    data = {key: value for key, value in study_dict(study).items() if key not in NO_EFFECT}
     return _hashed({"study": data, "data": checksum, "files": dict(files), "versions": VERSIONS})
 
 
-def _set_keys(value: Any) -> Any:
-    """Plain data of a dataclass without the keys that are as they are by default."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [(f, getattr(value, f.name)) for f in dataclasses.fields(value)]
-        return {f.name: _set_keys(part) for f, part in fields if part != _default(f)}
-    return [_set_keys(part) for part in value] if isinstance(value, tuple | list) else value
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    made = field.default_factory
-    return field.default if made is dataclasses.MISSING else made()
-
-
 def network_files(study: Study) -> dict[str, str]:
-    """SHA-256 of the files that a study's network comes from, by path: its weights, and its own code with the
-    modules of its project that it imports.
+    """SHA-256 of the files that a study's network comes from, by path: its weights, and a user's own code, of
+    the network and of extensions, with the modules of its project that it imports.
 
     Raises
     ------
@@ -96,7 +85,7 @@ def network_files(study: Study) -> dict[str, str]:
         found[str(own)] = code_digest(own)
     if study.train.weights:
         found[study.train.weights] = sha256_of(Path(study.train.weights))
-    return found
+    return found | {file: code_digest(Path(file)) for file in study.extensions}
 
 
 def device_files(study: Study) -> dict[str, str]:
@@ -106,8 +95,8 @@ def device_files(study: Study) -> dict[str, str]:
     return {name: sha256_of(Path(name)) for name in names if name and name.endswith(".toml")}
 
 
-def component_files(study: Study) -> dict[str, str]:
-    """SHA-256 of the component libraries that a study names by path, with those of their bases.
+def component_files(designs: Iterable[Hardware]) -> dict[str, str]:
+    """SHA-256 of the component libraries that designs name by path, with those of their bases.
 
     Libraries that ship are part of the code: a version says what they hold.
 
@@ -116,9 +105,8 @@ def component_files(study: Study) -> dict[str, str]:
     XbarError
         For one that cannot be read, or a base that leads nowhere.
     """
-    of_layers = [setting.on(study.hardware) or study.hardware for setting in study.layers]
     found = {}
-    for hardware in (study.hardware, *of_layers):
+    for hardware in designs:
         for name in (hardware.adc.library, hardware.periphery.library):
             if name.endswith(".toml"):
                 parts = [sha256_of(path) for path in library_files(name)]
@@ -128,4 +116,5 @@ def component_files(study: Study) -> dict[str, str]:
 
 def files_of(study: Study) -> dict[str, str]:
     """All files that a point's result depends on: `network_files`, `device_files` and `component_files`."""
-    return network_files(study) | device_files(study) | component_files(study)
+    designs = [setting.on(study.hardware) or study.hardware for setting in study.layers]
+    return network_files(study) | device_files(study) | component_files([study.hardware, *designs])

@@ -21,8 +21,9 @@ from xbar.hardware.sealed_files import check_sealed
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage leaves: tensors, a JSON-able record, and the seconds that it took."""
+    """What a stage leaves: its id, tensors, a JSON-able record, and the seconds that it took."""
 
+    identity: str
     tensors: dict[str, torch.Tensor]
     record: dict[str, Any]
     seconds: float
@@ -83,7 +84,7 @@ def _finished(
 def _result(done: Path) -> StageResult:
     tensors, meta = load_checkpoint(done, ANEW)
     try:
-        return StageResult(tensors, dict(meta["record"]), float(meta["seconds"]))
+        return StageResult(str(meta["id"]), tensors, dict(meta["record"]), float(meta["seconds"]))
     except (KeyError, TypeError, ValueError):
         raise XbarError(f"{done}: not the file of a stage; {ANEW}") from None
 

@@ -3,67 +3,64 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
-from torch import nn
-
-from experiments.results.summary import over_chips_summary
-from experiments.stages import steps
-from experiments.stages.stage import StageResult
-from experiments.stages.work import Run, split_masks
+from experiments.results.result import Curve, CurvePoint, LayerNoiseAccuracy
+from experiments.results.summary import over_chips
+from experiments.stages.chips import chip_accuracies
+from experiments.stages.measure import Networks
+from experiments.stages.plan import Plan
+from experiments.stages.quantise import QuantisedNetwork, quantise
 from experiments.studies.noise_cases import points
+from experiments.studies.study import Study
 from mapping.chips.calibration import calibrate
 from mapping.tiles.mapped import MappedNetwork
 from xbar.hardware.design import Hardware
 
 
-def measured_curves(
-    run: Run, compressed: StageResult, quantised: StageResult, network: nn.Module
-) -> list[dict[str, Any]]:
+def measured_curves(plan: Plan, study: Study, nets: Networks) -> tuple[Curve, ...]:
     """Every curve of the study, with the statistics of its points over chips.
 
-    `quantised` and `network` are those of the study's own hardware; another device has its own levels, and so
-    a network of its own.
+    Another device has its own levels, and so a network of its own.
     """
-    study = run.study
+    context, example = plan.context, plan.network.example
 
     @functools.cache
-    def on_levels(hardware: Hardware) -> tuple[StageResult, nn.Module]:
-        same = hardware == study.hardware
-        return (quantised, network) if same else steps.quantise(run, compressed, hardware)
+    def on_levels(hardware: Hardware) -> QuantisedNetwork:
+        if hardware == study.hardware:
+            return nets.quantised
+        placement = plan.placement.on(hardware)
+        return quantise(context, plan.network, placement, study.quantise, plan.last, nets.compressed)
 
     @functools.cache
-    def on_tiles(levels: Hardware, hardware: Hardware) -> MappedNetwork:
-        stage, model = on_levels(levels)
-        masks, scales = split_masks(stage.tensors)[1], stage.record["scales"]
-        mapped = run.map(model, hardware, masks=masks, scales=scales)
-        return calibrate(mapped, model, run.calibration_batches())[0]
+    def on_tiles(device: Hardware, hardware: Hardware) -> MappedNetwork:
+        quantised = on_levels(device)
+        mapped = quantised.mapped(plan.placement.on(hardware), example)
+        return calibrate(mapped, quantised.network, context.calibration_batches())[0]
 
     curves = []
     for curve in study.under_noise:
         base = curve.on(study.hardware)
-        stage, model = on_levels(base)
         measured = []
         for point in points(curve, study.hardware):
-            chips = steps.chips(run, model, on_tiles(base, point.hardware), point.case, stage)
-            summary = over_chips_summary(point.label, chips.record, study.chips.threshold)
-            measured.append({"value": point.value, **summary})
-        row = {"name": curve.name, "axis": curve.axis, "device": base.device.name}
-        curves.append({**row, "compensation": curve.compensation, "points": measured})
-    return curves
+            mapped = on_tiles(base, point.hardware)
+            stage = chip_accuracies(context, on_levels(base), mapped, point.case, study.chips)
+            chips = over_chips(point.label, stage.record, study.chips.threshold)
+            measured.append(CurvePoint(**vars(chips), value=point.value))
+        curves.append(Curve(curve.name, curve.axis, base.device.name, curve.compensation, tuple(measured)))
+    return tuple(curves)
 
 
 def measured_layers(
-    run: Run, network: nn.Module, mapped: MappedNetwork, quantised: StageResult
-) -> list[dict[str, Any]]:
+    plan: Plan, study: Study, nets: Networks, mapped: MappedNetwork
+) -> tuple[LayerNoiseAccuracy, ...]:
     """For every layer and case that asks for it: chips with that layer noisy only, and with all others."""
     rows = []
-    for case in (case for case in run.study.chips.cases if case.by_layer):
+    for case in (case for case in study.chips.cases if case.by_layer):
         for name in mapped.layers:
-            row: dict[str, Any] = {"case": case.name, "layer": name}
             sets = {"only": [name], "others": [other for other in mapped.layers if other != name]}
+            found = {}
             for key, noisy in sets.items():
-                record = steps.chips(run, network, mapped, case, quantised, noisy).record
-                row[key] = over_chips_summary(key, record, run.study.chips.threshold)
-            rows.append(row)
-    return rows
+                stage = chip_accuracies(plan.context, nets.quantised, mapped, case, study.chips, noisy)
+                found[key] = over_chips(key, stage.record, study.chips.threshold)
+            rows.append(LayerNoiseAccuracy(case.name, name, **found))
+    return tuple(rows)

@@ -24,7 +24,7 @@ FIGURES = (
     *(f"accuracy.{key}" for key in ("float", "compressed", "quantised", "ideal_chip")),
     *(f"accuracy.chips.{key}" for key in ("mean", "std", "median", "p05")),
     *("accuracy.chips.share_above", "compression.rate", "compression.weights_kept"),
-    *("mapping.tiles_per_plane", "mapping.utilisation", "estimate.area_mm2"),
+    *("mapping.tiles_per_plane_after", "mapping.utilisation", "estimate.area_mm2"),
     *(f"estimate.{key}_per_image" for key in ("energy_nj", "latency_us")),
     *(f"estimate.{key}" for key in ("peak_image_rate_per_s", "peak_power_mw", "arrays")),
     *("estimate.tops_per_w", "estimate.tops_per_mm2"),

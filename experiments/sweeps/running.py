@@ -20,6 +20,7 @@ from experiments.sweeps.pools import Pool
 from experiments.sweeps.store import FILE, StoredRow, Writer, read_rows, told_unreadable
 from experiments.sweeps.sweep import FileKind, Sweep, SweepPoint, sweep_dict
 from experiments.sweeps.tasks import STAGES, Outcome, Task
+from mapping.compression.configs import AreaLimit, EnergyLimit
 from xbar.conductances.encoding import levels
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import read_toml, to_dict, write_atomically
@@ -178,8 +179,9 @@ def network_key(stage: str, study: Study) -> str:
     hardware = study.hardware
     parts: list[Any] = [study.network, study.width, study.data, study.seed, study.train]
     if stage != "train":
+        limited = isinstance(study.compress.target, AreaLimit | EnergyLimit)
         tile = (hardware.crossbar.rows, hardware.weights_per_tile_row)
-        parts += [study.compress, study.layers, tile, hardware if study.compress.limit else None]
+        parts += [study.compress, study.layers, tile, hardware if limited else None]
     if stage == "quantise":
         parts += [study.quantise, study.batch_norm, levels(hardware.encoding, hardware.device).tolist()]
     return json.dumps(to_dict(parts), sort_keys=True)

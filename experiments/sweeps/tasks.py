@@ -61,28 +61,34 @@ def do(task: Task) -> Outcome:
 
 
 def _do(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
-    from experiments.stages import steps
-    from experiments.stages.evaluation import point
+    from experiments.stages.compress import compress
     from experiments.stages.ids import files_of, point_id
+    from experiments.stages.plan import resolve
+    from experiments.stages.point import point
     from experiments.stages.process import with_threads
-    from experiments.stages.work import Run
+    from experiments.stages.quantise import quantise
+    from experiments.stages.train import train
     from xbar.hardware.errors import XbarError
 
-    with with_threads(task.study.threads):
-        data = dataset(task.study.data, task.data)
-        if point_id(task.study, data.checksum, files_of(task.study)) != task.identity:
+    study = task.study
+
+    with with_threads(study.threads):
+        data = dataset(study.data, task.data)
+        if point_id(study, data.checksum, files_of(study)) != task.identity:
             raise XbarError(
                 "a file that the study names, or the data, is not what it was when the sweep began; "
                 "the same command computes this point anew"
             )
-        run = Run(task.study, data, task.out, quiet=True)
+        plan = resolve(study, data, task.out, quiet=True)
         if task.kind == "point":
-            return point(run)
-        baseline = steps.train_baseline(run)
+            result, stages = point(plan, study)
+            return result.to_dict(), stages
+        context, network = plan.context, plan.network
+        trained = train(context, network, study.train)
         if task.kind != "train":
-            compressed = steps.compress(run, baseline)
+            compressed = compress(context, network, plan.rules, study.compress, trained)
             if task.kind == "quantise":
-                steps.quantise(run, compressed, run.hardware)
+                quantise(context, network, plan.placement, study.quantise, plan.last, compressed)
         return {}, {}
 
 

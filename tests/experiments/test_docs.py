@@ -12,8 +12,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from small_study import result_of_run
 
-from experiments.stages.run import run_study
 from experiments.studies.study import Study, load_study
 from mapping import Calibration, MappedLayer, MappedNetwork, ProgrammedNetwork, Tile
 from power.estimates.table import Estimate, Row
@@ -258,7 +258,7 @@ def flat(value: dict[str, Any], prefix: str = "") -> set[str]:
 
 
 def test_every_key_of_a_result_is_documented(tmp_path: Path) -> None:
-    result = run_study(load_study("digits", NO_WORK), None, tmp_path / "run")
+    result = result_of_run(load_study("digits", NO_WORK), None, tmp_path / "run")
     assert set(documented("result.json")) == flat(result) | set(result["estimate"]["after"])
     page = (ROOT / "docs" / "units.md").read_text(encoding="utf-8")
     for name in [*result["accuracy"]["chips_cases"][0], *(f.name for f in dataclasses.fields(Row))]:

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_study import SMALL, comparable
+from small_study import SMALL, comparable, result_of_run
 from small_sweep import small_sweep
 
 from experiments.stages.json_lines import append_line
-from experiments.stages.run import run_study
 from experiments.stages.stage import run_stage
 from experiments.studies.study import load_study
 from experiments.sweeps.store import FILE, Writer, read_rows
@@ -168,8 +167,8 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(tmp_path: Path, size: s
         subprocess.run(["mount", "-o", "remount,size=64M", str(disk)], check=True)
         again = subprocess.run([*command, "--resume"], capture_output=True, text=True)
         assert again.returncode == 0, again.stderr
-        whole = run_study(load_study("digits", SMALL), None, tmp_path / "whole")
-        resumed = run_study(load_study("digits", SMALL), None, out, resume=True)
+        whole = result_of_run(load_study("digits", SMALL), None, tmp_path / "whole")
+        resumed = result_of_run(load_study("digits", SMALL), None, out, resume=True)
         assert comparable(resumed) == comparable(whole)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
@@ -201,7 +200,7 @@ def test_a_sweep_on_a_full_disk_goes_on_when_there_is_room(tmp_path: Path) -> No
 def test_two_resumes_at_once(tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = [word for change in SMALL for word in ("--set", change)]
-    whole = run_study(load_study("digits", SMALL), None, out)
+    whole = result_of_run(load_study("digits", SMALL), None, out)
     for path in out.glob("stages/chips-*"):
         path.unlink()
     command = [*XBAR, "run", "digits", "--out", str(out), "--resume", *options]
@@ -209,5 +208,5 @@ def test_two_resumes_at_once(tmp_path: Path) -> None:
     both = [subprocess.Popen(command, **pipes, text=True) for _ in range(2)]
     told = [process.communicate()[1] for process in both]
     assert [(process.returncode, text) for process, text in zip(both, told, strict=True)] == [(0, "")] * 2
-    again = run_study(load_study("digits", SMALL), None, out, resume=True)
+    again = result_of_run(load_study("digits", SMALL), None, out, resume=True)
     assert comparable(again) == comparable(whole)

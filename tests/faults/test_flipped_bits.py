@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_study import SMALL, comparable
+from small_study import SMALL, comparable, result_of_run
 from small_sweep import small_sweep
 from torch import nn
 
@@ -23,7 +23,6 @@ from experiments.inputs.weights import read_weights
 from experiments.stages.finished import read_measured, run_activity
 from experiments.stages.folder import finished_chips
 from experiments.stages.json_lines import append_line, read_lines
-from experiments.stages.run import run_study
 from experiments.stages.stage import run_stage
 from experiments.studies.study import load_study
 from experiments.sweeps.store import FILE, read_rows
@@ -178,7 +177,7 @@ def test_a_damaged_checkpoint_of_a_stage_is_told_and_computed_anew(
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("runs") / "run"
-    return out, run_study(load_study("digits", SMALL), None, out)
+    return out, result_of_run(load_study("digits", SMALL), None, out)
 
 
 @pytest.mark.slow
@@ -196,7 +195,7 @@ def test_resume_after_a_flipped_bit_in_each_stage(
         stage = out / "stages" / name
         size = stage.stat().st_size
         flip(stage, choose.randrange(8 * (size * 3 // 4), 8 * size))
-        again = run_study(load_study("digits", SMALL), None, out, resume=True)
+        again = result_of_run(load_study("digits", SMALL), None, out, resume=True)
         assert comparable(again) == comparable(result), name
         (told,) = capsys.readouterr().err.splitlines()
         assert told.startswith(f"xbar: {stage}: ")

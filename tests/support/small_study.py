@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from experiments.stages.run import run_study
+
 SMALL = [
     "train.epochs=3",
-    "compress.epochs=2",
-    "compress.interval=1",
+    "compress.admm.epochs=2",
+    "compress.admm.interval=1",
     "compress.retrain_epochs=1",
     "quantise.epochs=1",
     "quantise.retrain_epochs=1",
@@ -17,3 +21,8 @@ SMALL = [
 def comparable(result: dict) -> dict:
     """A result without what the clock says."""
     return {key: value for key, value in result.items() if key != "seconds"}
+
+
+def result_of_run(*arguments: Any, **named: Any) -> dict:
+    """What `result.json` holds after `experiments.stages.run.run_study` with these arguments."""
+    return run_study(*arguments, **named).to_dict()

@@ -11,9 +11,9 @@ from small_study import SMALL
 from torch import nn
 
 from experiments.inputs import data as datasets
-from experiments.stages import steps
-from experiments.stages.work import Run
-from experiments.studies.study import load_study
+from experiments.stages.measure import networks
+from experiments.stages.plan import Plan, resolve
+from experiments.studies.study import Study, load_study
 from mapping import (
     Admm,
     BlockSparse,
@@ -174,7 +174,7 @@ def test_cells_that_hold_one_weight_as_different_numbers() -> None:
     assert "'a' and 'b' share one weight" in refused(training.trained)
 
 
-def tied_run(folder: Path, *changes: str) -> Run:
+def tied_run(folder: Path, *changes: str) -> tuple[Plan, Study]:
     (folder / "tied.py").write_text(
         "from torch import nn\n"
         "def build():\n"
@@ -185,19 +185,20 @@ def tied_run(folder: Path, *changes: str) -> Run:
     network = f'network="{folder}/tied.py:build"'
     rules = 'compress.layers=[{layer="*", share=1.0}]'
     study = load_study("digits", [network, "compress.rate=2", rules, *SMALL, *changes])
-    return Run(study, datasets.load("digits", None), folder, quiet=True)
+    return resolve(study, datasets.load("digits", None), folder, quiet=True), study
 
 
 @pytest.mark.parametrize("method", ["admm", "budget", "gsm"])
 def test_a_study_with_a_shared_weight(tmp_path: Path, method: str) -> None:
-    how = ["compress.weight_decay=1e-4"] if method == "gsm" else []
-    run = tied_run(tmp_path, "train.epochs=1", f"compress.method={method}", *how)
-    assert list(run.layers) == ["1", "3", "5"]
-    compressed = steps.compress(run, steps.train_baseline(run))
-    masks = [compressed.tensors[f"mask.{name}"] for name in "135"]
+    how = ["compress.gsm.weight_decay=1e-4"] if method == "gsm" else []
+    how += [f"compress.{method}.epochs=2", f"compress.method={method}"]
+    plan, study = tied_run(tmp_path, "train.epochs=1", *how)
+    assert list(plan.rules.layers) == ["1", "3", "5"]
+    nets = networks(plan, study)
+    masks = [nets.compressed.masks[name] for name in "135"]
     assert torch.equal(masks[0], masks[1])
     assert int(masks[0].sum() + masks[2].sum()) <= (64 * 64 + 640) / 2
-    _, network = steps.quantise(run, compressed, run.hardware)
+    network = nets.quantised.network
     assert torch.equal(network[1].weight, network[3].weight)
     assert torch.equal(to_gemm(network[1]) != 0, masks[0])
 

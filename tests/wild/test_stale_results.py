@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 import tomli_w
-from small_study import SMALL, comparable
+from small_study import SMALL, comparable, result_of_run
 from small_sweep import small_sweep
 
 from experiments.inputs.networks import build_network
-from experiments.inputs.sources import code_digest, project_modules
 from experiments.stages.ids import component_files, files_of, network_files, point_id
-from experiments.stages.run import run_study
+from experiments.studies.sources import code_digest, project_modules
 from experiments.studies.study import load_study, study_dict
 from experiments.sweeps.makers import this_maker
 from experiments.sweeps.pools import in_this_process
@@ -57,10 +56,10 @@ def test_a_resumed_run_sees_a_module_that_the_network_file_imports(tmp_path: Pat
     net = project(tmp_path / "project", 8)
     rules = ["compress.rate=2", "compress.layers=[{layer='Linear', share=1.0}]"]
     study = load_study("digits", [*SMALL, *rules, f"network={net}:build"])
-    run_study(study, None, tmp_path / "run")
+    result_of_run(study, None, tmp_path / "run")
     (net.parent / "parts" / "sizes.py").write_text("HIDDEN = 24\n")
-    resumed = run_study(study, None, tmp_path / "run", resume=True)
-    fresh = run_study(study, None, tmp_path / "fresh")
+    resumed = result_of_run(study, None, tmp_path / "run", resume=True)
+    fresh = result_of_run(study, None, tmp_path / "fresh")
     assert comparable(resumed) == comparable(fresh)
     assert resumed["compression"]["weights_total"] == 64 * 24 + 24 * 10
 

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_study import SMALL
+from small_study import SMALL, result_of_run
 from torch import nn
 from torch.nn.utils import prune
 
 from experiments.inputs.networks import build_network
 from experiments.inputs.weights import read_weights
-from experiments.stages.run import run_study
 from experiments.studies.study import load_study
 from mapping import (
     BlockSparse,
@@ -371,7 +370,7 @@ def test_a_run_keeps_the_sparsity_of_its_weights(tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "pruned.pt")
     changes = [*SMALL, "train.epochs=0", f"train.weights='{tmp_path / 'pruned.pt'}'"]
     changes += ["compress.rate=1", "compress.layers=[]", "test_images=20", "chips.n=1", "compare.slices=1"]
-    result = run_study(load_study("digits", changes), None, tmp_path / "run")
+    result = result_of_run(load_study("digits", changes), None, tmp_path / "run")
     assert result["compression"]["weights_kept"] == kept
     assert result["mapping"]["tiles_per_plane_before"] > result["mapping"]["tiles_per_plane_after"]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_study import SMALL
+from small_study import SMALL, result_of_run
 
 from experiments.commands.cli import main
-from experiments.stages.run import prepare, run_study
-from experiments.stages.work import split_masks
+from experiments.stages.run import prepare
+from experiments.stages.train import split_masks
 from experiments.studies.study import load_study
 from mapping import accuracy, analog_network
 from mapping.lab.chip_file import load_chip, load_mapping
@@ -28,7 +28,7 @@ DEVICE = 'hardware.device={base="admm-10mohm", drift={t0=1.0, nu={intercept=0.1}
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     run = tmp_path_factory.mktemp("run") / "small"
-    return run, run_study(load_study("digits", [*SMALL, *QUICK, DEVICE, CASES]), None, run)
+    return run, result_of_run(load_study("digits", [*SMALL, *QUICK, DEVICE, CASES]), None, run)
 
 
 @pytest.mark.parametrize(("case", "chip"), [("", 1), ("drifted", 0)])
@@ -38,12 +38,12 @@ def test_the_chip_on_file_has_the_accuracy_of_the_run(finished, tmp_path: Path, 
     loaded = load_chip(tmp_path / "out" / f"chip{chip}.safetensors")
     moved = any(tile.places is not None for layer in loaded.mapped.layers.values() for tile in layer.tiles)
     assert bool(loaded.compensation) == moved == (case == "drifted")
-    run = prepare(load_study(str(folder / "study.toml")), None, folder)
-    network = run.on_crossbars()
+    plan = prepare(load_study(str(folder / "study.toml")), None, folder)
+    network = plan.network.on_crossbars(plan.network.form.state_dict())
     (weights,) = (folder / "stages").glob("quantise-*.safetensors")
     network.load_state_dict(split_masks(load_checkpoint(weights)[0])[0])
     with torch.no_grad():
-        measured = accuracy(analog_network(network, loaded), *run.test_batches("chip"))
+        measured = accuracy(analog_network(network, loaded), *plan.context.test_batches("chip"))
     assert measured == result["accuracy"]["chips_cases"][1 if case else 0]["per_chip"][chip]
 
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from result_case import complete_result
 from scipy import stats
 
 from experiments.figures.noise_plots import accuracy_by_layer, accuracy_curves, noise_figures
+from experiments.results.result import Curve, CurvePoint, LayerNoiseAccuracy, Result
+from experiments.results.summary import chip_statistics
 
 CHIPS = [98.0, 98.5, 97.9, 98.4, 98.2]
 
 
-def curve(axis: str, values: list[float], name: str = "a", device: str = "d", **keys) -> dict:
-    points = [
-        {"value": v, "name": str(v), "per_chip": [c - 10 * i for c in CHIPS]} for i, v in enumerate(values)
-    ]
-    return {"name": name, "axis": axis, "device": device, "compensation": "none", "points": points, **keys}
+def point(value: float, chips: list[float]) -> CurvePoint:
+    return CurvePoint(**vars(chip_statistics(str(value), chips, 99.0)), value=value)
+
+
+def curve(axis: str, values: list[float], name: str = "a", device: str = "d", **keys) -> Curve:
+    points = tuple(point(v, [c - 10 * i for c in CHIPS]) for i, v in enumerate(values))
+    made = Curve(name, axis, device, "none", points)
+    return dataclasses.replace(made, **keys)
 
 
 def drawn(ax: Axes, index: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -59,9 +67,8 @@ def test_places_on_the_axis_of_the_noise(axis: str, values: list[float], labels:
 
 @pytest.mark.parametrize("mean", [100.0, 99.97, 99.0, 50.0, 0.0])
 def test_every_point_is_inside_and_the_axis_has_ticks(mean: float) -> None:
-    point = {"value": 0.1, "name": "", "per_chip": [mean, mean]}
-    spread = {"value": 0.2, "name": "", "per_chip": [max(mean - 1, 0), min(mean + 1, 100)]}
-    figure = accuracy_curves([curve("stuck", [], points=[point, spread])], None)
+    spread = point(0.2, [max(mean - 1, 0), min(mean + 1, 100)])
+    figure = accuracy_curves([curve("stuck", [], points=(point(0.1, [mean, mean]), spread))], None)
     figure.canvas.draw()
     ax = figure.axes[0]
     low, high = ax.get_ylim()
@@ -91,16 +98,19 @@ def test_curves_of_one_device_share_a_colour_and_differ_in_dashes() -> None:
 
 
 def test_one_chip_has_a_point_and_no_interval() -> None:
-    point = {"value": 0.1, "name": "", "per_chip": [97.0]}
-    _, y, bars = drawn(accuracy_curves([curve("stuck", [], points=[point])], None).axes[0])
+    _, y, bars = drawn(accuracy_curves([curve("stuck", [], points=(point(0.1, [97.0]),))], None).axes[0])
     assert y == [97.0]
     assert (bars == 97.0).all()
 
 
 def test_layers_of_every_case() -> None:
     rows = [
-        {"case": case, "layer": layer}
-        | {"only": {"per_chip": CHIPS}, "others": {"per_chip": [c - 5 for c in CHIPS]}}
+        LayerNoiseAccuracy(
+            case,
+            layer,
+            only=chip_statistics("only", CHIPS, 99.0),
+            others=chip_statistics("others", [c - 5 for c in CHIPS], 99.0),
+        )
         for case, layers in (("first", ("conv1", "fc1")), ("second", ("conv1",)))
         for layer in layers
     ]
@@ -115,11 +125,11 @@ def test_layers_of_every_case() -> None:
 
 
 def test_a_figure_an_axis_and_the_ideal_chip_where_it_is_the_network_s() -> None:
-    own, other = curve("mismatch", [0.1], device="own"), curve("time", [20.0], device="other")
-    result = {
-        "accuracy": {"under_noise": [own, other], "by_layer": [], "ideal_chip": 98.9, "chips_cases": []},
-        "hardware": {"device": {"name": "own"}},
-    }
+    result = Result.from_dict(complete_result(), "a test")
+    name = result.hardware.device.name
+    curves = curve("mismatch", [0.1], device=name), curve("time", [20.0], device="other")
+    accuracy = dataclasses.replace(result.accuracy, under_noise=curves, by_layer=())
+    result = dataclasses.replace(result, accuracy=accuracy)
     figures = noise_figures(result)
     assert list(figures) == ["noise-mismatch", "noise-time"]
     assert figures["noise-mismatch"].axes[0].texts

@@ -7,6 +7,8 @@ import pytest
 from matplotlib.image import imread
 
 from experiments.figures import plots
+from experiments.results.result import ComponentCost
+from experiments.results.summary import chip_statistics
 from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork, Tile
 from xbar.hardware.design import Crossbar, Device, Encoding, Hardware
 
@@ -111,7 +113,7 @@ def test_residuals_by_layer_and_phase():
 def test_accuracy_interval_is_students():
     chips = [98.0, 98.5, 97.9, 98.4, 98.2]
     figure = plots.accuracy_over_chips(
-        [{"name": "noisy", "accuracies": chips}, {"name": "single", "accuracies": [97.0]}], reference=98.9
+        [chip_statistics("noisy", chips, 99.0), chip_statistics("single", [97.0], 99.0)], reference=98.9
     )
     ax = figure.axes[0]
     half = 2.7764451 * np.std(chips, ddof=1) / np.sqrt(5)
@@ -123,8 +125,8 @@ def test_accuracy_interval_is_students():
 
 
 def estimate(scale: float, components: int) -> dict:
-    parts = {f"part {i}": {"area_mm2": scale * (i + 1), "energy_nj": 7.0 * scale} for i in range(components)}
-    return {**parts, "unmodelled": {"area_mm2": None, "energy_nj": None}}
+    parts = {f"part {i}": ComponentCost(scale * (i + 1), 7.0 * scale) for i in range(components)}
+    return {**parts, "unmodelled": ComponentCost(None, None)}
 
 
 @pytest.mark.parametrize(("quantity", "total"), [("area_mm2", 66.0), ("energy_nj", 77.0)])

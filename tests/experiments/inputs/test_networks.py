@@ -72,7 +72,13 @@ def test_a_file_s_neighbours_come_before_our_packages_of_the_same_name(
 def test_the_command_line_inside_such_a_project(tmp_path: Path) -> None:
     """It runs a study on the network, from another folder's point of view and from the project's own."""
     project(tmp_path)
-    changes = ["compress.layers=[]", "compress.rate=1", "train.epochs=2", "compress.epochs=0", "chips.n=1"]
+    changes = [
+        "compress.layers=[]",
+        "compress.rate=1",
+        "train.epochs=2",
+        "compress.admm.epochs=0",
+        "chips.n=1",
+    ]
     changes += ["compress.retrain_epochs=0", "quantise.epochs=0", "quantise.retrain_epochs=1"]
     command = [XBAR, "run", "--network", "net.py:build", "--out", "out"]
     command += [argument for change in changes for argument in ("--set", change)]

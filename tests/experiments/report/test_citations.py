@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from importlib import resources
+from typing import Any
 
 import pytest
 from result_case import complete_result
 
 from experiments.report.citations import IDENTIFIER, citations
-from experiments.studies.study import load_study, study_dict, study_names
-from xbar.hardware.files import load_device, preset_names, to_dict
+from experiments.results.result import Result
+from experiments.studies.study import load_study, study_names
+from xbar.hardware.files import load_device, preset_names
 
 METHODS = {
     "A Systematic DNN Weight Pruning Framework": "admm",
@@ -28,12 +31,17 @@ FREE = ("hardware.device=epiram", "quantise.epochs=0")
 """Changes after which hardware and levels rest on no paper of a method."""
 
 
-def result_of(study: str, *changes: str) -> dict:
-    loaded = study_dict(load_study(study, changes))
-    return {**complete_result(), "study": loaded, "hardware": loaded["hardware"]}
+BUDGET = ("compress.method=budget", "compress.budget={epochs=2}")
 
 
-def methods(result: dict) -> set[str]:
+def result_of(study: str, *changes: str, **hardware: Any) -> Result:
+    """A result of a study with changes, and fields of its hardware replaced."""
+    loaded = load_study(study, changes)
+    loaded = dataclasses.replace(loaded, hardware=dataclasses.replace(loaded.hardware, **hardware))
+    return dataclasses.replace(Result.from_dict(complete_result(), "a test"), study=loaded)
+
+
+def methods(result: Result) -> set[str]:
     cited = " ".join(c.text for c in citations([result]) if any("device" not in why for why in c.reasons))
     return {name for title, name in METHODS.items() if title in cited}
 
@@ -48,10 +56,10 @@ def methods(result: dict) -> set[str]:
         ("vgg16-cifar10-crossbar-10x", FREE, {"admm", "memristor"}),
         ("lenet5-progressive-167x", FREE, {"admm", "progressive", "purify"}),
         ("lenet5-admm-71x", FREE, {"admm", "purify"}),
-        ("lenet5-mnist", ("compress.method=budget", *FREE), {"admm", "budget"}),
+        ("lenet5-mnist", (*BUDGET, *FREE), {"admm", "budget"}),
         (
             "lenet5-mnist",
-            ("compress.method=budget", "compress.rate=1", "compress.bytes=900", *FREE),
+            (*BUDGET, "compress.target=bytes", "compress.bytes=900", *FREE),
             {"admm", "budget"},
         ),
         ("lenet5-mnist", ("quantise.centroids=3",), {"admm", "memristor", "unified"}),
@@ -59,10 +67,8 @@ def methods(result: dict) -> set[str]:
     ],
 )
 def test_methods_that_a_study_uses(study: str, changes: tuple[str, ...], expected: set[str]) -> None:
-    result = result_of(study, *changes)
-    if "quantise.epochs=0" in changes:
-        result["hardware"]["source"] = ""
-    assert methods(result) == expected
+    own = {"source": ""} if "quantise.epochs=0" in changes else {}
+    assert methods(result_of(study, *changes, **own)) == expected
 
 
 @pytest.mark.parametrize(
@@ -77,7 +83,8 @@ def test_methods_that_a_study_uses(study: str, changes: tuple[str, ...], expecte
 )
 def test_network_and_data(network: str, data: str, words: list[str], others: list[str]) -> None:
     result = result_of("lenet5-mnist")
-    result["study"] |= {"network": network, "data": data}
+    study = dataclasses.replace(result.study, network=network, data=data)
+    result = dataclasses.replace(result, study=study)
     text = " ".join(citation.text for citation in citations([result]))
     assert all(word in text for word in words)
     assert not any(word in text for word in others)
@@ -85,8 +92,7 @@ def test_network_and_data(network: str, data: str, words: list[str], others: lis
 
 @pytest.mark.parametrize("name", preset_names("devices"))
 def test_every_device_has_a_citation_but_the_ideal_one(name: str) -> None:
-    result = result_of("lenet5-mnist")
-    result["hardware"]["device"] = to_dict(load_device(name))
+    result = result_of("lenet5-mnist", device=load_device(name))
     found = [c for c in citations([result]) if f"device {name}" in c.reasons]
     assert len(found) == (name != "ideal")
     assert all("author = {" in citation.bibtex for citation in found)
@@ -110,8 +116,9 @@ def test_every_identifier_that_ships_is_a_known_work() -> None:
 
 
 def test_a_source_of_the_user_is_cited_in_its_own_words() -> None:
-    result = result_of("lenet5-mnist")
-    result["hardware"]["device"]["source"] = "Our lab, 50 % of cells, doi:10.5555/12345.6 (draft)"
+    device = load_study("lenet5-mnist").hardware.device
+    source = "Our lab, 50 % of cells, doi:10.5555/12345.6 (draft)"
+    result = result_of("lenet5-mnist", device=dataclasses.replace(device, source=source))
     (own,) = [c for c in citations([result]) if "device admm-10mohm" in c.reasons]
     assert own.text == "Our lab, 50 % of cells, doi:10.5555/12345.6 (draft)"
     assert own.bibtex.startswith("@misc{")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from small_study import result_of_run
 
-from experiments.stages.run import run_study
 from experiments.studies.study import load_study
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 
 SHORT = [
     "train.epochs=1",
-    "compress.epochs=2",
+    "compress.admm.epochs=2",
     "compress.retrain_epochs=1",
     "quantise.epochs=1",
     "quantise.retrain_epochs=1",
@@ -25,7 +25,7 @@ SHORT = [
 @pytest.mark.shared_data
 @pytest.mark.skipif(not (DATA / "mnist").is_dir(), reason="needs MNIST in ../shared/data beside the checkout")
 def test_one_epoch_a_step_already_holds_most_of_the_accuracy(tmp_path: Path) -> None:
-    result = run_study(load_study("lenet5-mnist", SHORT), DATA, tmp_path / "run")
+    result = result_of_run(load_study("lenet5-mnist", SHORT), DATA, tmp_path / "run")
     accuracy = result["accuracy"]
     assert accuracy["float"] > 97
     assert accuracy["quantised"] > 95

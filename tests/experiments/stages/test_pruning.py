@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import nn
 
+from experiments.stages.compress import purified
 from experiments.stages.process import with_threads
-from experiments.stages.pruning import _purify
 from mapping import Purification
 
 
@@ -27,7 +27,7 @@ def test_constants_into_a_layer_without_a_bias_stay_and_those_into_a_bias_move()
         before = copy.deepcopy(model)
         first = torch.ones(18, 4, dtype=torch.bool)
         first[:, 1] = False
-        masks = _purify(model, x[:1], Purification(1.0, 0.0), {"0": first})
+        masks = purified(model, x[:1], Purification(1.0, 0.0), {"0": first})
         assert torch.equal(masks["0"], first)
         assert torch.allclose(model(x), before(x), atol=1e-6)
         assert bool((model[3].weight[:, 1] == 0).all()) == bias

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.stages.quantising import fitted_states, onto_levels
-from experiments.studies.study import Quantisation
+from experiments.stages.quantise import fitted_states, onto_levels
+from experiments.studies.training import Quantisation
 from mapping import Levels, Magnitudes, Recipe, equal_levels, train
 from mapping.network.gemm import mappable_layers, to_gemm
 from mapping.training.loop import Method

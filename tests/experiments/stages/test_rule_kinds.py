@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
 from experiments.inputs import data as datasets
-from experiments.stages.rules import constraint_of
-from experiments.stages.work import Run
-from experiments.studies.study import LayerRule, RuleKind, load_study
+from experiments.stages.plan import resolve
+from experiments.studies.study import load_study
 from mapping import BothSparse
+from mapping.constraints.rule_kinds import RULES
+from mapping.constraints.rules import constraint_of
 from mapping.network.gemm import to_gemm
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import load_hardware
@@ -22,17 +22,20 @@ HARDWARE = load_hardware("admm-32x32").replace(crossbar__rows=8, crossbar__cols=
 KEEP = 0.25
 
 
-def layer_and_mask(kind: RuleKind) -> tuple[nn.Conv2d, torch.Tensor]:
+def layer_and_mask(kind: str, **keys: int) -> tuple[nn.Conv2d, torch.Tensor]:
     """A convolution from 8 to 16 channels and what stays of it, as (filters, channels, kernel) bool."""
     torch.manual_seed(0)
     layer = nn.Conv2d(8, 16, 3)
-    constraint = constraint_of(LayerRule("*", 1.0, kind), KEEP, layer, HARDWARE)
+    rule = RULES.build(kind, keys or {"share": 1.0}, "")
+    constraint = constraint_of(rule, KEEP, layer, HARDWARE)
     mask = constraint.project(to_gemm(layer))[1]
     return layer, mask.T.reshape(16, 8, 9)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in get_args(RuleKind) if kind != "rows-and-columns"])
-def test_kinds_keep_at_most_their_share(kind: RuleKind) -> None:
+@pytest.mark.parametrize(
+    "kind", [kind for kind in RULES.kinds if kind not in ("rows-and-columns", "segments")]
+)
+def test_kinds_keep_at_most_their_share(kind: str) -> None:
     _, mask = layer_and_mask(kind)
     assert 0 < mask.float().mean() <= KEEP
 
@@ -64,14 +67,29 @@ def test_a_study_prunes_filters_and_channels_by_layer() -> None:
         "{layer='fc*', share=1.0, kind='channels'}]"
     )
     study = load_study("digits", [rules, "compress.rate=2.0"])
-    run = Run(study, datasets.load("digits", None), Path())
-    for name, constraint in run.constraints[2.0].items():
-        mask = constraint.project(to_gemm(run.layers[name]))[1]
+    rules = resolve(study, datasets.load("digits", None), Path()).rules
+    for name, constraint in rules.at_rate(2.0).items():
+        mask = constraint.project(to_gemm(rules.layers[name]))[1]
         assert isinstance(constraint, BothSparse) == name.startswith("conv")
         if name.startswith("fc"):
             assert torch.equal(mask, mask[:, :1].expand_as(mask)), name
 
 
+def test_segments_keep_few_weights_of_each_run_of_word_lines() -> None:
+    """Those of a tile's 8 word lines, or of as many as the rule says."""
+    for rows, keys in ((8, {"most": 2}), (4, {"most": 1, "rows": 4})):
+        _, mask = layer_and_mask("segments", **keys)
+        of_columns = mask.reshape(16, 72).T.reshape(-1, rows, 16)
+        assert (of_columns.sum(1) == keys["most"]).all()
+
+
+def test_kernels_and_shapes_go_whole() -> None:
+    _, mask = layer_and_mask("kernels")
+    assert torch.equal(mask, mask[:, :, :1].expand_as(mask))
+    _, mask = layer_and_mask("shapes")
+    assert torch.equal(mask, mask[:1].expand_as(mask))
+
+
 def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
-    with pytest.raises(XbarError, match="'filters-and-channels'"):
+    with pytest.raises(XbarError, match="did you mean 'filters'"):
         load_study("digits", ["compress.layers=[{layer='*', share=1.0, kind='filterz'}]"])

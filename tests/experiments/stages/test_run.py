@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_study import SMALL, comparable
+from small_study import SMALL, comparable, result_of_run
 from torch import nn
 
 from experiments.commands.estimate import mapped
@@ -24,10 +24,11 @@ from experiments.inputs import data as datasets
 from experiments.inputs.networks import build_network
 from experiments.report.run_report import report_run
 from experiments.results.summary import chip_statistics, finite_test_set_ci95
+from experiments.stages.context import Context
 from experiments.stages.folder import finished_chips
-from experiments.stages.run import prepare, run_study
+from experiments.stages.run import prepare
 from experiments.stages.stage import run_stage
-from experiments.stages.work import Run, split_masks
+from experiments.stages.train import split_masks
 from experiments.studies.study import load_study
 from mapping.lab.chip_file import load_mapping
 from mapping.network.gemm import mappable_layers, to_gemm
@@ -37,7 +38,8 @@ from mapping.training.checkpoints import load_checkpoint
 from power.estimates.table import estimate
 from xbar import XbarError
 
-BYTES = ["compress.rate=1", "compress.method=budget", "compress.bytes=600"]
+BUDGET = ["compress.method=budget", "compress.budget={epochs=2}"]
+BYTES = [*BUDGET, "compress.target=bytes", "compress.bytes=600"]
 
 CONTRACT = """
 accuracy.float accuracy.compressed accuracy.quantised accuracy.ideal_chip
@@ -56,7 +58,7 @@ seconds.total seconds.train seconds.compress seconds.map seconds.infer seed vers
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     out = tmp_path_factory.mktemp("run") / "small"
-    return out, run_study(load_study("digits", SMALL), None, out)
+    return out, result_of_run(load_study("digits", SMALL), None, out)
 
 
 @pytest.mark.parametrize("key", CONTRACT)
@@ -135,11 +137,11 @@ def test_the_folder_holds_what_it_should_and_the_report_needs_no_data(
 def test_a_second_run_is_refused_or_goes_on(finished: tuple[Path, dict]) -> None:
     out, result = finished
     with pytest.raises(XbarError, match="is not empty"):
-        run_study(load_study("digits", SMALL), None, out)
-    again = run_study(load_study("digits", SMALL), None, out, resume=True)
+        result_of_run(load_study("digits", SMALL), None, out)
+    again = result_of_run(load_study("digits", SMALL), None, out, resume=True)
     assert comparable(again) == comparable(result)
     with pytest.raises(XbarError, match=r"another study \(seed: 0 there, 1 here\)"):
-        run_study(load_study("digits", SMALL, seed=1), None, out, resume=True)
+        result_of_run(load_study("digits", SMALL, seed=1), None, out, resume=True)
 
 
 @pytest.mark.parametrize("delay", [0.2, pytest.param(1.5, marks=pytest.mark.slow)])
@@ -156,7 +158,7 @@ def test_a_killed_run_goes_on_to_the_same_result(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (out / "result.json").exists()
-    result = run_study(load_study("digits", SMALL), None, out, resume=True)
+    result = result_of_run(load_study("digits", SMALL), None, out, resume=True)
     assert comparable(result) == comparable(finished[1])
 
 
@@ -190,7 +192,7 @@ def test_progressive_pruning_keeps_within_the_masks_of_each_rate(
 ) -> None:
     """Three rates: each a stage whose masks lie within those before; the log tells them apart."""
     changes = [*SMALL, "compress.before=[{rate=1.5}, {rate=2.5}]", "compress.rate=4.0", "chips.n=1"]
-    result = run_study(load_study("digits", changes), None, tmp_path / "run")
+    result = result_of_run(load_study("digits", changes), None, tmp_path / "run")
     stages = (tmp_path / "run" / "stages").glob("compress-*.safetensors")
     tensors = [load_checkpoint(path)[0] for path in stages]
     kept = sorted(
@@ -218,8 +220,8 @@ def test_the_best_of_the_children_is_the_parent_of_the_next(tmp_path: Path) -> N
     """Three at each of two rates, told apart by their order of the data; the first is as without others."""
     changes = [*SMALL, "compress.before=[{rate=2}]", "compress.rate=6.0", "chips.n=1"]
     many, single = tmp_path / "many", tmp_path / "single"
-    run_study(load_study("digits", [*changes, "compress.children=3"]), None, many)
-    run_study(load_study("digits", changes), None, single)
+    result_of_run(load_study("digits", [*changes, "compress.children=3"]), None, many)
+    result_of_run(load_study("digits", changes), None, single)
     stages = {path.name: load_checkpoint(path) for path in many.glob("stages/compress-*.safetensors")}
     assert len(stages) == 6
     rows = [row for row in json.loads((many / "log.json").read_text()) if "best" in row]
@@ -248,10 +250,10 @@ def test_a_budget_is_one_number_for_all_layers(tmp_path: Path) -> None:
     found = []
     for share, kind in ((1.0, "tile-columns"), (9.0, "irregular")):
         rules = f"compress.layers=[{{layer='conv1', share={share}, kind='{kind}'}}, {{layer='*', share=1.0}}]"
-        changes = [*SMALL, "compress.method=budget", "compress.rate=7", "chips.n=1", rules]
+        changes = [*SMALL, *BUDGET, "compress.rate=7", "chips.n=1", rules]
         changes.append("compress.retrain_epochs=0")
         out = tmp_path / kind
-        result = run_study(load_study("digits", changes), None, out)
+        result = result_of_run(load_study("digits", changes), None, out)
         assert result["compression"]["weights_kept"] == 22416 // 7
         (stage,) = out.glob("stages/compress-*.safetensors")
         found.append(load_checkpoint(stage)[0])
@@ -266,7 +268,7 @@ def test_a_budget_is_one_number_for_all_layers(tmp_path: Path) -> None:
 def test_first_and_last_layer_go_onto_levels_last(tmp_path: Path) -> None:
     changes = [*SMALL, "chips.n=1", "quantise.last=['conv1', 'fc2']", "quantise.freeze=[0.5, 1.0]"]
     out = tmp_path / "run"
-    run_study(load_study("digits", changes), None, out)
+    result_of_run(load_study("digits", changes), None, out)
     log = json.loads((out / "log.json").read_text())
     layers = {
         stage: [row["layer"] for row in log if row["stage"] == stage and "layer" in row][:2]
@@ -288,7 +290,7 @@ def test_cells_of_each_layer_have_the_states_that_its_weights_need(tmp_path: Pat
         "digits",
         [*SMALL, "chips.n=1", "compare.slices=1", "hardware.encoding.scale=layer", "quantise.centroids=2"],
     )
-    result = run_study(study, None, tmp_path / "run")
+    result = result_of_run(study, None, tmp_path / "run")
     (stage,) = (tmp_path / "run").glob("stages/quantise-*.safetensors")
     tensors, meta = load_checkpoint(stage)
     mapped = load_mapping(tmp_path / "run" / "mapping.safetensors")
@@ -314,7 +316,7 @@ def test_cells_of_each_layer_have_the_states_that_its_weights_need(tmp_path: Pat
         16 * result["compression"]["rate"]
     )
     assert result["accuracy"]["ideal_chip"] == pytest.approx(result["accuracy"]["quantised"], abs=1.5)
-    assert comparable(run_study(study, None, tmp_path / "run", resume=True)) == comparable(result)
+    assert comparable(result_of_run(study, None, tmp_path / "run", resume=True)) == comparable(result)
 
 
 @pytest.mark.slow
@@ -322,19 +324,21 @@ def test_free_states_survive_a_break(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Broken off when they are found and not yet kept, a run ends with the same states and weights."""
     changes = [*SMALL, "chips.n=1", "quantise.centroids=2", "quantise.freeze=[0.5, 1.0]"]
     study = load_study("digits", changes)
-    unbroken = run_study(study, None, tmp_path / "whole")
-    fit = Run.fit
+    unbroken = result_of_run(study, None, tmp_path / "whole")
+    fit = Context.fit
 
-    def broken(run: Run, model: nn.Module, prefix: Path, stage: str, *rest: Any) -> list[dict[str, Any]]:
+    def broken(
+        context: Context, model: nn.Module, prefix: Path, stage: str, *rest: Any
+    ) -> list[dict[str, Any]]:
         if stage == "levels-retrain":
             raise KeyboardInterrupt
-        return fit(run, model, prefix, stage, *rest)
+        return fit(context, model, prefix, stage, *rest)
 
-    monkeypatch.setattr(Run, "fit", broken)
+    monkeypatch.setattr(Context, "fit", broken)
     with pytest.raises(KeyboardInterrupt):
-        run_study(study, None, tmp_path / "broken")
-    monkeypatch.setattr(Run, "fit", fit)
-    resumed = run_study(study, None, tmp_path / "broken", resume=True)
+        result_of_run(study, None, tmp_path / "broken")
+    monkeypatch.setattr(Context, "fit", fit)
+    resumed = result_of_run(study, None, tmp_path / "broken", resume=True)
     assert comparable(resumed) == comparable(unbroken)
     kept = []
     for out in ("whole", "broken"):
@@ -385,8 +389,8 @@ def test_layers_left_digital_are_not_last(tmp_path: Path) -> None:
     digital = "layers=[{layer='fc2', digital=true}]"
     with pytest.raises(XbarError, match=r"quantise.last: fits only layers that are left digital"):
         prepare(load_study("digits", [digital, "quantise.last=['fc2']"]), None, tmp_path / "run")
-    run = prepare(load_study("digits", [digital, "quantise.last=['fc*']"]), None, tmp_path / "run")
-    assert run.last == ["fc1"]
+    plan = prepare(load_study("digits", [digital, "quantise.last=['fc*']"]), None, tmp_path / "run")
+    assert plan.last == ("fc1",)
 
 
 def test_purification_takes_more_than_the_rate_and_holds(tmp_path: Path) -> None:
@@ -394,7 +398,7 @@ def test_purification_takes_more_than_the_rate_and_holds(tmp_path: Path) -> None
     changes = [*SMALL, "compress.before=[{rate=2}]", "compress.rate=6.0", "chips.n=1"]
     changes += ["compress.purify.emptiness=0.8", "compress.purify.importance=0.5"]
     out = tmp_path / "run"
-    result = run_study(load_study("digits", changes), None, out)
+    result = result_of_run(load_study("digits", changes), None, out)
     assert result["compression"]["rate"] > 6.5
     stages = [load_checkpoint(path)[0] for path in out.glob("stages/compress-*.safetensors")]
     few, many = sorted(stages, key=lambda t: int(t["mask.fc1"].sum()))
@@ -414,7 +418,7 @@ def test_without_retraining_purification_of_empty_paths_changes_no_answer(tmp_pa
     digital = "layers=[{layer='fc2', digital=true}]"
     for purify in ([], ["compress.purify.emptiness=1.0"]):
         changes = [*SMALL, "compress.rate=15", "chips.n=1", "compress.retrain_epochs=0", digital, *purify]
-        results.append(run_study(load_study("digits", changes), None, tmp_path / f"run{len(purify)}"))
+        results.append(result_of_run(load_study("digits", changes), None, tmp_path / f"run{len(purify)}"))
     before, after = results
     assert after["accuracy"]["compressed"] == before["accuracy"]["compressed"]
     assert after["compression"]["weights_kept"] < before["compression"]["weights_kept"]
@@ -426,7 +430,7 @@ def test_a_budget_in_bytes_gives_each_layer_its_bits(tmp_path: Path) -> None:
     levels, chips and costs alike, but not those of the uncompressed network; a second run finds the same."""
     changes = [*SMALL, *BYTES, "chips.n=1", "compare.slices=1"]
     study = load_study("digits", changes)
-    result = run_study(study, None, tmp_path / "run")
+    result = result_of_run(study, None, tmp_path / "run")
     (stage,) = (tmp_path / "run").glob("stages/compress-*.safetensors")
     bits = load_checkpoint(stage)[1]["record"]["bits"]
     mapped = load_mapping(tmp_path / "run" / "mapping.safetensors")
@@ -443,10 +447,12 @@ def test_a_budget_in_bytes_gives_each_layer_its_bits(tmp_path: Path) -> None:
     assert 590 <= spent / 8 <= 600
     stored = result["compression"]["storage"]
     assert stored["bytes_without_indices"] == pytest.approx(spent / 8)
-    run = prepare(study, None, tmp_path / "other")
-    plain = estimate(run.map(run.on_crossbars(), run.uncompressed_hardware, scales=dict.fromkeys(bits, 1.0)))
+    plan = prepare(study, None, tmp_path / "other")
+    unpruned = plan.network.on_crossbars(plan.network.form.state_dict())
+    scales = dict.fromkeys(bits, 1.0)
+    plain = estimate(plan.uncompressed.map(unpruned, plan.network.example, scales=scales))
     assert result["estimate"]["before"]["area_mm2"] == pytest.approx(plain.area_mm2)
-    again = run_study(study, None, tmp_path / "run", resume=True)
+    again = result_of_run(study, None, tmp_path / "run", resume=True)
     assert comparable(again) == comparable(result)
 
 
@@ -455,7 +461,7 @@ def test_only_layers_with_a_rule_share_a_budget_in_bytes(tmp_path: Path) -> None
     """Purification takes weights of others too; these keep the cells of the study."""
     changes = [*SMALL, *BYTES, "compress.bytes=200", "chips.n=1", "compress.purify.emptiness=0.9"]
     changes.append("compress.layers=[{layer='conv2', share=1.0, kind='irregular'}]")
-    run_study(load_study("digits", changes), None, tmp_path / "run")
+    result_of_run(load_study("digits", changes), None, tmp_path / "run")
     mapped = load_mapping(tmp_path / "run" / "mapping.safetensors")
     (stage,) = (tmp_path / "run").glob("stages/compress-*.safetensors")
     bits = load_checkpoint(stage)[1]["record"]["bits"]
@@ -486,8 +492,16 @@ def test_only_layers_with_a_rule_share_a_budget_in_bytes(tmp_path: Path) -> None
             [*BYTES, "compress.layers=[{layer='fc2', share=1.0}]", "layers=[{layer='fc2', digital=true}]"],
             "compress.bytes: no rule in compress.layers fits a layer on crossbars",
         ),
-        (["compress.bytes=600"], "compress.bytes: the rate follows from it; goes with compress.rate = 1"),
-        (["compress.bytes=-1"], "compress.bytes = -1.0: must lie between 1"),
+        (["compress.bytes=600"], "compress: rate, bytes: several; compress.target must say which one holds"),
+        (
+            ["compress.bytes=600", "compress.target=bytes"],
+            "compress.bytes: the method 'admm' cannot be asked for it; allowed: rate, area_mm2, energy_nj",
+        ),
+        ([*BYTES, "compress.bytes=-1"], "compress.bytes = -1.0: must lie between 1"),
+        (
+            [*BYTES, "compress.before=[{rate=2.0}]"],
+            "compress.before: rates that are reached first; needs compress.rate as the target",
+        ),
         (
             [*BYTES, "hardware.encoding.slices=2"],
             "compress.bytes: chooses the states of a layer's cells; .* encoding.slices = 1",
@@ -501,10 +515,12 @@ def test_budgets_in_bytes_that_cannot_be_are_refused(
         prepare(load_study("digits", changes), None, tmp_path / "run")
 
 
-@pytest.mark.parametrize("method", ["compress.method=budget", "compress.method=gsm"])
-def test_a_choice_over_all_layers_knows_no_groups(tmp_path: Path, method: str) -> None:
+GSM = ["compress.method=gsm", "compress.gsm={epochs=2, weight_decay=1e-3, momentum=0.98}"]
+
+
+@pytest.mark.parametrize("own", [BUDGET, GSM], ids=["budget", "gsm"])
+def test_a_choice_over_all_layers_knows_no_groups(tmp_path: Path, own: list[str]) -> None:
     """As few as eleven weights, though the tile columns of the rules hold more; but not none."""
-    own = [method, *(["compress.weight_decay=1e-3", "compress.momentum=0.98"] if "gsm" in method else [])]
     prepare(load_study("digits", [*own, "compress.rate=2000"]), None, tmp_path / "run")
     with pytest.raises(XbarError, match=r"compress.rate = 22417.0: must lie between 1 and 22416"):
         prepare(load_study("digits", [*own, "compress.rate=22417"]), None, tmp_path / "run")
@@ -517,17 +533,19 @@ def test_a_limit_in_place_of_a_rate(tmp_path: Path, key: str, share: float) -> N
     """The finished network costs at most the limit, and not much less: energy at the worst inputs."""
     dense = estimate(mapped("digits")["admm-32x32"])
     limit = share * (dense.area_mm2 if key == "area_mm2" else dense.energy_nj_per_image)
-    changes = [*SMALL, "compress.rate=1", f"compress.limit.{key}={limit}", "chips.n=1"]
-    result = run_study(load_study("digits", changes), None, tmp_path / "run")
+    changes = [*SMALL, f"compress.target={key}", f"compress.{key}={limit}", "chips.n=1"]
+    result = result_of_run(load_study("digits", changes), None, tmp_path / "run")
     mapping = load_mapping(tmp_path / "run" / "mapping.safetensors")
     found = estimate(without_weights(mapping))
     cost = found.area_mm2 if key == "area_mm2" else found.energy_nj_per_image
     assert 0.8 * limit < cost <= limit
     assert result["compression"]["rate"] > 1.3
-    with pytest.raises(XbarError, match=r"compress.limit: the rate follows from it"):
-        load_study("digits", [*changes, "compress.rate=2"])
-    with pytest.raises(XbarError, match=r"compress.limit: needs one of area_mm2"):
-        load_study("digits", ["compress.rate=1", "compress.limit={}"])
+    with pytest.raises(XbarError, match=rf"compress: rate, {key}: several; compress.target must say"):
+        load_study("digits", [f"compress.{key}={limit}"])
+    with pytest.raises(XbarError, match=rf"compress.{key}: the method 'gsm' cannot be asked for it"):
+        load_study("digits", [*changes, *GSM])
+    with pytest.raises(XbarError, match=r"compress.target = 'area_mm2': compress.area_mm2 is missing"):
+        load_study("digits", ["compress.target=area_mm2"])
 
 
 def test_a_line_cut_short_loses_that_chip_only(tmp_path: Path) -> None:
@@ -548,7 +566,7 @@ def test_a_line_cut_short_loses_that_chip_only(tmp_path: Path) -> None:
 def test_retraining_with_noise_and_converters_runs(tmp_path: Path, layers: str) -> None:
     changes = ["quantise.noise={kind = 'lognormal', sigma = 0.1}", "quantise.converter_epochs=1", "chips.n=1"]
     changes.append(f"layers={layers}")
-    result = run_study(load_study("digits", [*SMALL, *changes]), None, tmp_path / "run")
+    result = result_of_run(load_study("digits", [*SMALL, *changes]), None, tmp_path / "run")
     stages = {row["stage"] for row in json.loads((tmp_path / "run" / "log.json").read_text())}
     assert "converters" in stages
     assert result["accuracy"]["chips"]["ci95_low"] is None
@@ -571,7 +589,7 @@ def test_retraining_with_noise_and_converters_runs(tmp_path: Path, layers: str) 
     ids=["offset", "twos-complement", "neurram-in-time"],
 )
 def test_every_encoding_and_a_device_in_time_run_to_the_report(tmp_path: Path, changes: list[str]) -> None:
-    result = run_study(load_study("digits", [*SMALL, *changes]), None, tmp_path / "run")
+    result = result_of_run(load_study("digits", [*SMALL, *changes]), None, tmp_path / "run")
     assert report_run(tmp_path / "run").stat().st_size > 10_000
     cases = result["accuracy"]["chips_cases"]
     if len(cases) == 2:
@@ -582,7 +600,7 @@ def test_the_ideal_chip_does_not_know_the_wires(tmp_path: Path, finished: tuple[
     """Its ranges are calibrated without them, so that strong wires leave it where it is."""
     without = finished[1]["accuracy"]
     wired = load_study("digits", [*SMALL, "hardware.crossbar.r_wl=500"])
-    through = run_study(wired, None, tmp_path / "run")["accuracy"]
+    through = result_of_run(wired, None, tmp_path / "run")["accuracy"]
     assert through["ideal_chip"] == without["ideal_chip"]
     assert through["chips"]["per_chip"] != without["chips"]["per_chip"]
 
@@ -612,7 +630,7 @@ def test_a_network_with_batch_norm(tmp_path: Path, choice: str) -> None:
     (tmp_path / "net.py").write_text(OWN_NETWORK)
     rule = "compress.layers=[{layer = '5', share = 1.0}]"
     own = [f"network={tmp_path / 'net.py'}:normed", "compress.rate=2", rule, f"batch_norm={choice}"]
-    result = run_study(load_study("digits", [*SMALL, *own]), None, tmp_path / "run")
+    result = result_of_run(load_study("digits", [*SMALL, *own]), None, tmp_path / "run")
     tensors = {p.name.split("-")[0]: load_checkpoint(p)[0] for p in tmp_path.glob("run/stages/*.safetensors")}
     assert "1.running_var" in tensors["compress"]
     assert ("1.running_var" in tensors["quantise"]) == (choice == "digital")
@@ -633,7 +651,7 @@ def test_a_network_with_an_lstm(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(OWN_NETWORK)
     rule = "compress.layers=[{layer = 'lstm.*', share = 1.0, kind = 'irregular'}]"
     own = [f"network={tmp_path / 'net.py'}:Recurrent", "compress.rate=1.5", rule]
-    result = run_study(load_study("digits", [*SMALL, *own]), None, tmp_path / "run")
+    result = result_of_run(load_study("digits", [*SMALL, *own]), None, tmp_path / "run")
     assert set(result["mapping"]["layers"]) == {"lstm.ih_l0", "lstm.hh_l0", "head"}
     assert result["mapping"]["layers"]["lstm.hh_l0"]["positions"] == 8
 
@@ -651,12 +669,14 @@ def test_an_own_network_and_its_weights(tmp_path: Path, finished: tuple[Path, di
         "compress.layers=[{layer = '*', share = 1.0, kind = 'rows-and-columns'}]",
     ]
     study = load_study("digits", changes)
-    result = run_study(study, None, tmp_path / "run")
+    result = result_of_run(study, None, tmp_path / "run")
     assert set(result["mapping"]["layers"]) == {"1", "3"}
     with pytest.raises(XbarError, match="unknown name 'biuld'; did you mean 'build'"):
-        run_study(dataclasses.replace(study, network=f"{tmp_path / 'net.py'}:biuld"), None, tmp_path / "x")
+        result_of_run(
+            dataclasses.replace(study, network=f"{tmp_path / 'net.py'}:biuld"), None, tmp_path / "x"
+        )
     with pytest.raises(XbarError, match="no such file"):
-        run_study(dataclasses.replace(study, network="none.py:build"), None, tmp_path / "x")
+        result_of_run(dataclasses.replace(study, network="none.py:build"), None, tmp_path / "x")
 
 
 @pytest.mark.parametrize(
@@ -686,7 +706,7 @@ def test_an_own_network_and_its_weights(tmp_path: Path, finished: tuple[Path, di
 )
 def test_mistakes_are_found_before_anything_is_written(tmp_path: Path, change: str, words: str) -> None:
     with pytest.raises(XbarError) as caught:
-        run_study(load_study("digits", [*SMALL, change]), None, tmp_path / "run")
+        result_of_run(load_study("digits", [*SMALL, change]), None, tmp_path / "run")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
@@ -708,17 +728,17 @@ def test_a_network_of_another_signature_is_refused(tmp_path: Path, forward: str,
     study = load_study("digits", [*SMALL, "compress.rate=1", "compress.layers=[]"])
     study = dataclasses.replace(study, network=f"{tmp_path / 'net.py'}:Net")
     with pytest.raises(XbarError, match=words):
-        run_study(study, None, tmp_path / "run")
+        result_of_run(study, None, tmp_path / "run")
 
 
 def test_statistics_over_chips() -> None:
     values = [98.0, 99.0, 99.5, 97.5, 99.0]
     s = chip_statistics("x", values, 99.0)
-    assert s["mean"] == pytest.approx(98.6)
-    assert s["std"] == pytest.approx(np.std(values, ddof=1))
-    assert s["ci95_high"] - s["mean"] == pytest.approx(2.776445 * s["std"] / math.sqrt(5), rel=1e-6)
-    assert s["share_above"] == pytest.approx(0.6)
-    assert s["median"] == 99.0
+    assert s.mean == pytest.approx(98.6)
+    assert s.std == pytest.approx(np.std(values, ddof=1))
+    assert s.ci95_high - s.mean == pytest.approx(2.776445 * s.std / math.sqrt(5), rel=1e-6)
+    assert s.share_above == pytest.approx(0.6)
+    assert s.median == 99.0
 
 
 def test_the_interval_of_a_finite_test_set() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import runpy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,61 +14,105 @@ import torch
 from torch import nn
 
 from experiments.inputs.data import Dataset
-from experiments.stages import steps, work
 from experiments.stages.ids import COST_ONLY, simulated, stage_id
-from experiments.stages.stage import StageResult
-from experiments.studies.study import Study, load_study, resolve_study
+from experiments.stages.plan import resolve
+from experiments.stages.planned import planned_ids
+from experiments.studies.study import Study, load_study, resolve_study, study_dict
 from mapping import analog_network, calibrate, map_network, program_network
 from xbar import Periphery, ProgrammingNoise, WritePulse, load_hardware
 
-KEPT = sorted((Path(__file__).resolve().parents[3] / "results").glob("lenet5-*.json"))
+RESULTS = Path(__file__).resolve().parents[3] / "results"
+MIGRATION = runpy.run_path(str(RESULTS / "migrate.py"))
+KEPT = sorted(path for path in RESULTS.glob("*.json") if '"stages": {' in path.read_text(encoding="utf-8"))
+SHAPES = {"cifar10": (3, 32, 32), "digits": (1, 8, 8)}
+"""Of an image, by data set; others have those of MNIST."""
 
 
-def ids(
-    study: Study, checksum: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> dict[str, str]:
-    """Ids of the stages train and compress, computed without running them."""
-    found = {}
-
-    def note(folder: Path, stage: str, identity: str, compute: Any, beside: Any) -> StageResult:
-        found[stage] = identity
-        return StageResult({}, {}, 0.0)
-
-    monkeypatch.setattr(work, "run_stage", note)
+def ids(study: Study, checksum: str) -> dict[str, str]:
+    """Ids of the stages that make a study's networks, without running them."""
+    shape = SHAPES.get(study.data, (1, 28, 28))
     x, y = torch.zeros(2, *shape), torch.zeros(2, dtype=torch.int64)
     data = Dataset(study.data, x, y, x, y, x, y, tuple("0123456789"), checksum)
-    run = work.Run(study, data, Path("none"))
-    steps.compress(run, steps.train_baseline(run))
-    return found
+    return planned_ids(resolve(study, data, Path("none")), study)
+
+
+def test_there_are_kept_runs() -> None:
+    assert len(KEPT) > 20
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
-def test_kept_runs_keep_their_ids(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_runs_have_the_ids_of_today_s_code(path: Path) -> None:
     result = json.loads(path.read_text(encoding="utf-8"))
     study = resolve_study(result["study"], path.name)
-    found = ids(study, result["data"]["checksum"], (1, 28, 28), monkeypatch)
-    assert found == {stage: result["stages"][stage] for stage in ("train", "compress")}
+    found = ids(study, result["data"]["checksum"])
+    if path.stem in MIGRATION["MADE_BEFORE"]:
+        assert found.pop("quantise") != result["stages"].pop("quantise")  # a run made anew leaves the list
+    assert found == result["stages"]
+
+
+def test_a_study_of_before_is_migrated_to_the_same_study_and_ids() -> None:
+    """A table with the keys of all methods side by side, as it was kept until November 2026."""
+    for name, method, own in (
+        ("lenet5-progressive-246x", "admm", ("epochs", "lr", "rho", "rho_factor", "rho_limit", "interval")),
+        ("lenet5-gsm-125x", "gsm", ("epochs", "lr", "momentum", "weight_decay", "active")),
+    ):
+        study = load_study(name)
+        table = study_dict(study)
+        keys = table["compress"].pop(method)
+        idle = {"rho": 1e-3, "rho_factor": 2.0, "momentum": 0.0, "bytes": 0.0, "limit": None}
+        steps = [
+            {key: step[key] for key in ("rate", "retrain_epochs")} for step in table["compress"]["before"]
+        ]
+        table["compress"] |= idle | {key: keys[key] for key in own} | {"method": method, "before": steps}
+        migrated = MIGRATION["todays_study"](table, "a test")
+        assert migrated == study
+        assert MIGRATION["todays_ids"](migrated, "0" * 64) == ids(study, "0" * 64)
+    of_limit = {"rate": 1.0, "limit": {"area_mm2": 0.5, "energy_nj": None}, "epochs": 2, "retrain_epochs": 1}
+    found = MIGRATION["todays_compression"]({**of_limit, "layers": [], "method": "admm"})
+    expected = {"area_mm2": 0.5, "admm": {"epochs": 2}, "retrain_epochs": 1, "layers": [], "before": []}
+    assert found == expected
+    assert MIGRATION["todays_compression"](found) == found
 
 
 @pytest.mark.parametrize(
     ("change", "changed"),
     [
-        ("train.flip=true", {"train", "compress"}),
-        ("train.shift=1", {"train", "compress"}),
-        ("width=2", {"train", "compress"}),
-        ("seed=1", {"train", "compress"}),
-        ("compress.rate=3", {"compress"}),
+        ("train.flip=true", {"train", "compress", "quantise"}),
+        ("train.shift=1", {"train", "compress", "quantise"}),
+        ("width=2", {"train", "compress", "quantise"}),
+        ("seed=1", {"train", "compress", "quantise"}),
+        ("compress.rate=3", {"compress", "quantise"}),
+        ("compress.admm.rho=0.01", {"compress", "quantise"}),
+        ("compress.layers=[{layer='layer3.*', share=1.0, kind='irregular'}]", {"compress", "quantise"}),
+        ("hardware.crossbar.rows=64", {"compress", "quantise"}),
+        ("layers=[{layer='layer3.0.*', digital=true}]", {"compress", "quantise"}),
+        ("quantise.epochs=9", {"quantise"}),
+        ("hardware.device.states=8", {"quantise"}),
+        ("hardware.encoding.scale=layer", {"quantise"}),
+        ("batch_norm=digital", {"quantise"}),
+        ("hardware.adc.bits=7", set()),
         ("chips.n=7", set()),
         ("threads=2", set()),
+        # A pattern that fits the same layers asks for the same.
+        ("compress.layers=[{layer='layer3*', share=1.0}]", set()),
     ],
 )
-def test_what_changes_them(change: str, changed: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_changes_them(change: str, changed: set[str]) -> None:
     base = ["network=resnet20", "compress.layers=[{layer='layer3.*', share=1.0}]", "compress.rate=2"]
     before, after = (
-        ids(load_study("digits", [*base, *more]), "0" * 64, (3, 32, 32), monkeypatch)
-        for more in ([], [change])
+        ids(load_study("digits", ["data=cifar10", *base, *more]), "0" * 64) for more in ([], [change])
     )
     assert {stage for stage in before if before[stage] != after[stage]} == changed
+
+
+def test_the_hardware_counts_where_the_retraining_runs_on_it() -> None:
+    noise = "quantise.noise={kind='lognormal', sigma=0.1}"
+    for trains_on in ([noise], ["quantise.converter_epochs=1"], ["layers=[{layer='fc1', bias_rows=2}]"], []):
+        one, other = (
+            ids(load_study("digits", [*trains_on, f"hardware.adc.bits={bits}"]), "0" * 64) for bits in (7, 8)
+        )
+        assert (one["quantise"] != other["quantise"]) == bool(trains_on)
+        assert one["compress"] == other["compress"]
 
 
 def test_an_id_follows_from_values_alone() -> None:

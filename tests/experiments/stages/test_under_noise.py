@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from small_study import SMALL, comparable
+from small_study import SMALL, comparable, result_of_run
 
 from experiments.report.run_report import report_run
-from experiments.stages import steps
-from experiments.stages.run import run_study
+from experiments.stages import chips as stage
 from experiments.studies.study import Study, load_study
 from mapping.monte_carlo.one_chip import chip_accuracy
 from xbar import XbarError
@@ -54,8 +53,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict, int]:
     """Folder, result, and number of chips of an unbroken run."""
     out, counted = tmp_path_factory.mktemp("run") / "small", Counted()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "chip_accuracy", counted)
-        return out, run_study(study(), None, out), counted.chips
+        patch.setattr(stage, "chip_accuracy", counted)
+        return out, result_of_run(study(), None, out), counted.chips
 
 
 @pytest.fixture
@@ -140,17 +139,17 @@ def test_a_run_that_is_cut_off_in_a_curve_goes_on_to_the_same_result(
 ) -> None:
     _, result, chips = whole
     cut_off = Counted(stop=chips - 4)
-    monkeypatch.setattr(steps, "chip_accuracy", cut_off)
+    monkeypatch.setattr(stage, "chip_accuracy", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        run_study(study(), None, tmp_path / "run")
+        result_of_run(study(), None, tmp_path / "run")
     assert list((tmp_path / "run" / "stages").glob("chips-*.jsonl"))
     cut_off.stop = -1
-    assert comparable(run_study(study(), None, tmp_path / "run", resume=True)) == comparable(result)
+    assert comparable(result_of_run(study(), None, tmp_path / "run", resume=True)) == comparable(result)
     assert cut_off.chips == chips
 
 
 def test_a_point_that_cannot_be_measured_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     curves = '[{name="old", axis="time", values=[1, 20], device="pcm-90nm"}]'
     with pytest.raises(XbarError, match=r"noise case 'old, 1 s': time = 1\.0: must lie between 20"):
-        run_study(load_study("digits", [*SMALL, f"under_noise={curves}"]), None, tmp_path / "run")
+        result_of_run(load_study("digits", [*SMALL, f"under_noise={curves}"]), None, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.stages import steps
+from experiments.stages.planned import planned_ids
 from experiments.stages.run import prepare
-from experiments.stages.stage import StageResult
 from experiments.studies.study import load_study, study_dict
 from power.estimates.table import estimate
 from xbar.hardware.errors import XbarError
@@ -22,11 +21,13 @@ SETTINGS = (
 
 def test_choices_reach_every_step(tmp_path: Path) -> None:
     study = load_study("digits", [SETTINGS])
-    run = prepare(study, None, tmp_path)
-    assert list(run.layers) == ["conv2", "fc1", "fc2"]
-    assert run.constraints[run.study.compress.rate]["fc1"].rows == 64
-    assert run.constraints[run.study.compress.rate]["conv2"].rows == 32
-    mapped = run.map(run.on_crossbars(), study.hardware)
+    plan = prepare(study, None, tmp_path)
+    assert list(plan.rules.layers) == ["conv2", "fc1", "fc2"]
+    constraints = plan.rules.at_rate(study.compress.rate)
+    assert constraints["fc1"].rows == 64
+    assert constraints["conv2"].rows == 32
+    model = plan.network.on_crossbars(plan.network.form.state_dict())
+    mapped = plan.placement.map(model, plan.network.example)
     assert list(mapped.layers) == ["conv2", "fc1", "fc2"]
     assert mapped.layers["fc1"].bias_rows == 2
     assert mapped.hardware_of("fc1").adc.bits == 7
@@ -34,7 +35,7 @@ def test_choices_reach_every_step(tmp_path: Path) -> None:
     assert mapped.hardware_of("fc2").device.n_states == 4
     assert mapped.hardware_of("conv2") == study.hardware
     assert mapped.digital_macs["convolution"] == 16 * 9 * 64
-    plain = run.map(run.on_crossbars(), run.uncompressed_hardware)
+    plain = plan.uncompressed.map(model, plan.network.example)
     assert plain.hardware_of("fc1").encoding.slices == 2
     assert plain.hardware_of("fc1").adc.bits == 7
     not_modelled = estimate(mapped).not_modelled
@@ -72,9 +73,6 @@ def test_calibration_counts_where_it_sets_a_bias(rows: int, tmp_path: Path) -> N
     seen = []
     for images in (100, 200):
         changes = [f'layers=[{{layer="fc2",bias_rows={rows}}}]', f"calibration_images={images}"]
-        run = prepare(load_study("digits", changes), None, tmp_path)
-        result = StageResult(dict(run.on_crossbars().state_dict()), {}, 0.0)
-        run.load = lambda stage: {}
-        run.stage = lambda name, inputs, compute, result=result: seen.append(inputs) or result
-        steps.quantise(run, StageResult({}, {"id": "0"}, 0.0), run.hardware)
+        study = load_study("digits", changes)
+        seen.append(planned_ids(prepare(study, None, tmp_path), study)["quantise"])
     assert (seen[0] != seen[1]) == (rows > 0)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from pathlib import Path
 
 import pytest
 import tomli_w
 
+from experiments.studies.compression import Purify
 from experiments.studies.noise_cases import with_noise
-from experiments.studies.study import Purify, load_study, resolve_study, study_dict, study_names
+from experiments.studies.study import load_study, resolve_study, study_dict, study_names
 from xbar import XbarError
 
 
@@ -123,17 +123,18 @@ def test_a_noise_case_takes_what_it_does_not_name_from_the_device() -> None:
 
 
 def test_rates_on_the_way_are_compressions_of_their_own() -> None:
-    before = "compress.before=[{rate=2.0, epochs=7}, {rate=2.5, retrain_lr=0.1}]"
+    before = "compress.before=[{rate=2.0, admm={epochs=7}}, {rate=2.5, retrain_lr=0.1}]"
     study = load_study("digits", [before, "compress.rate=3.0"])
-    first, second, last = study.compress.steps()
+    first, second, last = study.compress.steps
     assert [step.rate for step in (first, second, last)] == [2.0, 2.5, 3.0]
-    assert (first.epochs, second.epochs) == (7, study.compress.epochs)
-    assert (second.retrain_lr, last.retrain_lr) == (0.1, study.compress.retrain_lr)
-    assert last == dataclasses.replace(study.compress, before=())
+    assert (first.method.epochs, second.method.epochs) == (7, study.compress.method.epochs)
+    assert first.method.interval == study.compress.method.interval == 4
+    assert (second.retrain_lr, last.retrain_lr) == (0.1, load_study("digits").compress.last.retrain_lr)
+    assert last == study.compress.last
     with pytest.raises(XbarError, match=r"compress.before: rates 2, 2.5, 2: must rise up to compress.rate"):
         load_study("digits", [before, "compress.rate=2.0"])
-    with pytest.raises(XbarError, match=r"compress.epochs = -1: must lie between 0"):
-        load_study("digits", ["compress.before=[{rate=1.5, epochs=-1}]"])
+    with pytest.raises(XbarError, match=r"compress.admm.epochs = -1: must lie between 0"):
+        load_study("digits", ["compress.before=[{rate=1.5, admm={epochs=-1}}]"])
     with pytest.raises(XbarError, match=r"compress.children = 0: must lie between 1 and 100"):
         load_study("digits", ["compress.children=0"])
 

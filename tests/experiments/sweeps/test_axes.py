@@ -132,13 +132,13 @@ def test_options_are_equally_likely() -> None:
 
 
 def test_an_axis_of_many_values_takes_no_time() -> None:
-    start = time.perf_counter()
+    start = time.process_time()  # of this process alone: other work on the machine does not count
     assert len(points_of(Axis("seed", values=tuple(range(100_000))))) == 100_000
     with pytest.raises(XbarError, match="seed: a value occurs twice"):
         points_of(Axis("seed", values=(*range(100_000), 5.0)))
     with pytest.raises(XbarError, match="layers: a value occurs twice"):
         points_of(Axis("layers", values=([{"layer": "fc"}], [], [{"layer": "fc"}])))
-    assert time.perf_counter() - start < 5  # minutes before
+    assert time.process_time() - start < 5  # minutes before
 
 
 def test_what_takes_all_memory_is_refused_before_it_is_made() -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import tomli_w
 import torch
+from small_study import result_of_run
 from small_sweep import small_sweep
 
 from experiments.commands.cli import main
-from experiments.stages.run import run_study
 from experiments.studies.study import raw_study
 from experiments.sweeps.running import count_tasks, network_key, plan
 from experiments.sweeps.store import FILE, read_rows
@@ -59,7 +59,7 @@ def test_a_point_is_the_run_of_its_study(finished: tuple[Path, Path, dict], tmp_
     path, _, found = finished
     points = plan(list(points_of(load_sweep(str(path)))), None, tmp_path).points
     identity = list(points)[-1]
-    whole = run_study(points[identity].study, None, tmp_path / "run")
+    whole = result_of_run(points[identity].study, None, tmp_path / "run")
     of_point = found[identity]
     for key in ("float", "compressed", "quantised", "ideal_chip", "chips"):
         assert of_point["accuracy"][key] == whole["accuracy"][key]

@@ -134,7 +134,8 @@ where = ["hardware.adc.bits < 8 or hardware.crossbar.rows == 32"]
 [set]
 network = "{network}:net"
 train.epochs = 3
-compress = {{ rate = 2.0, epochs = 1, retrain_epochs = 1, layers = [{{ layer = "1", share = 1.0 }}] }}
+compress = {{ rate = 2.0, retrain_epochs = 1, layers = [{{ layer = "1", share = 1.0 }}] }}
+compress.admm.epochs = 1
 quantise.epochs = 1
 quantise.retrain_epochs = 1
 chips.n = 2

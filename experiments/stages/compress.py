@@ -1,0 +1,206 @@
+"""The second stage: the network pruned to its target, by way of lower rates where the study asks for them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from experiments.stages.context import Context
+from experiments.stages.ids import component_files
+from experiments.stages.placement import States, states_of_bits
+from experiments.stages.plan import LayerRules, Untrained
+from experiments.stages.stage import StageResult
+from experiments.stages.train import NetworkWeights, split_masks, with_masks
+from experiments.studies.compression import Compression, PruningStep, Purify
+from mapping.compression.configs import METHODS, AreaLimit, ByteBudget, EnergyLimit
+from mapping.compression.masks import Masked, masks_met
+from mapping.compression.pruning import Masks, PruningTask
+from mapping.compression.shared_weights import by_weight
+from mapping.constraints.budgets import WidthBudget
+from mapping.constraints.joint_budget import JointBudget
+from mapping.constraints.rule_kinds import RULES
+from mapping.network.gemm import finite_gemm, mappable_layers
+from mapping.smaller_networks.purification import Purification
+from mapping.smaller_networks.unused_paths import remove_unused_paths
+from mapping.training.loop import Method
+from mapping.training.recipe import Recipe
+from xbar.hardware.files import to_dict
+
+Log = list[dict[str, Any]]
+Fit = Callable[[str, Recipe, list[Method]], Log]
+"""Trains the network in one named stage: ``fit(stage, recipe, methods)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedWeights(NetworkWeights):
+    """Weights of a pruned network.
+
+    Parameters
+    ----------
+    states
+        Of the cells of layers whose bits were chosen with their weights.
+    """
+
+    states: Mapping[str, States]
+
+
+def compress(
+    context: Context, network: Untrained, rules: LayerRules, compression: Compression, trained: NetworkWeights
+) -> CompressedWeights:
+    """Train under the method, project, and retrain under the masks, for each step in turn.
+
+    Of a network's children, the one that is best on the validation part goes on.
+    """
+    parent: NetworkWeights = trained
+    for step in compression.steps:
+        children = [
+            _compress_to(context, network, rules, compression, step, parent, child)
+            for child in range(compression.children)
+        ]
+        parent = best_of(children, step.rate)
+    assert isinstance(parent, CompressedWeights)
+    return parent
+
+
+def best_of(children: list[CompressedWeights], rate: float) -> CompressedWeights:
+    """The child that is best on the validation part, the accuracies of all in its log."""
+    if len(children) == 1:
+        return children[0]
+    reached = [child.validation["compressed"] for child in children]
+    best = reached.index(max(reached))
+    row = {"stage": f"children {rate:g}x", "compressed": reached, "best": best}
+    return dataclasses.replace(children[best], log=(*children[best].log, row))
+
+
+def _compress_to(
+    context: Context,
+    network: Untrained,
+    rules: LayerRules,
+    compression: Compression,
+    step: PruningStep,
+    start: NetworkWeights,
+    child: int,
+) -> CompressedWeights:
+    """Compress the network of a stage, and keep what is masked there masked."""
+    inputs = compress_inputs(rules, compression, step, start.identity, child)
+
+    def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        model = network.with_state(start.state)
+        before = {name: mask for name, mask in masks_met(model, start.masks).items() if name in rules.layers}
+        at = "" if step.rate == compression.rate else f" {step.rate:g}x"
+
+        def fit(stage: str, recipe: Recipe, methods: list[Method]) -> Log:
+            return context.fit(model, prefix, f"{stage}{at}", recipe, methods, compression.batch, child)
+
+        task = PruningTask(model, step.target, lambda: rules.constraints(step.target, model, network.example))
+        log, masks = prune(task, step, before, compression.purify, network.example, fit)
+        log = [*(start.log if start.masks else ()), *log]
+        kept = {name: mask for name, mask in masks.items() if name in rules.layers}
+        record = {"log": log, "validation": {"compressed": context.validate(model)}}
+        if isinstance(step.target, ByteBudget):
+            of_rules = {name: masks[name] for name in rules.rules}
+            record["bits"] = bits_of_layers(model, of_rules, step.target.bytes)
+        return with_masks(model.state_dict(), kept), record
+
+    remark = f", {step.rate:g}x" if compression.before else ""
+    remark += f", child {child + 1} of {compression.children}" if compression.children > 1 else ""
+    return _compressed(context.stage("compress", inputs, compute, remark))
+
+
+def _compressed(stage: StageResult) -> CompressedWeights:
+    state, masks = split_masks(stage.tensors)
+    record = stage.record
+    states = {name: states_of_bits(bits) for name, bits in record.get("bits", {}).items()}
+    return CompressedWeights(stage.identity, state, masks, tuple(record["log"]), record["validation"], states)
+
+
+def compress_inputs(
+    rules: LayerRules, compression: Compression, step: PruningStep, start: str, child: int = 0
+) -> dict[str, Any]:
+    """What the id of one step of `compress` hashes; `start`: id of the stage that it goes on from."""
+    return {
+        "start": start,
+        "step": to_dict(step),
+        "final": step.rate == compression.rate,
+        "batch": compression.batch,
+        "purify": to_dict(compression.purify),
+        "child": child,
+        **_plain_rules(rules, step),
+    }
+
+
+def _plain_rules(rules: LayerRules, step: PruningStep) -> dict[str, Any]:
+    """Plain data of the layers on crossbars, their rules and tiles, and what they cost where a limit asks."""
+    own = rules.placement.by_layer()
+    found: dict[str, Any] = {
+        "layers": {
+            name: {
+                "tile": [hardware.crossbar.rows, hardware.weights_per_tile_row],
+                "rule": _plain_rule(rules.rules[name]) if name in rules.rules else {},
+            }
+            for name, hardware in own.items()
+        }
+    }
+    if isinstance(step.target, AreaLimit | EnergyLimit):
+        costs = (rules.placement.hardware, *own.values())
+        found["costs"] = {name: to_dict(hardware) for name, hardware in own.items()}
+        found["libraries"] = component_files(costs)
+        found["bias_rows"] = rules.placement.bias_rows()
+    return found
+
+
+def _plain_rule(rule: Any) -> dict[str, Any]:
+    return {"kind": RULES.kind(rule), **RULES.plain(rule)}
+
+
+def prune(
+    task: PruningTask,
+    step: PruningStep,
+    before: Masks,
+    purify: Purify | None,
+    example: torch.Tensor,
+    fit: Fit,
+) -> tuple[Log, Masks]:
+    """Take a network to the target of a task in place; the log, and the masks, which lie within those
+    `before`."""
+    model = task.model
+    held: list[Method] = [Masked(model, before)] if before else []
+    pruning = METHODS.handler(step.method)(step.method, task)
+    log = fit(pruning.stage, pruning.recipe, [pruning.hook, *held])
+    masks: Masks = pruning.finish()
+    masks = before | {name: mask & before[name] if name in before else mask for name, mask in masks.items()}
+    if purify is not None:
+        masks = purified(model, example, Purification(purify.emptiness, purify.importance), masks)
+    log += fit("retrain", Recipe(step.retrain_epochs, step.retrain_lr), [Masked(model, masks)])
+    return log, masks
+
+
+def bits_of_layers(model: nn.Module, masks: Masks, budget: float) -> dict[str, int]:
+    """Bits of each layer's weights within a budget in bytes, for the weights as they are."""
+    layers, sharing = mappable_layers(model), by_weight(model, masks)
+    budget_of = WidthBudget(8 * budget, {name: masks[name] for name in sharing}, JointBudget.widths)
+    bits = budget_of.choose({name: finite_gemm(layers[name], name) for name in sharing})
+    return {name: bits[first] for first, names in sharing.items() for name in names}
+
+
+def purified(model: nn.Module, example: torch.Tensor, purification: Purification, masks: Masks) -> Masks:
+    """Masks without what purification and unused paths take away; biases take over what constants add. A
+    layer without a bias that would need one keeps its weights."""
+    left = purification.masks(model, example, masks)
+    used = remove_unused_paths(model, example, left)
+    found = mappable_layers(used.model)
+    for name, layer in mappable_layers(model).items():
+        if layer.bias is None and found[name].bias is not None:
+            used.masks[name] = left[name]
+            found[name].weight.data.copy_(layer.weight.data)
+    model.load_state_dict(used.model.state_dict(), strict=False)
+    frozen = {name for name, layer in mappable_layers(model).items() if not layer.weight.requires_grad}
+    return {
+        name: mask for name, mask in used.masks.items() if name in masks or not (mask.all() or name in frozen)
+    }

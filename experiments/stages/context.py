@@ -1,0 +1,158 @@
+"""`Context`: what every stage works with, the data, a folder for what is finished, and a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from experiments.inputs.batches import Batches
+from experiments.inputs.data import Dataset
+from experiments.stages.ids import stage_id
+from experiments.stages.process import bar
+from experiments.stages.stage import Compute, StageResult, run_stage
+from experiments.studies.study import Study
+from mapping.monte_carlo.sampling import half_width
+from mapping.training.checkpoints import Checkpoint
+from mapping.training.loop import Method, Progress, accuracy, derive_seed, train
+from mapping.training.recipe import Recipe
+
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """The data, the folder and the seed of a study's stages; no stage changes it.
+
+    Parameters
+    ----------
+    out
+        Folder of the run; finished stages lie in its ``stages``.
+    batch, shift, flip
+        Images of a training step, random shifts of them [pixels], and whether they are mirrored at random.
+    calibration_images
+        The first so many of the training data set the ranges of converters.
+    test_images
+        Accuracies are measured on so many images, evenly spaced in the test set.
+    quiet
+        Whether stages show no lines and bars.
+    spent
+        A clock: the work on each stage that was asked for, by name and id [s]. `stage` writes it.
+    """
+
+    data: Dataset
+    out: Path
+    seed: int
+    batch: int
+    shift: int
+    flip: bool
+    calibration_images: int
+    test_images: int
+    quiet: bool = False
+    spent: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, study: Study, data: Dataset, out: Path, quiet: bool = False) -> Context:
+        """The context of a study in a folder."""
+        t, whole = study.train, len(data.test_y)
+        images = min(study.test_images or whole, whole)
+        return cls(data, out, study.seed, t.batch, t.shift, t.flip, study.calibration_images, images, quiet)
+
+    def stage(
+        self,
+        name: str,
+        inputs: Mapping[str, Any],
+        compute: Compute,
+        remark: str = "",
+        beside: Callable[[str], Sequence[Path]] = lambda identity: (),
+    ) -> StageResult:
+        """A stage of this run; says what it does, how long it took and what came out.
+
+        Parameters
+        ----------
+        inputs
+            Everything but the seed that affects the result, as plain data: its id is their hash.
+        beside
+            Other files that the stage leaves, by its id.
+        """
+        identity = stage_id(name, {"seed": self.seed, **inputs})
+        result = run_stage(self.out / "stages", name, identity, compute, beside(identity))
+        self.spent[name, identity] = result.seconds
+        for part, where in (("validation", "the validation part"), ("test", "the test set")):
+            accuracies = result.record.get(part, {}).items()
+            remark += "".join(f", {key} {value:.2f} % on {where}" for key, value in accuracies)
+        chips = result.record.get("accuracies", [])
+        if chips:
+            spread = f" ± {half_width(chips):.2f}" if len(chips) > 1 else ""
+            remark += f": {sum(chips) / len(chips):.2f}{spread} % over {len(chips)} chips"
+        if not self.quiet:
+            print(f"{name:<9} {result.seconds:6.1f} s{remark}", flush=True)
+        return result
+
+    def seconds_of(self, *stages: str) -> float:
+        """Work on all stages of these names, interrupted runs included [s]."""
+        return sum(seconds for (name, _), seconds in self.spent.items() if name in stages)
+
+    def fit(
+        self,
+        model: nn.Module,
+        prefix: Path,
+        stage: str,
+        recipe: Recipe,
+        methods: list[Method],
+        batch: int = 0,
+        child: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Train a network with checkpoints under the stage's prefix; the log.
+
+        Parameters
+        ----------
+        batch
+            Images of a step; 0: as many as the baseline takes.
+        child
+            Each child sees its own order of the data.
+        """
+        return train(
+            model,
+            self.batches(batch),
+            recipe,
+            methods=methods,
+            seed=derive_seed(self.seed, "order", *([child] if child else [])),
+            stage=stage,
+            validate=self.validate,
+            checkpoint=Checkpoint(
+                prefix.with_name(f"{prefix.name}.{stage}.safetensors"), {"stage": prefix.name}
+            ),
+            progress=self.bar,
+        )
+
+    def batches(self, size: int = 0) -> Batches:
+        """The training data in random order, so many images at once; 0: as many as the baseline takes."""
+        x, y = self.data.train_x, self.data.train_y
+        return Batches(x, y, size or self.batch, shuffle=True, shift=self.shift, flip=self.flip)
+
+    def validate(self, model: nn.Module) -> float:
+        """Accuracy on the validation part [percent]."""
+        return accuracy(model, Batches(self.data.val_x, self.data.val_y, EVALUATION_BATCH))
+
+    def calibration_batches(self) -> Batches:
+        """The first images of the training data."""
+        n = self.calibration_images
+        return Batches(self.data.train_x[:n], self.data.train_y[:n], EVALUATION_BATCH)
+
+    def test_batches(self, description: str) -> tuple[Batches, Progress]:
+        """The test set, or images evenly spaced in it, and the bar that shows how far it is."""
+        x, y = self.data.test_x, self.data.test_y
+        if self.test_images < len(y):
+            every = torch.linspace(0, len(y) - 1, self.test_images).round().long()
+            x, y = x[every], y[every]
+        batches = Batches(x, y, EVALUATION_BATCH)
+        return batches, lambda it, _, __: self.bar(it, description, len(batches))
+
+    def bar(self, iterable: Iterable[Any], description: str, total: int) -> Iterable[Any]:
+        """A progress bar, but where the run is quiet."""
+        return iterable if self.quiet else bar(iterable, description, total)

@@ -1,0 +1,32 @@
+"""Ids that the stages of a study's networks will have, known before any of them has run."""
+
+from __future__ import annotations
+
+from experiments.stages.compress import compress_inputs
+from experiments.stages.ids import stage_id
+from experiments.stages.plan import Plan
+from experiments.stages.quantise import quantise_inputs
+from experiments.stages.train import train_inputs
+from experiments.studies.study import Study
+from xbar.hardware.errors import XbarError
+
+
+def planned_ids(plan: Plan, study: Study) -> dict[str, str]:
+    """Id of the last stage of each kind, ``train``, ``compress`` and ``quantise``.
+
+    Raises
+    ------
+    XbarError
+        For a compression with several children: which of them goes on is not known before they are trained.
+    """
+    if study.compress.children > 1:
+        raise XbarError("compress.children: ids after the first rate are known only when all are trained")
+    context, seed = plan.context, {"seed": study.seed}
+    train = stage_id("train", {**seed, **train_inputs(context, plan.network, study.train)})
+    compress = train
+    for step in study.compress.steps:
+        compress = stage_id(
+            "compress", {**seed, **compress_inputs(plan.rules, study.compress, step, compress)}
+        )
+    inputs = quantise_inputs(context, plan.network, plan.placement, study.quantise, plan.last, compress)
+    return {"train": train, "compress": compress, "quantise": stage_id("quantise", {**seed, **inputs})}

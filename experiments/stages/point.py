@@ -1,0 +1,30 @@
+"""One point of a sweep: the figures that its store keeps."""
+
+from __future__ import annotations
+
+from experiments.results.result import PointAccuracy, PointCosts, PointRate, PointResult, PointTiles
+from experiments.results.summary import over_chips
+from experiments.stages.chips import calibrated, chip_accuracies
+from experiments.stages.measure import accuracies, networks
+from experiments.stages.plan import Plan
+from experiments.studies.study import Study
+from power.estimates.table import estimate
+from xbar.hardware.files import build
+
+
+def point(plan: Plan, study: Study) -> tuple[PointResult, dict[str, str]]:
+    """What a sweep keeps of a study, and the ids of its stages. The first noise case is measured."""
+    context = plan.context
+    nets = networks(plan, study)
+    mapped, activity = calibrated(context, plan.network, plan.placement, nets.quantised)
+    case = study.chips.cases[0]
+    stage = chip_accuracies(context, nets.quantised, mapped, case, study.chips)
+    chips = over_chips(case.name, stage.record, study.chips.threshold)
+    found = accuracies(plan, nets, mapped)
+    result = PointResult(
+        PointAccuracy(**found.networks, chips=chips, test_images=context.test_images),
+        PointRate(mapped.weights_total / mapped.weights_kept, mapped.weights_kept),
+        PointTiles(mapped.tiles_per_plane, mapped.utilisation),
+        build(PointCosts, estimate(mapped, activity).to_dict(), "estimate"),
+    )
+    return result, nets.ids()

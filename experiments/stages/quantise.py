@@ -1,0 +1,257 @@
+"""The third stage: weights onto the levels of the cells, or onto free ones that their cells then have."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from experiments.stages.compress import CompressedWeights, Fit, Log
+from experiments.stages.context import Context
+from experiments.stages.placement import Placement, States, states_of_magnitudes
+from experiments.stages.plan import Untrained
+from experiments.stages.stage import StageResult
+from experiments.stages.train import split_masks, with_masks
+from experiments.studies.training import Quantisation
+from mapping.chips.analog_training import trainable_network
+from mapping.chips.calibration import calibrate
+from mapping.chips.chip import without_random_effects
+from mapping.compression.admm import Admm, RhoSchedule
+from mapping.compression.freezing import Freezing
+from mapping.compression.masks import Masked, masks_met
+from mapping.compression.pruning import Masks
+from mapping.constraints.centroids import Magnitudes
+from mapping.constraints.levels import Levels, Values
+from mapping.network.gemm import finite_gemm, mappable_layers
+from mapping.tiles.mapped import MappedLayer, MappedNetwork
+from mapping.training.loop import Method, derive_seed
+from mapping.training.recipe import Recipe
+from xbar.conductances.encoding import levels
+from xbar.hardware.design import Hardware
+from xbar.hardware.files import to_dict
+
+Scales = Mapping[str, float | list[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class QuantisedNetwork:
+    """A pruned network on its levels.
+
+    Parameters
+    ----------
+    identity
+        Id of the stage.
+    network
+        As crossbars hold it.
+    masks, scales
+        By layer: weights that may be other than zero, and the scale of each column, or of the layer.
+    states
+        Of the cells of layers, where compression or quantisation chose them.
+    log, validation
+        As in `experiments.stages.train.NetworkWeights`.
+    """
+
+    identity: str
+    network: nn.Module
+    masks: Masks
+    scales: Scales
+    states: Mapping[str, States]
+    log: tuple[dict[str, Any], ...]
+    validation: Mapping[str, float]
+
+    def mapped(self, placement: Placement, example: torch.Tensor, packing: bool = True) -> MappedNetwork:
+        """The network on its tiles."""
+        own = placement.with_states(self.states)
+        return own.map(self.network, example, masks=self.masks, scales=self.scales, packing=packing)
+
+
+def quantise(
+    context: Context,
+    network: Untrained,
+    placement: Placement,
+    quantisation: Quantisation,
+    last: Collection[str],
+    compressed: CompressedWeights,
+) -> QuantisedNetwork:
+    """ADMM onto the levels under the masks, then retraining on them.
+
+    Parameters
+    ----------
+    last
+        Layers that follow when the others are on their levels.
+    """
+    q = quantisation
+    inputs = quantise_inputs(context, network, placement, q, last, compressed.identity)
+    fixed = placement.with_states(compressed.states)
+    model = network.on_crossbars(compressed.state)
+
+    def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        def fit(stage: str, recipe: Recipe, methods: list[Method]) -> Log:
+            return context.fit(model, prefix, stage, recipe, methods)
+
+        on_levels = {
+            name: mask
+            for name, mask in masks_met(model, compressed.masks).items()
+            if name in inputs["layers"]
+        }
+        values = _values(q, fixed, on_levels)
+        log = onto_levels(model, q, values, on_levels, last, fit)
+        states = fitted_states(model, values)
+        trained, mapped, more = _retrained(
+            context, q, fixed.with_states(states), model, network.example, compressed.masks, prefix
+        )
+        record = {
+            "log": log + more,
+            "scales": {name: scales_of(layer) for name, layer in mapped.layers.items()},
+            "states": states,
+            "validation": {"quantised": context.validate(trained)},
+        }
+        return with_masks(trained.state_dict(), compressed.masks), record
+
+    return _quantised(context.stage("quantise", inputs, compute), model, compressed.states)
+
+
+def quantise_inputs(
+    context: Context,
+    network: Untrained,
+    placement: Placement,
+    quantisation: Quantisation,
+    last: Collection[str],
+    compressed: str,
+) -> dict[str, Any]:
+    """What the id of `quantise` hashes; `compressed`: id of the stage that it goes on from.
+
+    The hardware counts as a whole where the retraining runs on it, and by the levels of its cells where it
+    does not, so that designs that differ in their converters share a network.
+    """
+    inputs = {
+        "compressed": compressed,
+        "quantise": to_dict(quantisation),
+        "last": list(last),
+        "layers": placement.plain_levels(),
+        "batch_norm": network.batch_norm,
+    }
+    if quantisation.trains_on_hardware or any(placement.bias_rows().values()):
+        inputs |= {"hardware": placement.plain(), "calibration": context.calibration_images}
+    return inputs
+
+
+def _quantised(stage: StageResult, model: nn.Module, states: Mapping[str, States]) -> QuantisedNetwork:
+    """The network of a stage, its weights put into `model`."""
+    state, masks = split_masks(stage.tensors)
+    model.load_state_dict(state)
+    record = stage.record
+    found = {name: tuple(of) if isinstance(of, list) else of for name, of in record["states"].items()}
+    return QuantisedNetwork(
+        stage.identity,
+        model,
+        masks,
+        record["scales"],
+        {**states, **found},
+        tuple(record["log"]),
+        record["validation"],
+    )
+
+
+def _values(q: Quantisation, placement: Placement, masks: Masks) -> dict[str, Values]:
+    """Levels of the cells, or free magnitudes, by layer on crossbars."""
+    if q.centroids:
+        return {name: Magnitudes(q.centroids, masks.get(name)) for name in placement.by_layer()}
+    return {
+        name: Levels(
+            torch.from_numpy(levels(own.encoding, own.device)), masks.get(name), per=own.encoding.scale
+        )
+        for name, own in placement.by_layer().items()
+    }
+
+
+def _retrained(
+    context: Context,
+    q: Quantisation,
+    placement: Placement,
+    model: nn.Module,
+    example: torch.Tensor,
+    masks: Mapping[str, torch.Tensor],
+    prefix: Path,
+) -> tuple[nn.Module, MappedNetwork, Log]:
+    """The network retrained on its levels, under write errors and through converters where they are asked
+    for; with its mapping and the log."""
+
+    def with_write_errors(own: Hardware) -> Hardware:
+        return own.replace(device__programming=q.noise)
+
+    seed = derive_seed(context.seed, "draws")
+    mapped = placement.map(model, example, masks=masks)
+    if any(layer.bias_rows for layer in mapped.layers.values()):
+        mapped, _ = calibrate(mapped, model, context.calibration_batches())
+    written = without_random_effects(mapped).with_hardware(with_write_errors)
+    training = trainable_network(model, written, multiply="torch", seed=seed)
+    log = context.fit(training, prefix, "levels-retrain", Recipe(q.retrain_epochs, q.retrain_lr), [])
+    trained, mapped = training.trained()
+    if q.converter_epochs:
+        mapped = mapped.with_hardware(with_write_errors)
+        mapped, _ = calibrate(mapped, trained, context.calibration_batches())
+        training = trainable_network(trained, mapped, seed=seed)
+        log += context.fit(training, prefix, "converters", Recipe(q.converter_epochs, q.retrain_lr / 4), [])
+        trained, mapped = training.trained()
+    return trained, mapped, log
+
+
+def onto_levels(
+    network: nn.Module,
+    q: Quantisation,
+    values: Mapping[str, Values],
+    masks: Masks,
+    last: Collection[str],
+    fit: Fit,
+) -> Log:
+    """Draw a network's weights to their values in place, under its masks; the log.
+
+    Parameters
+    ----------
+    values
+        Levels of the cells, or free magnitudes, by layer.
+    last
+        Layers that follow when the others are on their levels and held there (Ye et al., arXiv:1903.09769).
+    """
+    log: Log = []
+    done: dict[str, Values] = {}
+    first = {name: of for name, of in values.items() if name not in last}
+    for at, some in (("", first), (" last", {name: values[name] for name in last})):
+        if not some:
+            continue
+        admm = Admm(network, some, RhoSchedule(q.rho, q.rho_factor, q.rho_limit), q.interval)
+        recipe = Recipe(q.epochs, q.lr, final=0.1)
+        log += fit(f"levels{at}", recipe, [admm, Masked(network, masks), *_held(network, done)])
+        if q.freeze:
+            freezing = Freezing(network, some, q.freeze, q.freeze_epochs)
+            recipe = Recipe(freezing.total_epochs, q.lr, final=0.1)
+            log += fit(f"freeze{at}", recipe, [freezing, *_held(network, done)])
+        done |= some
+    return log
+
+
+def fitted_states(network: nn.Module, values: Mapping[str, Values]) -> dict[str, States]:
+    """States of cells that hold the magnitudes that a network's weights are nearest to, by layer whose
+    magnitudes are free."""
+    layers = mappable_layers(network)
+    return {
+        name: states_of_magnitudes(of.fit(finite_gemm(layers[name], name)))
+        for name, of in values.items()
+        if isinstance(of, Magnitudes)
+    }
+
+
+def _held(network: nn.Module, on: Mapping[str, Values]) -> list[Method]:
+    return [Freezing(network, on, (1.0,))] if on else []
+
+
+def scales_of(layer: MappedLayer) -> float | list[float]:
+    """Scales of a layer's columns as plain data; one number where they are the same."""
+    assert layer.scale is not None
+    scales: list[float] = layer.scale.tolist()
+    return scales[0] if len(set(scales)) == 1 else scales

@@ -1,0 +1,92 @@
+"""The first stage: the float network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.stages.context import Context
+from experiments.stages.plan import Untrained
+from experiments.stages.stage import StageResult
+from experiments.studies.training import Training
+from mapping.compression.pruning import WARMUP_EPOCHS
+from mapping.training.recipe import COSINE, Recipe
+from xbar.hardware.files import to_dict
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkWeights:
+    """Weights that a stage left.
+
+    Parameters
+    ----------
+    identity
+        Id of the stage.
+    state
+        State dict of the network in the form that is trained.
+    masks
+        Weights that may be other than zero, (K, N) bool, by the name of each layer that was pruned.
+    log
+        Rows of the training and its methods.
+    validation
+        Accuracy on the validation part [percent], by the name of the network.
+    """
+
+    identity: str
+    state: Mapping[str, torch.Tensor]
+    masks: Mapping[str, torch.Tensor]
+    log: tuple[dict[str, Any], ...]
+    validation: Mapping[str, float]
+
+
+def train(context: Context, network: Untrained, training: Training) -> NetworkWeights:
+    """Train the float network, or read what an earlier run left."""
+
+    def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        model = network.with_state(network.form.state_dict())
+        log = context.fit(model, prefix, "train", recipe_of(training), [])
+        return dict(model.state_dict()), {"log": log, "validation": {"float": context.validate(model)}}
+
+    return weights_of(context.stage("train", train_inputs(context, network, training), compute))
+
+
+def train_inputs(context: Context, network: Untrained, training: Training) -> dict[str, Any]:
+    """What the id of `train` hashes."""
+    return {"data": context.data.checksum, "device": "cpu", **network.source, "train": to_dict(training)}
+
+
+def recipe_of(training: Training) -> Recipe:
+    """How the baseline is trained."""
+    is_cosine = training.scheduler == COSINE
+    return Recipe(
+        *(training.epochs, training.lr, training.optimizer),
+        weight_decay=training.weight_decay,
+        warmup=min(WARMUP_EPOCHS, training.epochs) if is_cosine else 0.0,
+        scheduler=training.scheduler,
+    )
+
+
+def weights_of(stage: StageResult) -> NetworkWeights:
+    """The weights, masks and records of a stage's file."""
+    state, masks = split_masks(stage.tensors)
+    record = stage.record
+    return NetworkWeights(stage.identity, state, masks, tuple(record["log"]), record["validation"])
+
+
+def with_masks(
+    state: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Tensors of a stage's file: a state dict, and masks under their layers' names after ``mask.``."""
+    return {**state, **{f"mask.{name}": mask for name, mask in masks.items()}}
+
+
+def split_masks(
+    tensors: Mapping[str, torch.Tensor],
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """State dict and masks of what `with_masks` gave."""
+    masks = {name[5:]: t for name, t in tensors.items() if name.startswith("mask.")}
+    return {name: t for name, t in tensors.items() if not name.startswith("mask.")}, masks

@@ -1,0 +1,111 @@
+"""A user's own Python files: loaded with what they import from their project, anew where that has changed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from experiments.studies.sources import OWN, project_modules, sha256_of
+from xbar.hardware.errors import XbarError, one_line
+
+_ROOT = Path(__file__).resolve().parents[2]
+_LOADED: dict[str, str] = {}
+"""SHA-256 of the files of users' modules, by module name, as they were when they were loaded here."""
+
+
+def load_extension(file: str) -> None:
+    """Run a file that adds kinds to the registries, such as compression methods.
+
+    Raises
+    ------
+    XbarError
+        For a file that is missing or no Python file, and what goes wrong in it, with its line.
+    """
+    path = Path(file)
+    if path.suffix != ".py" or not path.is_file():
+        raise XbarError(f"extensions: {file}: must be a Python file that is there")
+    try:
+        with neighbours_first(path.resolve().parent):
+            load_with_modules(path)
+    except Exception as error:
+        raise XbarError(f"extensions: {file}: {one_line(error)}") from error
+
+
+def load_with_modules(path: Path) -> ModuleType:
+    """A user's file as a module.
+
+    It is loaded anew, with what it imports from its project, where any of these files has changed since it
+    was loaded, and where a module of another project has the name of one of its own.
+    """
+    own = f"_xbar_user_{path.resolve()}"
+    files = {own: path, **project_modules(path)}
+    digests = {name: sha256_of(file) for name, file in files.items()}
+    if any(_is_stale(name, file, digests[name]) for name, file in files.items()):
+        importlib.invalidate_caches()
+        for name, file in files.items():
+            sys.modules.pop(name, None)
+            _LOADED.pop(name, None)
+            # Python tells bytecode by the second and the length of its source, which is not enough here.
+            Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
+    module = load_file(path, own)
+    for name in files:
+        if name in sys.modules:
+            _LOADED.setdefault(name, digests[name])
+    return module
+
+
+def _is_stale(name: str, file: Path, digest: str) -> bool:
+    """Whether a loaded module is that of another file, or of what the file was before."""
+    module = sys.modules.get(name)
+    if module is None:
+        return False
+    source = getattr(module, "__file__", None)
+    other = source is not None and Path(source).resolve() != file.resolve()
+    return other or _LOADED.get(name, digest) != digest
+
+
+def load_file(path: Path, name: str) -> ModuleType:
+    """A file as the module of this name, run once."""
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@contextlib.contextmanager
+def neighbours_first(folder: Path) -> Iterator[None]:
+    """Imports find what is in a folder; packages of ours of the same names step aside meanwhile."""
+    theirs = [name for name in OWN if _holds(folder, name)] if folder != _ROOT else []
+    ours = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in theirs}
+    for name in ours:
+        del sys.modules[name]
+    for name in theirs:
+        if (folder / name).is_dir() and not (folder / name / "__init__.py").exists():
+            sys.modules[name] = ModuleType(name)
+            sys.modules[name].__path__ = [str(folder / name)]
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in [name for name in sys.modules if name.partition(".")[0] in theirs]:
+            del sys.modules[name]
+        sys.modules.update(ours)
+
+
+def _holds(folder: Path, name: str) -> bool:
+    return (folder / name).is_dir() or (folder / f"{name}.py").is_file()

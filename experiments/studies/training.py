@@ -1,0 +1,100 @@
+"""`Training` and `Quantisation`: how a study trains its baseline, and how it puts weights onto levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from mapping.compression.configs import check_admm, check_epochs
+from xbar.hardware.checks import check_range, check_rising_to_one
+from xbar.hardware.device import ProgrammingNoise
+from xbar.hardware.errors import XbarError
+
+_STRICT = {"extra": "forbid"}
+
+
+def _check_names(optimizer: str, scheduler: str, weight_decay: float) -> None:
+    if (optimizer, scheduler) == ("Adam", "cosine"):
+        return
+    from mapping.training.recipe import Recipe  # torch takes seconds, and most studies do not get here
+
+    try:
+        Recipe(1, optimizer=optimizer, weight_decay=weight_decay, scheduler=scheduler)
+    except XbarError as error:
+        raise XbarError(f"train.{error}") from None
+
+
+@dataclass(frozen=True)
+class Training:
+    """The baseline: `optimizer` and `scheduler` as in `mapping.Recipe`, by name; Adam and cosine decay.
+
+    `shift`: random shifts of up to so many pixels; `flip`: random mirror images. Both in every stage.
+    `weights`: a file with a state dict to start from (safetensors, or what `torch.save` wrote); with
+    ``epochs = 0`` it is the baseline.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    epochs: int
+    lr: float = 2e-3
+    batch: int = 64
+    shift: int = 0
+    flip: bool = False
+    weight_decay: float = 0.0
+    weights: str = ""
+    optimizer: str = "Adam"
+    scheduler: str = "cosine"
+
+    def __post_init__(self) -> None:
+        check_epochs("train.", self.epochs, self.lr)
+        _check_names(self.optimizer, self.scheduler, self.weight_decay)
+        check_range("train.batch", self.batch, 1, 1 << 20)
+        check_range("train.shift", self.shift, 0, 64)
+        check_range("train.weight_decay", self.weight_decay, 0, 1)
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """ADMM onto the device's levels, then retraining on them.
+
+    ``freeze``: after ADMM, shares of each layer's weights, rising to 1, that are set to their levels and held
+    while the others are retrained, `freeze_epochs` each. ``last``: layers (names or patterns) that go through
+    both when the others are done. ``centroids``: in place of the device's equidistant states, cells of each
+    layer have one at g_min and so many more where its weights need them, found by clustering their
+    magnitudes. ``noise``: programming noise drawn at every
+    step of the retraining. ``converters``: its last `converter_epochs` run through DAC, tiles and ADC.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    epochs: int
+    retrain_epochs: int
+    lr: float = 5e-4
+    retrain_lr: float = 5e-4
+    rho: float = 1e-3
+    rho_factor: float = 2.0
+    rho_limit: float = 0.1
+    interval: int = 1
+    noise: ProgrammingNoise = field(default_factory=ProgrammingNoise)
+    converter_epochs: int = 0
+    freeze: tuple[float, ...] = ()
+    freeze_epochs: int = 1
+    last: tuple[str, ...] = ()
+    centroids: int = 0
+
+    @property
+    def trains_on_hardware(self) -> bool:
+        """Whether the retraining draws write errors, or runs through converters."""
+        return self.noise.kind != "none" or self.converter_epochs > 0
+
+    def __post_init__(self) -> None:
+        check_admm("quantise", self)
+        check_epochs("quantise.retrain_", self.retrain_epochs, self.retrain_lr)
+        check_range("quantise.converter_epochs", self.converter_epochs, 0, 1000)
+        check_range("quantise.freeze_epochs", self.freeze_epochs, 1, 1000)
+        check_range("quantise.centroids", self.centroids, 0, 256)
+        if self.freeze:
+            check_rising_to_one("quantise.freeze", self.freeze)
+        if self.last and not (self.epochs or self.freeze):
+            raise XbarError(
+                "quantise.last: no layer goes onto levels before the retraining of all; needs "
+                "quantise.epochs or quantise.freeze"
+            )

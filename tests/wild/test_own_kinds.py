@@ -1,0 +1,171 @@
+"""A user's own compression method and kind of rule, in a file of theirs that a study names."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from small_study import SMALL, result_of_run
+
+from experiments.stages.ids import files_of, point_id
+from experiments.stages.run import prepare
+from experiments.studies.study import load_study, resolve_study, study_dict
+from mapping import METHODS, RULES
+from mapping.network.gemm import to_gemm
+from xbar.hardware.errors import XbarError
+
+MINE = '''
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from mapping import METHODS, RULES, Method, Pruning, PruningTask, Rate, Recipe, project_layer
+
+
+@dataclass(frozen=True)
+class OneShot:
+    """The largest weights stay, after more training or none."""
+
+    takes: ClassVar = (Rate,)
+    by_layer: ClassVar = True
+    epochs: int = 0
+
+
+def one_shot(config: OneShot, task: PruningTask) -> Pruning:
+    def finish() -> dict[str, torch.Tensor]:
+        return {name: project_layer(task.model, name, of) for name, of in task.constraints().items()}
+
+    return Pruning(Method(), Recipe(config.epochs), finish)
+
+
+@dataclass(frozen=True)
+class Checkers:
+    """Every second weight."""
+
+    offset: int = 0
+
+
+class CheckersSet:
+    exact = True
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+    def project(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        k, n = v.shape
+        mask = (torch.arange(k)[:, None] + torch.arange(n) + self.offset) % 2 == 0
+        return torch.where(mask, v, 0.0), mask
+
+
+METHODS.add("one-shot", OneShot, one_shot)
+RULES.add("checkers", Checkers, lambda rule, keep, layer, hardware: CheckersSet(rule.offset))
+'''
+
+
+def changes(folder: Path) -> list[str]:
+    (folder / "mine.py").write_text(MINE)
+    return changes_of(folder)
+
+
+def changes_of(folder: Path) -> list[str]:
+    return [
+        *SMALL,
+        f"extensions=['{folder / 'mine.py'}']",
+        "compress.method=one-shot",
+        "compress.one-shot={}",
+        "compress.rate=1.0",
+        "compress.layers=[{layer='fc1', kind='checkers', offset=1}]",
+        "chips.n=1",
+    ]
+
+
+@pytest.fixture(autouse=True)
+def registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kinds that a test adds are gone after it."""
+    for registry in (METHODS, RULES):
+        monkeypatch.setattr(registry, "_configs", dict(registry._configs))
+        monkeypatch.setattr(registry, "_handlers", dict(registry._handlers))
+
+
+def test_an_own_method_and_kind_run_from_a_study(tmp_path: Path) -> None:
+    study = load_study("digits", changes(tmp_path))
+    result = result_of_run(study, None, tmp_path / "run")
+    kept = result["compression"]["layers"]["fc1"]
+    assert kept["weights_kept"] == kept["weights_total"] / 2
+    assert result["compression"]["layers"]["fc2"]["rate"] == 1
+    log = json.loads((tmp_path / "run" / "log.json").read_text())
+    assert "prune" not in {row["stage"] for row in log}  # no epoch of it
+    again = resolve_study(result["study"], "kept")
+    assert again == study
+    assert study_dict(again)["compress"]["one-shot"] == {"epochs": 0}
+
+
+def test_a_changed_file_changes_the_ids(tmp_path: Path) -> None:
+    study = load_study("digits", changes(tmp_path))
+    before = point_id(study, "0" * 64, files_of(study))
+    (tmp_path / "mine.py").write_text(MINE.replace("% 2 == 0", "% 2 == 1"))
+    changed = load_study("digits", changes_of(tmp_path))
+    assert study_dict(changed) == study_dict(study)
+    assert point_id(changed, "0" * 64, files_of(changed)) != before
+    plan = prepare(changed, None, tmp_path / "run")
+    layer = plan.rules.layers["fc1"]
+    mask = plan.rules.at_rate(1.0)["fc1"].project(to_gemm(layer))[1]
+    assert not mask[0, 1]  # the file was loaded anew
+
+
+def test_a_worker_has_the_kinds_of_the_study_that_it_is_given(tmp_path: Path) -> None:
+    study = load_study("digits", changes(tmp_path))
+    file = tmp_path / "study.pickle"
+    file.write_bytes(pickle.dumps(study))
+    read = f"import pickle; print(pickle.load(open({str(file)!r}, 'rb')).compress.method)"
+    done = subprocess.run([sys.executable, "-c", read], capture_output=True, text=True, check=True)
+    assert done.stdout == "OneShot(epochs=0)\n"
+    plain = load_study("digits")
+    assert pickle.loads(pickle.dumps(plain)) == plain
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("compress.one-shot={epoch=3}", "compress.one-shot.epoch: unknown key; did you mean 'epochs'"),
+        (
+            "compress={bytes=900, one-shot={}, retrain_epochs=0}",
+            "the method 'one-shot' cannot be asked for it",
+        ),
+        ("compress.layers=[{layer='fc1', kind='checker'}]", "did you mean 'checkers'"),
+        (
+            "compress.layers=[{layer='fc1', kind='checkers', offst=1}]",
+            "offst: unknown key; did you mean 'offset'",
+        ),
+    ],
+)
+def test_mistakes_are_told_as_for_built_in_ones(tmp_path: Path, change: str, words: str) -> None:
+    with pytest.raises(XbarError) as caught:
+        load_study("digits", [*changes(tmp_path), change])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_fails_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("import torch\n\nraise RuntimeError('my own bug')\n")
+    with pytest.raises(XbarError, match=r"extensions: .*bad.py: RuntimeError: my own bug") as caught:
+        load_study("digits", [f"extensions=['{tmp_path / 'bad.py'}']"])
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Mine:
+    epochs: int = 0
+
+
+def test_what_cannot_be_added_is_refused() -> None:
+    with pytest.raises(XbarError, match="its config must be a frozen dataclass"):
+        METHODS.add("mine", str, print)
+    with pytest.raises(XbarError, match="compression method 'admm': exists already"):
+        METHODS.add("admm", Mine, print)
