@@ -1,5 +1,9 @@
-"""What a user runs: studies, sweeps, their results, figures and reports, and the command `xbar`."""
+"""What a user runs: `evaluate`, studies, sweeps, their results, figures and reports, the command `xbar`."""
+
+import lazy_loader
 
 from xbar.hardware.packages import check_not_hidden
 
 check_not_hidden("power", "mapping")
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,1 @@
+from .evaluation.evaluate import Evaluation as Evaluation, convert as convert, evaluate as evaluate

@@ -1,0 +1,1 @@
+from .evaluate import Evaluation as Evaluation, convert as convert, evaluate as evaluate

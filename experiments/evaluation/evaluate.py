@@ -1,0 +1,348 @@
+"""`evaluate`: from a trained network, data and a design to accuracy on chips, area, power and time.
+
+Each step stays available by itself: `mapping.crossbar_form`, `map_network`, `calibrate`, `program_network`
+and `analog_network`, and `power.estimate`. `examples/own_network.py` writes them out.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from experiments.results.summary import coverage, operations_of
+from experiments.results.text_table import number, text_table
+from mapping.chips.analog import analog_network, clipped_inputs
+from mapping.chips.calibration import calibrate
+from mapping.chips.chip import program_network, without_device_effects
+from mapping.chips.noise_domain import noise_outside_domain
+from mapping.lab.chip_file import save_mapping
+from mapping.lowering.form import BatchNormChoice, crossbar_form
+from mapping.monte_carlo.one_chip import chip_accuracy
+from mapping.monte_carlo.sampling import ChipSample, sample_chips
+from mapping.tiles.mapped import MappedNetwork
+from mapping.tiles.mapper import map_network
+from mapping.training.loop import BatchSource, accuracy, pair
+from mapping.training.metrics import CLASSES, Metric
+from power.estimates.table import Estimate, estimate
+from xbar.hardware.checks import check_whole
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError
+from xbar.hardware.files import load_hardware, write_atomically
+
+CALIBRATION_INPUTS = 512
+"""Inputs that converter ranges are fitted on, where fewer are not given."""
+
+Data = BatchSource | tuple[torch.Tensor, torch.Tensor]
+"""Batches of (inputs, targets), such as a `DataLoader`, or all inputs and all targets as two tensors."""
+
+
+Value = float
+"""In the unit of a metric; `Evaluation` has a field of the name of its type."""
+Seconds = float
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a network does on chips of a design, and what it costs there.
+
+    It prints as a table, and shows as one in a notebook.
+
+    Parameters
+    ----------
+    network
+        Name of its class.
+    metric
+        What it is measured by; `float`, `ideal_chip` and `chips` are in its unit.
+    float, ideal_chip
+        The network itself, and on tiles with converters but without device effects.
+    chips
+        The chips 0, 1, 2 ... with all effects.
+    mapped
+        The network on its tiles, calibrated.
+    form
+        The network as crossbars hold it, which `mapped` belongs to.
+    costs
+        Area, energy, power and time.
+    notes
+        What lies outside the domain in which the figures are known to be right, and what was assumed.
+    seed, time
+        Of the chips, as in `mapping.program_network`.
+    """
+
+    network: str
+    metric: Metric
+    float: Value
+    ideal_chip: Value
+    chips: ChipSample
+    mapped: MappedNetwork
+    form: nn.Module
+    costs: Estimate
+    notes: tuple[str, ...]
+    seed: int
+    time: Seconds | None
+
+    def chip(self, number: int = 0) -> nn.Module:
+        """The network on one of the chips, as a module that takes the inputs of the network."""
+        programmed = program_network(self.mapped, seed=self.seed, chip=number, time=self.time)
+        return analog_network(self.form, programmed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: figures with their units in the names, as `result.json` has them."""
+        operations = operations_of(self.mapped)
+        return {
+            "network": self.network,
+            "hardware": self.mapped.hardware.name,
+            "metric": {"name": self.metric.name, "unit": self.metric.unit},
+            "float": self.float,
+            "ideal_chip": self.ideal_chip,
+            "chips": {
+                "n": len(self.chips.accuracies),
+                "mean": self.chips.mean,
+                "half_width_95": self.chips.half_width if len(self.chips.accuracies) > 1 else None,
+                "per_chip": list(self.chips.accuracies),
+            },
+            "mapping": {
+                "tiles_per_plane": self.mapped.tiles_per_plane,
+                "utilisation": self.mapped.utilisation,
+                "weights_total": self.mapped.weights_total,
+                "weights_kept": self.mapped.weights_kept,
+                "macs_share": operations.macs_share,
+            },
+            "estimate": self.costs.to_dict(),
+            "notes": list(self.notes),
+        }
+
+    def to_pandas(self) -> Any:
+        """One row, a column a figure: rows of several evaluations can be concatenated.
+
+        Raises
+        ------
+        XbarError
+            Where pandas is not installed.
+        """
+        try:
+            import pandas  # type: ignore[import-untyped]
+        except ImportError:
+            needed = "pip install 'xbar-codesign[export]'"
+            raise XbarError(f"to_pandas: needs the extra `export`: {needed}") from None
+        return pandas.DataFrame([dict(_flat(self.to_dict()))])
+
+    def save(self, folder: Path | str) -> Path:
+        """Write ``evaluation.json`` and ``mapping.safetensors`` into a folder; its path.
+
+        Raises
+        ------
+        XbarError
+            Where the folder cannot be written.
+        """
+        folder = Path(folder)
+        write_atomically(folder / "evaluation.json", json.dumps(self.to_dict(), indent=1).encode())
+        save_mapping(self.mapped, folder / "mapping.safetensors")
+        return folder
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(figure, value, unit) of the table."""
+        unit, costs = self.metric.unit, self.costs
+        chips = f"{self.chips.mean:.2f}"
+        if len(self.chips.accuracies) > 1:
+            chips += f" ± {self.chips.half_width:.2f}"
+        what = "accuracy" if self.metric == CLASSES else self.metric.name
+        return [
+            (f"{what}, float", f"{self.float:.2f}", unit),
+            (f"{what}, ideal chip", f"{self.ideal_chip:.2f}", unit),
+            (f"{what}, mean of {len(self.chips.accuracies)} chips", chips, unit),
+            ("area", number(costs.area_mm2), "mm2"),
+            ("energy of an input", number(costs.energy_nj_per_image), "nJ"),
+            (f"power at {number(costs.image_rate_per_s)} inputs/s", number(costs.power_mw), "mW"),
+            ("latency", number(costs.latency_us_per_image), "us"),
+            ("efficiency", number(costs.tops_per_w), "TOPS/W"),
+            ("density", number(costs.tops_per_mm2), "TOPS/mm2"),
+            ("tiles in each plane", f"{self.mapped.tiles_per_plane:,}", ""),
+        ]
+
+    def __str__(self) -> str:
+        """The table, with what is on crossbars above it and the notes under it."""
+        title = f"{self.network} on {self.mapped.hardware.name}"
+        lines = [title, f"{coverage(operations_of(self.mapped))}", "", text_table(self.rows(), "lrl")]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        """The table for a notebook."""
+        rows = "".join(
+            f'<tr><td style="text-align:left">{escape(name)}</td><td>{escape(value)}</td>'
+            f'<td style="text-align:left">{escape(unit)}</td></tr>'
+            for name, value, unit in self.rows()
+        )
+        title = f"{self.network} on {self.mapped.hardware.name}"
+        notes = "".join(f"<p>note: {escape(note)}</p>" for note in self.notes)
+        covered = escape(coverage(operations_of(self.mapped)))
+        return f"<table><caption>{escape(title)}: {covered}</caption>{rows}</table>{notes}"
+
+
+def evaluate(
+    model: nn.Module,
+    data: Data,
+    hardware: Hardware | str = "admm-32x32",
+    *,
+    calibration: Data | None = None,
+    metric: Metric = CLASSES,
+    chips: int = 10,
+    until: float = 0.0,
+    seed: int = 0,
+    time: float | None = None,
+    batch_norm: BatchNormChoice = "fold",
+) -> Evaluation:
+    """What a trained network does on chips of a design, and what it costs there.
+
+    Parameters
+    ----------
+    model
+        The trained network; it is not changed, but for its mode, which becomes that of evaluation.
+    data
+        What it is measured on. It is gone through once for the network, once for the ideal chip and once for
+        each chip, and so must be the same each time.
+    hardware
+        A design, the name of a preset, or the path of a TOML file.
+    calibration
+        What converter ranges are fitted on, and how often word lines are driven is measured on: training
+        data. None: the first inputs of `data`, and the evaluation says so.
+    metric
+        As in `mapping.accuracy`.
+    chips
+        To simulate; the most, with `until`.
+    until
+        Stop where the 95 % interval of the mean over chips is within so much on either side, in the unit of
+        the metric; 0: after `chips`.
+    seed, time
+        Of the chips: as in `mapping.program_network`; time after the write [s].
+    batch_norm
+        As in `mapping.crossbar_form`.
+
+    Raises
+    ------
+    XbarError
+        For data that are no pairs, or none, a network that cannot be put onto crossbars, and what the design
+        does not allow; each before any chip is simulated.
+    """
+    check_whole("chips", chips, 1, 100_000)
+    batches = _batches(data, "data")
+    form, mapped, activity, notes = _calibrated(model, batches, hardware, calibration, batch_norm)
+    if time is not None and not any(mapped.hardware_of(name).device.ages for name in mapped.layers):
+        raise XbarError(f"time = {time:g} s: has no effect; no device of {mapped.hardware.name!r} ages")
+    costs = estimate(mapped, activity)
+    exact = without_device_effects(mapped)
+    of_exact = _first(batches if calibration is None else _batches(calibration, "calibration"))
+    ideal = analog_network(form, program_network(calibrate(exact, form, of_exact)[0]))
+    value = accuracy(model, batches, metric=metric)
+    ideal_value = accuracy(ideal, batches, metric=metric)
+    clipped = [name for name, share in clipped_inputs(ideal).items() if share > 1e-3]
+    if clipped:
+        notes.append(f"inputs beyond their calibrated range are clipped in {', '.join(clipped)}")
+    run = functools.partial(chip_accuracy, mapped, form, batches, seed=seed, time=time, metric=metric)
+    least = min(chips, 10) if until else 1
+    sample = sample_chips(lambda chip: run(chip=chip), most=chips, least=least, until=until)
+    notes += noise_outside_domain(mapped)
+    if mapped.digital_unknown:
+        notes.append("operators that take weights are not counted: " + ", ".join(mapped.digital_unknown))
+    return Evaluation(
+        type(model).__name__,
+        metric,
+        value,
+        ideal_value,
+        sample,
+        mapped,
+        form,
+        costs,
+        tuple(notes),
+        seed,
+        time,
+    )
+
+
+def convert(
+    model: nn.Module,
+    hardware: Hardware | str,
+    calibration: Data,
+    *,
+    seed: int = 0,
+    chip: int = 0,
+    time: float | None = None,
+    batch_norm: BatchNormChoice = "fold",
+) -> nn.Module:
+    """A trained network on one programmed chip: a module that takes the same inputs.
+
+    It is put into the form of crossbars, mapped, calibrated and programmed in one step, so that a chip cannot
+    be paired with another network. Parameters and errors are those of `evaluate`.
+    """
+    form, mapped, _, _ = _calibrated(model, _batches(calibration, "calibration"), hardware, None, batch_norm)
+    return analog_network(form, program_network(mapped, seed=seed, chip=chip, time=time))
+
+
+def _calibrated(
+    model: nn.Module,
+    batches: BatchSource,
+    hardware: Hardware | str,
+    calibration: Data | None,
+    batch_norm: BatchNormChoice,
+) -> tuple[nn.Module, MappedNetwork, dict[str, Any], list[str]]:
+    """The network as crossbars hold it, on its tiles, with the activity of its word lines; and notes."""
+    design = load_hardware(hardware) if isinstance(hardware, str) else hardware
+    notes = []
+    if calibration is None:
+        notes.append("calibrated on the first of the data that it is measured on; calibration= takes others")
+    shown = _first(batches if calibration is None else _batches(calibration, "calibration"))
+    example = shown[0][0][:1]
+    form = crossbar_form(model, example, batch_norm=batch_norm)
+    mapped, activity = calibrate(map_network(form, design, example), form, shown)
+    return form, mapped, activity, notes
+
+
+def _batches(data: Data, what: str) -> BatchSource:
+    """Batches of what was given: two tensors are cut into some."""
+    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], torch.Tensor):
+        x, y = torch.as_tensor(data[0]), torch.as_tensor(data[1])
+        if len(x) != len(y):
+            raise XbarError(f"{what}: {len(x)} inputs and {len(y)} targets; must be as many")
+        if not len(x):
+            raise XbarError(f"{what}: holds no input")
+        return list(zip(torch.split(x, 256), torch.split(y, 256), strict=True))
+    if not isinstance(data, Iterable) or isinstance(data, str | bytes | torch.Tensor | Iterator):
+        raise XbarError(
+            f"{what}: a {type(data).__name__}; must be batches of (inputs, targets) that can be gone through "
+            "several times, such as a DataLoader or a list, or two tensors"
+        )
+    return cast(BatchSource, data)
+
+
+def _first(batches: BatchSource) -> list[tuple[torch.Tensor, Any]]:
+    """The first batches, of as many inputs as ranges are fitted on."""
+    found: list[tuple[torch.Tensor, Any]] = []
+    for batch in itertools.islice(batches, CALIBRATION_INPUTS):
+        x, y = pair(batch, "calibration")
+        left = CALIBRATION_INPUTS - sum(len(inputs) for inputs, _ in found)
+        found.append((x[:left], y[:left]))
+        if len(x) >= left:
+            return found
+    if not found:
+        raise XbarError("calibration: the data loader gave no batch")
+    return found
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys of single figures; lists and the tables of components are left out."""
+    for key, value in table.items():
+        if key in ("prices", "table", "by_layer", "by_component", "digital_macs", "digital_unknown"):
+            continue
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif not isinstance(value, list | tuple):
+            yield f"{prefix}{key}", value
