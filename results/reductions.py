@@ -25,7 +25,7 @@ from experiments.commands.layers import form_of
 from experiments.studies.study import Study, load_study
 from mapping import MappedNetwork, map_network, shares_for_rate
 from mapping.constraints.constraint import by_pattern
-from mapping.constraints.rule_kinds import Share, TileColumns, WholeTiles
+from mapping.constraints.rule_kinds import EntireTiles, Share, TileColumns
 from mapping.constraints.rules import constraint_of
 from mapping.network.gemm import mappable_layers, to_gemm
 from power.estimates.table import Estimate, estimate, reduction_percent
@@ -111,7 +111,7 @@ class Case:
         A layer keeps a whole number of tiles, at least one and else rounded down: of several rates the one is
         asked for that gives nearly the study's.
         """
-        tiles = {name: WholeTiles(rule.share) for name, rule in rules.items()}
+        tiles = {name: EntireTiles(rule.share) for name, rule in rules.items()}
         wanted = sum(self.sizes.values()) / self.study.compress.rate
         found = (self.masks(tiles, share * self.study.compress.rate) for share in ASKED)
         return self.map(

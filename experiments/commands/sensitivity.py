@@ -46,7 +46,7 @@ from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import write_atomically
 
-KINDS = ("tile-columns", "tile-rows", "tiles", "irregular", "filters", "channels", "shapes", "kernels")
+KINDS = ("tile-columns", "tile-rows", "tiles", "irregular", "filters", "channels", "shapes")
 TOGETHER = " + "
 """Between the names of the layers of a group."""
 REACHED = 0.98
@@ -281,9 +281,9 @@ class SensitivityCommand:
     """Name of the data set, for a network (`xbar list`)."""
     hardware: str = ""
     """A design, or a TOML file, for a network; by default admm-32x32."""
-    kind: Literal[
-        "tile-columns", "tile-rows", "tiles", "irregular", "filters", "channels", "shapes", "kernels"
-    ] = "tile-columns"
+    kind: Literal["tile-columns", "tile-rows", "tiles", "irregular", "filters", "channels", "shapes"] = (
+        "tile-columns"
+    )
     """What is pruned: parts of tiles, single weights, or filters, input channels, word lines of a layer."""
     rates: str = "2,4,8"
     """Each keeps 1/rate of a layer's weights."""

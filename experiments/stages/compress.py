@@ -17,7 +17,7 @@ from experiments.stages.placement import States, states_of_bits
 from experiments.stages.plan import LayerRules, Untrained
 from experiments.stages.stage import StageResult
 from experiments.stages.train import NetworkWeights, split_masks, with_masks
-from experiments.studies.compression import Compression, PruningStep, Purify
+from experiments.studies.compression import Compression, CompressionStep, Purify
 from mapping.compression.configs import METHODS, AreaLimit, ByteBudget, EnergyLimit
 from mapping.compression.masks import Masked, masks_met
 from mapping.compression.pruning import Masks, PruningTask
@@ -83,7 +83,7 @@ def _compress_to(
     network: Untrained,
     rules: LayerRules,
     compression: Compression,
-    step: PruningStep,
+    step: CompressionStep,
     start: NetworkWeights,
     child: int,
 ) -> CompressedWeights:
@@ -121,7 +121,7 @@ def _compressed(stage: StageResult) -> CompressedWeights:
 
 
 def compress_inputs(
-    rules: LayerRules, compression: Compression, step: PruningStep, start: str, child: int = 0
+    rules: LayerRules, compression: Compression, step: CompressionStep, start: str, child: int = 0
 ) -> dict[str, Any]:
     """What the id of one step of `compress` hashes; `start`: id of the stage that it goes on from."""
     return {
@@ -135,7 +135,7 @@ def compress_inputs(
     }
 
 
-def _plain_rules(rules: LayerRules, step: PruningStep) -> dict[str, Any]:
+def _plain_rules(rules: LayerRules, step: CompressionStep) -> dict[str, Any]:
     """Plain data of the layers on crossbars, their rules and tiles, and what they cost where a limit asks."""
     own = rules.placement.by_layer()
     found: dict[str, Any] = {
@@ -161,7 +161,7 @@ def _plain_rule(rule: Any) -> dict[str, Any]:
 
 def prune(
     task: PruningTask,
-    step: PruningStep,
+    step: CompressionStep,
     before: Masks,
     purify: Purify | None,
     example: torch.Tensor,

@@ -13,7 +13,7 @@ from torch import nn
 from experiments.stages.compress import CompressedWeights, compress
 from experiments.stages.context import Context
 from experiments.stages.ids import simulated_layers
-from experiments.stages.plan import Plan
+from experiments.stages.plan import StudyPlan
 from experiments.stages.quantise import QuantisedNetwork, quantise
 from experiments.stages.stage import StageResult
 from experiments.stages.train import NetworkWeights, train
@@ -63,7 +63,7 @@ class Accuracies:
     clipped: Mapping[str, float]
 
 
-def networks(plan: Plan, study: Study) -> Networks:
+def networks(plan: StudyPlan, study: Study) -> Networks:
     """Train, compress and quantise, or read what an earlier run left."""
     context, network = plan.context, plan.network
     trained = train(context, network, study.train)
@@ -72,7 +72,7 @@ def networks(plan: Plan, study: Study) -> Networks:
     return Networks(trained, compressed, quantised)
 
 
-def accuracies(plan: Plan, nets: Networks, mapped: MappedNetwork) -> Accuracies:
+def accuracies(plan: StudyPlan, nets: Networks, mapped: MappedNetwork) -> Accuracies:
     """Accuracy of each network, and of the last one on an ideal chip.
 
     Parameters
@@ -136,7 +136,7 @@ def measured(
     return context.stage("accuracy", inputs, compute)
 
 
-def uncompressed_estimate(plan: Plan, trained: NetworkWeights) -> Estimate:
+def uncompressed_estimate(plan: StudyPlan, trained: NetworkWeights) -> Estimate:
     """Costs of the network before pruning, in the comparison's slices."""
     unpruned = plan.network.on_crossbars(trained.state)
     mapped = plan.uncompressed.map(unpruned, plan.network.example)

@@ -1,4 +1,4 @@
-"""`Plan`: a study resolved once, at the door, against its data and network, into what the stages take."""
+"""`StudyPlan`: a study resolved once, at the door, against its data and network, for the stages."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class LayerRules:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class StudyPlan:
     """What the stages of a study take.
 
     Parameters
@@ -165,7 +165,7 @@ class Plan:
     last: tuple[str, ...]
 
 
-def resolve(study: Study, data: Dataset, out: Path, quiet: bool = False) -> Plan:
+def resolve(study: Study, data: Dataset, out: Path, quiet: bool = False) -> StudyPlan:
     """The plan of a study; nothing is written.
 
     Raises
@@ -190,10 +190,10 @@ def resolve(study: Study, data: Dataset, out: Path, quiet: bool = False) -> Plan
         _check_states(study, placement, layers, [tuple(np.linspace(0, 1, n).tolist()) for n in counts])
     context = Context.of(study, data, out, quiet)
     uncompressed = _uncompressed(study, placement)
-    return Plan(context, network, placement, uncompressed, rules, _layers_last(study, types, layers))
+    return StudyPlan(context, network, placement, uncompressed, rules, _layers_last(study, types, layers))
 
 
-def check(plan: Plan, study: Study) -> None:
+def check(plan: StudyPlan, study: Study) -> None:
     """Refuse what would only be found after hours of work: noise that devices do not take, a network that
     does not take the data, a limit out of reach, and what has no price.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from experiments.stages.compress import compress_inputs
 from experiments.stages.ids import stage_id
-from experiments.stages.plan import Plan
+from experiments.stages.plan import StudyPlan
 from experiments.stages.quantise import quantise_inputs
 from experiments.stages.train import train_inputs
 from experiments.studies.study import Study
 from xbar.hardware.errors import XbarError
 
 
-def planned_ids(plan: Plan, study: Study) -> dict[str, str]:
+def planned_ids(plan: StudyPlan, study: Study) -> dict[str, str]:
     """Id of the last stage of each kind, ``train``, ``compress`` and ``quantise``.
 
     Raises

@@ -6,13 +6,13 @@ from experiments.results.result import PointAccuracy, PointCosts, PointRate, Poi
 from experiments.results.summary import over_chips
 from experiments.stages.chips import calibrated, chip_accuracies
 from experiments.stages.measure import accuracies, networks
-from experiments.stages.plan import Plan
+from experiments.stages.plan import StudyPlan
 from experiments.studies.study import Study
 from power.estimates.table import estimate
 from xbar.hardware.files import build
 
 
-def point(plan: Plan, study: Study) -> tuple[PointResult, dict[str, str]]:
+def point(plan: StudyPlan, study: Study) -> tuple[PointResult, dict[str, str]]:
     """What a sweep keeps of a study, and the ids of its stages. The first noise case is measured."""
     context = plan.context
     nets = networks(plan, study)

@@ -30,7 +30,7 @@ from experiments.stages.chips import calibrated, chip_accuracies
 from experiments.stages.finished import ACTIVITY_FILE, LOG_FILE, MAPPING_FILE, RESULT_FILE
 from experiments.stages.folder import open_folder
 from experiments.stages.measure import Networks, accuracies, networks, uncompressed_estimate
-from experiments.stages.plan import Plan, check, resolve
+from experiments.stages.plan import StudyPlan, check, resolve
 from experiments.stages.process import with_threads
 from experiments.stages.under_noise import measured_curves, measured_layers
 from experiments.studies.study import Study
@@ -43,7 +43,7 @@ from xbar.hardware.files import build, write_atomically
 from xbar.hardware.sealed_files import write_sealed
 
 
-def prepare(study: Study, data_folder: Path | None, out: Path) -> Plan:
+def prepare(study: Study, data_folder: Path | None, out: Path) -> StudyPlan:
     """Read the data and check that network, rules and data fit; writes nothing.
 
     Raises
@@ -54,7 +54,7 @@ def prepare(study: Study, data_folder: Path | None, out: Path) -> Plan:
     return prepare_on(study, datasets.load(study.data, data_folder), out)
 
 
-def prepare_on(study: Study, data: datasets.Dataset, out: Path) -> Plan:
+def prepare_on(study: Study, data: datasets.Dataset, out: Path) -> StudyPlan:
     """`prepare` with data that are read already."""
     plan = resolve(study, data, out)
     check(plan, study)
@@ -86,7 +86,7 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
         return result
 
 
-def _measured(plan: Plan, study: Study, nets: Networks, start: float) -> Result:
+def _measured(plan: StudyPlan, study: Study, nets: Networks, start: float) -> Result:
     """What the networks of a study do on their tiles, and what they cost there; their mapping is written."""
     context, example = plan.context, plan.network.example
     mark = time.perf_counter()
@@ -112,7 +112,7 @@ def _measured(plan: Plan, study: Study, nets: Networks, start: float) -> Result:
     )
 
 
-def _accuracy(plan: Plan, study: Study, nets: Networks, mapped: MappedNetwork) -> Accuracy:
+def _accuracy(plan: StudyPlan, study: Study, nets: Networks, mapped: MappedNetwork) -> Accuracy:
     """Accuracies of every step, of chips, and under noise."""
     found = accuracies(plan, nets, mapped)
     cases: list[OverChips] = []
@@ -142,7 +142,7 @@ def _side(found: Estimate) -> Side:
     return build(Side, found.to_dict(), "estimate")
 
 
-def _seconds(plan: Plan, map_seconds: float, start: float) -> dict[str, float]:
+def _seconds(plan: StudyPlan, map_seconds: float, start: float) -> dict[str, float]:
     """Work by kind of stage, interrupted runs included, and that of this session [s]."""
     spent = {
         "train": plan.context.seconds_of("train"),

@@ -8,7 +8,7 @@ from experiments.results.result import Curve, CurvePoint, LayerNoiseAccuracy
 from experiments.results.summary import over_chips
 from experiments.stages.chips import chip_accuracies
 from experiments.stages.measure import Networks
-from experiments.stages.plan import Plan
+from experiments.stages.plan import StudyPlan
 from experiments.stages.quantise import QuantisedNetwork, quantise
 from experiments.studies.noise_cases import points
 from experiments.studies.study import Study
@@ -17,7 +17,7 @@ from mapping.tiles.mapped import MappedNetwork
 from xbar.hardware.design import Hardware
 
 
-def measured_curves(plan: Plan, study: Study, nets: Networks) -> tuple[Curve, ...]:
+def measured_curves(plan: StudyPlan, study: Study, nets: Networks) -> tuple[Curve, ...]:
     """Every curve of the study, with the statistics of its points over chips.
 
     Another device has its own levels, and so a network of its own.
@@ -51,7 +51,7 @@ def measured_curves(plan: Plan, study: Study, nets: Networks) -> tuple[Curve, ..
 
 
 def measured_layers(
-    plan: Plan, study: Study, nets: Networks, mapped: MappedNetwork
+    plan: StudyPlan, study: Study, nets: Networks, mapped: MappedNetwork
 ) -> tuple[LayerNoiseAccuracy, ...]:
     """For every layer and case that asks for it: chips with that layer noisy only, and with all others."""
     rows = []

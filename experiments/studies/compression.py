@@ -89,7 +89,7 @@ class LayerRule:
 
 
 @dataclass(frozen=True)
-class PruningStep:
+class CompressionStep:
     """One target that the network is taken to, by training under the method and retraining under the masks.
 
     ``method``: a config of `mapping.compression.configs.METHODS`.
@@ -123,6 +123,10 @@ class PruningStep:
         return {**to_dict(self.target), **keys, METHODS.kind(self.method): METHODS.plain(self.method)}
 
 
+def _step_from(table: Mapping[str, Any]) -> CompressionStep:
+    return build(CompressionStep, table, "", "compress.")
+
+
 @dataclass(frozen=True)
 class Purify:
     """What goes as a whole once weights are pruned, before they are retrained.
@@ -153,14 +157,9 @@ class Compression:
     """
 
     __pydantic_config__: ClassVar = _STRICT
-    last: Annotated[PruningStep, PlainValidator(lambda table: build(PruningStep, table, "", "compress."))]
+    last: Annotated[CompressionStep, PlainValidator(_step_from)]
     layers: tuple[Annotated[LayerRule, PlainValidator(_rule)], ...]
-    before: tuple[
-        Annotated[
-            PruningStep, PlainValidator(lambda table: build(PruningStep, table, "", "compress.before: "))
-        ],
-        ...,
-    ] = ()
+    before: tuple[Annotated[CompressionStep, PlainValidator(_step_from)], ...] = ()
     batch: int = 0
     children: int = 1
     purify: Purify | None = None
@@ -183,7 +182,7 @@ class Compression:
             )
 
     @property
-    def steps(self) -> tuple[PruningStep, ...]:
+    def steps(self) -> tuple[CompressionStep, ...]:
         """All steps in turn, the one to the target last."""
         return (*self.before, self.last)
 
@@ -249,7 +248,7 @@ def compression_from(table: Any) -> Compression:
 
 
 def _step(table: Mapping[str, Any], target: str, method: str) -> dict[str, Any]:
-    """Keys of a `PruningStep`, as it is built of them."""
+    """Keys of a `CompressionStep`, as it is built of them."""
     keys = {key: table[key] for key in OF_A_STEP if key in table}
     return {"target": {target: table[target]}, "method": {method: table[method]}, **keys}
 

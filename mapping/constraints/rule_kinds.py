@@ -44,7 +44,7 @@ class TileRows(Share):
 
 
 @dataclass(frozen=True)
-class WholeTiles(Share):
+class EntireTiles(Share):
     """Whole tiles."""
 
 
@@ -74,7 +74,7 @@ class FiltersAndChannels(Share):
 
 
 @dataclass(frozen=True)
-class Shapes(Share):
+class KernelPlaces(Share):
     """Word lines: one position of the kernel in one input channel, in all filters."""
 
 
@@ -110,13 +110,13 @@ RULES: Registry[Callable[[Any, float, Any, Any], Any]] = Registry("kind of rule"
 for _kind, _config in {
     "tile-columns": TileColumns,
     "tile-rows": TileRows,
-    "tiles": WholeTiles,
+    "tiles": EntireTiles,
     "rows-and-columns": RowsAndColumns,
     "irregular": Irregular,
     "filters": Filters,
     "channels": InputChannels,
     "filters-and-channels": FiltersAndChannels,
-    "shapes": Shapes,
+    "shapes": KernelPlaces,
     "kernels": Kernels,
     "segments": Segments,
 }.items():

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from small_study import result_of_run
 
+from experiments.studies.compression import OF_A_STEP, TARGETS, Compression, CompressionStep, Purify
 from experiments.studies.study import Study, load_study
-from mapping import Calibration, MappedLayer, MappedNetwork, ProgrammedNetwork, Tile
+from mapping import METHODS, RULES, Calibration, MappedLayer, MappedNetwork, ProgrammedNetwork, Tile
 from power.estimates.table import Estimate, Row
 from xbar import Device, Hardware
 from xbar.multiply.blocks import Block
@@ -24,7 +25,7 @@ from xbar.multiply.converters import Converter
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 NO_WORK = [
-    *(f"{room}.epochs=0" for room in ("train", "compress", "quantise")),
+    *(f"{room}.epochs=0" for room in ("train", "compress.admm", "quantise")),
     *(f"{room}.retrain_epochs=0" for room in ("compress", "quantise")),
     "chips.n=1",
     "calibration_images=8",
@@ -194,12 +195,31 @@ WHOLE = (
 """Keys whose own keys are documented elsewhere."""
 
 
+def compression_keys() -> dict[str, Any]:
+    """Keys of ``[compress]``, whose tables follow from the registries, with their defaults."""
+    found: dict[str, Any] = dict.fromkeys(("target", "method", *TARGETS))
+    for kind in METHODS.kinds:
+        found |= {f"{kind}.{f.name}": f.default for f in dataclasses.fields(METHODS.config(kind))}
+    step = {f.name: f for f in dataclasses.fields(CompressionStep)}
+    found |= {name: step[name].default for name in OF_A_STEP}
+    found |= {"before.rate": dataclasses.MISSING, **{f"before.{name}": None for name in (*OF_A_STEP, "admm")}}
+    found |= {f.name: f.default for f in dataclasses.fields(Compression) if f.name in ("batch", "children")}
+    found |= {f"purify.{f.name}": f.default for f in dataclasses.fields(Purify)}
+    found |= {"layers.layer": dataclasses.MISSING, "layers.kind": "tile-columns"}
+    for kind in RULES.kinds:
+        found |= {f"layers.{f.name}": f.default for f in dataclasses.fields(RULES.config(kind))}
+    return {f"compress.{name}": default for name, default in found.items()}
+
+
 def keys(cls: Any, prefix: str = "") -> dict[str, Any]:
     """Dotted keys of a dataclass and of those in its fields, with their defaults."""
     found: dict[str, Any] = {}
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         key, hint = f"{prefix}{field.name}", hints[field.name]
+        if key == "compress":
+            found |= compression_keys()
+            continue
         inner = next((t for t in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(t)), None)
         whole = inner is None or key in WHOLE
         found |= {key: field.default} if whole else keys(inner, f"{key}.")

@@ -30,8 +30,10 @@ study = "digits"
 [set]
 network = "{network}:Net"
 train.epochs = 3
-compress = {{ rate = 2.0, retrain_epochs = 1, layers = [{{ layer = "fc", share = 1.0 }}] }}
-compress.admm.epochs = 1
+compress.rate = 2.0
+compress.retrain_epochs = 1
+compress.layers = [{{ layer = "fc", share = 1.0 }}]
+compress.admm = {{ epochs = 1 }}
 quantise.epochs = 1
 quantise.retrain_epochs = 1
 chips.n = 2

@@ -12,7 +12,7 @@ from torch import nn
 
 from experiments.inputs import data as datasets
 from experiments.stages.measure import networks
-from experiments.stages.plan import Plan, resolve
+from experiments.stages.plan import StudyPlan, resolve
 from experiments.studies.study import Study, load_study
 from mapping import (
     Admm,
@@ -174,7 +174,7 @@ def test_cells_that_hold_one_weight_as_different_numbers() -> None:
     assert "'a' and 'b' share one weight" in refused(training.trained)
 
 
-def tied_run(folder: Path, *changes: str) -> tuple[Plan, Study]:
+def tied_run(folder: Path, *changes: str) -> tuple[StudyPlan, Study]:
     (folder / "tied.py").write_text(
         "from torch import nn\n"
         "def build():\n"

@@ -205,11 +205,11 @@ def test_a_sweep_sees_the_base_of_a_component_library(tmp_path: Path) -> None:
 def test_pruning_to_a_cost_sees_the_library(tmp_path: Path) -> None:
     own, base = library(tmp_path)
     study = load_study("digits", [f"hardware.periphery.library={own}"])
-    before = component_files(study)
+    before = component_files([study.hardware])
     assert list(before) == [str(own)]
     base.write_text(LIBRARY.format(base="isaac") + ROUTER)
-    assert component_files(study) != before
-    assert component_files(load_study("digits")) == {}
+    assert component_files([study.hardware]) != before
+    assert component_files([load_study("digits").hardware]) == {}
 
 
 @pytest.mark.parametrize(

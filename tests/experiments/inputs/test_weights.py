@@ -155,11 +155,11 @@ def test_a_study_s_weights_are_checked_before_its_folder_is_made(tmp_path: Path)
 def test_a_study_begins_from_its_weights_or_its_seed(tmp_path: Path) -> None:
     trained = build_network("lenet-digits")
     torch.save(trained.state_dict(), tmp_path / "net.pt")
-    run = prepare(load_study("digits", [f"train.weights={tmp_path / 'net.pt'}"]), None, tmp_path / "run")
+    plan = prepare(load_study("digits", [f"train.weights={tmp_path / 'net.pt'}"]), None, tmp_path / "run")
     for name, tensor in trained.state_dict().items():
-        assert torch.equal(tensor, run.model.state_dict()[name])
+        assert torch.equal(tensor, plan.network.form.state_dict()[name])
     first, again, other = (
-        prepare(load_study("digits", [], seed), None, tmp_path / "run").model.state_dict()
+        prepare(load_study("digits", [], seed), None, tmp_path / "run").network.form.state_dict()
         for seed in (1, 1, 2)
     )
     assert all(torch.equal(first[name], again[name]) for name in first)

@@ -134,8 +134,10 @@ where = ["hardware.adc.bits < 8 or hardware.crossbar.rows == 32"]
 [set]
 network = "{network}:net"
 train.epochs = 3
-compress = {{ rate = 2.0, retrain_epochs = 1, layers = [{{ layer = "1", share = 1.0 }}] }}
-compress.admm.epochs = 1
+compress.rate = 2.0
+compress.retrain_epochs = 1
+compress.layers = [{{ layer = "1", share = 1.0 }}]
+compress.admm = {{ epochs = 1 }}
 quantise.epochs = 1
 quantise.retrain_epochs = 1
 chips.n = 2
