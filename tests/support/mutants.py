@@ -1,0 +1,148 @@
+"""Lines of the library, drawn by a seed and changed one at a time: does a test fail?
+
+    python tests/support/mutants.py --seed 1 --count 40
+
+Works on a copy of the repository. A line is changed where it compares, adds, multiplies, negates, joins by
+`and` or `or`, or has a number; what is raised, decorators and type hints are left alone. For each, the tests
+of its folder run, then those of its room and of `tests/wild`, until one fails. What survives is printed:
+it is to be killed by a test, or to be listed in `EQUIVALENT` with the reason why it changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("xbar", "mapping", "power", "experiments")
+MINUTES = 10
+"""How long the tests of one folder may take; a change that stops them is killed."""
+
+PAIRS = ((ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.Add, ast.Sub), (ast.Mult, ast.Div))
+SWAPS: dict[type, type] = {old: new for a, b in (*PAIRS, (ast.And, ast.Or)) for old, new in ((a, b), (b, a))}
+"""What stands in the place of an operator."""
+
+EQUIVALENT: dict[str, str] = {}
+"""Why a survivor changes nothing, by ``path:line``."""
+
+
+def changes(tree: ast.Module) -> Iterator[tuple[int, ast.Module]]:
+    """(line, changed tree) of every possible change."""
+    nodes = [node for node in ast.walk(tree) if _may_change(node)]
+    kept = {id(node) for node in _left_alone(tree)}
+    for place, node in enumerate(nodes):
+        if id(node) not in kept:
+            changed = copy.deepcopy(tree)
+            _change([other for other in ast.walk(changed) if _may_change(other)][place])
+            yield node.lineno, changed
+
+
+def _may_change(node: ast.AST) -> bool:
+    if isinstance(node, ast.Compare):
+        return type(node.ops[0]) in SWAPS
+    if isinstance(node, ast.BinOp | ast.BoolOp):
+        return type(node.op) in SWAPS
+    if isinstance(node, ast.UnaryOp):
+        return isinstance(node.op, ast.Not)
+    return isinstance(node, ast.Constant) and type(node.value) in (int, float)
+
+
+def _left_alone(tree: ast.Module) -> Iterator[ast.AST]:
+    """Nodes in annotations, decorators and what is raised."""
+    for node in ast.walk(tree):
+        parts: list[ast.AST | None] = []
+        if isinstance(node, ast.Raise):
+            parts = [node]
+        elif isinstance(node, ast.AnnAssign):
+            parts = [node.annotation]
+        elif isinstance(node, ast.FunctionDef):
+            every = [*node.args.args, *node.args.kwonlyargs]
+            parts = [node.returns, *node.decorator_list, *(one.annotation for one in every)]
+        for part in parts:
+            if part is not None:
+                yield from ast.walk(part)
+
+
+def _change(node: ast.AST) -> None:
+    if isinstance(node, ast.Compare):
+        node.ops[0] = SWAPS[type(node.ops[0])]()
+    elif isinstance(node, ast.BinOp | ast.BoolOp):
+        node.op = SWAPS[type(node.op)]()
+    elif isinstance(node, ast.UnaryOp):
+        node.operand = ast.UnaryOp(ast.Not(), node.operand)
+    elif isinstance(node, ast.Constant):
+        node.value = node.value + 1 if isinstance(node.value, int) else node.value * 1.1 + 1e-3
+
+
+def drawn(seed: int, count: int) -> list[tuple[Path, int, str]]:
+    """(path, line, changed text) of so many changes, longer files more often."""
+    modules = (path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+    files = sorted(path for path in modules if path.name != "__init__.py")
+    sizes = [len(path.read_bytes()) for path in files]
+    generator = random.Random(seed)
+    found: list[tuple[Path, int, str]] = []
+    while len(found) < count:
+        (path,) = generator.choices(files, sizes)
+        possible = list(changes(ast.parse(path.read_text(encoding="utf-8"))))
+        if possible:
+            line, tree = generator.choice(possible)
+            text = ast.unparse(ast.fix_missing_locations(tree))
+            found.append((path.relative_to(ROOT), line, text))
+    return found
+
+
+def survives(repository: Path, path: Path, text: str) -> bool:
+    """Whether no test of a copy of the repository fails on the change."""
+    target = repository / path
+    before = target.read_text(encoding="utf-8")
+    target.write_text(text, encoding="utf-8")
+    tests = repository / "tests"
+    try:
+        folders = (tests / path.parent, tests / path.parts[0], tests / "wild")
+        return all(_pass(folder, repository) for folder in folders if folder.is_dir())
+    finally:
+        target.write_text(before, encoding="utf-8")
+
+
+def _pass(folder: Path, repository: Path) -> bool:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
+    try:
+        done = subprocess.run(
+            [*command, str(folder)], cwd=repository, capture_output=True, timeout=60 * MINUTES, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode in (0, 5)  # 5: no tests there
+
+
+def main() -> None:
+    """Draw, change, test, and print what survives."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--start", type=int, default=0, help="number of the first change to test")
+    given = parser.parse_args()
+    ignored = shutil.ignore_patterns(".git", ".venv", "build", "runs", "*.egg-info", "__pycache__")
+    with tempfile.TemporaryDirectory() as folder:
+        repository = Path(folder) / "copy"
+        shutil.copytree(ROOT, repository, ignore=ignored)
+        for number, (path, line, text) in list(enumerate(drawn(given.seed, given.count)))[given.start :]:
+            start = time.monotonic()
+            alive = survives(repository, path, text)
+            why = EQUIVALENT.get(f"{path}:{line}", "SURVIVES")
+            old = (ROOT / path).read_text(encoding="utf-8").splitlines()[line - 1].strip()
+            took = f"{time.monotonic() - start:.0f} s"
+            print(f"{number} {why if alive else 'killed'} {path}:{line} {old} ({took})", flush=True)
+
+
+if __name__ == "__main__":
+    main()
