@@ -105,4 +105,11 @@ from .training.metrics import (
     pixel_classes as pixel_classes,
     top_k as top_k,
 )
+from .training.options import (
+    Cutout as Cutout,
+    Distillation as Distillation,
+    Ema as Ema,
+    Mixup as Mixup,
+    Options as Options,
+)
 from .training.recipe import Recipe as Recipe

@@ -159,6 +159,10 @@ class Admm(Method):
         masks = {name: mask for name, (_, mask) in projected.items()}
         return for_all_layers(model, self.layers, masks)
 
+    def may_end(self, epoch: int, epochs: int) -> bool:
+        """With the last epoch: weights are drawn to their sets until then."""
+        return epoch == epochs - 1
+
     def arguments(self) -> Any:
         """The sets, rho and the interval."""
         return ["ADMM", self.constraint, self.layers, self.rho, self.interval]

@@ -113,6 +113,15 @@ class Freezing(Method):
                 if isinstance(moment, torch.Tensor) and moment.shape == held.shape:
                     moment.masked_fill_(held, 0.0)
 
+    def hold(self, model: nn.Module) -> None:
+        """Put frozen weights on their values."""
+        for name in self._place:
+            self._hold(weight_of(model, name), name)
+
+    def may_end(self, epoch: int, epochs: int) -> bool:
+        """Once all shares are frozen."""
+        return epoch >= self.total_epochs - self.epochs
+
     def end_epoch(self, model: nn.Module, epoch: int) -> list[dict[str, Any]]:
         """By layer, the weights that are frozen and those that stay free."""
         rows = []

@@ -128,6 +128,10 @@ class Gsm(Method):
             layer.weight.copy_(from_gemm(torch.where(mask, to_gemm(layer), 0.0), layer))
         return for_all_layers(model, self.named, masks)
 
+    def may_end(self, epoch: int, epochs: int) -> bool:
+        """With the last epoch: passive weights decay until then."""
+        return epoch == epochs - 1
+
     def arguments(self) -> Any:
         """The layers, and how many of their weights stay and are active."""
         return ["GSM", self.named, self.count, self.active]

@@ -64,8 +64,7 @@ class Masked(Method):
             for other in others:
                 if not torch.equal(self.masks[first], self.masks.pop(other)):
                     raise differ("masks", first, other)
-        for name, mask in self.masks.items():
-            weight_of(model, name).data.mul_(mask)
+        self.hold(model)
 
     def after_backward(self, model: nn.Module) -> None:
         """Mask the gradients."""
@@ -83,6 +82,11 @@ class Masked(Method):
             for moment in optimizer.state.get(weight, {}).values():
                 if isinstance(moment, torch.Tensor) and moment.shape == mask.shape:
                     moment.mul_(mask)
+
+    def hold(self, model: nn.Module) -> None:
+        """Mask the weights."""
+        for name, mask in self.masks.items():
+            weight_of(model, name).data.mul_(mask)
 
     def arguments(self) -> Any:
         """The masks."""

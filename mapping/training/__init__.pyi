@@ -1,4 +1,5 @@
 from .loop import accuracy as accuracy, train as train
+from .method import Method as Method
 from .metrics import (
     BINARY as BINARY,
     CLASSES as CLASSES,
@@ -9,5 +10,12 @@ from .metrics import (
     perplexity as perplexity,
     pixel_classes as pixel_classes,
     top_k as top_k,
+)
+from .options import (
+    Cutout as Cutout,
+    Distillation as Distillation,
+    Ema as Ema,
+    Mixup as Mixup,
+    Options as Options,
 )
 from .recipe import Recipe as Recipe

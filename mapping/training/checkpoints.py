@@ -46,10 +46,14 @@ def load_checkpoint(
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file that a training is kept in, and digests of the arguments that it belongs to, by name."""
+    """The file that a training is kept in, and digests of the arguments that it belongs to, by name.
+
+    ``every_s``: seconds after which it is written within an epoch, too [s].
+    """
 
     path: Path
     arguments: Mapping[str, str]
+    every_s: float = 300.0
 
     def check(self) -> None:
         """Refuse a file that belongs to other arguments, or does not say to which.

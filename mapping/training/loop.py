@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,18 @@ import torch
 from torch import nn
 
 from mapping.training.arguments import digests_of, form_of
+from mapping.training.averaging import Average
 from mapping.training.checkpoints import Checkpoint
-from mapping.training.metrics import CLASSES, Metric, described
-from mapping.training.recipe import Recipe, Schedule
-from xbar.hardware.errors import XbarError, one_line
+from mapping.training.method import Method as Method
+from mapping.training.metrics import CLASSES, Metric
+from mapping.training.objective import Loss as Loss, Objective
+from mapping.training.recipe import Recipe, undecayed
+from mapping.training.schedule import Schedule
+from mapping.training.selection import Selection
+from mapping.training.state import Log, Place, State
+from xbar.hardware.errors import XbarError
 
 BatchSource = Iterable[tuple[torch.Tensor, torch.Tensor]]
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
 
@@ -39,38 +47,6 @@ def pair(batch: Any, who: str) -> tuple[torch.Tensor, Any]:
     if not len(batch[0]):
         raise XbarError(f"{who}: the data loader gave a batch without an input")
     return batch[0], batch[1]
-
-
-class Method:
-    """What hooks into the training loop; every hook does nothing until a method overrides it."""
-
-    def begin_epoch(self, model: nn.Module, epoch: int) -> None:
-        """Before the first step of an epoch."""
-
-    def before_forward(self, model: nn.Module) -> None:
-        """Before a forward pass; may replace weights for the pass."""
-
-    def after_backward(self, model: nn.Module) -> None:
-        """After the backward pass, before the optimiser's step; may change weights and gradients."""
-
-    def after_step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """After the optimiser's step."""
-
-    def end_epoch(self, model: nn.Module, epoch: int) -> list[dict[str, Any]]:
-        """After the last step of an epoch; rows for the log."""
-        return []
-
-    def arguments(self) -> Any:
-        """What a checkpoint belongs to: the arguments that change the training, as plain values, arrays or
-        dataclasses. None, of a method that only watches, is not compared."""
-        return None
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """Tensors that a resumed run needs."""
-        return {}
-
-    def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Take back what `state` gave."""
 
 
 @contextmanager
@@ -102,6 +78,7 @@ def train(
     *,
     methods: Sequence[Method] = (),
     loss: Loss = nn.functional.cross_entropy,
+    teacher: nn.Module | None = None,
     seed: int = 0,
     stage: str = "train",
     validate: Callable[[nn.Module], float] | None = None,
@@ -120,14 +97,18 @@ def train(
         not know its length; then the learning rate changes by the epoch, see `Recipe`.
     methods
         Hooked in order; `after_backward` in reverse order.
+    teacher
+        Of a recipe with `Distillation`: the network whose outputs are followed, such as the float network
+        before it was compressed. A copy is taken.
     validate
         Called after each epoch on the model in eval mode; its value goes to the log as ``validation``. It may
         be of any metric: ``functools.partial(accuracy, batches=..., metric=RMSE)``.
     checkpoint
-        File written after each epoch and read first where it exists: training goes on after it. It belongs
-        to the arguments: the network's form (not its weights, which an interrupted call leaves changed), the
-        recipe, methods, loss, seed, stage and number of batches; a file of others is refused. What the
-        batches hold is not compared.
+        File written after each epoch, and within long ones (`Checkpoint.every_s`), and read first where it
+        exists: training goes on after it, to the bits of an unbroken one. Within an epoch, batches that were
+        done are loaded and passed by. It belongs to the arguments: the network's form (not its weights, which
+        an interrupted call leaves changed), the recipe, methods, loss, teacher, seed, stage and number of
+        batches; a file of others is refused. What the batches hold is not compared.
     progress
         ``progress(iterable, description, total)`` wraps the steps of each epoch.
 
@@ -135,98 +116,193 @@ def train(
     ------
     XbarError
         Where nothing can be trained, `batches` is empty, the loss refuses outputs and targets, or is not a
-        finite number (with its epoch); for a checkpoint of other arguments, and a damaged one.
+        finite number (with its epoch); for options that lack what they need (`Options`), a checkpoint of
+        other arguments, and a damaged one.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise XbarError(f"{stage}: the network has no weight to train (requires_grad is False for all)")
-    optimizer = recipe.build(parameters)
-    schedule = Schedule(recipe, optimizer)
-    log: list[dict[str, Any]] = []
-    first = 0
-    kept: Checkpoint | None = None
-    if checkpoint is not None:
-        kept = (
-            checkpoint
-            if isinstance(checkpoint, Checkpoint)
-            else Checkpoint(
-                Path(checkpoint),
-                digests_of(
-                    network=form_of(model),
-                    recipe=recipe,
-                    methods=[found for method in methods if (found := method.arguments()) is not None],
-                    loss=loss,
-                    seed=seed,
-                    stage=stage,
-                    batches=length(batches),
-                ),
+    if recipe.options.keep != "last" and validate is None:
+        raise XbarError(f"keep = {recipe.options.keep!r}: needs a validation; give validate=")
+    objective = Objective(recipe.options, loss, teacher, stage)
+    spared = undecayed(model) if recipe.decayed == "weights" else ()
+    average = None if recipe.options.ema is None else Average(model, recipe.options.ema)
+    state = State(
+        model=model,
+        optimizer=recipe.build(parameters, spared),
+        methods=[*methods, *([] if average is None else [average])],
+        selection=Selection(recipe.options),
+    )
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        belongs = digests_of(
+            network=form_of(model),
+            recipe=recipe,
+            methods=[found for method in methods if (found := method.arguments()) is not None],
+            loss=loss,
+            teacher=teacher,
+            seed=seed,
+            stage=stage,
+            batches=length(batches),
+        )
+        checkpoint = Checkpoint(Path(checkpoint), belongs)
+    return _Loop(
+        state, batches, recipe, objective, average, seed, stage, validate, checkpoint, progress
+    ).run()
+
+
+@dataclass
+class _Loop:
+    """The loop of `train`, over epochs and steps."""
+
+    state: State
+    batches: BatchSource
+    recipe: Recipe
+    objective: Objective
+    average: Average | None
+    seed: int
+    stage: str
+    validate: Callable[[nn.Module], float] | None
+    kept: Checkpoint | None
+    progress: Progress | None
+
+    def __post_init__(self) -> None:
+        self.model, self.methods = self.state.model, self.state.methods
+        self.schedule = Schedule(self.recipe, self.state.optimizer)
+        self.total = length(self.batches)
+        self.layout = memory_format(self.model)
+        self.inputs = 0
+        """Inputs whose gradients a step has so far."""
+        self.saved = time.monotonic()
+
+    def run(self) -> Log:
+        """Train from where the checkpoint is, or from the beginning; the log."""
+        state = self.state
+        if self.kept is not None and self.kept.path.exists():
+            state.restore(self.kept)
+            losses = {row["epoch"]: row["loss"] for row in reversed(state.log) if "loss" in row}
+            self.schedule.go_to(losses[epoch] for epoch in range(state.place.epoch))
+        while state.place.epoch < self.recipe.epochs and not state.selection.is_over:
+            self._epoch(state.place.epoch)
+            self._save()
+        return self._finish()
+
+    def _epoch(self, epoch: int) -> None:
+        """One epoch, or the rest of it: its steps, and its rows of the log."""
+        torch.manual_seed(derive_seed(self.seed, self.stage, epoch))
+        self.model.train()
+        for method in self.methods:
+            method.begin_epoch(self.model, epoch)
+        mean = self._steps(epoch)
+        self.schedule.end_epoch(mean)
+        row: dict[str, Any] = {"stage": self.stage, "epoch": epoch, "loss": mean}
+        rows = [entry for method in self.methods for entry in method.end_epoch(self.model, epoch)]
+        if self.validate is not None:
+            row["validation"] = self._validation(self.validate, epoch)
+        own = {"stage": self.stage, "epoch": epoch}
+        self.state.log += [row, *({**own, **entry} for entry in rows)]
+        self.state.place = Place(epoch + 1)
+
+    def _steps(self, epoch: int) -> float:
+        """Steps over the batches of an epoch that are not done; the mean loss of all."""
+        place, group = self.state.place, self.recipe.options.accumulate
+        for batch in self._batches(place):
+            x, y = pair(batch, self.stage)
+            if not self.inputs:
+                self._begin_step(epoch)
+            place.summed = place.summed + self._add_gradient(x, y)
+            place.batch += 1
+            if place.batch % group == 0:
+                self._end_step()
+                self._save_within()
+        if self.inputs:
+            self._end_step()
+        if not place.batch:
+            used_up = f" in epoch {epoch}: an iterator is used up after one pass; give a list or a DataLoader"
+            raise XbarError(f"{self.stage}: the data loader gave no batch{used_up if epoch else ''}")
+        mean = float(place.summed / place.batch)
+        if not math.isfinite(mean):
+            raise XbarError(
+                f"{self.stage}: the loss is {mean} in epoch {epoch}; lower lr (now {self.recipe.lr}), or rho "
+                "of ADMM"
             )
-        )
-    if kept is not None and kept.path.exists():
-        first, log = _restore(kept, model, optimizer, methods)
-        losses = {row["epoch"]: row["loss"] for row in reversed(log) if "loss" in row}
-        schedule.go_to(losses[epoch] for epoch in range(first))
-    for epoch in range(first, recipe.epochs):
-        torch.manual_seed(derive_seed(seed, stage, epoch))
-        model.train()
-        for method in methods:
-            method.begin_epoch(model, epoch)
-        mean = _epoch(model, batches, schedule, epoch, methods, loss, stage, progress)
-        schedule.end_epoch(mean)
-        row: dict[str, Any] = {"stage": stage, "epoch": epoch, "loss": mean}
-        rows = [entry for method in methods for entry in method.end_epoch(model, epoch)]
-        if validate is not None:
-            model.eval()
-            row["validation"] = validate(model)
-        log += [row, *({"stage": stage, "epoch": epoch, **entry} for entry in rows)]
-        if kept is not None:
-            _save(kept, model, optimizer, methods, epoch + 1, log)
-    model.eval()
-    return log
+        return mean
 
+    def _batches(self, place: Place) -> Iterator[Any]:
+        """The batches of an epoch that are not done yet."""
+        found: Iterable[Any] = self.batches
+        if self.progress is not None:
+            what = f"{self.stage} {place.epoch + 1}/{self.recipe.epochs}"
+            found = self.progress(found, what, self.total)
+        left = iter(found)
+        if place.generator is not None:
+            for _ in itertools.islice(left, place.batch):
+                pass
+            torch.set_rng_state(place.generator)
+        return left
 
-def _epoch(
-    model: nn.Module,
-    batches: BatchSource,
-    schedule: Schedule,
-    epoch: int,
-    methods: Sequence[Method],
-    loss: Loss,
-    stage: str,
-    progress: Progress | None,
-) -> float:
-    """One pass over the batches; the mean loss."""
-    recipe, optimizer, total = schedule.recipe, schedule.optimizer, length(batches)
-    steps: Iterable[Any] = batches
-    if progress is not None:
-        steps = progress(batches, f"{stage} {epoch + 1}/{recipe.epochs}", total)
-    layout = memory_format(model)
-    summed, count = torch.zeros(()), 0
-    for step, batch in enumerate(steps):
-        x, y = pair(batch, stage)
-        schedule.begin_step(epoch, step, total)
-        x = x.contiguous(memory_format=layout) if x.dim() == 4 else x
-        for method in methods:
-            method.before_forward(model)
-        value = _loss(loss, model(x), y, stage)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-        for method in reversed(methods):
-            method.after_backward(model)
+    def _begin_step(self, epoch: int) -> None:
+        """Set the learning rate, and let methods prepare the forward passes."""
+        self.schedule.begin_step(epoch, self.state.place.batch, self.total)
+        for method in self.methods:
+            method.before_forward(self.model)
+        self.state.optimizer.zero_grad(set_to_none=True)
+
+    def _add_gradient(self, x: torch.Tensor, y: Any) -> torch.Tensor:
+        """Add the gradient of a batch to that of the step; its loss."""
+        x = x.contiguous(memory_format=self.layout) if x.dim() == 4 else x
+        value = self.objective(self.model, x, y)
+        of_sum = len(x) * value if self.recipe.options.accumulate > 1 else value
+        of_sum.backward()  # type: ignore[no-untyped-call]
+        self.inputs += len(x)
+        return value.detach()
+
+    def _end_step(self) -> None:
+        """Move the weights."""
+        optimizer = self.state.optimizer
+        if self.recipe.options.accumulate > 1:
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad /= self.inputs
+        for method in reversed(self.methods):
+            method.after_backward(self.model)
         optimizer.step()
-        for method in methods:
-            method.after_step(model, optimizer)
-        summed += value.detach()
-        count += 1
-    if not count:
-        used_up = f" in epoch {epoch}: an iterator is used up after one pass; give a list or a DataLoader"
-        raise XbarError(f"{stage}: the data loader gave no batch{used_up if epoch else ''}")
-    mean = float(summed / count)
-    if not math.isfinite(mean):
-        raise XbarError(
-            f"{stage}: the loss is {mean} in epoch {epoch}; lower lr (now {recipe.lr}), or rho of ADMM"
-        )
-    return mean
+        for method in self.methods:
+            method.after_step(self.model, optimizer)
+        self.inputs = 0
+
+    def _validation(self, validate: Callable[[nn.Module], float], epoch: int) -> float:
+        """Validation of the network as it would be kept now, which the selection may keep."""
+        shown = nullcontext() if self.average is None else self.average.shown(self.model, self.methods)
+        with shown:
+            self.model.eval()
+            value = validate(self.model)
+            if self.recipe.options.keep != "last" and all(
+                method.may_end(epoch, self.recipe.epochs) for method in self.methods
+            ):
+                self.state.selection.judge(self.model, epoch, value)
+        return value
+
+    def _save(self) -> None:
+        if self.kept is not None:
+            self.state.save(self.kept)
+            self.saved = time.monotonic()
+
+    def _save_within(self) -> None:
+        """Write a checkpoint within an epoch where the last one is old enough."""
+        if self.kept is not None and time.monotonic() - self.saved >= self.kept.every_s:
+            self.state.place.generator = torch.get_rng_state()
+            self._save()
+
+    def _finish(self) -> Log:
+        """Leave the network that the training keeps; the log."""
+        selection, log = self.state.selection, self.state.log
+        if selection.network:
+            self.model.load_state_dict(selection.network)
+            log = [*log, {"stage": self.stage, "epoch": selection.epoch, "best_validation": selection.best}]
+        elif self.average is not None:
+            self.average.put_into(self.model, self.methods)
+        self.model.eval()
+        return log
 
 
 def length(batches: BatchSource) -> int:
@@ -235,83 +311,6 @@ def length(batches: BatchSource) -> int:
         return len(batches) if isinstance(batches, Sized) else 0
     except TypeError:  # a DataLoader of a stream has a length that it does not know
         return 0
-
-
-def _loss(loss: Loss, outputs: Any, targets: Any, stage: str) -> torch.Tensor:
-    try:
-        return loss(outputs, targets)
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        given = [
-            described(each) if isinstance(each, torch.Tensor) else type(each).__name__
-            for each in (outputs, targets)
-        ]
-        raise XbarError(
-            f"{stage}: the loss refuses outputs {given[0]} and targets {given[1]}: "
-            f"{str(error).partition(chr(10))[0]}"
-        ) from error
-
-
-def _save(
-    checkpoint: Checkpoint,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    methods: Sequence[Method],
-    epoch: int,
-    log: list[dict[str, Any]],
-) -> None:
-    tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
-    for index, slots in optimizer.state_dict()["state"].items():
-        for slot, t in slots.items():
-            if t is not None and not isinstance(t, torch.Tensor | int | float):
-                raise XbarError(
-                    f"checkpoint: {type(optimizer).__name__} keeps a {type(t).__name__} ({slot!r}); only "
-                    "tensors and numbers can be kept"
-                )
-        tensors |= {
-            f"optimizer.{index}.{slot}": torch.as_tensor(t) for slot, t in slots.items() if t is not None
-        }
-    for i, method in enumerate(methods):
-        tensors |= {f"method.{i}.{name}": t for name, t in method.state().items()}
-    checkpoint.save(tensors, {"epoch": epoch, "log": log})
-
-
-def _restore(
-    checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer, methods: Sequence[Method]
-) -> tuple[int, list[dict[str, Any]]]:
-    tensors, meta = checkpoint.load()
-    try:
-        return _restored(tensors, meta, model, optimizer, methods)
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        raise XbarError(
-            f"{checkpoint.path}: not a checkpoint of this training ({one_line(error)}); delete it to start "
-            "again"
-        ) from error
-
-
-def _restored(
-    tensors: dict[str, torch.Tensor],
-    meta: dict[str, Any],
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    methods: Sequence[Method],
-) -> tuple[int, list[dict[str, Any]]]:
-    def part(prefix: str) -> dict[str, torch.Tensor]:
-        return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-
-    model.load_state_dict(part("model."))
-    slots: dict[int, dict[str, torch.Tensor]] = {}
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for name, t in part("optimizer.").items():
-        index, _, slot = name.partition(".")
-        parameter = parameters[int(index)]
-        # Fused optimisers walk memory: a moment needs the strides of its parameter.
-        slots.setdefault(int(index), {})[slot] = (
-            torch.empty_like(parameter).copy_(t) if t.shape == parameter.shape else t
-        )
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    for i, method in enumerate(methods):
-        method.load_state(part(f"method.{i}."))
-    return meta["epoch"], meta["log"]
 
 
 def memory_format(model: nn.Module) -> torch.memory_format:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.optim import Optimizer, lr_scheduler
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler
 
+from mapping.training.options import Options
 from xbar.hardware.checks import check_range, check_whole
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -31,6 +31,14 @@ SCHEDULERS: dict[str, Any] = {
 COSINE = "cosine"
 """Cosine decay by the step, with warm-up: the schedule of a `Recipe` itself."""
 SGD_MOMENTUM = 0.9
+NORMS = (
+    nn.modules.batchnorm._NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+)
+"""Layers whose parameters `undecayed` names, of any shape."""
+DEFAULTS = Options()
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,11 @@ class Recipe:
     weight_decay
         Of a named optimiser that takes one, in place of torch's own default; passed to a function where it
         is not 0.
+    nesterov
+        Nesterov's momentum, of an optimiser that takes it; with SGD by its name, or a function.
+    decayed
+        What has weight decay: ``all`` parameters, or ``weights``, without biases and the parameters of norms
+        (`undecayed`). Of a named optimiser; a function groups its parameters itself.
     warmup, final
         Of the cosine: epochs of linear rise, and the part of `lr` at the end.
     scheduler
@@ -58,6 +71,8 @@ class Recipe:
         or a function ``scheduler(optimizer)``: it steps once after each epoch. By its name a scheduler has
         torch's defaults, but T_max, total_iters and total_steps are the epochs, and max_lr is `lr`;
         ReduceLROnPlateau sees the mean loss of each epoch.
+    options
+        Precision, accumulation, label smoothing, mixing, distillation, averaging, the epoch that is kept.
 
     Raises
     ------
@@ -73,8 +88,13 @@ class Recipe:
     warmup: float = 0.0
     final: float = 0.0
     scheduler: str | Callable[[Optimizer], LRScheduler] = COSINE
+    nesterov: bool = False
+    decayed: Literal["all", "weights"] = "all"
+    options: Options = DEFAULTS
 
     def __post_init__(self) -> None:
+        if not isinstance(self.options, Options):
+            raise XbarError(f"options = {self.options!r}: must be an Options")
         check_whole("epochs", self.epochs, 0, 100_000)
         check_range("lr", self.lr, 1e-12, 100)
         if self.momentum is not None:
@@ -85,14 +105,15 @@ class Recipe:
         build, options = self._optimizer()
         for key in options:
             if not _takes(build, key):
-                raise XbarError(f"{key} = {options[key]}: {_name_of(build)} takes none")
+                raise XbarError(f"{key} = {options[key]}: {name_of(build)} takes none")
+        self._check_decayed()
         if self.scheduler != COSINE:
-            self._scheduler()
+            self.build_scheduler()
             for key in ("warmup", "final"):
                 if getattr(self, key):
                     raise XbarError(
                         f"{key} = {getattr(self, key)}: has an effect with {COSINE!r} only, not with the "
-                        f"scheduler {_name_of(self.scheduler)}"
+                        f"scheduler {name_of(self.scheduler)}"
                     )
 
     def lr_at(self, epoch: float) -> float:
@@ -103,8 +124,27 @@ class Recipe:
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (epoch - self.warmup) / span)))
         return self.lr * (self.final + (1 - self.final) * cosine)
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    def _check_decayed(self) -> None:
+        """Refuse groups of weight decay that would have no effect."""
+        if self.decayed not in ("all", "weights"):
+            raise unknown_name("decayed", str(self.decayed), ("all", "weights"))
+        if self.decayed == "weights" and not self.weight_decay:
+            raise XbarError("decayed = 'weights': has an effect with a weight_decay above 0 only")
+        if self.decayed == "weights" and not isinstance(self.optimizer, str):
+            raise XbarError(
+                f"decayed = 'weights': of an optimiser by its name only; {name_of(self.optimizer)} gets the "
+                "parameters and may group them itself"
+            )
+
+    def build(
+        self, parameters: Iterable[nn.Parameter], without_decay: Collection[nn.Parameter] = ()
+    ) -> Optimizer:
         """The optimiser.
+
+        Parameters
+        ----------
+        without_decay
+            Of the parameters, those that get none; see `undecayed`.
 
         Raises
         ------
@@ -114,19 +154,19 @@ class Recipe:
         given = list(parameters)
         build, options = self._optimizer()
         try:
-            found = build(given, lr=self.lr, **options)
+            found = build(_groups(given, without_decay), lr=self.lr, **options)
         except (TypeError, ValueError) as error:
-            raise XbarError(f"optimizer {_name_of(build)}: {_first_line(error)}") from error
+            raise XbarError(f"optimizer {name_of(build)}: {first_line(error)}") from error
         if not isinstance(found, Optimizer):
             raise XbarError(
-                f"optimizer {_name_of(build)}: gave a {type(found).__name__}; must be a torch.optim.Optimizer"
+                f"optimizer {name_of(build)}: gave a {type(found).__name__}; must be a torch.optim.Optimizer"
             )
         if isinstance(found, torch.optim.LBFGS):
             raise XbarError("optimizer LBFGS: asks for the loss several times a step, which `train` does not")
         own = {id(parameter) for parameter in given}
         if any(id(parameter) not in own for group in found.param_groups for parameter in group["params"]):
             raise XbarError(
-                f"optimizer {_name_of(build)}: holds other parameters than the network's; must take those "
+                f"optimizer {name_of(build)}: holds other parameters than the network's; must take those "
                 "that it is given (`compress` trains a copy of the network)"
             )
         return found
@@ -151,10 +191,14 @@ class Recipe:
                 f"optimizer = {self.optimizer!r}: must be a name of torch.optim or a function "
                 "optimizer(parameters, lr=...)"
             )
-        return build, options if self.momentum is None else {**options, "momentum": self.momentum}
+        if self.momentum is not None:
+            options["momentum"] = self.momentum
+        if self.nesterov:
+            options["nesterov"] = True
+        return build, options
 
-    def _scheduler(self) -> Callable[[Optimizer], Any]:
-        """What builds a scheduler of torch."""
+    def build_scheduler(self) -> Callable[[Optimizer], Any]:
+        """The function that builds a scheduler of torch."""
         if callable(self.scheduler):
             return self.scheduler
         if not isinstance(self.scheduler, str):
@@ -178,48 +222,24 @@ class Recipe:
         return functools.partial(build, **{key: known[key] for key in known if key in wanted})
 
 
-class Schedule:
-    """The learning rate of an optimiser over a training."""
+def undecayed(model: nn.Module) -> list[nn.Parameter]:
+    """Parameters that usually have no weight decay: vectors, biases among them, and all of norms."""
+    return [
+        parameter
+        for module in model.modules()
+        for parameter in module.parameters(recurse=False)
+        if parameter.dim() < 2 or isinstance(module, NORMS)
+    ]
 
-    def __init__(self, recipe: Recipe, optimizer: Optimizer) -> None:
-        self.recipe, self.optimizer = recipe, optimizer
-        self.parts = [group["lr"] / recipe.lr for group in optimizer.param_groups]
-        self.scheduler: Any = None
-        if recipe.scheduler == COSINE:
-            return
-        build = recipe._scheduler()
-        name = _name_of(build)
-        try:
-            self.scheduler = build(optimizer)
-        except (TypeError, ValueError, KeyError) as error:
-            raise XbarError(f"scheduler {name}: {_first_line(error)}") from error
-        if not isinstance(self.scheduler, LRScheduler):
-            raise XbarError(
-                f"scheduler {name}: gave a {type(self.scheduler).__name__}; must be a "
-                "torch.optim.lr_scheduler.LRScheduler"
-            )
 
-    def begin_step(self, epoch: int, step: int, steps: int) -> None:
-        """Set the rate of a step; `steps`: those of an epoch, 0 where that is not known."""
-        if self.scheduler is not None:
-            return
-        rate = self.recipe.lr_at(epoch + (min(step / steps, 1.0) if steps else 0.5))
-        for group, part in zip(self.optimizer.param_groups, self.parts, strict=True):
-            group["lr"] = rate * part
-
-    def end_epoch(self, loss: float) -> None:
-        """Go on to the next epoch, after one of this mean loss."""
-        if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(loss)
-        elif self.scheduler is not None:
-            self.scheduler.step()
-
-    def go_to(self, losses: Iterable[float]) -> None:
-        """Go past epochs of an interrupted training."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch misses the steps, which were taken before
-            for loss in losses:
-                self.end_epoch(loss)
+def _groups(parameters: list[nn.Parameter], without_decay: Collection[nn.Parameter]) -> list[Any]:
+    """Parameters, in two groups where some have no weight decay."""
+    spared = {id(parameter) for parameter in without_decay}
+    rest = [parameter for parameter in parameters if id(parameter) not in spared]
+    if len(rest) == len(parameters):
+        return parameters
+    last = {"params": [p for p in parameters if id(p) in spared], "weight_decay": 0.0}
+    return [{"params": rest}, last] if rest else [last]
 
 
 def _named(what: str, name: str, allowed: Mapping[str, Any]) -> Any:
@@ -235,11 +255,13 @@ def _takes(function: Callable[..., Any], key: str) -> bool:
     return key in parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
 
 
-def _name_of(function: Any) -> str:
+def name_of(function: Any) -> str:
+    """Name of a function or class, for messages."""
     while isinstance(function, functools.partial):
         function = function.func
     return str(getattr(function, "__name__", function))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """First line of an error's text."""
     return str(error).partition("\n")[0]
