@@ -56,6 +56,7 @@ def compress(
     retrain: Recipe,
     *,
     loss: Loss = nn.functional.cross_entropy,
+    teacher: nn.Module | None = None,
     rho: RhoSchedule | None = None,
     interval: int = 1,
     freeze: Sequence[float] = (0.5, 0.75, 0.9, 1.0),
@@ -78,6 +79,8 @@ def compress(
         By layer name, pattern (``*``, ``?``) or type such as ``Conv2d``; a layer that nothing fits is free.
     recipe, retrain
         Of the training with ADMM, and of the retraining.
+    teacher
+        Of a recipe with `mapping.Distillation`; None: the network as it is given, before it is compressed.
     freeze
         Shares of the weights to freeze, rising to 1, for layers with values.
     checkpoint
@@ -103,6 +106,9 @@ def compress(
             f"their values; at least {len(freeze)}"
         )
 
+    if teacher is not None and not (recipe.options.distillation or retrain.options.distillation):
+        raise XbarError("teacher: has an effect with a recipe whose options have a Distillation only")
+
     kept: dict[str, Checkpoint] = {}
     if checkpoint is not None:
         belongs = digests_of(
@@ -111,6 +117,7 @@ def compress(
             recipe=recipe,
             retrain=retrain,
             loss=loss,
+            teacher=teacher,
             rho=rho,
             interval=interval,
             freeze=tuple(freeze),
@@ -128,6 +135,7 @@ def compress(
             how,
             methods=methods,
             loss=loss,
+            teacher=(teacher or model) if how.options.distillation else None,
             seed=seed,
             stage=stage,
             validate=validate,

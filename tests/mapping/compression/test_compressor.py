@@ -11,8 +11,10 @@ from torch import nn
 from mapping import (
     BlockSparse,
     Centroids,
+    Distillation,
     Levels,
     OneSign,
+    Options,
     Recipe,
     RhoSchedule,
     SparseValues,
@@ -117,3 +119,25 @@ def test_ternary_values_of_a_column_stay_those_of_a_column() -> None:
     found = compress(model, batches, {"0": Ternary(per="column")}, Recipe(2, 1e-4), Recipe(5, 1e-4))
     largest = to_gemm(found.model[0]).abs().amax(0)
     assert (largest[1:] > 3 * largest[:-1]).all()
+
+
+def test_the_network_itself_teaches_where_no_other_is_given() -> None:
+    """With the whole weight on the teacher, labels have no say: those of another task change nothing."""
+    how = Recipe(3, 1e-2, options=Options(distillation=Distillation(1.0, 1.0)))
+    table = {"3": BlockSparse(4, 1, 0.5)}
+
+    def compressed(given: list[tuple[torch.Tensor, torch.Tensor]], **keys) -> torch.Tensor:
+        return to_gemm(compress(network(), given, table, how, how, rho=RHO, **keys).model[3])
+
+    relabelled = [(x, (y + 1) % 3) for x, y in batches()]
+    found = compressed(batches())
+    torch.testing.assert_close(found, compressed(relabelled), rtol=0, atol=0)
+    assert torch.equal(found, compressed(batches(), teacher=network()))
+    torch.manual_seed(1)
+    other = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    assert not torch.allclose(found, compressed(batches(), teacher=other), atol=1e-3)
+
+
+def test_a_teacher_needs_a_recipe_that_follows_it() -> None:
+    with pytest.raises(XbarError, match=r"^teacher: has an effect with"):
+        compress(network(), batches(), {"3": BlockSparse(4, 1, 0.5)}, *SHORT, teacher=network())

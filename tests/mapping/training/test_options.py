@@ -26,14 +26,17 @@ from mapping import (
     Mixup,
     Options,
     Recipe,
+    calibrate,
     equal_levels,
+    map_network,
     train,
+    trainable_network,
 )
 from mapping.training.checkpoints import Checkpoint, load_checkpoint
 from mapping.training.loop import Method
 from mapping.training.objective import cut_out, distilled, mixed
 from mapping.training.recipe import undecayed
-from xbar import XbarError
+from xbar import ProgrammingNoise, XbarError, load_hardware
 
 X = torch.rand(40, 1, 6, 6, generator=torch.Generator().manual_seed(1))
 Y = torch.randint(0, 5, (40,), generator=torch.Generator().manual_seed(2))
@@ -434,6 +437,31 @@ def test_a_training_that_was_killed_within_an_epoch_goes_on_to_the_same_bits(
     again = network(8)
     assert fit(again, 0, kept) == log
     assert same(whole, again)
+
+
+@pytest.mark.parametrize("multiply", ["torch", "tiles"])
+def test_options_hold_on_chips(tmp_path: Path, multiply: Any) -> None:
+    """All of them, killed within an epoch; bfloat16 goes through converters and tiles too."""
+    hardware = load_hardware("admm-32x32").replace(device__programming=ProgrammingNoise("lognormal", 0.1))
+    recipe = Recipe(2, 0.02, "SGD", options=CASES["all"]["options"])
+
+    def fit(seed: int, after: int, kept: Checkpoint | None) -> tuple[nn.Module, list[dict[str, Any]]]:
+        model = network().eval()
+        mapped, _ = calibrate(map_network(model, hardware, X[:1]), model, BATCHES)
+        training = trainable_network(network(seed).eval(), mapped, multiply=multiply)
+        keys = {"methods": [Kill(after)], "teacher": still(9), "validate": validate, "checkpoint": kept}
+        log = train(training, Shuffled(), recipe, **keys)  # type: ignore[arg-type]
+        assert not training.training
+        return training, log
+
+    whole, log = fit(3, 0, None)
+    kept = Checkpoint(tmp_path / "x", {}, every_s=0)
+    with pytest.raises(Killed):
+        fit(3, 5, kept)
+    assert load_checkpoint(tmp_path / "x")[1]["batch"] == 2
+    fresh, again = fit(3, 0, kept)
+    assert again == log
+    assert same(whole, fresh)
 
 
 def test_a_checkpoint_within_an_epoch_is_as_old_as_asked_for(tmp_path: Path) -> None:
