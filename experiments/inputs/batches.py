@@ -19,7 +19,8 @@ class Batches:
     shuffle
         New order at each pass; without it batches are plain slices.
     shift
-        Each image is shifted by up to so many pixels in both directions, zeros moving in.
+        Each image is shifted by up to so many pixels in both directions, zeros moving in: black, or the mean
+        colour of normalised images.
     flip
         Each image is mirrored, left to right, with probability 1/2.
     """
