@@ -16,7 +16,9 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 PAGE = HERE.parent / "docs" / "speed.md"
-NAMES = tuple("mvm inference networks struct estimate wires circuit programming training start sweep".split())
+NAMES = tuple(
+    "mvm inference networks struct estimate wires circuit programming training engine start sweep".split()
+)
 
 
 def main(chosen: Sequence[str]) -> int:

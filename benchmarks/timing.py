@@ -13,11 +13,11 @@ from torch import nn
 from mapping import AnalogLayer
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    """Wall time of one call [s]."""
-    start = time.perf_counter()
+def seconds(call: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Time of one call [s], by the wall or another clock."""
+    start = clock()
     call()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def each_thread_count(network: nn.Module, counts: tuple[int, ...]) -> Iterator[int]:
@@ -43,20 +43,22 @@ def record(
     repeats: int,
     baseline_threads: int = 1,
     warm: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
     """Least seconds of a case and of its baseline, alternating in one process, and their ratio.
 
     The machine is shared: of repeats, the least is what the work takes. Threads of the linear algebra library
     spin for a while after each product and would take processors from a kernel that is timed next, so that
     the baseline has one unless it is said otherwise. Each may run `warm` times before it is timed, where what
-    is asked for is one call after the other.
+    is asked for is one call after the other. `clock` is that of the wall, or `time.process_time` for two
+    sides of one thread.
     """
     call()
     times = []
     for _ in range(repeats):
-        taken = [seconds(call) for _ in range(warm + 1)][-1]
+        taken = [seconds(call, clock) for _ in range(warm + 1)][-1]
         with threadpool_limits(baseline_threads):
-            times.append((taken, [seconds(baseline) for _ in range(warm + 1)][-1]))
+            times.append((taken, [seconds(baseline, clock) for _ in range(warm + 1)][-1]))
     taken, reference = (min(column) for column in zip(*times, strict=True))
     return {
         "name": name,

@@ -54,12 +54,9 @@ def shifted(x: torch.Tensor, reach: int) -> torch.Tensor:
     """Each image moved by its own random offset of up to `reach` pixels."""
     n, _, height, width = x.shape
     padded = torch.nn.functional.pad(x, (reach,) * 4)
-    top, left = torch.randint(0, 2 * reach + 1, (2, n, 1))
-    rows = (top + torch.arange(height))[:, None, :, None]
-    cols = (left + torch.arange(width))[:, None, None, :]
-    images = torch.arange(n)[:, None, None, None]
-    channels = torch.arange(x.shape[1])[None, :, None, None]
-    return padded[images, channels, rows, cols]
+    top, left = torch.randint(0, 2 * reach + 1, (2, n))
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, offset, offset, H, W)
+    return windows[torch.arange(n), :, top, left]
 
 
 def flipped(x: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from experiments.inputs.batches import Batches
+from experiments.inputs.batches import Batches, shifted
 
 
 def images(n: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,3 +38,21 @@ def test_shifts_move_zeros_in() -> None:
     x = torch.ones(500, 1, 6, 6)
     for seen, _ in Batches(x, torch.zeros(500), 100, shift=2):
         assert set(seen.sum((1, 2, 3)).tolist()) <= {a * b * 1.0 for a in (4, 5, 6) for b in (4, 5, 6)}
+
+
+def test_each_image_moves_by_its_own_offset() -> None:
+    """Against loops over pixels, from the same draws."""
+    x = torch.rand(6, 2, 4, 5) + 1
+    torch.manual_seed(0)
+    found = shifted(x, 2)
+    torch.manual_seed(0)
+    offsets = torch.randint(0, 5, (2, 6)) - 2
+    expected = torch.zeros_like(x)
+    for image in range(6):
+        down, right = offsets[:, image].tolist()
+        for i in range(4):
+            for j in range(5):
+                if 0 <= i + down < 4 and 0 <= j + right < 5:
+                    expected[image, :, i, j] = x[image, :, i + down, j + right]
+    assert torch.equal(found, expected)
+    assert len({tuple(offset) for offset in offsets.T.tolist()}) > 1
