@@ -30,7 +30,7 @@ from mapping import (
     sample_chips,
     train,
 )
-from mapping.training.loop import Method
+from mapping.training.method import Method
 from xbar import ProgrammingNoise, load_hardware
 
 

@@ -22,7 +22,7 @@ from torch import nn
 from mapping.compression.shared_weights import by_weight, for_all_layers, one_a_weight
 from mapping.constraints.constraint import ByLayer, Constraint, NetworkConstraint
 from mapping.network.gemm import finite_gemm, from_gemm, layer_of, mappable_layers, trained_weight, weight_of
-from mapping.training.loop import Method
+from mapping.training.method import Method
 from xbar.hardware.checks import check_range, check_whole
 
 
@@ -48,7 +48,7 @@ class RhoSchedule:
 
 
 class Admm(Method):
-    """A `mapping.training.loop.Method`: the penalty in each step, the Z- and U-step after each epoch.
+    """A `mapping.training.method.Method`: the penalty in each step, the Z- and U-step after each epoch.
 
     A weight that several layers share is one weight, with one penalty, under the name of the first of them.
 

@@ -16,12 +16,13 @@ from torch import nn
 from mapping.compression.shared_weights import one_a_weight
 from mapping.constraints.levels import Values
 from mapping.network.gemm import finite_gemm, from_gemm, layer_of, to_gemm, weight_of
-from mapping.training.loop import Method
+from mapping.training.method import Method
 from xbar.hardware.checks import check_rising_to_one, check_whole
 
 
 class Freezing(Method):
-    """A `mapping.training.loop.Method`: every `epochs` epochs a larger share of each layer's weights freezes.
+    """A `mapping.training.method.Method`: every `epochs` epochs a larger share of each layer's weights
+    freezes.
 
     What is fitted to a layer (its scales, its centroids) is fitted once, at the start. Masked weights are
     held at zero.

@@ -30,13 +30,13 @@ from mapping.network.gemm import (
     trained_weight,
     weight_of,
 )
-from mapping.training.loop import Method
+from mapping.training.method import Method
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError, unknown_name
 
 
 class Gsm(Method):
-    """A `mapping.training.loop.Method`: sparse gradients in each step, a global cut at the end.
+    """A `mapping.training.method.Method`: sparse gradients in each step, a global cut at the end.
 
     A weight that several layers share counts once, under the name of the first of them.
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from mapping.compression.shared_weights import by_weight, differ
 from mapping.network.gemm import finite_gemm, from_gemm, layer_of, mappable_layers, to_gemm, weight_of
-from mapping.training.loop import Method
+from mapping.training.method import Method
 from xbar.hardware.errors import XbarError, unknown_name
 
 
@@ -34,7 +34,7 @@ def masks_met(model: nn.Module, masks: Mapping[str, torch.Tensor] | None = None)
 
 
 class Masked(Method):
-    """A `mapping.training.loop.Method`: masked weights stay exactly zero under any optimiser.
+    """A `mapping.training.method.Method`: masked weights stay exactly zero under any optimiser.
 
     Gradients are masked before the step; weights and the optimiser's moments after it, because stale moments
     revive zeros.

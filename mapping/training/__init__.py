@@ -1,6 +1,7 @@
 """How is a network trained, and by what is it measured?
 
-The one training loop with its checkpoints, the recipe of an optimiser and its learning rate, and metrics.
+The one training loop with its checkpoints, the recipe of an optimiser and its learning rate, options that
+every stage shares, and metrics.
 """
 
 import lazy_loader

@@ -20,7 +20,7 @@ from mapping.training.averaging import Average
 from mapping.training.checkpoints import Checkpoint
 from mapping.training.method import Method as Method
 from mapping.training.metrics import CLASSES, Metric
-from mapping.training.objective import Loss as Loss, Objective
+from mapping.training.objective import Loss, Objective
 from mapping.training.recipe import Recipe, undecayed
 from mapping.training.schedule import Schedule
 from mapping.training.selection import Selection

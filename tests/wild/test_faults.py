@@ -29,7 +29,7 @@ from mapping import (
     train,
 )
 from mapping.smaller_networks.channel_graph import channel_graph
-from mapping.training.loop import Method
+from mapping.training.method import Method
 from power.components.library import load_periphery
 from xbar import XbarError
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from experiments.studies.study import load_study
 from mapping import Recipe, train
-from mapping.training.loop import Method
+from mapping.training.method import Method
 from xbar import XbarError
 
 X = torch.randn(24, 4, generator=torch.Generator().manual_seed(1))

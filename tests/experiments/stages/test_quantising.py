@@ -13,7 +13,7 @@ from experiments.stages.quantise import fitted_states, onto_levels
 from experiments.studies.training import Quantisation
 from mapping import Levels, Magnitudes, Recipe, equal_levels, train
 from mapping.network.gemm import mappable_layers, to_gemm
-from mapping.training.loop import Method
+from mapping.training.method import Method
 
 
 def network() -> nn.Module:

@@ -33,7 +33,7 @@ from mapping import (
     trainable_network,
 )
 from mapping.training.checkpoints import Checkpoint, load_checkpoint
-from mapping.training.loop import Method
+from mapping.training.method import Method
 from mapping.training.objective import cut_out, distilled, mixed
 from mapping.training.recipe import undecayed
 from xbar import ProgrammingNoise, XbarError, load_hardware

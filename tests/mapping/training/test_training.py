@@ -12,7 +12,7 @@ from mapping import Admm, BlockSparse, Masked, Recipe, RhoSchedule, accuracy, tr
 from mapping.constraints.budgets import NonzeroBudget
 from mapping.network.gemm import from_gemm, to_gemm
 from mapping.training.checkpoints import load_checkpoint
-from mapping.training.loop import Method
+from mapping.training.method import Method
 from xbar import XbarError
 
 
