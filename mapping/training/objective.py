@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from mapping.network.modules import copy_of
 from mapping.training.metrics import described
 from mapping.training.options import Cutout, Distillation, Mixup, Options
 from xbar.hardware.errors import XbarError
@@ -53,7 +53,7 @@ class Objective:
             if options.label_smoothing
             else loss
         )
-        self.teacher = None if teacher is None else copy.deepcopy(teacher).eval().requires_grad_(False)
+        self.teacher = None if teacher is None else copy_of(teacher).eval().requires_grad_(False)
 
     def __call__(self, model: nn.Module, x: torch.Tensor, y: Any) -> torch.Tensor:
         """The loss of a network on a batch."""
@@ -102,6 +102,8 @@ def mixed(
     if isinstance(mixing, Mixup):
         if not isinstance(y, torch.Tensor):
             raise XbarError(f"{stage}: Mixup: targets are a {type(y).__name__}; must be a tensor")
+        if not x.is_floating_point():
+            raise XbarError(f"{stage}: Mixup: inputs are {described(x)}; must be floating point")
         share = float(torch.distributions.Beta(mixing.alpha, mixing.alpha).sample())
         other = torch.randperm(len(x))
         return share * x + (1 - share) * x[other], [(share, y), (1 - share, y[other])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -26,9 +27,13 @@ class Selection:
         return bool(self.patience) and self.since >= self.patience
 
     def judge(self, model: nn.Module, epoch: int, validation: float) -> None:
-        """Keep the network of an epoch where it is better than all before it; on a tie the earlier stays."""
-        sign = 1 if self.keep == "highest" else -1
-        if self.best is None or sign * validation > sign * self.best:
+        """Keep the network of an epoch where it is better than all before it; on a tie the earlier stays.
+
+        A validation that is not a number is never better.
+        """
+        worst = -math.inf if self.keep == "highest" else math.inf
+        best = worst if self.best is None else self.best
+        if validation > best if self.keep == "highest" else validation < best:
             self.best, self.epoch, self.since = validation, epoch, 0
             self.network = {name: t.detach().clone() for name, t in model.state_dict().items()}
         else:

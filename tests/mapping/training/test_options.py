@@ -319,6 +319,15 @@ def test_the_best_epoch_is_kept(keep: Any, best: int, ema: Ema | None) -> None:
     assert [row["validation"] for row in log[:-1]] == [2, 3, 3, 1, 1]
 
 
+def test_a_validation_that_is_no_number_is_never_the_best() -> None:
+    course = Course(math.nan, 1, math.nan, 2, math.nan)
+    model, log = fit(course, Options(keep="highest"))
+    assert log[-1]["epoch"] == 3
+    assert torch.equal(model[0].weight, course.seen[3]["0.weight"])  # type: ignore[index]
+    model, log = fit(Course(*[math.nan] * 5), Options(keep="lowest", patience=4))
+    assert len(log) == 4
+
+
 def test_patience_ends_a_training() -> None:
     course = Course(1, 2, 2, 1, 9)
     model, log = fit(course, Options(keep="highest", patience=2))
@@ -507,6 +516,14 @@ def refused(**keys: Any) -> str:
         (
             {"options": {"mixing": Cutout(2)}, "batches": [(X.flatten(1), Y)]},
             "train: Cutout: inputs are (40, 36) float32; must be images",
+        ),
+        (
+            {"options": {"mixing": Mixup()}, "batches": [(X.flatten(1).long(), Y)]},
+            "train: Mixup: inputs are (40, 36) int64; must be floating point",
+        ),
+        (
+            {"options": {"mixing": Mixup()}, "batches": [(X, [1])]},
+            "train: Mixup: targets are a list; must be a tensor",
         ),
         ({"nesterov": True}, "nesterov = True: Adam takes none"),
         (
