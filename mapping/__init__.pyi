@@ -93,7 +93,8 @@ from .tiles.mapped import (
     Tile as Tile,
 )
 from .tiles.mapper import Choice as Choice, map_network as map_network
-from .training.loop import Method as Method, accuracy as accuracy, train as train
+from .training.loop import accuracy as accuracy, train as train
+from .training.method import Method as Method
 from .training.metrics import (
     BINARY as BINARY,
     CLASSES as CLASSES,

@@ -28,7 +28,7 @@ from mapping.constraints.rule_kinds import RULES
 from mapping.network.gemm import finite_gemm, mappable_layers
 from mapping.smaller_networks.purification import Purification
 from mapping.smaller_networks.unused_paths import remove_unused_paths
-from mapping.training.loop import Method
+from mapping.training.method import Method
 from mapping.training.recipe import Recipe
 from xbar.hardware.files import to_dict
 
@@ -45,9 +45,12 @@ class CompressedWeights(NetworkWeights):
     ----------
     states
         Of the cells of layers whose bits were chosen with their weights.
+    baseline
+        The float network that was pruned.
     """
 
     states: Mapping[str, States]
+    baseline: NetworkWeights
 
 
 def compress(
@@ -60,7 +63,7 @@ def compress(
     parent: NetworkWeights = trained
     for step in compression.steps:
         children = [
-            _compress_to(context, network, rules, compression, step, parent, child)
+            _compress_to(context, network, rules, compression, step, trained, parent, child)
             for child in range(compression.children)
         ]
         parent = best_of(children, step.rate)
@@ -84,6 +87,7 @@ def _compress_to(
     rules: LayerRules,
     compression: Compression,
     step: CompressionStep,
+    baseline: NetworkWeights,
     start: NetworkWeights,
     child: int,
 ) -> CompressedWeights:
@@ -91,12 +95,14 @@ def _compress_to(
     inputs = compress_inputs(rules, compression, step, start.identity, child)
 
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        model = network.with_state(start.state)
+        model, teacher = network.with_state(start.state), network.with_state(baseline.state)
         before = {name: mask for name, mask in masks_met(model, start.masks).items() if name in rules.layers}
         at = "" if step.rate == compression.rate else f" {step.rate:g}x"
 
         def fit(stage: str, recipe: Recipe, methods: list[Method]) -> Log:
-            return context.fit(model, prefix, f"{stage}{at}", recipe, methods, compression.batch, child)
+            return context.fit(
+                *(model, prefix, f"{stage}{at}", recipe, methods, compression.batch, child), teacher
+            )
 
         task = PruningTask(model, step.target, lambda: rules.constraints(step.target, model, network.example))
         log, masks = prune(task, step, before, compression.purify, network.example, fit)
@@ -110,14 +116,15 @@ def _compress_to(
 
     remark = f", {step.rate:g}x" if compression.before else ""
     remark += f", child {child + 1} of {compression.children}" if compression.children > 1 else ""
-    return _compressed(context.stage("compress", inputs, compute, remark))
+    return _compressed(context.stage("compress", inputs, compute, remark), baseline)
 
 
-def _compressed(stage: StageResult) -> CompressedWeights:
+def _compressed(stage: StageResult, baseline: NetworkWeights) -> CompressedWeights:
     state, masks = split_masks(stage.tensors)
     record = stage.record
     states = {name: states_of_bits(bits) for name, bits in record.get("bits", {}).items()}
-    return CompressedWeights(stage.identity, state, masks, tuple(record["log"]), record["validation"], states)
+    found = stage.identity, state, masks, tuple(record["log"]), record["validation"]
+    return CompressedWeights(*found, states, baseline)
 
 
 def compress_inputs(

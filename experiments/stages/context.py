@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,10 @@ from experiments.stages.stage import Compute, StageResult, run_stage
 from experiments.studies.study import Study
 from mapping.monte_carlo.sampling import half_width
 from mapping.training.checkpoints import Checkpoint
-from mapping.training.loop import Method, Progress, accuracy, derive_seed, train
-from mapping.training.recipe import Recipe
+from mapping.training.loop import Progress, accuracy, derive_seed, train
+from mapping.training.method import Method
+from mapping.training.options import Options
+from mapping.training.recipe import DEFAULTS, Recipe
 
 EVALUATION_BATCH = 500
 
@@ -38,6 +41,8 @@ class Context:
         The first so many of the training data set the ranges of converters.
     test_images
         Accuracies are measured on so many images, evenly spaced in the test set.
+    options
+        Of every training, but of one whose method has options of its own.
     quiet
         Whether stages show no lines and bars.
     spent
@@ -52,6 +57,7 @@ class Context:
     flip: bool
     calibration_images: int
     test_images: int
+    options: Options = DEFAULTS
     quiet: bool = False
     spent: dict[tuple[str, str], float] = field(default_factory=dict)
 
@@ -60,7 +66,8 @@ class Context:
         """The context of a study in a folder."""
         t, whole = study.train, len(data.test_y)
         images = min(study.test_images or whole, whole)
-        return cls(data, out, study.seed, t.batch, t.shift, t.flip, study.calibration_images, images, quiet)
+        loading = t.batch, t.shift, t.flip
+        return cls(data, out, study.seed, *loading, study.calibration_images, images, t.options, quiet)
 
     def stage(
         self,
@@ -106,6 +113,7 @@ class Context:
         methods: list[Method],
         batch: int = 0,
         child: int = 0,
+        teacher: nn.Module | None = None,
     ) -> list[dict[str, Any]]:
         """Train a network with checkpoints under the stage's prefix; the log.
 
@@ -115,12 +123,20 @@ class Context:
             Images of a step; 0: as many as the baseline takes.
         child
             Each child sees its own order of the data.
+        teacher
+            The network that is followed where options ask for distillation; None: nothing is followed.
         """
+        if recipe.options == DEFAULTS:
+            recipe = dataclasses.replace(recipe, options=self.options)
+        if teacher is None:
+            options = dataclasses.replace(recipe.options, distillation=None)
+            recipe = dataclasses.replace(recipe, options=options)
         return train(
             model,
             self.batches(batch),
             recipe,
             methods=methods,
+            teacher=None if recipe.options.distillation is None else teacher,
             seed=derive_seed(self.seed, "order", *([child] if child else [])),
             stage=stage,
             validate=self.validate,

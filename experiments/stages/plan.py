@@ -17,12 +17,14 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from experiments.inputs.data import Dataset
 from experiments.inputs.networks import build_network, network_file
+from experiments.inputs.normalisation import IMAGENET, normalised, of_training_part
 from experiments.inputs.weights import form_with_weights
 from experiments.stages.context import Context
 from experiments.stages.ids import network_files
 from experiments.stages.placement import Placement, States, states_of_bits
 from experiments.studies.noise_cases import points, with_noise
 from experiments.studies.study import Study
+from experiments.studies.training import Training
 from mapping.compression.configs import AreaLimit, ByteBudget, EnergyLimit, Target
 from mapping.compression.shared_weights import one_a_weight
 from mapping.constraints.constraint import Constraint, by_pattern, shares_for_rate
@@ -174,6 +176,7 @@ def resolve(study: Study, data: Dataset, out: Path, quiet: bool = False) -> Stud
         For what does not fit together: rules and settings that fit no layer, a rate out of reach, cells that
         cannot have the states that are asked for, layers of one weight that are asked for different things.
     """
+    data = _normalised(data, study.train)
     network = untrained(study, data)
     types = types_of(network.layers)
     placement = Placement(study.hardware, types, study.layers, states_key=study.chooses_states)
@@ -230,6 +233,13 @@ def untrained(study: Study, data: Dataset) -> Untrained:
     form = form_with_weights(model, example, weights)
     source = {"network": study.network, "width": study.width, "files": network_files(study)}
     return Untrained(form, example, source, study.batch_norm)
+
+
+def _normalised(data: Dataset, training: Training) -> Dataset:
+    """The data as every stage sees them."""
+    if training.normalise == "none":
+        return data
+    return normalised(data, IMAGENET if training.normalise == "imagenet" else of_training_part(data))
 
 
 def _rules(study: Study, types: Mapping[str, str], layers: Mapping[str, Layer]) -> dict[str, Any]:

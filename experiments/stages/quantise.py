@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import functools
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from mapping.constraints.centroids import Magnitudes
 from mapping.constraints.levels import Levels, Values
 from mapping.network.gemm import finite_gemm, mappable_layers
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
-from mapping.training.loop import Method, derive_seed
+from mapping.training.loop import derive_seed
+from mapping.training.method import Method
 from mapping.training.recipe import Recipe
 from xbar.conductances.encoding import levels
 from xbar.hardware.design import Hardware
@@ -90,8 +92,10 @@ def quantise(
     model = network.on_crossbars(compressed.state)
 
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        def fit(stage: str, recipe: Recipe, methods: list[Method]) -> Log:
-            return context.fit(model, prefix, stage, recipe, methods)
+        teacher = network.with_state(compressed.baseline.state)
+
+        def fit(model: nn.Module, stage: str, recipe: Recipe, methods: list[Method]) -> Log:
+            return context.fit(model, prefix, stage, recipe, methods, teacher=teacher)
 
         on_levels = {
             name: mask
@@ -99,10 +103,10 @@ def quantise(
             if name in inputs["layers"]
         }
         values = _values(q, fixed, on_levels)
-        log = onto_levels(model, q, values, on_levels, last, fit)
+        log = onto_levels(model, q, values, on_levels, last, functools.partial(fit, model))
         states = fitted_states(model, values)
         trained, mapped, more = _retrained(
-            context, q, fixed.with_states(states), model, network.example, compressed.masks, prefix
+            context, q, fixed.with_states(states), model, network.example, compressed.masks, fit
         )
         record = {
             "log": log + more,
@@ -176,7 +180,7 @@ def _retrained(
     model: nn.Module,
     example: torch.Tensor,
     masks: Mapping[str, torch.Tensor],
-    prefix: Path,
+    fit: Callable[[nn.Module, str, Recipe, list[Method]], Log],
 ) -> tuple[nn.Module, MappedNetwork, Log]:
     """The network retrained on its levels, under write errors and through converters where they are asked
     for; with its mapping and the log."""
@@ -190,13 +194,13 @@ def _retrained(
         mapped, _ = calibrate(mapped, model, context.calibration_batches())
     written = without_random_effects(mapped).with_hardware(with_write_errors)
     training = trainable_network(model, written, multiply="torch", seed=seed)
-    log = context.fit(training, prefix, "levels-retrain", Recipe(q.retrain_epochs, q.retrain_lr), [])
+    log = fit(training, "levels-retrain", Recipe(q.retrain_epochs, q.retrain_lr), [])
     trained, mapped = training.trained()
     if q.converter_epochs:
         mapped = mapped.with_hardware(with_write_errors)
         mapped, _ = calibrate(mapped, trained, context.calibration_batches())
         training = trainable_network(trained, mapped, seed=seed)
-        log += context.fit(training, prefix, "converters", Recipe(q.converter_epochs, q.retrain_lr / 4), [])
+        log += fit(training, "converters", Recipe(q.converter_epochs, q.retrain_lr / 4), [])
         trained, mapped = training.trained()
     return trained, mapped, log
 

@@ -63,10 +63,9 @@ def recipe_of(training: Training) -> Recipe:
     """How the baseline is trained."""
     is_cosine = training.scheduler == COSINE
     return Recipe(
-        *(training.epochs, training.lr, training.optimizer),
-        weight_decay=training.weight_decay,
+        *(training.epochs, training.lr),
+        **training.recipe_keys(),
         warmup=min(WARMUP_EPOCHS, training.epochs) if is_cosine else 0.0,
-        scheduler=training.scheduler,
     )
 
 

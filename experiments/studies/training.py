@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from mapping.compression.configs import check_admm, check_epochs
+from mapping.training.options import Options
 from xbar.hardware.checks import check_range, check_rising_to_one
 from xbar.hardware.device import ProgrammingNoise
 from xbar.hardware.errors import XbarError
 
 _STRICT = {"extra": "forbid"}
-
-
-def _check_names(optimizer: str, scheduler: str, weight_decay: float) -> None:
-    if (optimizer, scheduler) == ("Adam", "cosine"):
-        return
-    from mapping.training.recipe import Recipe  # torch takes seconds, and most studies do not get here
-
-    try:
-        Recipe(1, optimizer=optimizer, weight_decay=weight_decay, scheduler=scheduler)
-    except XbarError as error:
-        raise XbarError(f"train.{error}") from None
 
 
 @dataclass(frozen=True)
@@ -30,7 +20,10 @@ class Training:
 
     `shift`: random shifts of up to so many pixels; `flip`: random mirror images. Both in every stage.
     `weights`: a file with a state dict to start from (safetensors, or what `torch.save` wrote); with
-    ``epochs = 0`` it is the baseline.
+    ``epochs = 0`` it is the baseline. `momentum`, `nesterov`, `decayed`: as in `mapping.Recipe`.
+    `normalise`: images of mean 0 and deviation 1 a channel, by those of the training part or of ImageNet, in
+    every stage and on chips. `options`: of the training in every stage (`mapping.Options`); distillation acts
+    from the compression on, where the baseline is the teacher.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -43,13 +36,37 @@ class Training:
     weights: str = ""
     optimizer: str = "Adam"
     scheduler: str = "cosine"
+    momentum: float | None = None
+    nesterov: bool = False
+    decayed: Literal["all", "weights"] = "all"
+    normalise: Literal["none", "training", "imagenet"] = "none"
+    options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
         check_epochs("train.", self.epochs, self.lr)
-        _check_names(self.optimizer, self.scheduler, self.weight_decay)
+        self._check_recipe()
         check_range("train.batch", self.batch, 1, 1 << 20)
         check_range("train.shift", self.shift, 0, 64)
         check_range("train.weight_decay", self.weight_decay, 0, 1)
+        if self.options.keep == "lowest":
+            raise XbarError("train.options.keep = 'lowest': validation is an accuracy here; allowed: highest")
+
+    def recipe_keys(self) -> dict[str, Any]:
+        """The keys of a `mapping.Recipe` that this table has under the same names."""
+        names = ("optimizer", "scheduler", "momentum", "weight_decay", "nesterov", "decayed")
+        return {name: getattr(self, name) for name in names}
+
+    def _check_recipe(self) -> None:
+        """Refuse what no recipe can be."""
+        plain = {"optimizer": "Adam", "scheduler": "cosine", "nesterov": False, "decayed": "all"}
+        if self.momentum is None and all(getattr(self, key) == value for key, value in plain.items()):
+            return
+        from mapping.training.recipe import Recipe  # torch takes seconds, and most studies do not get here
+
+        try:
+            Recipe(1, **self.recipe_keys())
+        except XbarError as error:
+            raise XbarError(f"train.{error}") from None
 
 
 @dataclass(frozen=True)

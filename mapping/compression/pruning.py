@@ -16,7 +16,7 @@ from mapping.constraints.budgets import NonzeroBudget
 from mapping.constraints.constraint import Constraint, NetworkConstraint
 from mapping.constraints.joint_budget import JointBudget
 from mapping.network.gemm import finite_gemm, from_gemm, layer_of, mappable_layers
-from mapping.training.loop import Method
+from mapping.training.method import Method
 from mapping.training.recipe import Recipe
 
 WARMUP_EPOCHS = 0.3

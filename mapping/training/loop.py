@@ -18,7 +18,7 @@ from torch import nn
 from mapping.training.arguments import digests_of, form_of
 from mapping.training.averaging import Average
 from mapping.training.checkpoints import Checkpoint
-from mapping.training.method import Method as Method
+from mapping.training.method import Method
 from mapping.training.metrics import CLASSES, Metric
 from mapping.training.objective import Loss, Objective
 from mapping.training.recipe import Recipe, undecayed

@@ -1,4 +1,4 @@
-"""Options of a training beside its optimiser: plain data that every stage of a study can share.
+"""Options of a training beside its optimiser: plain data that every stage of a study shares.
 
 This module does not import torch, so that a study is read and checked without it.
 """
@@ -6,13 +6,14 @@ This module does not import torch, so that a study is read and checked without i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from xbar.hardware.checks import check_range, check_whole
 from xbar.hardware.errors import XbarError, unknown_name
 
 Precision = Literal["fp32", "bf16"]
 Keep = Literal["last", "highest", "lowest"]
+_STRICT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,9 @@ class Mixup:
         c is drawn from Beta(alpha, alpha), once a batch.
     """
 
+    __pydantic_config__: ClassVar = _STRICT
     alpha: float = 0.2
+    kind: Literal["mixup"] = "mixup"
 
     def __post_init__(self) -> None:
         check_range("mixing.alpha", self.alpha, 1e-3, 100)
@@ -41,7 +44,9 @@ class Cutout:
         Side of the square [pixels]; what lies beyond the image's edge is cut off.
     """
 
+    __pydantic_config__: ClassVar = _STRICT
     size: int = 8
+    kind: Literal["cutout"] = "cutout"
 
     def __post_init__(self) -> None:
         check_whole("mixing.size", self.size, 1, 1024)
@@ -55,6 +60,7 @@ class Distillation:
     temperature, along their second axis; T^2 keeps the gradient's size.
     """
 
+    __pydantic_config__: ClassVar = _STRICT
     temperature: float = 4.0
     weight: float = 0.5
 
@@ -72,6 +78,7 @@ class Ema:
     Validation is that of the average.
     """
 
+    __pydantic_config__: ClassVar = _STRICT
     decay: float = 0.999
 
     def __post_init__(self) -> None:
@@ -108,6 +115,7 @@ class Options:
         For a number out of range, an unknown name, or patience without a validation that is better.
     """
 
+    __pydantic_config__: ClassVar = _STRICT
     precision: Precision = "fp32"
     accumulate: int = 1
     label_smoothing: float = 0.0

@@ -187,6 +187,7 @@ def documented(section: str) -> dict[str, str]:
 WHOLE = (
     "hardware",
     "device",
+    "train.options.mixing",
     "quantise.noise",
     "chips.cases.programming",
     "under_noise.device",

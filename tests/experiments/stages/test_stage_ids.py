@@ -79,6 +79,9 @@ def test_a_study_of_before_is_migrated_to_the_same_study_and_ids() -> None:
     [
         ("train.flip=true", {"train", "compress", "quantise"}),
         ("train.shift=1", {"train", "compress", "quantise"}),
+        ("train.normalise=imagenet", {"train", "compress", "quantise"}),
+        ("train.options.precision=bf16", {"train", "compress", "quantise"}),
+        ("train.options.mixing={kind='mixup'}", {"train", "compress", "quantise"}),
         ("width=2", {"train", "compress", "quantise"}),
         ("seed=1", {"train", "compress", "quantise"}),
         ("compress.rate=3", {"compress", "quantise"}),
