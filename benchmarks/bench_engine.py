@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from experiments.inputs.batches import Batches
 from experiments.inputs.networks import build_network
-from mapping import Ema, Options, Recipe, train
+from mapping import Ema, Recipe, TrainingOptions, train
 
 STEPS = {"lenet5": 12, "airbench-cifar": 3}
 SHAPES = {"lenet5": (1, 28, 28), "airbench-cifar": (3, 32, 32)}
@@ -82,7 +82,7 @@ class Watched:
 
 def epoch(model: nn.Module, batches: Iterable[Any], bf16: bool, ema: bool) -> Callable[[], Any]:
     """The same epoch by `mapping.train`."""
-    options = Options("bf16" if bf16 else "fp32", ema=Ema(AVERAGED) if ema else None)
+    options = TrainingOptions("bf16" if bf16 else "fp32", ema=Ema(AVERAGED) if ema else None)
     recipe = Recipe(1, LR, "SGD", weight_decay=DECAY, nesterov=True, options=options)
     return lambda: train(model, batches, recipe)  # type: ignore[arg-type]
 

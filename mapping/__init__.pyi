@@ -111,6 +111,6 @@ from .training.options import (
     Distillation as Distillation,
     Ema as Ema,
     Mixup as Mixup,
-    Options as Options,
+    TrainingOptions as TrainingOptions,
 )
 from .training.recipe import Recipe as Recipe

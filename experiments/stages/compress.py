@@ -30,9 +30,9 @@ from mapping.smaller_networks.purification import Purification
 from mapping.smaller_networks.unused_paths import remove_unused_paths
 from mapping.training.method import Method
 from mapping.training.recipe import Recipe
+from mapping.training.state import Log
 from xbar.hardware.files import to_dict
 
-Log = list[dict[str, Any]]
 Fit = Callable[[str, Recipe, list[Method]], Log]
 """Trains the network in one named stage: ``fit(stage, recipe, methods)``."""
 

@@ -21,7 +21,7 @@ from mapping.monte_carlo.sampling import half_width
 from mapping.training.checkpoints import Checkpoint
 from mapping.training.loop import Progress, accuracy, derive_seed, train
 from mapping.training.method import Method
-from mapping.training.options import Options
+from mapping.training.options import TrainingOptions
 from mapping.training.recipe import DEFAULTS, Recipe
 
 EVALUATION_BATCH = 500
@@ -57,7 +57,7 @@ class Context:
     flip: bool
     calibration_images: int
     test_images: int
-    options: Options = DEFAULTS
+    options: TrainingOptions = DEFAULTS
     quiet: bool = False
     spent: dict[tuple[str, str], float] = field(default_factory=dict)
 

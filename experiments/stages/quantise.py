@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.stages.compress import CompressedWeights, Fit, Log
+from experiments.stages.compress import CompressedWeights, Fit
 from experiments.stages.context import Context
 from experiments.stages.placement import Placement, States, states_of_magnitudes
 from experiments.stages.plan import Untrained
@@ -32,6 +32,7 @@ from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.training.loop import derive_seed
 from mapping.training.method import Method
 from mapping.training.recipe import Recipe
+from mapping.training.state import Log
 from xbar.conductances.encoding import levels
 from xbar.hardware.design import Hardware
 from xbar.hardware.files import to_dict

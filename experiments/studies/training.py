@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from mapping.compression.configs import check_admm, check_epochs
-from mapping.training.options import Options
+from mapping.training.options import TrainingOptions
 from xbar.hardware.checks import check_range, check_rising_to_one
 from xbar.hardware.device import ProgrammingNoise
 from xbar.hardware.errors import XbarError
@@ -22,8 +22,8 @@ class Training:
     `weights`: a file with a state dict to start from (safetensors, or what `torch.save` wrote); with
     ``epochs = 0`` it is the baseline. `momentum`, `nesterov`, `decayed`: as in `mapping.Recipe`.
     `normalise`: images of mean 0 and deviation 1 a channel, by those of the training part or of ImageNet, in
-    every stage and on chips. `options`: of the training in every stage (`mapping.Options`); distillation acts
-    from the compression on, where the baseline is the teacher.
+    every stage and on chips. `options`: `mapping.TrainingOptions` of the training in every stage;
+    distillation acts from the compression on, where the baseline is the teacher.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -40,7 +40,7 @@ class Training:
     nesterov: bool = False
     decayed: Literal["all", "weights"] = "all"
     normalise: Literal["none", "training", "imagenet"] = "none"
-    options: Options = field(default_factory=Options)
+    options: TrainingOptions = field(default_factory=TrainingOptions)
 
     def __post_init__(self) -> None:
         check_epochs("train.", self.epochs, self.lr)

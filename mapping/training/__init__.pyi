@@ -16,6 +16,6 @@ from .options import (
     Distillation as Distillation,
     Ema as Ema,
     Mixup as Mixup,
-    Options as Options,
+    TrainingOptions as TrainingOptions,
 )
 from .recipe import Recipe as Recipe

@@ -20,11 +20,11 @@ from mapping.training.averaging import Average
 from mapping.training.checkpoints import Checkpoint
 from mapping.training.method import Method
 from mapping.training.metrics import CLASSES, Metric
-from mapping.training.objective import Loss, Objective
+from mapping.training.objective import BatchLoss, Loss
 from mapping.training.recipe import Recipe, undecayed
 from mapping.training.schedule import Schedule
-from mapping.training.selection import Selection
-from mapping.training.state import Log, Place, State
+from mapping.training.selection import EpochSelection
+from mapping.training.state import Log, Place, TrainingState
 from xbar.hardware.errors import XbarError
 
 BatchSource = Iterable[tuple[torch.Tensor, torch.Tensor]]
@@ -116,22 +116,22 @@ def train(
     ------
     XbarError
         Where nothing can be trained, `batches` is empty, the loss refuses outputs and targets, or is not a
-        finite number (with its epoch); for options that lack what they need (`Options`), a checkpoint of
-        other arguments, and a damaged one.
+        finite number (with its epoch); for options that lack what they need; for a checkpoint of other
+        arguments, and a damaged one.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise XbarError(f"{stage}: the network has no weight to train (requires_grad is False for all)")
     if recipe.options.keep != "last" and validate is None:
         raise XbarError(f"keep = {recipe.options.keep!r}: needs a validation; give validate=")
-    objective = Objective(recipe.options, loss, teacher, stage)
+    objective = BatchLoss(recipe.options, loss, teacher, stage)
     spared = undecayed(model) if recipe.decayed == "weights" else ()
     average = None if recipe.options.ema is None else Average(model, recipe.options.ema)
-    state = State(
+    state = TrainingState(
         model=model,
         optimizer=recipe.build(parameters, spared),
         methods=[*methods, *([] if average is None else [average])],
-        selection=Selection(recipe.options),
+        selection=EpochSelection(recipe.options),
     )
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
         belongs = digests_of(
@@ -154,10 +154,10 @@ def train(
 class _Loop:
     """The loop of `train`, over epochs and steps."""
 
-    state: State
+    state: TrainingState
     batches: BatchSource
     recipe: Recipe
-    objective: Objective
+    objective: BatchLoss
     average: Average | None
     seed: int
     stage: str

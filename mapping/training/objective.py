@@ -12,13 +12,13 @@ from torch.nn import functional
 
 from mapping.network.modules import copy_of
 from mapping.training.metrics import described
-from mapping.training.options import Cutout, Distillation, Mixup, Options
+from mapping.training.options import Cutout, Distillation, Mixup, TrainingOptions
 from xbar.hardware.errors import XbarError
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-class Objective:
+class BatchLoss:
     """What a training minimises, as a function of network and batch.
 
     Parameters
@@ -37,7 +37,7 @@ class Objective:
         teacher without distillation.
     """
 
-    def __init__(self, options: Options, loss: Loss, teacher: nn.Module | None, stage: str) -> None:
+    def __init__(self, options: TrainingOptions, loss: Loss, teacher: nn.Module | None, stage: str) -> None:
         self.options, self.stage = options, stage
         if options.label_smoothing and loss is not functional.cross_entropy:
             raise XbarError(

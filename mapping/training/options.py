@@ -86,7 +86,7 @@ class Ema:
 
 
 @dataclass(frozen=True)
-class Options:
+class TrainingOptions:
     """How a training computes, what it adds to the loss, and which of its networks it keeps.
 
     Parameters

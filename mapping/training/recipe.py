@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from mapping.training.options import Options
+from mapping.training.options import TrainingOptions
 from xbar.hardware.checks import check_range, check_whole
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -38,7 +38,7 @@ NORMS = (
     nn.RMSNorm,
 )
 """Layers whose parameters `undecayed` names, of any shape."""
-DEFAULTS = Options()
+DEFAULTS = TrainingOptions()
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,11 @@ class Recipe:
     scheduler: str | Callable[[Optimizer], LRScheduler] = COSINE
     nesterov: bool = False
     decayed: Literal["all", "weights"] = "all"
-    options: Options = DEFAULTS
+    options: TrainingOptions = DEFAULTS
 
     def __post_init__(self) -> None:
-        if not isinstance(self.options, Options):
-            raise XbarError(f"options = {self.options!r}: must be an Options")
+        if not isinstance(self.options, TrainingOptions):
+            raise XbarError(f"options = {self.options!r}: must be an TrainingOptions")
         check_whole("epochs", self.epochs, 0, 100_000)
         check_range("lr", self.lr, 1e-12, 100)
         if self.momentum is not None:

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from mapping.training.options import Options
+from mapping.training.options import TrainingOptions
 
 
-class Selection:
+class EpochSelection:
     """The epoch of the best validation so far, its network, and how many epochs were none since."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: TrainingOptions) -> None:
         self.keep, self.patience = options.keep, options.patience
         self.best: float | None = None
         self.epoch = -1

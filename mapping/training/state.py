@@ -11,7 +11,7 @@ from torch import nn
 
 from mapping.training.checkpoints import Checkpoint
 from mapping.training.method import Method
-from mapping.training.selection import Selection
+from mapping.training.selection import EpochSelection
 from xbar.hardware.errors import XbarError, one_line
 
 Log = list[dict[str, Any]]
@@ -29,13 +29,13 @@ class Place:
 
 
 @dataclass
-class State:
+class TrainingState:
     """All that changes in a training."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     methods: Sequence[Method]
-    selection: Selection
+    selection: EpochSelection
     place: Place = field(default_factory=Place)
     log: Log = field(default_factory=list)
 

@@ -17,7 +17,7 @@ from experiments.stages.measure import networks
 from experiments.stages.plan import resolve
 from experiments.stages.run import prepare
 from experiments.studies.study import load_study, resolve_study, study_dict
-from mapping import Cutout, Distillation, Ema, Mixup, Options, Recipe
+from mapping import Cutout, Distillation, Ema, Mixup, Recipe, TrainingOptions
 from xbar import XbarError
 
 KEYS = [
@@ -39,7 +39,7 @@ KEYS = [
     "quantise.last=['fc2']",
     "quantise.converter_epochs=1",
 ]
-OPTIONS = Options("bf16", 2, 0.1, Mixup(0.3), Distillation(2, 0.4), Ema(0.9), "highest", 3)
+OPTIONS = TrainingOptions("bf16", 2, 0.1, Mixup(0.3), Distillation(2, 0.4), Ema(0.9), "highest", 3)
 
 
 def test_every_training_of_a_run_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

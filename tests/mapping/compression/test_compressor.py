@@ -14,11 +14,11 @@ from mapping import (
     Distillation,
     Levels,
     OneSign,
-    Options,
     Recipe,
     RhoSchedule,
     SparseValues,
     TileRowsAndColumns,
+    TrainingOptions,
     Window,
     compress,
     equal_levels,
@@ -123,7 +123,7 @@ def test_ternary_values_of_a_column_stay_those_of_a_column() -> None:
 
 def test_the_network_itself_teaches_where_no_other_is_given() -> None:
     """With the whole weight on the teacher, labels have no say: those of another task change nothing."""
-    how = Recipe(3, 1e-2, options=Options(distillation=Distillation(1.0, 1.0)))
+    how = Recipe(3, 1e-2, options=TrainingOptions(distillation=Distillation(1.0, 1.0)))
     table = {"3": BlockSparse(4, 1, 0.5)}
 
     def compressed(given: list[tuple[torch.Tensor, torch.Tensor]], **keys) -> torch.Tensor:

@@ -24,8 +24,8 @@ from mapping import (
     Levels,
     Masked,
     Mixup,
-    Options,
     Recipe,
+    TrainingOptions,
     calibrate,
     equal_levels,
     map_network,
@@ -109,7 +109,7 @@ def test_bf16_is_autocast_with_weights_in_float32() -> None:
 
     model = still()
     model[0].register_forward_hook(lambda module, inputs, output: types.append(output.dtype))  # type: ignore[index]
-    trained(model=model, options=Options(precision="bf16"), methods=[Watch()])
+    trained(model=model, options=TrainingOptions(precision="bf16"), methods=[Watch()])
     assert types == [torch.bfloat16, torch.float32, torch.float32] * 10
     other = still()
     assert same(model, by_hand(other, sgd(other), bf16=True))
@@ -147,7 +147,7 @@ def test_label_smoothing_moves_a_share_to_all_classes() -> None:
         return -(0.8 * log_q[torch.arange(len(y)), y] + 0.2 * log_q.mean(1)).mean()
 
     model = still()
-    assert close(trained(options=Options(label_smoothing=0.2)), by_hand(model, sgd(model), smoothed))
+    assert close(trained(options=TrainingOptions(label_smoothing=0.2)), by_hand(model, sgd(model), smoothed))
 
 
 @pytest.mark.parametrize("share_of", [0.2, 1.0])
@@ -202,7 +202,7 @@ def test_distillation_has_the_gradient_of_its_formula() -> None:
     train(
         model,
         BATCHES[:1],
-        Recipe(1, 1e-9, "SGD", options=Options(distillation=how)),
+        Recipe(1, 1e-9, "SGD", options=TrainingOptions(distillation=how)),
         methods=[Watch()],
         teacher=teacher.train(),
     )
@@ -237,7 +237,7 @@ def test_ema_is_the_average_of_the_weights_after_each_step() -> None:
         validated.append({name: t.clone().double() for name, t in model.state_dict().items()})
         return 0.0
 
-    trained(model=model, options=Options(ema=Ema(0.4)), methods=[watch], validate=validate)
+    trained(model=model, options=TrainingOptions(ema=Ema(0.4)), methods=[watch], validate=validate)
     plain = Watch()
     trained(model=network(), methods=[plain])
     for n, (weights, own) in enumerate(zip(watch.seen, plain.seen, strict=True), 1):
@@ -257,7 +257,7 @@ def test_an_average_of_held_weights_is_held() -> None:
     model = still()
     freezing = Freezing(model, {"3": Levels(equal_levels(2))}, (0.5, 1.0))
     masks = {"0": torch.rand(9, 4, generator=torch.Generator().manual_seed(0)) > 0.5}
-    trained(model=model, options=Options(ema=Ema(0.9)), methods=[freezing, Masked(model, masks)])
+    trained(model=model, options=TrainingOptions(ema=Ema(0.9)), methods=[freezing, Masked(model, masks)])
     assert len(model[3].weight.unique()) <= 4  # type: ignore[index,union-attr]
     assert not model[0].weight.flatten(1).T[~masks["0"]].any()  # type: ignore[index,union-attr]
 
@@ -268,7 +268,7 @@ def test_accumulated_gradients_are_those_of_one_batch(group: int) -> None:
     x, y = X[:37], Y[:37]
     small = list(zip(x.split(8), y.split(8), strict=True))
     large = list(zip(x.split(8 * group), y.split(8 * group), strict=True))
-    found, whole = trained(small, options=Options(accumulate=group)), trained(large)
+    found, whole = trained(small, options=TrainingOptions(accumulate=group)), trained(large)
     assert close(found, whole)
     assert not close(found, trained(small))
 
@@ -286,7 +286,7 @@ def test_methods_see_a_step_once_however_many_batches_it_has() -> None:
         def after_step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
             calls.append("step")
 
-    train(still(), BATCHES, Recipe(1, options=Options(accumulate=2)), methods=[Watch()])
+    train(still(), BATCHES, Recipe(1, options=TrainingOptions(accumulate=2)), methods=[Watch()])
     assert calls == ["before", "backward", "step"] * 3
 
 
@@ -301,7 +301,7 @@ class Course:
         return self.values[len(self.seen) - 1]
 
 
-def fit(course: Course, options: Options, **more: Any) -> tuple[nn.Module, list[dict[str, Any]]]:
+def fit(course: Course, options: TrainingOptions, **more: Any) -> tuple[nn.Module, list[dict[str, Any]]]:
     model = network()
     log = train(model, BATCHES, Recipe(5, 0.01, options=options), validate=course, **more)
     return model, log
@@ -312,7 +312,7 @@ def fit(course: Course, options: Options, **more: Any) -> tuple[nn.Module, list[
 def test_the_best_epoch_is_kept(keep: Any, best: int, ema: Ema | None) -> None:
     """On a tie the earlier one."""
     course = Course(2, 3, 3, 1, 1)
-    model, log = fit(course, Options(keep=keep, ema=ema))
+    model, log = fit(course, TrainingOptions(keep=keep, ema=ema))
     for name, t in model.state_dict().items():
         assert torch.equal(t, course.seen[best][name])
     assert log[-1] == {"stage": "train", "epoch": best, "best_validation": course.values[best]}
@@ -321,16 +321,16 @@ def test_the_best_epoch_is_kept(keep: Any, best: int, ema: Ema | None) -> None:
 
 def test_a_validation_that_is_no_number_is_never_the_best() -> None:
     course = Course(math.nan, 1, math.nan, 2, math.nan)
-    model, log = fit(course, Options(keep="highest"))
+    model, log = fit(course, TrainingOptions(keep="highest"))
     assert log[-1]["epoch"] == 3
     assert torch.equal(model[0].weight, course.seen[3]["0.weight"])  # type: ignore[index]
-    model, log = fit(Course(*[math.nan] * 5), Options(keep="lowest", patience=4))
+    model, log = fit(Course(*[math.nan] * 5), TrainingOptions(keep="lowest", patience=4))
     assert len(log) == 4
 
 
 def test_patience_ends_a_training() -> None:
     course = Course(1, 2, 2, 1, 9)
-    model, log = fit(course, Options(keep="highest", patience=2))
+    model, log = fit(course, TrainingOptions(keep="highest", patience=2))
     assert len(course.seen) == 4
     assert log[-1]["epoch"] == 1
     assert torch.equal(model[0].weight, course.seen[1]["0.weight"])  # type: ignore[index]
@@ -341,7 +341,7 @@ def test_methods_with_a_goal_keep_no_epoch_before_it() -> None:
     model = network()
     course = Course(9, 8, 1, 2, 1)
     freezing = Freezing(model, {"5": Levels(equal_levels(2))}, (0.5, 0.8, 1.0))
-    options = Options(keep="highest")
+    options = TrainingOptions(keep="highest")
     train(model, BATCHES, Recipe(5, 0.01, options=options), validate=course, methods=[freezing])
     assert torch.equal(model[5].weight, course.seen[3]["5.weight"])  # type: ignore[index]
     for of in (lambda m: Admm(m, {"5": BlockSparse(4, 1, 0.5)}), lambda m: Gsm(m, 2)):
@@ -380,24 +380,24 @@ class Kill(Method):
 
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
-    "bf16": {"options": Options(precision="bf16")},
+    "bf16": {"options": TrainingOptions(precision="bf16")},
     "nesterov": {"optimizer": "SGD", "nesterov": True},
     "decayed": {"optimizer": "SGD", "weight_decay": 0.1, "decayed": "weights"},
-    "smoothing": {"options": Options(label_smoothing=0.1)},
-    "mixup": {"options": Options(mixing=Mixup())},
-    "cutout": {"options": Options(mixing=Cutout(3))},
-    "distillation": {"options": Options(distillation=Distillation())},
-    "ema": {"options": Options(ema=Ema())},
-    "accumulate": {"options": Options(accumulate=2)},
-    "best": {"options": Options(keep="highest")},
-    "patience": {"options": Options(keep="lowest", patience=1)},
+    "smoothing": {"options": TrainingOptions(label_smoothing=0.1)},
+    "mixup": {"options": TrainingOptions(mixing=Mixup())},
+    "cutout": {"options": TrainingOptions(mixing=Cutout(3))},
+    "distillation": {"options": TrainingOptions(distillation=Distillation())},
+    "ema": {"options": TrainingOptions(ema=Ema())},
+    "accumulate": {"options": TrainingOptions(accumulate=2)},
+    "best": {"options": TrainingOptions(keep="highest")},
+    "patience": {"options": TrainingOptions(keep="lowest", patience=1)},
     "cosine": {"optimizer": "SGD", "scheduler": "cosine", "warmup": 1.0},
     "all": {
         "optimizer": "SGD",
         "nesterov": True,
         "weight_decay": 0.1,
         "decayed": "weights",
-        "options": Options("bf16", 2, 0.1, Mixup(), Distillation(), Ema(0.9), "highest", 2),
+        "options": TrainingOptions("bf16", 2, 0.1, Mixup(), Distillation(), Ema(0.9), "highest", 2),
     },
 }
 METHODS = {
@@ -484,7 +484,7 @@ def refused(**keys: Any) -> str:
     arguments = {name: keys.pop(name) for name in ("teacher", "loss", "batches") if name in keys}
 
     def call() -> None:
-        options = Options(**keys.pop("options", {}))
+        options = TrainingOptions(**keys.pop("options", {}))
         train(still(), arguments.pop("batches", BATCHES), Recipe(1, options=options, **keys), **arguments)
 
     with pytest.raises(XbarError) as caught:
