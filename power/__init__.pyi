@@ -1,9 +1,11 @@
+from .architecture.chip import Architecture as Architecture, load_architecture as load_architecture
 from .components.converters import load_adc as load_adc
 from .components.library import load_periphery as load_periphery
+from .components.price import Price as Price
 from .counts.duplication import duplicate as duplicate
 from .counts.resolution import lossless_bits as lossless_bits, with_lossless_bits as with_lossless_bits
 from .estimates.nameplate import Nameplate as Nameplate, nameplate as nameplate
-from .estimates.prices import Price as Price, prices_of as prices_of
+from .estimates.prices import prices_of as prices_of
 from .estimates.programming import Programming as Programming, programming as programming
 from .estimates.table import (
     Estimate as Estimate,

@@ -24,9 +24,8 @@ from mapping.lowering.form import BatchNormChoice
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import map_network
 from power.counts.duplication import duplicate
-from power.counts.events import FORMULAS
 from power.counts.resolution import lossless_bits_of_network, with_lossless_bits
-from power.estimates.nameplate import Nameplate
+from power.estimates.nameplate import Nameplate, rated_mw
 from power.estimates.programming import Programming, programming
 from power.estimates.table import Estimate, Row, estimate, reduction_percent
 from xbar.hardware.design import Hardware
@@ -166,17 +165,19 @@ def programming_text(cost: Programming) -> str:
 
 
 def nameplate_text(name: str, plate: Nameplate) -> str:
-    """Blocks of a nameplate, and the totals."""
+    """Components of a nameplate, and the totals."""
     rows = [("component", "in each", "units", "power [mW]", "area [mm2]")]
     rows += [
-        (b.component, b.per, number(b.units), number(b.power_mw), number(b.area_mm2)) for b in plate.blocks
+        (row.component, row.level, number(row.units), number(rated_mw(row)), number(row.area_mm2))
+        for row in plate.rows
     ]
     rows += [("sum", "", "", number(plate.power_mw()), number(plate.area_mm2()))]
     peak = (
         f"peak {number(plate.operations_per_s * 1e-9)} GOPS (two a multiply-accumulate), "
         f"{number(plate.gops_per_w)} GOPS/W, {number(plate.gops_per_mm2)} GOPS/mm2"
     )
-    return f"{name}, {plate.tiles} tile{'s' * (plate.tiles > 1)}\n" + text_table(rows, "llrrr") + f"\n{peak}"
+    nodes = f"{plate.tiles} node{'s' * (plate.tiles > 1)}"
+    return f"{name}, {nodes}\n" + text_table(rows, "llrrr") + f"\n{peak}"
 
 
 def text(
@@ -264,22 +265,23 @@ def explain(title: str, result: Estimate, component: str) -> str:
     """
     if component not in result.prices:
         raise unknown_name("--explain", component, result.prices)
-    events, units = FORMULAS[component]
+    counting = result.counting[component]
     lines = [
         f"{component} on {title}",
         "energy an image = events x energy of one + leakage x time; area = units x area of one",
-        f"events: {events}",
-        f"units:  {units}",
+        f"events: {counting['events']}",
+        f"units:  {counting['units']}",
     ]
+    rows = [row for row in result.table if row.component == component]
     for price in result.prices[component]:
-        energy = "by layer below" if component == "array" else f"{number(price.energy_pj)} pJ"
+        own = {row.event_energy_pj for row in rows} <= {other.energy_pj for other in result.prices[component]}
+        energy = f"{number(price.energy_pj)} pJ" if own else "by layer below"
         lines += [
             f"price:  {energy} a {price.event}, {number(price.area_um2)} um2 a {price.unit}, "
             f"{price.node_nm:g} nm",
             f"        {price.derivation}",
             *(f"source: {source}" for source in price.sources),
         ]
-    rows = [row for row in result.table if row.component == component]
     table: list[tuple[str, ...]] = [
         ("layer", "events", "pJ each", "nJ leakage", "nJ", "units", "um2 each", "mm2")
     ]

@@ -17,11 +17,12 @@ from experiments.inputs.networks import network_file
 from experiments.studies.sources import code_digest, sha256_of
 from experiments.studies.study import Study, study_dict
 from mapping.tiles.mapped import MappedNetwork
+from power.architecture.chip import architecture_files
 from power.components.library import library_files
 from xbar.hardware.design import Hardware
 from xbar.hardware.files import to_dict
 
-VERSIONS = {"train": 1, "compress": 1, "quantise": 5, "map": 2, "accuracy": 1, "chips": 5, "estimate": 1}
+VERSIONS = {"train": 1, "compress": 1, "quantise": 5, "map": 2, "accuracy": 1, "chips": 5, "estimate": 2}
 
 COST_ONLY = {
     "": ("name", "source", "assumed"),
@@ -29,7 +30,7 @@ COST_ONLY = {
     "crossbar": ("cell_f2",),
     "adc": ("library", "rate"),
     "periphery": (
-        *("library", "node_nm", "scaling", "t_read", "copies", "buffer_kb"),
+        *("library", "architecture", "node_nm", "scaling", "t_read", "copies", "buffer_kb"),
         *("arrays_per_group", "groups_per_tile", "tiles_per_router"),
     ),
 }
@@ -107,9 +108,11 @@ def component_files(designs: Iterable[Hardware]) -> dict[str, str]:
     """
     found = {}
     for hardware in designs:
-        for name in (hardware.adc.library, hardware.periphery.library):
+        files = dict.fromkeys((hardware.adc.library, hardware.periphery.library), library_files)
+        files[hardware.periphery.architecture] = architecture_files
+        for name, files_of_it in files.items():
             if name.endswith(".toml"):
-                parts = [sha256_of(path) for path in library_files(name)]
+                parts = [sha256_of(path) for path in files_of_it(name)]
                 found[name] = parts[0] if len(parts) == 1 else _hashed({"files": parts})
     return found
 

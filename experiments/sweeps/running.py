@@ -65,7 +65,8 @@ def point_ids(points: Sequence[SweepPoint], data: Path | None) -> list[str]:
     found = []
     for study in (point.study for point in points):
         hardware = study.hardware
-        libraries = [hardware.adc.library, hardware.periphery.library]
+        priced = hardware.periphery
+        libraries = [hardware.adc.library, priced.library, priced.architecture]
         named = json.dumps(to_dict([study.network, study.train.weights, study.layers, libraries]))
         if named not in files:
             files[named] = files_of(study)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
-from power.components.checks import check_positive, find_library
+from power.components.files import TomlFile, check_cost, check_positive, find_file, said
 from xbar.hardware.errors import XbarError
-from xbar.hardware.files import build, read_toml
+from xbar.hardware.files import build
 
 _STRICT = {"extra": "forbid"}
 
@@ -34,8 +35,9 @@ class Published:
     source: str
 
     def __post_init__(self) -> None:
-        for key in ("bits", "energy_pj", "area_um2"):
-            check_positive(f"converter.{key}", getattr(self, key))
+        check_positive("converter.bits", self.bits)
+        for key in ("energy_pj", "area_um2"):
+            check_cost(f"converter.{key}", getattr(self, key))
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,18 @@ def load_adc(name: str) -> AdcLibrary:
     XbarError
         For an unknown name, a missing file, or a missing, unknown or impossible key.
     """
-    path = find_library("adc.library", name, {"converter", "regression"})
-    data = read_toml(path)
+    return adc_of(adc_toml(name))
+
+
+def adc_toml(name: str) -> TomlFile:
+    """File of an ADC library; errors as those of `load_adc`."""
+    return find_file("adc.library", name, {"converter", "regression"})
+
+
+@functools.lru_cache(maxsize=64)
+def adc_of(file: TomlFile) -> AdcLibrary:
+    """The ADC library that a file makes, built once for its bytes; errors as those of `load_adc`."""
+    data = said(file)
     if "regression" in data:
-        return build(AdcRegression, data, path.name)
-    return build(AdcTable, data, path.name)
+        return build(AdcRegression, data, file.path.name)
+    return build(AdcTable, data, file.path.name)

@@ -1,30 +1,31 @@
-"""Component libraries: what a block costs a unit of area and an event of energy, with source and node.
+"""Component libraries: published blocks, each with its totals, what they are the totals of, source and node.
 
-A library is a TOML file of published totals; the numbers a unit and an event are derived from them here. With
-``base`` it takes from another library the components that it has not.
+A library is a TOML file with a table for each block, of any name: an `Architecture` says which of them a chip
+has. With ``base`` it takes from another library the blocks that it has not.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
-from power.components.checks import check_positive, find_library
+from power.components.files import TomlFile, check_cost, check_positive, file_and_bases, said, table_of
 from power.components.scaling import area_factor, energy_factor
-from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError
-from xbar.hardware.files import build, read_toml
+from xbar.hardware.files import build
 
-P = TypeVar("P", bound="Part")
-
-_STRICT = {"extra": "forbid"}
+DEPTH_EXPONENT = 0.78
+"""Energy of a memory access over its depth (CACTI); area goes with the depth itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A published block: `count` units of it stand in one group, tile, router or chip (`per`).
+    """A published block: the totals of `count` units. Zero is a price; what is not given is not known.
 
     Parameters
     ----------
@@ -35,123 +36,81 @@ class Part:
     kind
         ``digital`` logic can be scaled between nodes; ``analog`` blocks, ``memory``, ``wire`` and ``link``
         stay at theirs.
+    per
+        What the totals stand in, in words: a group, a tile, a chip.
     unit
         What is counted: the thing that has the area.
+    area_mm2
+        Of all units [mm^2]; None: the block is a power only.
+    power_mw
+        Of all units that each see `rate_per_s` events [mW]; None: the block is an area only.
+    rate_per_s
+        Events a second of one unit, at that power [1/s].
+    event
+        What takes that energy, in words.
+    leakage_mw
+        Of all units, beside `power_mw` and not in it [mW].
+    capacity_kb
+        Of one unit of a memory [KB].
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
     source: str
     node_nm: float
     kind: Literal["digital", "analog", "memory", "wire", "link"]
-    per: Literal["group", "tile", "router", "chip"]
+    per: str
     unit: str
     count: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Area(Part):
-    """A block with an area: `area_mm2` is the total of its `count` units, as is `leakage_mw` where known."""
-
-    area_mm2: float
+    area_mm2: float | None = None
+    power_mw: float | None = None
+    rate_per_s: float | None = None
+    event: str = ""
     leakage_mw: float | None = None
+    capacity_kb: float | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("area_mm2", "power_mw", "leakage_mw"):
+            check_cost(key, getattr(self, key) or 0.0)
+        for key in ("count", "node_nm", "rate_per_s", "capacity_kb"):
+            given = getattr(self, key)
+            check_positive(key, 1 if given is None else given)
+        if self.area_mm2 is None and self.power_mw is None:
+            raise XbarError(
+                "area_mm2, power_mw: both missing; a block has one of them at least, and 0 is one"
+            )
+        if self.power_mw is not None and (self.rate_per_s is None or not self.event):
+            raise XbarError(
+                f"power_mw = {self.power_mw}: needs rate_per_s, the events a second of one unit at this "
+                "power, and event, what they are"
+            )
+        if self.power_mw is None and (self.rate_per_s is not None or self.event):
+            raise XbarError("rate_per_s, event: have no effect without power_mw")
+        if self.capacity_kb is not None and self.kind != "memory":
+            raise XbarError(
+                f"capacity_kb = {self.capacity_kb}: has no effect with kind = {self.kind!r}; only with "
+                "'memory'"
+            )
 
     @property
     def unit_area_mm2(self) -> float:
-        """Area of one unit [mm^2]."""
-        return self.area_mm2 / self.count
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lump(Part):
-    """A block with a power: `power_mw` is the total of `count` units that each see `rate_per_s` events."""
-
-    power_mw: float
-    rate_per_s: float
-    event: str
+        """Area of one unit [mm^2]; 0 where none is given."""
+        return (self.area_mm2 or 0.0) / self.count
 
     @property
     def energy_j(self) -> float:
-        """Energy of one event [J]."""
-        return self.power_mw * 1e-3 / (self.count * self.rate_per_s)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Component(Area, Lump):
-    """A block with both."""
-
-
-OPTIONAL = ("row_driver", "column_driver", "mux", "rescale", "factor_register")
-"""Blocks that are charged where a library has them."""
-
-DEPTH_EXPONENT = 0.78
-"""Energy of a memory access over its depth (CACTI); area goes with the depth itself."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Memory(Component):
-    """A memory of `capacity_kb` in each unit."""
-
-    capacity_kb: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Components:
-    """Every block that an estimate charges; None: the library has no price for it."""
-
-    __pydantic_config__: ClassVar = _STRICT
-    cell: Area
-    dac: Component
-    sample_hold: Component
-    shift_add: Component
-    input_register: Component
-    output_register: Component
-    tile_output_register: Component
-    edram: Memory
-    bus: Component
-    sigmoid: Component
-    max_pool: Component
-    tile_shift_add: Component
-    router: Component
-    row_driver: Component | None = None
-    column_driver: Component | None = None
-    mux: Component | None = None
-    rescale: Component | None = None
-    factor_register: Component | None = None
-    adc: Component | None = None
-    array_read: Lump | None = None
-    hyper_transport: Component | None = None
-
-    def __post_init__(self) -> None:
-        for name, part in self.by_name().items():
-            for key in ("count", "node_nm", "area_mm2", "power_mw", "rate_per_s", "capacity_kb"):
-                check_positive(f"components.{name}.{key}", getattr(part, key, 1))
-            leakage = getattr(part, "leakage_mw", None)
-            if leakage is not None:
-                check_range(f"components.{name}.leakage_mw", leakage, 0, 1e6, "mW")
-
-    def by_name(self) -> dict[str, Part]:
-        """The blocks that are there."""
-        pairs = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
-        return {name: part for name, part in pairs if part is not None}
-
-    def charged(self) -> frozenset[str]:
-        """What an estimate charges, arrays and converters included."""
-        both = {n for n, part in self.by_name().items() if isinstance(part, Component)}
-        return frozenset(both - {"hyper_transport"} | {"array", "adc"})
-
-    def unpriced(self) -> tuple[str, ...]:
-        """Blocks that a library may price, and this one does not."""
-        return tuple(name for name in OPTIONAL if getattr(self, name) is None)
+        """Energy of one event [J]; 0 where none is given."""
+        return 0.0 if self.power_mw is None else self.power_mw * 1e-3 / (self.count * (self.rate_per_s or 1))
 
 
 @dataclass(frozen=True)
 class PeripheryLibrary:
-    """What surrounds the arrays (`periphery.library`)."""
+    """Blocks by name (`periphery.library`)."""
 
-    __pydantic_config__: ClassVar = _STRICT
     name: str
     source: str
-    components: Components
+    components: Mapping[str, Part]
+    new: frozenset[str]
+    """Blocks that a library with a base names, and no base of it does."""
 
 
 def load_periphery(name: str) -> PeripheryLibrary:
@@ -163,56 +122,60 @@ def load_periphery(name: str) -> PeripheryLibrary:
         For an unknown name, a missing file, a missing, unknown or impossible key, or a base that leads back
         to the library.
     """
-    return build(PeripheryLibrary, _with_base(name), Path(name).name)
+    return library_of(library_toml(name))
+
+
+def library_toml(name: str) -> tuple[TomlFile, ...]:
+    """Files of a component library: its own, and those of its bases; errors as those of `load_periphery`."""
+    return file_and_bases("periphery.library", name, {"components"})
 
 
 def library_files(name: str) -> list[Path]:
-    """Files of a component library: its own, and those of its bases; errors as those of `load_periphery`."""
-    return [path for path, _ in _chain(name)]
+    """Paths of `library_toml`."""
+    return [file.path for file in library_toml(name)]
 
 
-def _with_base(name: str) -> dict[str, Any]:
-    """What a file says, with the components of its base that it has not."""
-    found: dict[str, Any] = {}
-    for _, data in reversed(_chain(name)):
-        found = {**found, **data, "components": {**found.get("components", {}), **data.get("components", {})}}
-    return found
+@dataclass(frozen=True)
+class _Head:
+    """What a library says beside its blocks."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    name: str
+    source: str
+    base: str = ""
+    components: dict[str, Any] = field(default_factory=dict)
 
 
-def _chain(name: str) -> list[tuple[Path, dict[str, Any]]]:
-    """A library's file and that of each base behind it, with what they say but for the base's name."""
-    names: list[str] = []
-    found: list[tuple[Path, dict[str, Any]]] = []
-    while True:
-        if name in names:
-            loop = " -> ".join((*names, name))
-            raise XbarError(f"periphery.library: {loop}: a base that leads back to itself")
-        path = find_library("periphery.library", name, {"components"})
-        data = read_toml(path)
-        if not isinstance(data.get("components", {}), dict):
-            raise XbarError(f"{Path(name).name}: components = {data['components']!r:.60}: must be a table")
-        found.append((path, data))
-        if "base" not in data:
-            return found
-        base = data.pop("base")
-        if not isinstance(base, str):
-            raise XbarError(f"{Path(name).name}: base = {base!r}: must be the name of a library, or a path")
-        names.append(name)
-        name = base
+@functools.lru_cache(maxsize=64)
+def library_of(files: tuple[TomlFile, ...]) -> PeripheryLibrary:
+    """The library that a file and its bases make, built once for their bytes; errors as `load_periphery`."""
+    own = files[0]
+    parts: dict[str, Part] = {}
+    for file in reversed(files):
+        for name, block in table_of(file, "components").items():
+            where = f"{file.path.name}: components.{name}"
+            if not isinstance(block, dict):
+                raise XbarError(f"{where} = {block!r:.60}: must be a table")
+            parts[name] = build(Part, block, where)
+    head = build(_Head, said(own), own.path.name)
+    inherited = {name for file in files[1:] for name in table_of(file, "components")}
+    extra = set(table_of(own, "components")) - inherited if len(files) > 1 else set()
+    return PeripheryLibrary(head.name, head.source, MappingProxyType(parts), frozenset(extra))
 
 
-def of_capacity(memory: Memory, capacity_kb: float) -> Memory:
+def of_capacity(memory: Part, capacity_kb: float) -> Part:
     """A memory of another size: energy with depth^.78, area with depth (CACTI)."""
+    assert memory.capacity_kb is not None
     depth = capacity_kb / memory.capacity_kb
     return dataclasses.replace(
         memory,
         capacity_kb=capacity_kb,
-        area_mm2=memory.area_mm2 * depth,
-        power_mw=memory.power_mw * depth**DEPTH_EXPONENT,
+        area_mm2=None if memory.area_mm2 is None else memory.area_mm2 * depth,
+        power_mw=None if memory.power_mw is None else memory.power_mw * depth**DEPTH_EXPONENT,
     )
 
 
-def at_node(part: P, node_nm: float) -> P:
+def at_node(part: Part, node_nm: float) -> Part:
     """A digital block at another node, by `power.components.scaling`; any other block as it is.
 
     Leakage stays that of the block's own node: the published factors are those of switching energy.
@@ -224,8 +187,10 @@ def at_node(part: P, node_nm: float) -> P:
     """
     if part.kind != "digital" or part.node_nm == node_nm:
         return part
-    if isinstance(part, Area):
-        part = dataclasses.replace(part, area_mm2=part.area_mm2 * area_factor(part.node_nm, node_nm))
-    if isinstance(part, Lump):
-        part = dataclasses.replace(part, power_mw=part.power_mw * energy_factor(part.node_nm, node_nm))
-    return dataclasses.replace(part, node_nm=node_nm)
+    area, energy = area_factor(part.node_nm, node_nm), energy_factor(part.node_nm, node_nm)
+    return dataclasses.replace(
+        part,
+        node_nm=node_nm,
+        area_mm2=None if part.area_mm2 is None else part.area_mm2 * area,
+        power_mw=None if part.power_mw is None else part.power_mw * energy,
+    )

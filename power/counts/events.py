@@ -1,8 +1,8 @@
-"""What happens in the periphery for one image, and how many units of it an array needs: counts only.
+"""What happens in a layer for one image, and how long it takes: counts and times only.
 
 There is an array for each plane of a weight. A phase is one application of an input bit; a converted line is
 a bit line that an ADC reads, or what is left of it where another plane or a reference is subtracted in
-analog.
+analog. Bytes of a sum are those of ISAAC: 16 bits (doi:10.1109/ISCA.2016.12).
 """
 
 from __future__ import annotations
@@ -12,41 +12,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.tiles.mapped import MappedLayer, Tile
+from mapping.tiles.mapped import MappedLayer, MappedNetwork, Tile
 from mapping.tiles.packing import cut
-from power.components.library import Components
 from xbar.hardware.design import Hardware
-
-FORMULAS = {
-    "dac": ("positions x phases x planes x driven rows of all tiles", "rows an array"),
-    "row_driver": ("as dac", "as dac"),
-    "column_driver": ("positions x phases x planes x bit lines in use of all tiles", "columns an array"),
-    "mux": ("as adc", "bit lines an array, where an ADC has more than one"),
-    "adc": ("positions x conversions a vector x converted lines of all tiles", "converters an array"),
-    "sample_hold": ("as adc", "converted bit lines an array"),
-    "shift_add": ("as adc", "as adc"),
-    "input_register": ("as dac: one bit is read a drive", "rows x phases / 8 bytes an array"),
-    "output_register": ("2 bytes x positions x conversions a vector x columns", "2 bytes a converted column"),
-    "tile_output_register": ("2 bytes x positions x columns of all tiles", "as output_register"),
-    "edram": ("(positions x driven rows of all bands + outputs) x input bits / 8", "an array's share"),
-    "bus": ("as edram, and 2 bytes for each addition of tile_shift_add", "an array's share"),
-    "sigmoid": ("outputs", "an array's share"),
-    "max_pool": ("input elements of operators with pool in their name", "an array's share"),
-    "tile_shift_add": ("positions x columns of all tiles - outputs", "an array's share"),
-    "rescale": ("positions x columns of the layer that are on tiles", "an array's share"),
-    "factor_register": ("2 bytes as rescale", "2 bytes a column of a weight, in one of the planes"),
-    "router": ("outputs x input bits / 8", "an array's share of a tile's"),
-    "index": ("positions x bytes of the index", "bytes that name packed columns and dropped rows"),
-    "array": ("positions x phases x planes x tiles", "planes x tiles"),
-}
-"""How the events of an image and the units of a layer are counted, in words, by component."""
-
-VALUE_BYTES = 2
-"""Bytes of a sum in an output register (ISAAC: 16 bits, doi:10.1109/ISCA.2016.12)."""
 
 
 def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
-    """Events an image, by the component that they are charged to.
+    """How often each of `power.architecture.vocabulary.EVENTS` happens in a layer for one image.
 
     Parameters
     ----------
@@ -60,71 +32,36 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
     input_bytes = hardware.dac.phases / 8
     sums = vectors * sum(len(tile.cols) for tile in layer.tiles)
     outputs = layer.output_values
-    crossing = sums - _outputs_on_tiles(layer)
-    drives = vectors * phases * planes * sum(len(tile.rows) for tile in layer.tiles)
     lines = sum(converted_lines(len(tile.cols), hardware) for tile in layer.tiles)
-    conversions = vectors * hardware.conversions(signed) * lines
-    fetched = vectors * sum(len(band.rows) for band in layer.bands) * input_bytes
     encoding = hardware.encoding
-    rescaled = vectors * len(_columns_on_tiles(layer))
     bit_lines = sum(len(t.cols) * encoding.slices + encoding.reference_columns for t in layer.tiles)
     return {
-        "dac": drives,
-        "row_driver": drives,
-        "column_driver": vectors * phases * planes * bit_lines,
-        "mux": conversions if hardware.adc.columns > 1 else 0,
-        "adc": conversions,
-        "sample_hold": conversions,
-        "shift_add": conversions,
-        "input_register": drives,
-        "output_register": VALUE_BYTES * sums * hardware.conversions(signed),
-        "tile_output_register": VALUE_BYTES * sums,
-        "edram": fetched + outputs * input_bytes,
-        "bus": fetched + outputs * input_bytes + VALUE_BYTES * crossing,
-        "sigmoid": outputs,
-        "tile_shift_add": crossing,
-        "rescale": rescaled,
-        "factor_register": VALUE_BYTES * rescaled,
-        "router": outputs * input_bytes,
-        "index": vectors * index_bytes(layer, hardware),
-        "array": vectors * phases * planes * len(layer.tiles),
+        "row_drives": vectors * phases * planes * sum(len(tile.rows) for tile in layer.tiles),
+        "line_phases": vectors * phases * planes * bit_lines,
+        "array_reads": vectors * phases * planes * len(layer.tiles),
+        "conversions": vectors * hardware.conversions(signed) * lines,
+        "sum_updates": sums * hardware.conversions(signed),
+        "sums": sums,
+        "partial_sums": sums - _outputs_on_tiles(layer),
+        "rescaled": vectors * len(_columns_on_tiles(layer)),
+        "fetched_bytes": vectors * sum(len(band.rows) for band in layer.bands) * input_bytes,
+        "outputs": outputs,
+        "stored_bytes": outputs * input_bytes,
+        "index_bytes": vectors * index_bytes(layer, hardware),
+        "vectors": vectors,
+        "macs": vectors * layer.weights_kept,
     }
+
+
+def network_events(mapped: MappedNetwork) -> dict[str, float]:
+    """How often each of `power.architecture.vocabulary.NETWORK_EVENTS` happens for one image."""
+    pooled = sum(count for name, count in mapped.digital_elements.items() if "pool" in name)
+    return {"pooled": pooled, "images": 1}
 
 
 def has_sign(layer: MappedLayer) -> bool:
     """Whether a layer's inputs have a sign; of one that is not calibrated they have none."""
     return layer.calibration is not None and layer.calibration.signed
-
-
-def units_per_array(hardware: Hardware, components: Components) -> dict[str, float]:
-    """Units of each component that one array brings, its share of a tile's and a router's included."""
-    crossbar, periphery, encoding = hardware.crossbar, hardware.periphery, hardware.encoding
-    converted = encoding.converted_planes / encoding.planes
-    converters = math.ceil(crossbar.cols / hardware.adc.columns) * converted
-    sum_bytes = VALUE_BYTES * hardware.weights_per_tile_row * converted
-    tile_share = 1 / (periphery.arrays_per_group * periphery.groups_per_tile)
-    units = {
-        "array": 1,
-        "dac": crossbar.rows,
-        "row_driver": crossbar.rows,
-        "column_driver": crossbar.cols,
-        "mux": crossbar.cols if hardware.adc.columns > 1 else 0,
-        "adc": converters,
-        "sample_hold": crossbar.cols * converted,
-        "shift_add": converters,
-        "input_register": crossbar.rows * hardware.dac.phases / 8,
-        "output_register": sum_bytes,
-        "tile_output_register": sum_bytes,
-        "edram": components.edram.count * tile_share,
-        "bus": components.bus.count * tile_share,
-        "sigmoid": components.sigmoid.count * tile_share,
-        "max_pool": components.max_pool.count * tile_share,
-        "tile_shift_add": components.tile_shift_add.count * tile_share,
-        "rescale": components.rescale.count * tile_share if components.rescale else 0,
-        "factor_register": VALUE_BYTES * hardware.weights_per_tile_row / encoding.planes,
-        "router": components.router.count * tile_share / periphery.tiles_per_router,
-    }
-    return {part: count for part, count in units.items() if part in components.charged()}
 
 
 def index_bytes(layer: MappedLayer, hardware: Hardware) -> float:
@@ -164,6 +101,13 @@ def vector_time_s(columns: int, hardware: Hardware, signed: bool = False) -> flo
     if hardware.adc.after == "accumulation":
         return max(phases * hardware.periphery.t_read, conversion)
     return phases * max(hardware.periphery.t_read, conversion)
+
+
+def fastest_vector_s(hardware: Hardware) -> float:
+    """Least time of an input vector on a tile that is full [s]: signed ones count where their phases are
+    fewer."""
+    columns = hardware.weights_per_tile_row
+    return min(vector_time_s(columns, hardware, signed) for signed in (False, True))
 
 
 def converted_lines(columns: int, hardware: Hardware) -> int:

@@ -1,5 +1,5 @@
 from .nameplate import Nameplate as Nameplate, nameplate as nameplate
-from .prices import Price as Price, prices_of as prices_of
+from .prices import bill_of as bill_of, prices_of as prices_of
 from .programming import Programming as Programming, programming as programming
 from .table import (
     Estimate as Estimate,

@@ -1,7 +1,8 @@
-"""Nameplate of a design: area and power of whole tiles where every block works at its rated speed.
+"""Nameplate of a design: area and power of whole nodes where every unit of every component is always busy.
 
-Counts are those of the hardware, prices those of its libraries: what the component tables of accelerator
-papers print, and the peak figures that they quote.
+It is the estimate's own pricing of a load that no network has: counts, prices and rates are those of the
+design's architecture. The component tables of accelerator papers, and the peak figures that they quote, are
+nameplates.
 """
 
 from __future__ import annotations
@@ -9,49 +10,48 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from power.components.library import Lump, load_periphery
-from power.counts.events import units_per_array
-from power.estimates.prices import prices_of
-from power.estimates.table import peak_operations_per_s
-from xbar.hardware.checks import check_range
+import numpy as np
+
+from mapping.tiles.mapped import Band, MappedLayer, Tile
+from power.architecture.chip import CHIP, LAYER, NODE
+from power.estimates.array import read_energy_j, row_conductance
+from power.estimates.prices import bill_of
+from power.estimates.table import Load, Row, peak_operations_per_s, rows_of
+from xbar.hardware.checks import check_whole
 from xbar.hardware.design import Hardware
 
 
 @dataclass(frozen=True)
-class RatedBlock:
-    """All units of one component.
-
-    ``per``: what its library counts it in, a group, a tile, a router or a chip.
-    """
-
-    component: str
-    per: str
-    units: float
-    power_mw: float
-    area_mm2: float
-
-
-@dataclass(frozen=True)
 class Nameplate:
-    """A chip of so many tiles.
+    """A chip of so many nodes, which ISAAC calls tiles.
 
     Parameters
     ----------
+    rows
+        A row a component; an image of theirs is one second.
     operations_per_s
         Two a multiply-accumulate, where every cell holds a weight and is always busy [1/s].
     """
 
-    blocks: tuple[RatedBlock, ...]
+    rows: tuple[Row, ...]
     tiles: int
     operations_per_s: float
 
-    def power_mw(self, per: Iterable[str] = ("group", "tile", "router", "chip")) -> float:
-        """Of the blocks that are counted in these [mW]."""
-        return sum(block.power_mw for block in self.blocks if block.per in set(per))
+    def power_mw(self, levels: Iterable[str] | None = None) -> float:
+        """Of all components, or of those that stand at these levels [mW]."""
+        return sum(rated_mw(row) for row in self._at(levels))
 
-    def area_mm2(self, per: Iterable[str] = ("group", "tile", "router", "chip")) -> float:
-        """Of the blocks that are counted in these [mm^2]."""
-        return sum(block.area_mm2 for block in self.blocks if block.per in set(per))
+    def area_mm2(self, levels: Iterable[str] | None = None) -> float:
+        """Of all components, or of those that stand at these levels [mm^2]."""
+        return sum(row.area_mm2 for row in self._at(levels))
+
+    def of(self, component: str) -> Row:
+        """The row of a component."""
+        return next(row for row in self.rows if row.component == component)
+
+    def _at(self, levels: Iterable[str] | None) -> list[Row]:
+        wanted = None if levels is None else set(levels)
+        return [row for row in self.rows if wanted is None or row.level in wanted]
 
     @property
     def gops_per_w(self) -> float:
@@ -64,41 +64,48 @@ class Nameplate:
         return self.operations_per_s * 1e-9 / self.area_mm2()
 
 
-def nameplate(hardware: Hardware, tiles: int = 1, links: bool = False) -> Nameplate:
-    """Area and power of whole tiles, with a share of their routers.
+def rated_mw(row: Row) -> float:
+    """Power of a row of a nameplate, leakage included where it is known [mW]."""
+    return row.energy_nj * 1e-6 / row.image_s
 
-    Every block works at the rate that its library prints, converters at `adc.rate`; arrays take the library's
-    lump for a read, where it has one, as their own energy needs weights and inputs.
+
+def nameplate(hardware: Hardware, tiles: int = 1, links: bool = False) -> Nameplate:
+    """Area and power of whole nodes, with their share of what they share.
+
+    Every component works at the rate that its architecture gives it. Arrays take the lump of the library for
+    a read, or, where the architecture prices them by the device, the most that their cells can: every cell
+    of every array at the weight that conducts most, every input at `v_read`.
 
     Parameters
     ----------
     tiles
-        Of `periphery.groups_per_tile` groups of `arrays_per_group` arrays.
+        Nodes of the architecture; without such a level, arrays.
     links
-        With the chip's links, where the library has them.
+        With what stands once on the chip: its links, where the architecture and the library have them.
 
     Raises
     ------
     XbarError
-        For hardware that cannot be priced, or no tile.
+        For hardware that cannot be priced, or no node.
     """
-    check_range("tiles", tiles, 1, 1 << 30)
-    prices, parts = prices_of(hardware), load_periphery(hardware.periphery.library).components
-    printed = parts.by_name()
-    arrays = tiles * hardware.periphery.groups_per_tile * hardware.periphery.arrays_per_group
-    blocks = []
-    for name, each in units_per_array(hardware, parts).items():
-        units, price, part = arrays * each, prices[name], printed.get(name)
-        rate = part.rate_per_s if isinstance(part, Lump) else 0.0
-        if name == "adc":
-            rate = hardware.adc.rate
-        power_mw = units * price.energy_pj * 1e-12 * rate * 1e3
-        if name == "array" and parts.array_read is not None:
-            power_mw = units * parts.array_read.energy_j * parts.array_read.rate_per_s * 1e3
-        per = "group" if part is None else part.per
-        blocks.append(RatedBlock(name, per, units, power_mw, units * price.area_um2 * 1e-6))
-    if links and parts.hyper_transport is not None:
-        link = parts.hyper_transport
-        blocks.append(RatedBlock("hyper_transport", link.per, link.count, link.power_mw, link.area_mm2))
+    check_whole("tiles", tiles, 1, 1 << 30)
+    bill = bill_of(hardware)
+    arrays = tiles * bill.levels.get(NODE, 1.0)
+    load = Load("", arrays, arrays, None, bill.variables, full_read_pj(hardware))
+    items = [
+        item
+        for item in bill.items
+        if item.level != LAYER and (links or not (item.is_link or item.level == CHIP))
+    ]
     operations = arrays / hardware.encoding.planes * peak_operations_per_s(hardware)
-    return Nameplate(tuple(blocks), tiles, operations)
+    return Nameplate(tuple(rows_of(load, items, 1.0)), tiles, operations)
+
+
+def full_read_pj(hardware: Hardware) -> float:
+    """Most energy that a read of one plane of an array takes by its device [pJ]."""
+    rows, columns = hardware.crossbar.rows, hardware.weights_per_tile_row
+    tile = Tile(np.arange(rows), np.arange(columns))
+    layer = MappedLayer("full", "linear", rows, columns, 1, (Band(0, rows, (tile,)),))
+    conductance = row_conductance(layer, hardware, "worst")
+    joule = read_energy_j(np.ones(rows), conductance, hardware.dac.v_read, hardware.periphery.t_read)
+    return joule * 1e12 / hardware.encoding.planes

@@ -1,196 +1,396 @@
-"""What each component of one design costs: an event, a unit, and where the numbers come from."""
+"""The bill of one design: every component of its architecture, with its count, its price and its rate."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-from power.components.converters import load_adc
-from power.components.library import (
-    DEPTH_EXPONENT,
-    Area,
+from power.architecture.chip import (
+    ARRAY,
+    CHIP,
+    CONVERTER,
+    DEVICE,
+    LAYER,
+    Architecture,
+    CellPrice,
     Component,
-    Memory,
-    Part,
-    PeripheryLibrary,
-    at_node,
-    load_periphery,
-    of_capacity,
+    FromLibrary,
+    Given,
+    architecture_of,
+    architecture_toml,
 )
-from power.components.scaling import SOURCE as SCALING_SOURCE, area_factor, energy_factor
-from xbar.hardware.design import Hardware
-from xbar.hardware.errors import XbarError
+from power.architecture.expressions import Expression, names_of, value_of
+from power.architecture.vocabulary import BUFFER, EVENTS, NETWORK_EVENTS, OFF_CHIP, variables_of
+from power.components.converters import AdcLibrary, adc_of, adc_toml
+from power.components.files import TomlFile, file_and_bases
+from power.components.library import Part, PeripheryLibrary, library_of, library_toml
+from power.components.price import Price, area_words, price_of
+from power.counts.events import fastest_vector_s
+from xbar.hardware.design import Hardware, Periphery
+from xbar.hardware.errors import XbarError, naming, unknown_name
+
+PERIPHERY_ONLY = ("arrays_per_group", "groups_per_tile", "tiles_per_router", BUFFER)
+"""Keys of `[periphery]` that are read by the expressions of an architecture alone."""
 
 
 @dataclass(frozen=True)
-class Price:
-    """What one component costs.
+class Item:
+    """A component of a design.
 
     Parameters
     ----------
-    energy_pj
-        Of one event [pJ]; 0 for the array, whose reads are priced by its device, voltage and inputs.
-    area_um2
-        Of one unit [um^2].
-    leakage_uw
-        Of one unit [uW]; None: not known.
-    node_nm
-        Technology node of the numbers [nm].
-    derivation
-        How they follow from the printed ones.
-    sources
-        DOI or number of each publication, and table.
+    level
+        Where it stands.
+    count
+        Units in one of its level; an expression for what is counted by the layer.
+    arrays
+        Arrays in one of its level; None: all of the chip, or a layer.
+    events
+        What it is charged for.
+    rate_per_s
+        Events a second that one unit serves [1/s]; None: without limit, or not known.
+    by_device
+        Whether the energy of its event is that of the cells, in place of the price's.
     """
 
-    energy_pj: float
-    area_um2: float
-    leakage_uw: float | None
-    event: str
-    unit: str
-    node_nm: float
-    derivation: str
-    sources: tuple[str, ...]
+    name: str
+    level: str
+    count: Expression
+    arrays: float | None
+    events: Expression
+    price: Price
+    rate_per_s: float | None
+    by_device: bool
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {**dataclasses.asdict(self), "sources": list(self.sources)}
+    @functools.cached_property
+    def names(self) -> frozenset[str]:
+        """Names of events and variables that `events` reads."""
+        return names_of(f"{self.name}.events", self.events)
+
+    @property
+    def of_network(self) -> bool:
+        """Whether it is charged for what happens between layers."""
+        return bool(self.names & NETWORK_EVENTS.keys())
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is charged for traffic that no mapping knows."""
+        return OFF_CHIP in self.names
+
+    def units(
+        self, arrays: float, arrays_in_all: float, variables: Mapping[str, float], copies: int = 1
+    ) -> float:
+        """Units that so many arrays of a chip bring, shares of what they share included."""
+        if self.level == LAYER:
+            return copies * value_of(f"{self.name}.count", self.count, variables)
+        assert isinstance(self.count, float)
+        return self.count * arrays / (self.arrays or arrays_in_all or 1)
+
+    def times(self, events: Mapping[str, float]) -> float:
+        """Events that it is charged for, from those of an image and the numbers of a design."""
+        return value_of(f"{self.name}.events", self.events, events)
+
+    def counting(self) -> dict[str, str]:
+        """How its units and events are counted, in words."""
+        words = {**EVENTS, **NETWORK_EVENTS}
+        said = [f"{name}: {words[name]}" for name in sorted(self.names & words.keys())]
+        level = "copy of a layer" if self.level == LAYER else self.level
+        return {"events": "; ".join([str(self.events), *said]), "units": f"{self.formula} a {level}"}
+
+    formula: str = ""
 
 
-def prices_of(hardware: Hardware) -> dict[str, Price]:
-    """Price of everything that an estimate charges on a design, by component.
+@dataclass(frozen=True)
+class Bill:
+    """All components of a design.
+
+    Parameters
+    ----------
+    levels
+        Arrays in one unit of each level but a chip.
+    missing
+        Optional components that the library has no block for.
+    """
+
+    architecture: Architecture
+    items: tuple[Item, ...]
+    levels: Mapping[str, float]
+    variables: Mapping[str, float]
+    missing: tuple[str, ...]
+
+
+def bill_of(hardware: Hardware) -> Bill:
+    """Every component of a design with its price, made once for a design and the bytes of its files.
 
     Raises
     ------
     XbarError
-        For an unknown library, and for an option of the hardware that the libraries cannot price.
+        For an unknown library or architecture, a component without a price, and an option of the hardware
+        that cannot be priced or has no effect.
     """
-    periphery = load_periphery(hardware.periphery.library)
-    _refuse_unpriced(hardware)
-    _check_nodes(hardware, periphery)
-    charged = periphery.components.charged() - {"array", "adc"}
-    parts = {name: part for name, part in periphery.components.by_name().items() if name in charged}
-    prices = {name: _price(part, hardware.periphery.node_nm) for name, part in parts.items()}
-    if hardware.periphery.buffer_kb != "library":
-        prices["edram"] = _buffer(periphery.components.edram, hardware.periphery.buffer_kb)
-    prices["array"] = _array(hardware, periphery.components.cell)
-    converter = load_adc(hardware.adc.library).of(
-        hardware.adc.bits, hardware.adc.rate, hardware.periphery.node_nm
+    refuse_unpriced(hardware)
+    periphery = hardware.periphery
+    return _bill(
+        hardware.replace(periphery__copies=1) if periphery.copies > 1 else hardware,
+        architecture_toml(periphery.architecture),
+        library_toml(periphery.library),
+        adc_toml(hardware.adc.library),
     )
-    prices["adc"] = Price(
-        converter.energy_pj,
-        converter.area_um2,
-        None,
-        "conversion",
-        "converter",
-        converter.node_nm,
-        f"{hardware.adc.library}: {converter.bits} bits at {converter.node_nm:g} nm",
-        (converter.source,),
-    )
-    prices["index"] = prices["output_register"]
-    return prices
 
 
-def _array(hardware: Hardware, cell: Area) -> Price:
-    """Of all cells of an array; their size is the library's, or so many F^2."""
-    size, source, node_nm = _area(cell), cell.source, cell.node_nm
+def prices_of(hardware: Hardware) -> dict[str, Price]:
+    """Price of everything that an estimate charges on a design, by component; errors as `bill_of`."""
+    return {item.name: item.price for item in bill_of(hardware).items if not item.is_link}
+
+
+@functools.lru_cache(maxsize=1024)
+def _bill(
+    hardware: Hardware, chip: tuple[TomlFile, ...], library: tuple[TomlFile, ...], adc: TomlFile
+) -> Bill:
+    architecture, periphery, converters = architecture_of(chip), library_of(library), adc_of(adc)
+    if hardware.dac.phase_bits > architecture.phase_bits:
+        raise XbarError(
+            f"dac.phase_bits = {hardware.dac.phase_bits}: has no cost entry; the drivers of the architecture "
+            f"{architecture.name!r} are priced for at most {architecture.phase_bits} (its phase_bits) "
+            "(accuracy without an estimate: docs/howto.md)"
+        )
+    variables = variables_of(hardware, fastest_vector_s(hardware))
+    levels = _levels(architecture, variables)
+    _refuse_idle_keys(hardware, architecture)
+    items, missing, used = [], [], set()
+    for name, component in architecture.components.items():
+        if isinstance(component.price, str) and component.price != CONVERTER:
+            used.add(component.price)
+            if component.optional and component.price not in periphery.components:
+                missing.append(name)
+                continue
+        elif isinstance(component.price, CellPrice):
+            used |= {component.price.cells, component.price.read}
+        where = f"{architecture.name}: components.{name}"
+        price = _price(where, component, architecture, hardware, periphery, converters, variables)
+        with naming(where):
+            items.append(_item(name, component, price, levels, variables))
+    for name in sorted(periphery.new - used):
+        raise unknown_name(f"{periphery.name}: components", name, used)
+    return Bill(architecture, tuple(items), levels, variables, tuple(missing))
+
+
+def _levels(architecture: Architecture, variables: Mapping[str, float]) -> dict[str, float]:
+    """Arrays in one unit of each level but a chip."""
+    names = [level.name for level in architecture.levels]
+    size, sizes = 1.0, {}
+    for level in architecture.levels:
+        if level.name == CHIP:
+            continue
+        holds = value_of(f"{architecture.name}: levels.{level.name}.holds", level.holds, variables)
+        if holds == 0:
+            raise XbarError(f"{architecture.name}: levels.{level.name}.holds = {level.holds!r}: gives 0")
+        size *= holds
+        sizes[level.name] = size
+    array = sizes[names[names.index(ARRAY)]]
+    return {name: size / array for name, size in sizes.items()}
+
+
+def _item(
+    name: str,
+    component: Component,
+    price: Price,
+    levels: Mapping[str, float],
+    variables: Mapping[str, float],
+) -> Item:
+    count: Expression = component.count
+    if component.level != LAYER:
+        count = value_of("count", component.count, variables)
+    rate: float | None
+    if component.rate == "library":
+        rate = price.rate_per_s
+    elif component.rate == "unlimited":
+        rate = None
+    else:
+        rate = value_of("rate", component.rate, variables)
+        if rate == 0:
+            raise XbarError(f"rate = {component.rate!r}: gives 0, at which nothing is ever served")
+    return Item(
+        name=name,
+        level=component.level,
+        count=count,
+        arrays=levels.get(component.level),
+        events=component.events,
+        price=price,
+        rate_per_s=rate,
+        by_device=isinstance(component.price, CellPrice) and component.price.read == DEVICE,
+        formula=str(component.count),
+    )
+
+
+def _price(
+    where: str,
+    component: Component,
+    architecture: Architecture,
+    hardware: Hardware,
+    periphery: PeripheryLibrary,
+    converters: AdcLibrary,
+    variables: Mapping[str, float],
+) -> Price:
+    node_nm = hardware.periphery.node_nm
+    if component.price == CONVERTER:
+        found = converters.of(hardware.adc.bits, hardware.adc.rate, node_nm)
+        _check_node(hardware, converters.name, found.node_nm)
+        return Price(
+            energy_pj=found.energy_pj,
+            area_um2=found.area_um2,
+            leakage_uw=None,
+            event="conversion",
+            unit="converter",
+            node_nm=found.node_nm,
+            derivation=f"{hardware.adc.library}: {found.bits} bits at {found.node_nm:g} nm",
+            sources=(found.source,),
+        )
+    if isinstance(component.price, Given):
+        return _given(component.price, hardware, where)
+    if isinstance(component.price, CellPrice):
+        return _cells(where, component.price, hardware, periphery)
+    if isinstance(component.price, FromLibrary):
+        files = _beside(where, component.price.library, architecture.folder)
+        periphery, name = library_of(files), component.price.part
+    else:
+        name = component.price
+    part = _part(where, periphery, name)
+    _check_node(hardware, f"{periphery.name}: {name}", part.node_nm)
+    capacity = None
+    if component.capacity_kb is not None:
+        if part.capacity_kb is None:
+            raise XbarError(
+                f"{where}.capacity_kb = {component.capacity_kb!r}: has no effect; {name!r} is no memory"
+            )
+        given = hardware.periphery.buffer_kb
+        known = {**variables, BUFFER: part.capacity_kb if given == "library" else given}
+        capacity = value_of(f"{where}.capacity_kb", component.capacity_kb, known)
+    return price_of(part, node_nm, capacity)
+
+
+def _part(where: str, periphery: PeripheryLibrary, name: str) -> Part:
+    if name not in periphery.components:
+        raise unknown_name(
+            f"{where}.price: the component library {periphery.name!r}", name, periphery.components
+        )
+    return periphery.components[name]
+
+
+def _beside(where: str, library: str, folder: Path) -> tuple[TomlFile, ...]:
+    path = folder / library
+    found = str(path) if library.endswith(".toml") and path.is_file() else library
+    return file_and_bases(f"{where}.price.library", found, {"components"})
+
+
+def _given(given: Given, hardware: Hardware, where: str) -> Price:
+    """A price of the architecture's own, as a block of one unit."""
+    _check_node(hardware, where, given.node_nm)
+    rate = given.rate_per_s or 1.0
+    part = Part(
+        source=given.source,
+        node_nm=given.node_nm,
+        kind=given.kind,
+        per=given.unit,
+        unit=given.unit,
+        count=1,
+        area_mm2=given.area_um2 * 1e-6,
+        power_mw=given.energy_pj * rate * 1e-9,
+        rate_per_s=rate,
+        event=given.event,
+        leakage_mw=None if given.leakage_uw is None else given.leakage_uw * 1e-3,
+    )
+    scaled = price_of(part, hardware.periphery.node_nm)
+    return dataclasses.replace(scaled, rate_per_s=given.rate_per_s)
+
+
+def _cells(where: str, price: CellPrice, hardware: Hardware, periphery: PeripheryLibrary) -> Price:
+    """Of all cells of an array: their size is the library's, or so many F^2; a read is a lump, or theirs."""
+    cell, crossbar = _part(where, periphery, price.cells), hardware.crossbar
+    size, source, node_nm = area_words(cell), cell.source, cell.node_nm
     area_um2 = cell.unit_area_mm2 * 1e6
-    if hardware.crossbar.cell_f2 != "library":
+    if crossbar.cell_f2 != "library":
         node_nm = hardware.periphery.node_nm
-        size, source = f"{hardware.crossbar.cell_f2:g} F^2, F = {node_nm:g} nm", "crossbar.cell_f2"
-        area_um2 = hardware.crossbar.cell_f2 * (node_nm * 1e-3) ** 2
-    crossbar = hardware.crossbar
+        size, source = f"{crossbar.cell_f2:g} F^2, F = {node_nm:g} nm", "crossbar.cell_f2"
+        area_um2 = crossbar.cell_f2 * (node_nm * 1e-3) ** 2
+    else:
+        _check_node(hardware, f"{periphery.name}: {price.cells}", node_nm)
+    cells = f"{crossbar.rows} x {crossbar.cols} cells of {size}; a read: "
+    energy_pj, sources = 0.0, (source, hardware.device.source)
+    if price.read == DEVICE:
+        volts, seconds = hardware.dac.v_read, hardware.periphery.t_read
+        read = f"{seconds * 1e9:g} ns ({volts:g} V)^2 G, with G of all driven cells"
+    else:
+        lump = _part(where, periphery, price.read)
+        energy_pj, sources = lump.energy_j * 1e12, (source, lump.source)
+        read = f"{price.read}, {lump.power_mw or 0:g} mW / ({lump.count} x {lump.rate_per_s or 0:g} /s)"
     return Price(
-        energy_pj=0.0,
+        energy_pj=energy_pj,
         area_um2=crossbar.rows * crossbar.cols * area_um2,
         leakage_uw=None,
         event="read of one plane",
         unit="array",
         node_nm=node_nm,
-        derivation=f"{crossbar.rows} x {crossbar.cols} cells of {size}; a read: "
-        f"{hardware.periphery.t_read * 1e9:g} ns ({hardware.dac.v_read:g} V)^2 G, with G of all driven cells",
-        sources=(source, hardware.device.source),
+        derivation=cells + read,
+        sources=sources,
     )
 
 
-def _buffer(edram: Memory, capacity_kb: float) -> Price:
-    """Of an eDRAM of another size."""
-    depth = capacity_kb / edram.capacity_kb
-    price = _price(of_capacity(edram, capacity_kb), edram.node_nm)
-    derivation = (
-        f"{edram.power_mw:g} mW / ({edram.count} x {edram.rate_per_s:g} /s); {_area(edram)} a {edram.unit}; "
-        f"{edram.capacity_kb:g} to {capacity_kb:g} KB: energy x {depth**DEPTH_EXPONENT:.4g} (depth^"
-        f"{DEPTH_EXPONENT:g}), area x {depth:.4g}"
-    )
-    return dataclasses.replace(
-        price, derivation=derivation, sources=(edram.source, "energy and area over depth: CACTI")
-    )
+def refuse_unpriced(hardware: Hardware) -> None:
+    """Refuse inputs that are not codes: nothing prices their drivers.
 
-
-def _price(part: Part, node_nm: float) -> Price:
-    assert isinstance(part, Component)
-    here = at_node(part, node_nm)
-    derivation = (
-        f"{part.power_mw:g} mW / ({part.count} x {part.rate_per_s:g} /s); {_area(part)} a {part.unit}"
-    )
-    sources: tuple[str, ...] = (part.source,)
-    if here.node_nm != part.node_nm:
-        derivation += (
-            f"; {part.node_nm:g} to {node_nm:g} nm: energy x {energy_factor(part.node_nm, node_nm):.4g}, "
-            f"area x {area_factor(part.node_nm, node_nm):.4g}"
-        )
-        sources += (SCALING_SOURCE,)
-    area = here.unit_area_mm2 * 1e6
-    leakage = None if part.leakage_mw is None else part.leakage_mw * 1e3 / part.count
-    if leakage is not None:
-        derivation += f"; leakage {part.leakage_mw:g} mW / {part.count} at {part.node_nm:g} nm"
-    return Price(
-        here.energy_j * 1e12, area, leakage, part.event, part.unit, here.node_nm, derivation, sources
-    )
-
-
-def _area(part: Area) -> str:
-    return f"{part.area_mm2:g} mm2 / {part.count}"
-
-
-def _refuse_unpriced(hardware: Hardware) -> None:
-    without = "(accuracy without an estimate: docs/howto.md)"
+    Raises
+    ------
+    XbarError
+        For ``dac.bits = "ideal"``.
+    """
     if hardware.dac.bits == "ideal":
         raise XbarError(
-            f"dac.bits = 'ideal': has no cost entry; allowed: a number of one-bit phases {without}"
-        )
-    if hardware.dac.phase_bits != 1:
-        raise XbarError(
-            f"dac.phase_bits = {hardware.dac.phase_bits}: has no cost entry; the libraries price drivers of "
-            f"one bit; allowed: 1 {without}"
+            "dac.bits = 'ideal': has no cost entry; allowed: a number of one-bit phases (accuracy without an "
+            "estimate: docs/howto.md)"
         )
 
 
-def _check_nodes(hardware: Hardware, periphery: PeripheryLibrary) -> None:
-    """Refuse blocks of another node, unless the digital ones are scaled and the others may stay at theirs."""
-    if hardware.periphery.scaling != "none":
-        return
-    nodes = {f"{periphery.name}: {name}": p.node_nm for name, p in periphery.components.by_name().items()}
-    library = load_adc(hardware.adc.library)
-    nodes[library.name] = getattr(library, "node_nm", hardware.periphery.node_nm)
-    if hardware.crossbar.cell_f2 != "library":
-        del nodes[f"{periphery.name}: cell"]
-    for name, node in nodes.items():
-        if node != hardware.periphery.node_nm:
+def _refuse_idle_keys(hardware: Hardware, architecture: Architecture) -> None:
+    """Refuse keys of the hardware that only an architecture reads, and this one does not."""
+    read = architecture.level_names().union(*(c.names() for c in architecture.components.values()))
+    for key in PERIPHERY_ONLY:
+        value = getattr(hardware.periphery, key)
+        if key not in read and value != getattr(Periphery(), key):
             raise XbarError(
-                f"periphery.node_nm = {hardware.periphery.node_nm:g}: the component library ({name}) is at "
-                f"{node:g} nm; allowed: {node:g}, or periphery.scaling = 'stillmaker-baas', which scales "
-                "digital blocks and leaves the others at their node"
+                f"periphery.{key} = {value!r}: has no effect with periphery.architecture = "
+                f"{hardware.periphery.architecture!r}, which does not read it"
             )
+    has_cells = any(isinstance(component.price, CellPrice) for component in architecture.components.values())
+    if hardware.crossbar.cell_f2 != "library" and not has_cells:
+        raise XbarError(
+            f"crossbar.cell_f2 = {hardware.crossbar.cell_f2:g}: has no effect with periphery.architecture = "
+            f"{hardware.periphery.architecture!r}, which has no component of cells"
+        )
 
 
-def not_scaled(used: Mapping[str, Mapping[str, Price]], node_nm: float) -> tuple[str, ...]:
+def _check_node(hardware: Hardware, name: str, node_nm: float) -> None:
+    """Refuse blocks of another node, unless the digital ones are scaled and the others may stay at theirs."""
+    if hardware.periphery.scaling == "none" and node_nm != hardware.periphery.node_nm:
+        raise XbarError(
+            f"periphery.node_nm = {hardware.periphery.node_nm:g}: the component library ({name}) is at "
+            f"{node_nm:g} nm; allowed: {node_nm:g}, or periphery.scaling = 'stillmaker-baas', which scales "
+            "digital blocks and leaves the others at their node"
+        )
+
+
+def not_scaled(used: Iterable[Bill], node_nm: float) -> tuple[str, ...]:
     """Components whose numbers are of another node than the design's, with it."""
     others = {
-        f"{name} ({price.node_nm:g} nm)"
-        for prices in used.values()
-        for name, price in prices.items()
-        if price.node_nm != node_nm
+        f"{item.name} ({item.price.node_nm:g} nm)"
+        for bill in used
+        for item in bill.items
+        if item.price.node_nm != node_nm and not item.is_link
     }
     return tuple(sorted(others))
+
+
+__all__ = ["Bill", "Item", "Price", "bill_of", "not_scaled", "prices_of"]

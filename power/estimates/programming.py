@@ -117,6 +117,12 @@ def _of_layer(chip: ProgrammedNetwork, layer: MappedLayer, hardware: Hardware) -
     device, pulse, copies = hardware.device, hardware.device.pulse, hardware.periphery.copies
     assert pulse is not None
     prices = prices_of(hardware)
+    for needed in ("dac", "adc"):
+        if needed not in prices:
+            raise XbarError(
+                f"periphery.architecture = {hardware.periphery.architecture!r}: has no component {needed!r}; "
+                "a verifying read is priced by one drive of 'dac' and one conversion of 'adc'"
+            )
     pulses_of, siemens_of = _staircase(device)
     verified = device.programming.verify is not None
     peripheral_j = (prices["dac"].energy_pj + prices["adc"].energy_pj) * 1e-12

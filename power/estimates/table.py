@@ -13,10 +13,19 @@ from numpy.typing import NDArray
 
 from mapping.chips.chip import ProgrammedNetwork
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
-from power.components.library import Components, load_periphery
-from power.counts.events import has_sign, layer_events, layer_time_s, units_per_array, vector_time_s
+from power.architecture.chip import ARRAY, LAYER, NODE
+from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, OFF_CHIP
+from power.components.price import Price
+from power.counts.events import (
+    fastest_vector_s,
+    has_sign,
+    index_bytes,
+    layer_events,
+    layer_time_s,
+    network_events,
+)
 from power.estimates.array import Case, read_energy_j, row_conductance
-from power.estimates.prices import Price, not_scaled, prices_of
+from power.estimates.prices import Bill, Item, bill_of, not_scaled
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -26,7 +35,7 @@ ACTIVATIONS = frozenset({"relu", "leaky_relu", "hardtanh", "elu", "gelu", "silu"
 """Operators that the activation unit does: charged once an output element of every layer."""
 
 NOT_MODELLED = (
-    "chip I/O (HyperTransport): it belongs to the link, not to the network",
+    "chip I/O: it belongs to the links, not to the network",
     "programming: time and energy of writing the cells are those of power.estimates.programming",
     "wires of the arrays: read energy is t V^2 G, an upper bound for ohmic cells",
     "cells that are not ohmic: read energy is t V^2 G with G at V = 0 or at v_read, as the device says",
@@ -45,7 +54,9 @@ class Row:
     layer
         Module name, or ``(digital)`` for pooling between layers.
     component
-        Name in the component library, ``array`` for the cells, or ``index``.
+        Its name in the architecture.
+    level
+        Level of the chip where it stands, or ``layer`` for what is counted by the layer.
     units, unit_area_um2
         Units that are there, and the area of one [um^2].
     events, event_energy_pj
@@ -58,6 +69,7 @@ class Row:
 
     layer: str
     component: str
+    level: str
     units: float
     unit_area_um2: float
     events: float
@@ -97,8 +109,9 @@ class Estimate:
         Rate that `power_mw` is for, and the rate at which the slowest layer is always busy [1/s].
     latency_us_per_image
         Sum of the layers' times [us].
-    arrays, groups, tiles
-        Physical arrays that hold weights, and the whole groups and tiles of the periphery that hold them.
+    arrays, groups, tiles, levels
+        Physical arrays that hold weights, and the whole groups and tiles of the periphery that hold them; of
+        an architecture without levels ``core`` and ``node``, the arrays. Whole units of every level by name.
     area_whole_tiles_mm2
         Area where groups and tiles of the periphery can only be bought whole [mm^2].
     operations, dense_operations
@@ -118,6 +131,8 @@ class Estimate:
         Converter model and its bits.
     prices
         By component, those that its rows were made with: one, unless layers have hardware of their own.
+    counting
+        By component, how its units and events are counted, in words.
     not_scaled
         Components whose numbers are of another node than `periphery.node_nm`.
     """
@@ -129,6 +144,7 @@ class Estimate:
     arrays: int
     groups: int
     tiles: int
+    levels: Mapping[str, int]
     area_whole_tiles_mm2: float
     operations: int
     dense_operations: int
@@ -140,7 +156,9 @@ class Estimate:
     conductances: Literal["programmed", "target", "worst", "mean"]
     inputs: Literal["measured", "worst", "mean"]
     adc: str
+    architecture: str
     prices: Mapping[str, tuple[Price, ...]]
+    counting: Mapping[str, Mapping[str, str]]
     not_scaled: tuple[str, ...]
     not_modelled: tuple[str, ...]
 
@@ -206,6 +224,11 @@ class Estimate:
         return _sums((row.component, row) for row in self.table)
 
     @property
+    def by_level(self) -> dict[str, dict[str, float]]:
+        """`area_mm2` and `energy_nj` of each level of the chip."""
+        return _sums((row.level, row) for row in self.table)
+
+    @property
     def by_layer(self) -> dict[str, dict[str, float]]:
         """`area_mm2` and `energy_nj` of each layer; pooling is a layer of its own."""
         return _sums((row.layer, row) for row in self.table)
@@ -223,6 +246,7 @@ class Estimate:
             **lists,
             "by_component": self.by_component,
             "by_layer": self.by_layer,
+            "by_level": self.by_level,
             "prices": prices,
             "table": [row.to_dict() for row in self.table],
         }
@@ -268,42 +292,54 @@ def estimate(
         raise XbarError("chip: was programmed from another mapping; program this one")
     hardware = mapped.hardware
     used = {name: mapped.hardware_of(name) for name in mapped.layers}
-    components = load_periphery(hardware.periphery.library).components
-    designs = {id(own): own for own in (hardware, *used.values())}
-    by_hardware = {key: prices_of(own) for key, own in designs.items()}
+    bills = {name: bill_of(own) for name, own in used.items()}
+    bill = bill_of(hardware)
     active = _activity(mapped, activity, case)
     times = [layer_time_s(layer, used[name]) for name, layer in mapped.layers.items()]
     rate = 1 / max(times) if image_rate is None else image_rate
     if not (math.isfinite(rate) and rate > 0):
         raise XbarError(f"image_rate = {image_rate}: must be a positive number of images a second")
+    arrays = {name: arrays_of(layer, used[name]) for name, layer in mapped.layers.items()}
+    in_all = sum(arrays.values())
     table: list[Row] = []
     for name, layer in mapped.layers.items():
         own = used[name]
+        events = layer_events(layer, own)
+        reads = layer.positions / events["array_reads"] if events["array_reads"] else 0.0
         conductance = row_conductance(layer, own, case, chip)
-        read = read_energy_j(active[name], conductance, own.dac.v_read, own.periphery.t_read)
-        per_array = units_per_array(own, components)
-        table += _layer_rows(layer, own, read, by_hardware[id(own)], per_array, 1 / rate)
+        read_pj = (
+            reads * 1e12 * read_energy_j(active[name], conductance, own.dac.v_read, own.periphery.t_read)
+        )
+        numbers = {**bills[name].variables, "layer_index_bytes": index_bytes(layer, own)}
+        happens = {**numbers, **_NO_NETWORK, **events}
+        load = Load(name, arrays[name], in_all, happens, numbers, read_pj, own.periphery.copies)
+        table += rows_of(load, [item for item in bills[name].items if not item.is_link], 1 / rate)
+    load = Load(
+        DIGITAL, 0, in_all, {**bill.variables, **_NO_LAYER, **network_events(mapped)}, bill.variables, 0.0
+    )
+    table += rows_of(load, [item for item in bill.items if item.of_network], 1 / rate)
 
-    arrays = sum(arrays_of(layer, used[name]) for name, layer in mapped.layers.items())
-    groups = math.ceil(arrays / hardware.periphery.arrays_per_group)
-    tiles = math.ceil(groups / hardware.periphery.groups_per_tile)
-    unused = tiles * hardware.periphery.groups_per_tile * hardware.periphery.arrays_per_group - arrays
-    prices = by_hardware[id(hardware)]
-    per_array = units_per_array(hardware, components)
-    white_space = unused * sum(units * prices[part].area_um2 * 1e-6 for part, units in per_array.items())
-    pooled = sum(count for name, count in mapped.digital_elements.items() if "pool" in name)
-    table.append(Row(DIGITAL, "max_pool", 0.0, 0.0, pooled, prices["max_pool"].energy_pj, None, 1 / rate))
+    counts = {name: math.ceil(in_all / size) for name, size in bill.levels.items()}
+    node = bill.levels.get(NODE, 1.0)
+    whole = math.ceil(in_all / node) * node - in_all
+    white_space = whole * sum(
+        item.units(1, in_all, bill.variables) * item.price.area_um2 * 1e-6
+        for item in bill.items
+        if item.arrays is not None and not item.is_link
+    )
     known = all(layer.has_states for layer in mapped.layers.values())
-    priced = {name: by_hardware[id(own)] for name, own in used.items()}
+    names = dict.fromkeys(item.name for each in bills.values() for item in each.items if not item.is_link)
+    priced = {name: _item_prices(name, bills.values()) for name in names}
     return Estimate(
         table=tuple(table),
         area_whole_tiles_mm2=sum(row.area_mm2 for row in table) + white_space,
         image_rate_per_s=rate,
         peak_image_rate_per_s=1 / max(times),
         latency_us_per_image=sum(times) * 1e6,
-        arrays=arrays,
-        groups=groups,
-        tiles=tiles,
+        arrays=in_all,
+        groups=counts.get("core", in_all),
+        tiles=counts.get(NODE, in_all),
+        levels={name: count for name, count in counts.items() if name != ARRAY},
         operations=2 * sum(layer.positions * layer.weights_kept for layer in mapped.layers.values()),
         dense_operations=2 * mapped.macs,
         digital_macs=dict(mapped.digital_macs),
@@ -317,13 +353,89 @@ def estimate(
         conductances="programmed" if chip is not None else "target" if known else case,
         inputs=case if activity is None else "measured",
         adc="; ".join(dict.fromkeys(f"{own.adc.library}, {own.adc.bits} bits" for own in used.values())),
-        prices={
-            component: tuple(dict.fromkeys(of[component] for of in priced.values()))
-            for component in (*per_array, "index")
-        },
-        not_scaled=not_scaled(priced, hardware.periphery.node_nm),
-        not_modelled=_not_modelled(mapped, priced, components),
+        architecture=bill.architecture.name,
+        prices=priced,
+        counting={name: _item(name, bills.values()).counting() for name in names},
+        not_scaled=not_scaled(bills.values(), hardware.periphery.node_nm),
+        not_modelled=_not_modelled(mapped, priced, bill.missing),
     )
+
+
+_NO_LAYER = dict.fromkeys((*EVENTS, OFF_CHIP), 0.0)
+_NO_NETWORK = dict.fromkeys((*NETWORK_EVENTS, OFF_CHIP), 0.0)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a layer, what lies between layers, or a synthetic load asks of the components of a chip.
+
+    Parameters
+    ----------
+    arrays, arrays_in_all
+        Arrays that hold it, and those of the chip.
+    events
+        What happens for one image by name, with the numbers of its design; None: every unit is always busy at
+        its rated speed.
+    numbers
+        The numbers of its design, and of its layer.
+    read_pj
+        Energy of the read of one plane of an array that the device itself prices [pJ].
+    copies
+        Of the layer.
+    """
+
+    layer: str
+    arrays: float
+    arrays_in_all: float
+    events: Mapping[str, float] | None
+    numbers: Mapping[str, float]
+    read_pj: float
+    copies: int = 1
+
+
+def rows_of(load: Load, items: Iterable[Item], image_s: float) -> list[Row]:
+    """The one pricing of a load: a row for each component, units and events times its price.
+
+    Parameters
+    ----------
+    image_s
+        Time that an image takes [s].
+    """
+    rows = []
+    for item in items:
+        price = item.price
+        layered = load.arrays or item.level != LAYER
+        units = item.units(load.arrays, load.arrays_in_all, load.numbers, load.copies) if layered else 0.0
+        rows.append(
+            Row(
+                layer=load.layer,
+                component=item.name,
+                level=item.level,
+                units=units,
+                unit_area_um2=price.area_um2,
+                events=_rated(item, units, image_s) if load.events is None else item.times(load.events),
+                event_energy_pj=load.read_pj if item.by_device else price.energy_pj,
+                leakage_mw=None if price.leakage_uw is None else units * price.leakage_uw * 1e-3,
+                image_s=image_s,
+            )
+        )
+    return rows
+
+
+def _rated(item: Item, units: float, seconds: float) -> float:
+    """Events of units that are always busy; of what has no rate none."""
+    return units * (item.rate_per_s or 0.0) * seconds
+
+
+def _item(name: str, bills: Iterable[Bill]) -> Item:
+    """The first component of a name."""
+    return next(item for bill in bills for item in bill.items if item.name == name)
+
+
+def _item_prices(name: str, bills: Iterable[Bill]) -> tuple[Price, ...]:
+    """Prices of a component, each once."""
+    found = (item.price for bill in bills for item in bill.items if item.name == name)
+    return tuple(dict.fromkeys(found))
 
 
 def arrays_of(layer: MappedLayer, hardware: Hardware) -> int:
@@ -340,14 +452,12 @@ def _mean_bits(mapped: MappedNetwork) -> float:
 
 
 def _not_modelled(
-    mapped: MappedNetwork, priced: Mapping[str, Mapping[str, Price]], components: Components
+    mapped: MappedNetwork, priced: Mapping[str, tuple[Price, ...]], without: Iterable[str]
 ) -> tuple[str, ...]:
     """What no number of an estimate holds."""
-    known = {
-        name: price.leakage_uw is not None for prices in priced.values() for name, price in prices.items()
-    }
+    known = {name: all(p.leakage_uw is not None for p in prices) for name, prices in priced.items()}
     silent = ", ".join(name for name in known if not known[name])
-    missing = ", ".join(components.unpriced())
+    missing = ", ".join(without)
     return (
         f"leakage of {silent if any(known.values()) else 'any block'}: not in the libraries",
         *([f"{missing}: not in the library"] if missing else []),
@@ -365,11 +475,8 @@ def _not_modelled(
 
 
 def peak_operations_per_s(hardware: Hardware) -> float:
-    """Operations of one tile (in all planes) that is full and always busy [1/s], with the inputs that take it
-    least time: signed ones where their phases are fewer."""
-    columns = hardware.weights_per_tile_row
-    fastest = min(vector_time_s(columns, hardware, signed) for signed in (False, True))
-    return 2 * hardware.crossbar.rows * columns / fastest
+    """Operations of one tile (in all planes) that is full and always busy [1/s]."""
+    return 2 * hardware.crossbar.rows * hardware.weights_per_tile_row / fastest_vector_s(hardware)
 
 
 def _unpriced(mapped: MappedNetwork) -> list[str]:
@@ -391,30 +498,6 @@ def reduction_percent(before: Estimate, after: Estimate) -> dict[str, float]:
         "energy": (before.energy_nj_per_image, after.energy_nj_per_image),
     }
     return {name: 100 * (1 - new / old) for name, (old, new) in pairs.items()}
-
-
-def _layer_rows(
-    layer: MappedLayer,
-    hardware: Hardware,
-    read_j: float,
-    prices: Mapping[str, Price],
-    per_array: Mapping[str, float],
-    image_s: float,
-) -> list[Row]:
-    """Rows of one layer, whose arrays take so much energy for one input vector [J]."""
-    arrays = arrays_of(layer, hardware)
-    events = layer_events(layer, hardware)
-    energy_pj = {name: price.energy_pj for name, price in prices.items()}
-    energy_pj["array"] = layer.positions * read_j * 1e12 / (events["array"] or 1)
-    units = {part: arrays * count for part, count in per_array.items()}
-    units["index"] = hardware.periphery.copies * events["index"] / layer.positions
-
-    def row(part: str, count: float) -> Row:
-        price, happened = prices[part], events.get(part, 0.0)
-        leakage = None if price.leakage_uw is None else count * price.leakage_uw * 1e-3
-        return Row(layer.name, part, count, price.area_um2, happened, energy_pj[part], leakage, image_s)
-
-    return [row(part, count) for part, count in units.items()]
 
 
 def _activity(

@@ -28,6 +28,7 @@ from experiments.sweeps.store import told_unreadable
 from experiments.sweeps.sweep import load_sweep, points_of
 from experiments.sweeps.table import results
 from mapping import calibrate, load_mapping, map_network, save_mapping
+from power.architecture.chip import load_architecture
 from power.components.library import load_periphery
 from xbar import XbarError, load_device, load_hardware
 
@@ -101,6 +102,7 @@ SEARCH = STUDIES / "searches" / "digits-search.toml"
 DESIGN = ROOT / "xbar" / "hardware" / "designs" / "admm-32x32.toml"
 DEVICE = next((ROOT / "xbar" / "hardware" / "devices").glob("*.toml"))
 LIBRARY = ROOT / "power" / "components" / "isaac.toml"
+ARCHITECTURE = ROOT / "power" / "architecture" / "isaac-periphery.toml"
 COLUMNS = ["status"]
 
 
@@ -122,6 +124,7 @@ KINDS = [
     Kind("design.toml", copied(DESIGN), lambda path: load_hardware(str(path))),
     Kind("device.toml", copied(DEVICE), lambda path: load_device(str(path))),
     Kind("library.toml", copied(LIBRARY), lambda path: load_periphery(str(path))),
+    Kind("chip.toml", copied(ARCHITECTURE), lambda path: load_architecture(str(path))),
     Kind(RESULT_FILE, run_folder, lambda path: read_measured(path.parent)),
     Kind(LOG_FILE, run_folder, lambda path: read_measured(path.parent)),
     Kind("points.jsonl", store, read_store),

@@ -346,6 +346,11 @@ class Periphery:
 
     Parameters
     ----------
+    library
+        Component library, by name or path: prices of the blocks that the architecture names.
+    architecture
+        What a chip is made of, by name or path (`power.architecture`): levels, and the components at each
+        with count, price, events and rate.
     scaling
         ``stillmaker-baas``: digital blocks of another node than `node_nm` are scaled to it, all others stay
         at their own; ``none``: blocks of another node are refused.
@@ -366,6 +371,7 @@ class Periphery:
     gated_columns: bool = False
     copies: int = 1
     buffer_kb: float | Literal["library"] = "library"
+    architecture: str = "isaac-periphery"
 
     def __post_init__(self) -> None:
         check_types(self, "periphery.")

@@ -203,7 +203,24 @@ def load_device(name: str) -> Device:
 def hardware_dict(name: str) -> dict[str, Any]:
     """Plain data of a whole-hardware preset (or file), its device preset resolved in place."""
     path = _find("designs", name)
-    return resolve_device(read_toml(path), path.name, path.parent)
+    return resolve_device(beside(read_toml(path), path.parent), path.name, path.parent)
+
+
+PRICED_BY = (("periphery", "architecture"), ("periphery", "library"), ("adc", "library"))
+"""Keys that name a file of the room `power`."""
+
+
+def beside(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """`data` of a design with the paths of its architecture and libraries as they are from here, where such a
+    file lies in `folder`, that of the design."""
+    found = dict(data)
+    for table, key in PRICED_BY:
+        own = found.get(table)
+        name = own.get(key) if isinstance(own, dict) else None
+        if isinstance(own, dict) and isinstance(name, str) and name.endswith(".toml"):
+            path = folder / name
+            found[table] = {**own, key: str(path) if path.is_file() else name}
+    return found
 
 
 def resolve_device(data: dict[str, Any], where: str, folder: Path | None = None) -> dict[str, Any]:

@@ -140,9 +140,11 @@ def test_a_phase_less_is_a_phase_less_of_drives_conversions_and_time() -> None:
             events[kind], times[kind] = layer_events(layer, hardware), layer_time_s(layer, hardware)
             assert (activity[kind]["0"] <= hardware.dac.phases_of(layer.calibration.signed)).all()
         twos, sign = KINDS
-        for part in ("dac", "adc", "shift_add", "sample_hold", "array", "output_register"):
+        for part in ("row_drives", "conversions", "array_reads", "sum_updates", "line_phases"):
             assert events[sign][part] == events[twos][part] * (7 / 8 if seven else 1), part
-        assert events[sign]["edram"] == events[twos]["edram"], "the sign is a bit that is fetched"
+        assert events[sign]["fetched_bytes"] == events[twos]["fetched_bytes"], (
+            "the sign is a bit that is fetched"
+        )
         assert times[sign] == pytest.approx(times[twos] * (7 / 8 if seven else 1))
         codes = np.rint(signed.numpy() / layer.calibration.x_max * (127 if seven else 255)).astype(int)
         set_bits = np.mean([[bin(abs(c)).count("1") for c in row] for row in codes], axis=0)

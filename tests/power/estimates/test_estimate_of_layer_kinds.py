@@ -68,7 +68,7 @@ def check(
     """Events and energy of every component of a layer, and that its energy is their plain sum."""
     rows = {row.component: row for row in result.table if row.layer == layer}
     assert {name: row.events for name, row in rows.items()} == pytest.approx(expected)
-    parts = vars(load_periphery("isaac").components)
+    parts = load_periphery("isaac").components
     each = {name: parts[name].energy_j * 1e9 for name in expected if name in parts}
     each["adc"] = load_adc("isaac-scaled-adc").of(adc_bits, 1.28e9, 32).energy_pj * 1e-3
     each["index"] = each["output_register"]
@@ -140,7 +140,7 @@ def test_depthwise_convolution(changes: dict[str, Any], of_14: float, of_8: floa
     check(result, "0", expected, 36 * 8 * siemens * READ_NJ)
     assert result.latency_us_per_image == pytest.approx(36 * 8 * 0.1)
 
-    cell = load_periphery("isaac").components.cell.unit_area_mm2
+    cell = load_periphery("isaac").components["cell"].unit_area_mm2
     assert result.by_component["array"]["area_mm2"] == pytest.approx(10 * 128 * 64 * cell)
     units = units_of(result, "0")
     assert (units["array"], units["dac"], units["input_register"]) == (10, 10 * 128, 10 * 128)
@@ -429,7 +429,7 @@ def test_hardware_of_its_own() -> None:
     assert (units["array"], units["dac"], units["input_register"]) == (2, 16, 8)
     assert (units["adc"], units["sample_hold"], units["output_register"]) == (4, 16, 2 * 2 * 3)
     area = {row.component: row.area_mm2 for row in result.table if row.layer == "1"}
-    cell = load_periphery("isaac").components.cell.unit_area_mm2
+    cell = load_periphery("isaac").components["cell"].unit_area_mm2
     assert area["array"] == pytest.approx(2 * 64 * cell)
     assert area["adc"] == pytest.approx(4 * load_adc("isaac-scaled-adc").of(6, 1.28e9, 32).area_um2 * 1e-6)
     assert (result.arrays, result.groups, result.tiles) == (4 + 2, 2, 1)

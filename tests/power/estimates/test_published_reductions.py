@@ -11,7 +11,7 @@ from power_cases import hardware
 from torch import nn
 
 from mapping import MappedNetwork, map_network
-from power.estimates.nameplate import nameplate
+from power.estimates.nameplate import nameplate, rated_mw
 from xbar import load_hardware
 
 INPUTS, OUTPUTS = 1000, 500
@@ -71,6 +71,6 @@ def test_ratios_of_designs_with_fewer_adc_bits() -> None:
     assert (power, area) == pytest.approx((1.9915, 1.3091), abs=1e-3)
     assert 1.93 / 1.05 < power < 1.93 * 1.05
     assert 1.50 / 1.15 < area < 1.50 * 1.15
-    free = [block for block in plates[0].blocks if block.component != "adc"]
-    assert plates[0].power_mw() / sum(block.power_mw for block in free) == pytest.approx(2.393, abs=1e-3)
-    assert plates[0].area_mm2() / sum(block.area_mm2 for block in free) == pytest.approx(1.448, abs=1e-3)
+    free = [row for row in plates[0].rows if row.component != "adc"]
+    assert plates[0].power_mw() / sum(rated_mw(row) for row in free) == pytest.approx(2.393, abs=1e-3)
+    assert plates[0].area_mm2() / sum(row.area_mm2 for row in free) == pytest.approx(1.448, abs=1e-3)
