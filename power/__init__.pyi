@@ -7,9 +7,9 @@ from .counts.resolution import lossless_bits as lossless_bits, with_lossless_bit
 from .estimates.nameplate import Nameplate as Nameplate, nameplate as nameplate
 from .estimates.prices import prices_of as prices_of
 from .estimates.programming import Programming as Programming, programming as programming
+from .estimates.rows import Row as Row
 from .estimates.table import (
     Estimate as Estimate,
-    Row as Row,
     estimate as estimate,
     reduction_percent as reduction_percent,
 )

@@ -87,8 +87,8 @@ def costs(mapped: MappedNetwork, adc: str, bits: int) -> dict[str, float]:
     shared = sum(parts[name]["area_mm2"] for name in SHARED)
     as_many_cells = (mapped.hardware.crossbar.rows / ISAAC_SIZE) ** 2
     return {
-        "energy_uj": result.energy_nj_per_image / 1e3,
-        "adc_uj": parts["adc"]["energy_nj"] / 1e3,
+        "energy_uj": result.dynamic_nj_per_image / 1e3,
+        "adc_uj": parts["adc"]["dynamic_nj"] / 1e3,
         "area_mm2": result.area_mm2,
         "area_same_cells_mm2": result.area_mm2 - shared + shared * as_many_cells,
         "adc_mm2": parts["adc"]["area_mm2"],

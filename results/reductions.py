@@ -167,16 +167,21 @@ def against(before: Estimate, mapped: MappedNetwork, found: Estimate) -> dict[st
 
 
 def at_prices(before: MappedNetwork, after: MappedNetwork, changes: Mapping[str, Any]) -> dict[str, float]:
-    """Reductions [%] with changed components, the converter's price, and its share of area and energy."""
+    """Reductions [%] with changed components, the converter's price, and its share of area and energy.
+
+    Idle power is left out: only one of the converters says what it leaks.
+    """
     old, new = mean_case(before, **changes), mean_case(after, **changes)
     (adc,) = old.prices["adc"]
-    converters = old.by_component["adc"]
+    converters, cut = old.by_component["adc"], reduction_percent(old, new)
     return {
         "adc_pj": adc.energy_pj,
         "adc_um2": adc.area_um2,
         "adc_share_of_area": 100 * converters["area_mm2"] / old.area_mm2,
-        "adc_share_of_energy": 100 * converters["energy_nj"] / old.energy_nj_per_image,
-        **reduction_percent(old, new),
+        "adc_share_of_energy": 100 * converters["dynamic_nj"] / old.dynamic_nj_per_image,
+        **cut,
+        "power": cut["dynamic"],
+        "energy": cut["dynamic"],
     }
 
 

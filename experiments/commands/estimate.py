@@ -23,11 +23,14 @@ from experiments.studies.study import load_study, study_names
 from mapping.lowering.form import BatchNormChoice
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import map_network
+from power.components.price import Price
 from power.counts.duplication import duplicate
 from power.counts.resolution import lossless_bits_of_network, with_lossless_bits
 from power.estimates.nameplate import Nameplate, rated_mw
+from power.estimates.prices import LEAKING_SHARES
 from power.estimates.programming import Programming, programming
-from power.estimates.table import Estimate, Row, estimate, reduction_percent
+from power.estimates.rows import Row
+from power.estimates.table import Estimate, estimate, reduction_percent
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import write_atomically
@@ -36,11 +39,13 @@ TOTALS = (
     ("area", "area_mm2", "mm2"),
     ("area in whole tiles", "area_whole_tiles_mm2", "mm2"),
     ("energy an image", "energy_nj_per_image", "nJ"),
+    ("  dynamic", "dynamic_nj_per_image", "nJ"),
+    ("  idle, where leakage is known", "idle_nj_per_image", "nJ"),
+    ("leakage, where it is known", "leakage_mw", "mW"),
     ("image rate", "image_rate_per_s", "1/s"),
     ("power at it", "power_mw", "mW"),
     ("highest image rate", "peak_image_rate_per_s", "1/s"),
     ("power at it", "peak_power_mw", "mW"),
-    ("leakage, where it is known", "leakage_mw", "mW"),
     ("latency", "latency_us_per_image", "us"),
     ("operations an image, kept weights", "operations", ""),
     ("operations an image, all weights", "dense_operations", ""),
@@ -51,8 +56,12 @@ TOTALS = (
 )
 
 
+IDLE = ("dynamic_nj_per_image", "idle_nj_per_image", "leakage_mw")
+"""Totals that are shown where a library knows the leakage of anything."""
+
 CSV_COLUMNS = (
-    *("design", "layer", "component", "events", "event_energy_pj", "leakage_nj", "energy_nj"),
+    *("design", "layer", "component", "level", "events", "event_energy_pj"),
+    *("dynamic_nj", "idle_nj", "energy_nj"),
     *("units", "unit_area_um2", "area_mm2"),
 )
 
@@ -195,7 +204,7 @@ def text(
         parts += [text_table(_sums(result.by_component, result, "component"), "lrrrr"), ""]
         if layers:
             parts += [text_table(_sums(result.by_layer, result, "layer"), "lrrrr"), ""]
-    parts += [note for each in notes for note in (each, "")]
+    parts += [note for each in (*notes, idle_text(results)) if each for note in (each, "")]
     if estimates[0].not_scaled:
         parts += [f"at another node, not scaled: {', '.join(estimates[0].not_scaled)}"]
     parts += ["not modelled: " + "; ".join(estimates[0].not_modelled)]
@@ -228,7 +237,7 @@ def _totals(results: Mapping[str, Estimate]) -> list[tuple[str, ...]]:
         if at_peak and key in ("image_rate_per_s", "power_mw"):
             continue
         values = [float(getattr(result, key)) for result in results.values()]
-        if key == "leakage_mw" and not any(values):
+        if key in IDLE and not any(result.leakage_mw for result in results.values()):
             continue
         less = f"{100 * (1 - values[1] / values[0]):.1f} %" if two and values[0] else ""
         rows.append((label, *map(number, values), unit, less))
@@ -268,7 +277,8 @@ def explain(title: str, result: Estimate, component: str) -> str:
     counting = result.counting[component]
     lines = [
         f"{component} on {title}",
-        "energy an image = events x energy of one + leakage x time; area = units x area of one",
+        "energy an image = dynamic (events x energy of one) + idle (units x leakage x time); "
+        "area = units x area of one",
         f"events: {counting['events']}",
         f"units:  {counting['units']}",
     ]
@@ -280,27 +290,48 @@ def explain(title: str, result: Estimate, component: str) -> str:
             f"price:  {energy} a {price.event}, {number(price.area_um2)} um2 a {price.unit}, "
             f"{price.node_nm:g} nm",
             f"        {price.derivation}",
+            f"leakage: {_leakage(price)}",
             *(f"source: {source}" for source in price.sources),
         ]
     table: list[tuple[str, ...]] = [
-        ("layer", "events", "pJ each", "nJ leakage", "nJ", "units", "um2 each", "mm2")
+        ("layer", "events", "pJ each", "nJ dynamic", "nJ idle", "nJ", "units", "um2 each", "mm2")
     ]
     table += [(row.layer, *map(number, _factors(row))) for row in rows]
     area, spent = sum(row.area_mm2 for row in rows), sum(row.energy_nj for row in rows)
-    leakage = sum(row.leakage_nj for row in rows)
-    table += [("sum", "", "", number(leakage), number(spent), "", "", number(area))]
-    return "\n".join([*lines, "", text_table(table, "lrrrrrrr")])
+    parts = sum(row.dynamic_nj for row in rows), sum(row.idle_nj for row in rows)
+    table += [("sum", "", "", *map(number, (*parts, spent)), "", "", number(area))]
+    return "\n".join([*lines, "", text_table(table, "lrrrrrrrr")])
+
+
+def _leakage(price: Price) -> str:
+    return "not modelled" if price.leakage_uw is None else f"{number(price.leakage_uw)} uW a {price.unit}"
+
+
+def idle_text(results: Mapping[str, Estimate]) -> str:
+    """What blocks could leak that no source gives the leakage of, by design; empty where there is none."""
+    lines = []
+    for name, result in results.items():
+        leaks, idle = result.assumed_leakage_mw, result.assumed_idle_nj_per_image
+        if leaks:
+            of = f" of {name}" if len(results) > 1 else ""
+            shares = f"{LEAKING_SHARES['converter']:g} and other blocks {LEAKING_SHARES['other']:g}"
+            lines.append(
+                f"idle power{of} that no source gives, an assumption, in no figure above: {number(leaks)} mW, "
+                f"{number(idle)} nJ an image, if converters leak {shares} of their rated power; from nothing "
+                "to twice that"
+            )
+    return "\n".join(lines)
 
 
 def _factors(row: Row) -> tuple[float, ...]:
-    energies = row.event_energy_pj, row.leakage_nj, row.energy_nj
+    energies = row.event_energy_pj, row.dynamic_nj, row.idle_nj, row.energy_nj
     return row.events, *energies, row.units, row.unit_area_um2, row.area_mm2
 
 
 def write_csv(results: Mapping[str, Estimate], path: Path) -> None:
     """Every row of every estimate, one a line, with the units in the header."""
     rows = [
-        [name, row.layer, row.component, *_factors(row)]
+        [name, row.layer, row.component, row.level, *_factors(row)]
         for name, result in results.items()
         for row in result.table
     ]

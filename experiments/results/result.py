@@ -188,6 +188,9 @@ class ComponentCost:
 
     area_mm2: float | None
     energy_nj: float | None
+    allocated_mm2: float | None = None
+    dynamic_nj: float | None = None
+    idle_nj: float | None = None
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,18 @@ class Side:
     sources: tuple[str, ...]
     by_component: Mapping[str, ComponentCost]
     by_layer: Mapping[str, ComponentCost]
+    by_level: Mapping[str, ComponentCost] = field(default_factory=dict)
+    area_allocated_mm2: float | None = None
+    dynamic_nj_per_image: float | None = None
+    idle_nj_per_image: float | None = None
+    assumed_leakage_mw: float | None = None
+    assumed_idle_nj_per_image: float | None = None
+    levels: Mapping[str, int] = field(default_factory=dict)
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    bottleneck: str = ""
+    utilisation: Mapping[str, float] = field(default_factory=dict)
+    architecture: str = ""
+    counting: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     peak_image_rate_per_s: float | None = None
     peak_power_mw: float | None = None
     leakage_mw: float | None = None
@@ -236,6 +251,7 @@ class Reduction:
     area: float
     power: float
     energy: float
+    dynamic: float | None = None
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,15 @@ class Level:
     holds
         How many units of the level before it one of this has; the first level holds nothing, and a chip as
         many as there are.
+    gated
+        Whether its power, and that of the levels below it, is off while the layer that it serves has nothing
+        to do.
     """
 
     __pydantic_config__: ClassVar = _STRICT
     name: str
     holds: Expression = 1
+    gated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +161,12 @@ class Architecture:
     phase_bits: int
     folder: Path
 
+    @property
+    def gated(self) -> frozenset[str]:
+        """Levels whose power is off while their layer has nothing to do: those gated, and all below them."""
+        highest = max((n for n, level in enumerate(self.levels) if level.gated), default=-1)
+        return frozenset(level.name for level in self.levels[: highest + 1])
+
     def level_names(self) -> frozenset[str]:
         """Names that its levels' expressions read."""
         return frozenset().union(*(names_of("", level.holds) for level in self.levels))
@@ -262,6 +272,13 @@ def _check_levels(levels: tuple[Level, ...]) -> None:
                 f"levels.{level.name}.holds = {level.holds!r}: has no effect on the first level or a chip"
             )
         check_expression(f"levels.{level.name}.holds", level.holds, VARIABLES)
+    own = names.index(NODE if NODE in names else ARRAY)
+    for level in levels[own + 1 :]:
+        if level.gated:
+            raise XbarError(
+                f"levels.{level.name}.gated = true: layers share this level; allowed: "
+                f"{', '.join(names[: own + 1])}"
+            )
 
 
 def _component(name: str, table: Mapping[str, Any], where: str, places: set[str]) -> Component:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 from power.components.files import TomlFile, check_cost, check_positive, find_file, said
+from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import build
 
@@ -15,29 +16,35 @@ _STRICT = {"extra": "forbid"}
 
 
 class AdcCost(NamedTuple):
-    """One ADC: energy of a conversion [pJ], area [um^2], node [nm]."""
+    """One ADC: energy of a conversion [pJ], area [um^2], node [nm], leakage [uW] where it is known.
+
+    ``rule``: how the leakage follows, in words.
+    """
 
     bits: int
     energy_pj: float
     area_um2: float
     node_nm: float
     source: str
+    leakage_uw: float | None
+    rule: str
 
 
 @dataclass(frozen=True)
 class Published:
-    """One row of a table of converters: energy of a conversion [pJ], area [um^2]."""
+    """One row of a table of converters: energy of a conversion [pJ], area [um^2], leakage beside it [uW]."""
 
     __pydantic_config__: ClassVar = _STRICT
     bits: int
     energy_pj: float
     area_um2: float
     source: str
+    leakage_uw: float | None = None
 
     def __post_init__(self) -> None:
         check_positive("converter.bits", self.bits)
-        for key in ("energy_pj", "area_um2"):
-            check_cost(f"converter.{key}", getattr(self, key))
+        for key in ("energy_pj", "area_um2", "leakage_uw"):
+            check_cost(f"converter.{key}", getattr(self, key) or 0.0)
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,9 @@ class AdcTable:
         """
         for row in self.converter:
             if row.bits == bits:
-                return AdcCost(row.bits, row.energy_pj, row.area_um2, self.node_nm, row.source)
+                rule = "" if row.leakage_uw is None else f"; leakage {row.leakage_uw:g} uW"
+                node_nm, leakage_uw = self.node_nm, row.leakage_uw
+                return AdcCost(row.bits, row.energy_pj, row.area_um2, node_nm, row.source, leakage_uw, rule)
         allowed = ", ".join(str(c.bits) for c in sorted(self.converter, key=lambda c: c.bits))
         raise XbarError(
             f"adc.bits = {bits!r}: the component library {self.name!r} has no such converter; "
@@ -82,6 +91,9 @@ class Regression:
     FOM = min(fom_at_rate[0] + fom_at_rate[1] ln f, fom_at_bits[0] + fom_at_bits[1] ceil(b))    [dB]
     E = energy_scale 10^((SNDR - FOM) / 10) exp(energy[0] + energy[1] ln n + energy[2] ln b)    [pJ]
     A = exp(area[0] + area[1] ln n + area[2] ln f + area[3] ln E)          [um^2]
+
+    Of E, the power at f over f, ``leaking_share`` leaks: a conversion takes (1 - leaking_share) E, and the
+    converter leaks leaking_share E f all the time.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -91,10 +103,12 @@ class Regression:
     energy: tuple[float, float, float]
     area: tuple[float, float, float, float]
     least_bits: int
+    leaking_share: float = 0.0
 
     def __post_init__(self) -> None:
         for key in ("energy_scale", "least_bits"):
             check_positive(f"regression.{key}", getattr(self, key))
+        check_range("regression.leaking_share", self.leaking_share, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -128,7 +142,10 @@ class AdcRegression:
         energy_pj = fit.energy_scale * 10 ** ((sndr - fom) / 10) * math.exp(exponent)
         a, b, c, d = fit.area
         area_um2 = math.exp(a + b * math.log(node_nm) + c * math.log(rate) + d * math.log(energy_pj))
-        return AdcCost(bits, energy_pj, area_um2, node_nm, self.source)
+        share = fit.leaking_share
+        leakage_uw = share * energy_pj * rate * 1e-6 if share else None
+        rule = f"; {energy_pj:.4g} pJ at {rate:g} /s, of which {share:g} leaks" if share else ""
+        return AdcCost(bits, (1 - share) * energy_pj, area_um2, node_nm, self.source, leakage_uw, rule)
 
 
 AdcLibrary = AdcTable | AdcRegression

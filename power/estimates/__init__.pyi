@@ -1,9 +1,9 @@
 from .nameplate import Nameplate as Nameplate, nameplate as nameplate
 from .prices import bill_of as bill_of, prices_of as prices_of
 from .programming import Programming as Programming, programming as programming
+from .rows import Row as Row
 from .table import (
     Estimate as Estimate,
-    Row as Row,
     estimate as estimate,
     reduction_percent as reduction_percent,
 )

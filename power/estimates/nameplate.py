@@ -16,7 +16,8 @@ from mapping.tiles.mapped import Band, MappedLayer, Tile
 from power.architecture.chip import CHIP, LAYER, NODE
 from power.estimates.array import read_energy_j, row_conductance
 from power.estimates.prices import bill_of
-from power.estimates.table import Load, Row, peak_operations_per_s, rows_of
+from power.estimates.rows import Load, Row, rows_of
+from power.estimates.table import peak_operations_per_s
 from xbar.hardware.checks import check_whole
 from xbar.hardware.design import Hardware
 

@@ -32,6 +32,11 @@ from power.counts.events import fastest_vector_s
 from xbar.hardware.design import Hardware, Periphery
 from xbar.hardware.errors import XbarError, naming, unknown_name
 
+LEAKING_SHARES = {"converter": 0.2, "other": 0.1}
+"""Shares of the rated power that leak in a scenario, which no source gives for these blocks. A converter's is
+the rule of the ADC plug-in of Accelergy (hwcomponents-adc); PUMA (doi:10.1145/3297858.3304049) books about a
+tenth of its power as leakage."""
+
 PERIPHERY_ONLY = ("arrays_per_group", "groups_per_tile", "tiles_per_router", BUFFER)
 """Keys of `[periphery]` that are read by the expressions of an architecture alone."""
 
@@ -54,6 +59,12 @@ class Item:
         Events a second that one unit serves [1/s]; None: without limit, or not known.
     by_device
         Whether the energy of its event is that of the cells, in place of the price's.
+    gated
+        Whether its power is off while its layer has nothing to do.
+    leaking_share
+        Share of its rated power that leaks in the scenario of `LEAKING_SHARES`.
+    formula
+        Its count, in words.
     """
 
     name: str
@@ -64,6 +75,9 @@ class Item:
     price: Price
     rate_per_s: float | None
     by_device: bool
+    gated: bool
+    leaking_share: float
+    formula: str
 
     @functools.cached_property
     def names(self) -> frozenset[str]:
@@ -99,8 +113,6 @@ class Item:
         said = [f"{name}: {words[name]}" for name in sorted(self.names & words.keys())]
         level = "copy of a layer" if self.level == LAYER else self.level
         return {"events": "; ".join([str(self.events), *said]), "units": f"{self.formula} a {level}"}
-
-    formula: str = ""
 
 
 @dataclass(frozen=True)
@@ -172,7 +184,7 @@ def _bill(
         where = f"{architecture.name}: components.{name}"
         price = _price(where, component, architecture, hardware, periphery, converters, variables)
         with naming(where):
-            items.append(_item(name, component, price, levels, variables))
+            items.append(_item(name, component, price, levels, architecture.gated, variables))
     for name in sorted(periphery.new - used):
         raise unknown_name(f"{periphery.name}: components", name, used)
     return Bill(architecture, tuple(items), levels, variables, tuple(missing))
@@ -199,6 +211,7 @@ def _item(
     component: Component,
     price: Price,
     levels: Mapping[str, float],
+    gated: frozenset[str],
     variables: Mapping[str, float],
 ) -> Item:
     count: Expression = component.count
@@ -222,8 +235,17 @@ def _item(
         price=price,
         rate_per_s=rate,
         by_device=isinstance(component.price, CellPrice) and component.price.read == DEVICE,
+        gated=component.level in gated,
+        leaking_share=_leaking_share(component),
         formula=str(component.count),
     )
+
+
+def _leaking_share(component: Component) -> float:
+    """Cells that are not read carry no voltage, and leak nothing."""
+    if isinstance(component.price, CellPrice):
+        return 0.0
+    return LEAKING_SHARES["converter" if component.price == CONVERTER else "other"]
 
 
 def _price(
@@ -242,11 +264,11 @@ def _price(
         return Price(
             energy_pj=found.energy_pj,
             area_um2=found.area_um2,
-            leakage_uw=None,
+            leakage_uw=found.leakage_uw,
             event="conversion",
             unit="converter",
             node_nm=found.node_nm,
-            derivation=f"{hardware.adc.library}: {found.bits} bits at {found.node_nm:g} nm",
+            derivation=f"{hardware.adc.library}: {found.bits} bits at {found.node_nm:g} nm{found.rule}",
             sources=(found.source,),
         )
     if isinstance(component.price, Given):

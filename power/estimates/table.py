@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mapping.chips.chip import ProgrammedNetwork
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
-from power.architecture.chip import ARRAY, LAYER, NODE
+from power.architecture.chip import ARRAY, NODE
 from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, OFF_CHIP
 from power.components.price import Price
 from power.counts.events import (
@@ -26,6 +26,7 @@ from power.counts.events import (
 )
 from power.estimates.array import Case, read_energy_j, row_conductance
 from power.estimates.prices import Bill, Item, bill_of, not_scaled
+from power.estimates.rows import Load, Row, rows_of, sums
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -43,58 +44,6 @@ NOT_MODELLED = (
     "control, instruction fetch and clock distribution",
     "buffers between layers beyond one eDRAM write and read of each value",
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """What one component costs in one layer.
-
-    Parameters
-    ----------
-    layer
-        Module name, or ``(digital)`` for pooling between layers.
-    component
-        Its name in the architecture.
-    level
-        Level of the chip where it stands, or ``layer`` for what is counted by the layer.
-    units, unit_area_um2
-        Units that are there, and the area of one [um^2].
-    events, event_energy_pj
-        Events an image, and the energy of one [pJ]; of an array, the mean over its reads.
-    leakage_mw
-        Of all units [mW]; None: not known.
-    image_s
-        Time that an image takes at the estimate's image rate [s].
-    """
-
-    layer: str
-    component: str
-    level: str
-    units: float
-    unit_area_um2: float
-    events: float
-    event_energy_pj: float
-    leakage_mw: float | None
-    image_s: float
-
-    @property
-    def leakage_nj(self) -> float:
-        """What leaks in the time of an image [nJ]; 0 where it is not known."""
-        return (self.leakage_mw or 0.0) * self.image_s * 1e6
-
-    @property
-    def energy_nj(self) -> float:
-        """Energy an image, leakage included where it is known [nJ]."""
-        return self.events * self.event_energy_pj * 1e-3 + self.leakage_nj
-
-    @property
-    def area_mm2(self) -> float:
-        """Area [mm^2]."""
-        return self.units * self.unit_area_um2 * 1e-6
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data: what it is made of, and both products."""
-        return {**dataclasses.asdict(self), "energy_nj": self.energy_nj, "area_mm2": self.area_mm2}
 
 
 @dataclass(frozen=True)
@@ -175,18 +124,37 @@ class Estimate:
 
     @property
     def energy_nj_per_image(self) -> float:
-        """Energy of one image [nJ]."""
+        """Energy of one image, dynamic and idle, the latter where it is known [nJ]."""
         return sum(row.energy_nj for row in self.table)
 
     @property
+    def dynamic_nj_per_image(self) -> float:
+        """What the events of one image take [nJ]."""
+        return sum(row.dynamic_nj for row in self.table)
+
+    @property
+    def idle_nj_per_image(self) -> float:
+        """What leaks in the time of one image, of all blocks that it is known of [nJ]."""
+        return sum(row.idle_nj for row in self.table)
+
+    @property
     def leakage_mw(self) -> float:
-        """Of all blocks that it is known of [mW]."""
+        """Of all blocks that it is known of, where none is gated [mW]."""
         return sum(row.leakage_mw or 0.0 for row in self.table)
 
+    @property
+    def assumed_leakage_mw(self) -> float:
+        """Of blocks that it is not known of, by the scenario of `LEAKING_SHARES`; in no other figure [mW]."""
+        return sum(row.assumed_leakage_mw for row in self.table)
+
+    @property
+    def assumed_idle_nj_per_image(self) -> float:
+        """What `assumed_leakage_mw` takes in the time of one image, gated blocks off [nJ]."""
+        return sum(row.assumed_leakage_mw * row.on_s * 1e6 for row in self.table)
+
     def power_mw_at(self, image_rate: float) -> float:
-        """Power at an image rate [1/s]: what events take, and leakage [mW]."""
-        events_nj = self.energy_nj_per_image - sum(row.leakage_nj for row in self.table)
-        return events_nj * image_rate * 1e-6 + self.leakage_mw
+        """Power at an image rate [1/s]: what events take, and what leaks [mW]."""
+        return sum(row.at(1 / image_rate).energy_nj for row in self.table) * image_rate * 1e-6
 
     @property
     def power_mw(self) -> float:
@@ -220,22 +188,24 @@ class Estimate:
 
     @property
     def by_component(self) -> dict[str, dict[str, float]]:
-        """`area_mm2` and `energy_nj` of each component."""
-        return _sums((row.component, row) for row in self.table)
+        """Sums of area and energy, dynamic and idle, of each component."""
+        return sums((row.component, row) for row in self.table)
 
     @property
     def by_level(self) -> dict[str, dict[str, float]]:
-        """`area_mm2` and `energy_nj` of each level of the chip."""
-        return _sums((row.level, row) for row in self.table)
+        """Those sums of each level of the chip."""
+        return sums((row.level, row) for row in self.table)
 
     @property
     def by_layer(self) -> dict[str, dict[str, float]]:
-        """`area_mm2` and `energy_nj` of each layer; pooling is a layer of its own."""
-        return _sums((row.layer, row) for row in self.table)
+        """Those sums of each layer; pooling is a layer of its own."""
+        return sums((row.layer, row) for row in self.table)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: totals, what they were made from, and the sums by component and layer."""
         derived = ["area_mm2", "energy_nj_per_image", "power_mw", "peak_power_mw", "leakage_mw"]
+        derived += ["dynamic_nj_per_image", "idle_nj_per_image"]
+        derived += ["assumed_leakage_mw", "assumed_idle_nj_per_image"]
         derived += ["macs_share", "tops", "tops_per_w", "tops_per_mm2"]
         stored = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         lists = {name: list(getattr(self, name)) for name in ("not_scaled", "not_modelled", "sources")}
@@ -312,7 +282,16 @@ def estimate(
         )
         numbers = {**bills[name].variables, "layer_index_bytes": index_bytes(layer, own)}
         happens = {**numbers, **_NO_NETWORK, **events}
-        load = Load(name, arrays[name], in_all, happens, numbers, read_pj, own.periphery.copies)
+        load = Load(
+            name,
+            arrays[name],
+            in_all,
+            happens,
+            numbers,
+            read_pj,
+            own.periphery.copies,
+            layer_time_s(layer, own),
+        )
         table += rows_of(load, [item for item in bills[name].items if not item.is_link], 1 / rate)
     load = Load(
         DIGITAL, 0, in_all, {**bill.variables, **_NO_LAYER, **network_events(mapped)}, bill.variables, 0.0
@@ -363,68 +342,6 @@ def estimate(
 
 _NO_LAYER = dict.fromkeys((*EVENTS, OFF_CHIP), 0.0)
 _NO_NETWORK = dict.fromkeys((*NETWORK_EVENTS, OFF_CHIP), 0.0)
-
-
-@dataclass(frozen=True)
-class Load:
-    """What a layer, what lies between layers, or a synthetic load asks of the components of a chip.
-
-    Parameters
-    ----------
-    arrays, arrays_in_all
-        Arrays that hold it, and those of the chip.
-    events
-        What happens for one image by name, with the numbers of its design; None: every unit is always busy at
-        its rated speed.
-    numbers
-        The numbers of its design, and of its layer.
-    read_pj
-        Energy of the read of one plane of an array that the device itself prices [pJ].
-    copies
-        Of the layer.
-    """
-
-    layer: str
-    arrays: float
-    arrays_in_all: float
-    events: Mapping[str, float] | None
-    numbers: Mapping[str, float]
-    read_pj: float
-    copies: int = 1
-
-
-def rows_of(load: Load, items: Iterable[Item], image_s: float) -> list[Row]:
-    """The one pricing of a load: a row for each component, units and events times its price.
-
-    Parameters
-    ----------
-    image_s
-        Time that an image takes [s].
-    """
-    rows = []
-    for item in items:
-        price = item.price
-        layered = load.arrays or item.level != LAYER
-        units = item.units(load.arrays, load.arrays_in_all, load.numbers, load.copies) if layered else 0.0
-        rows.append(
-            Row(
-                layer=load.layer,
-                component=item.name,
-                level=item.level,
-                units=units,
-                unit_area_um2=price.area_um2,
-                events=_rated(item, units, image_s) if load.events is None else item.times(load.events),
-                event_energy_pj=load.read_pj if item.by_device else price.energy_pj,
-                leakage_mw=None if price.leakage_uw is None else units * price.leakage_uw * 1e-3,
-                image_s=image_s,
-            )
-        )
-    return rows
-
-
-def _rated(item: Item, units: float, seconds: float) -> float:
-    """Events of units that are always busy; of what has no rate none."""
-    return units * (item.rate_per_s or 0.0) * seconds
 
 
 def _item(name: str, bills: Iterable[Bill]) -> Item:
@@ -487,7 +404,7 @@ def _unpriced(mapped: MappedNetwork) -> list[str]:
 
 
 def reduction_percent(before: Estimate, after: Estimate) -> dict[str, float]:
-    """How much less `after` costs than `before` [%]: `area` (allocated), `power` and `energy`.
+    """How much less `after` costs than `before` [%]: `area` (allocated), `power`, `energy` and its `dynamic` part.
 
     Power is that of both at the image rate of `before`.
     """
@@ -496,6 +413,7 @@ def reduction_percent(before: Estimate, after: Estimate) -> dict[str, float]:
         "area": (before.area_mm2, after.area_mm2),
         "power": (before.power_mw, power),
         "energy": (before.energy_nj_per_image, after.energy_nj_per_image),
+        "dynamic": (before.dynamic_nj_per_image, after.dynamic_nj_per_image),
     }
     return {name: 100 * (1 - new / old) for name, (old, new) in pairs.items()}
 
@@ -525,13 +443,3 @@ def _activity(
                 f"activity[{name!r}]: must lie between 0 and {phases[name]}, the number of phases"
             )
     return dict(activity)
-
-
-def _sums(pairs: Iterable[tuple[str, Row]]) -> dict[str, dict[str, float]]:
-    """Plain sums of area and energy by key, in order of appearance."""
-    sums: dict[str, dict[str, float]] = {}
-    for key, row in pairs:
-        part = sums.setdefault(key, {"area_mm2": 0.0, "energy_nj": 0.0})
-        part["area_mm2"] += row.area_mm2
-        part["energy_nj"] += row.energy_nj
-    return sums

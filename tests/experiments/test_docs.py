@@ -17,7 +17,8 @@ from small_study import result_of_run
 from experiments.studies.compression import OF_A_STEP, TARGETS, Compression, CompressionStep, Purify
 from experiments.studies.study import Study, load_study
 from mapping import METHODS, RULES, Calibration, MappedLayer, MappedNetwork, ProgrammedNetwork, Tile
-from power.estimates.table import Estimate, Row
+from power.estimates.rows import Row
+from power.estimates.table import Estimate
 from xbar import Device, Hardware
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import Converter

@@ -98,12 +98,15 @@ def test_an_explanation_adds_up(component: str, tmp_path: Path) -> None:
     assert any(line.startswith("source: ") and len(line) > 20 for line in lines)
     start = next(i for i, line in enumerate(lines) if line.startswith("layer "))
     cells = [[float(c.replace(",", "")) for c in line.split()[1:]] for line in lines[start + 1 : -1]]
-    for events, each, leakage, energy, units, unit, area in cells:
-        assert energy == pytest.approx(events * each * 1e-3 + leakage, rel=2e-3)
+    for events, each, dynamic, leakage, energy, units, unit, area in cells:
+        assert dynamic == pytest.approx(events * each * 1e-3, rel=2e-3)
+        assert energy == pytest.approx(dynamic + leakage, rel=2e-3)
         assert area == pytest.approx(units * unit * 1e-6, rel=2e-3)
         assert (leakage > 0) == (component == "mux")
-    leakage, energy, area = (float(c.replace(",", "")) for c in lines[-1].split()[1:])
-    assert leakage == pytest.approx(sum(row[2] for row in cells), rel=2e-3)
+    assert ("leakage: not modelled" in lines) == (component != "mux")
+    dynamic, leakage, energy, area = (float(c.replace(",", "")) for c in lines[-1].split()[1:])
+    assert dynamic == pytest.approx(sum(row[2] for row in cells), rel=2e-3)
+    assert leakage == pytest.approx(sum(row[3] for row in cells), rel=2e-3)
     assert energy == pytest.approx(result.by_component[component]["energy_nj"], rel=1e-3)
     assert area == pytest.approx(result.by_component[component]["area_mm2"], rel=1e-3)
 

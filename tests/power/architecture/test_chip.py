@@ -77,7 +77,7 @@ def test_a_component_of_the_user_costs_its_events_its_area_and_its_leakage(tmp_p
 def test_zero_is_a_price(tmp_path: Path) -> None:
     free = AMPLIFIER.replace("0.5", "0.0").replace("40.0", "0.0").replace("leakage_uw = 2.0\n", "")
     plain, result = estimates(tmp_path, free)
-    assert result.by_component["amplifier"] == {"area_mm2": 0, "energy_nj": 0}
+    assert set(result.by_component["amplifier"].values()) == {0}
     assert result.energy_nj_per_image == plain.energy_nj_per_image
 
 

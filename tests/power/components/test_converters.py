@@ -14,7 +14,8 @@ from xbar.hardware.errors import XbarError
 )
 def test_the_regression_at_32_nm(bits: int, rate: float, energy_pj: float, area_um2: float) -> None:
     converter = load_adc("adc-regression").of(bits, rate, 32)
-    assert converter.energy_pj == pytest.approx(energy_pj, rel=1e-4)
+    assert converter.leakage_uw == pytest.approx(0.2 * energy_pj * rate * 1e-6, rel=1e-4)
+    assert converter.energy_pj + converter.leakage_uw * 1e6 / rate == pytest.approx(energy_pj, rel=1e-4)
     assert converter.area_um2 == pytest.approx(area_um2, rel=1e-4)
     assert (converter.bits, converter.node_nm) == (bits, 32)
 

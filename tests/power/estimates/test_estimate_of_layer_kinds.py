@@ -207,7 +207,7 @@ def test_a_removed_tile_of_groups_costs_nothing() -> None:
         full.by_component["array"]["energy_nj"] * 3 / 4
     )
     assert events_of(less, "edram") == events_of(full, "edram") - 4 * 6
-    assert less.by_component["index"] == {"area_mm2": 0, "energy_nj": 0}
+    assert set(less.by_component["index"].values()) == {0}
 
 
 def test_a_masked_weight_of_a_group() -> None:

@@ -365,7 +365,7 @@ def test_names_and_order_of_layers_do_not_matter(data, design):
 @pytest.mark.parametrize("design", DESIGNS)
 def test_an_unpruned_mapping_has_no_index(design):
     result = estimate(network(design, unpacked(design, 9, 11)))
-    assert result.by_component["index"] == {"area_mm2": 0, "energy_nj": 0}
+    assert set(result.by_component["index"].values()) == {0}
 
 
 def test_index_of_packed_columns_and_dropped_rows():
@@ -422,7 +422,7 @@ def test_reduction_at_one_image_rate():
     assert saved["energy"] == pytest.approx(
         100 * (1 - after.energy_nj_per_image / before.energy_nj_per_image)
     )
-    assert reduction_percent(before, before) == {"area": 0, "power": 0, "energy": 0}
+    assert reduction_percent(before, before) == {"area": 0, "power": 0, "energy": 0, "dynamic": 0}
 
 
 def test_to_dict_is_plain_data():

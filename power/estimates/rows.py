@@ -1,0 +1,163 @@
+"""The one pricing: a load on the components of a chip as rows of units and events, each times a price."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from power.architecture.chip import LAYER
+from power.estimates.prices import Item
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one component costs in one layer.
+
+    Parameters
+    ----------
+    layer
+        Module name, or ``(digital)`` for pooling between layers.
+    component
+        Its name in the architecture.
+    level
+        Level of the chip where it stands, or ``layer`` for what is counted by the layer.
+    units, unit_area_um2
+        Units that are there, and the area of one [um^2].
+    events, event_energy_pj
+        Events an image, and the energy of one [pJ]; of an array, the mean over its reads.
+    leakage_mw
+        Of all units [mW]; None: not known.
+    assumed_leakage_mw
+        What all units would leak by the scenario of `power.estimates.prices.LEAKING_SHARES`, where no source
+        says it [mW]; 0 where one does.
+    image_s
+        Time that an image takes at the estimate's image rate [s].
+    awake_s
+        Time of an image in which the units of a gated level are on [s]; None: they are never gated.
+    """
+
+    layer: str
+    component: str
+    level: str
+    units: float
+    unit_area_um2: float
+    events: float
+    event_energy_pj: float
+    leakage_mw: float | None
+    assumed_leakage_mw: float
+    image_s: float
+    awake_s: float | None = None
+
+    @property
+    def on_s(self) -> float:
+        """Time of an image in which its units leak [s]."""
+        return self.image_s if self.awake_s is None else min(self.awake_s, self.image_s)
+
+    @property
+    def dynamic_nj(self) -> float:
+        """Energy of the events of an image [nJ]."""
+        return self.events * self.event_energy_pj * 1e-3
+
+    @property
+    def idle_nj(self) -> float:
+        """What leaks in the time of an image [nJ]; 0 where it is not known."""
+        return (self.leakage_mw or 0.0) * self.on_s * 1e6
+
+    @property
+    def energy_nj(self) -> float:
+        """Energy an image, dynamic and idle, the latter where it is known [nJ]."""
+        return self.dynamic_nj + self.idle_nj
+
+    @property
+    def area_mm2(self) -> float:
+        """Area [mm^2]."""
+        return self.units * self.unit_area_um2 * 1e-6
+
+    def at(self, image_s: float) -> Row:
+        """The same at another time that an image takes [s]."""
+        return dataclasses.replace(self, image_s=image_s)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: what it is made of, and its products."""
+        products = ("dynamic_nj", "idle_nj", "energy_nj", "area_mm2")
+        return {**dataclasses.asdict(self), **{name: getattr(self, name) for name in products}}
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a layer, what lies between layers, or a synthetic load asks of the components of a chip.
+
+    Parameters
+    ----------
+    arrays, arrays_in_all
+        Arrays that hold it, and those of the chip.
+    events
+        What happens for one image by name, with the numbers of its design; None: every unit is always busy at
+        its rated speed.
+    numbers
+        The numbers of its design, and of its layer.
+    read_pj
+        Energy of the read of one plane of an array that the device itself prices [pJ].
+    copies
+        Of the layer.
+    busy_s
+        Time of an image in which its arrays are busy [s].
+    """
+
+    layer: str
+    arrays: float
+    arrays_in_all: float
+    events: Mapping[str, float] | None
+    numbers: Mapping[str, float]
+    read_pj: float
+    copies: int = 1
+    busy_s: float = 0.0
+
+
+def rows_of(load: Load, items: Iterable[Item], image_s: float) -> list[Row]:
+    """A row for each component: its units and events, each times its price.
+
+    Parameters
+    ----------
+    image_s
+        Time that an image takes [s].
+    """
+    return [_row(load, item, image_s) for item in items]
+
+
+def _row(load: Load, item: Item, image_s: float) -> Row:
+    price = item.price
+    units = 0.0
+    if load.arrays or item.level != LAYER:
+        units = item.units(load.arrays, load.arrays_in_all, load.numbers, load.copies)
+    rated = units * (item.rate_per_s or 0.0)
+    known = price.leakage_uw is not None
+    return Row(
+        layer=load.layer,
+        component=item.name,
+        level=item.level,
+        units=units,
+        unit_area_um2=price.area_um2,
+        events=rated * image_s if load.events is None else item.times(load.events),
+        event_energy_pj=load.read_pj if item.by_device else price.energy_pj,
+        leakage_mw=units * price.leakage_uw * 1e-3 if price.leakage_uw is not None else None,
+        assumed_leakage_mw=0.0 if known else item.leaking_share * rated * price.energy_pj * 1e-9,
+        image_s=image_s,
+        awake_s=load.busy_s if item.gated and load.events is not None else None,
+    )
+
+
+def sums(pairs: Iterable[tuple[str, Row]]) -> dict[str, dict[str, float]]:
+    """Plain sums of area and energy by key, in order of appearance."""
+    found: dict[str, dict[str, float]] = {}
+    for key, row in pairs:
+        part = found.setdefault(key, dict.fromkeys(SUMMED, 0.0))
+        for name in SUMMED:
+            part[name] += getattr(row, name)
+    return found
+
+
+SUMMED = ("area_mm2", "energy_nj", "dynamic_nj", "idle_nj")
+"""What is summed by component, layer and level."""
