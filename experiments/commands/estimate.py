@@ -38,6 +38,7 @@ from xbar.hardware.files import write_atomically
 TOTALS = (
     ("area", "area_mm2", "mm2"),
     ("area in whole tiles", "area_whole_tiles_mm2", "mm2"),
+    ("area allocated", "area_allocated_mm2", "mm2"),
     ("energy an image", "energy_nj_per_image", "nJ"),
     ("  dynamic", "dynamic_nj_per_image", "nJ"),
     ("  idle, where leakage is known", "idle_nj_per_image", "nJ"),
@@ -316,9 +317,9 @@ def idle_text(results: Mapping[str, Estimate]) -> str:
             of = f" of {name}" if len(results) > 1 else ""
             shares = f"{LEAKING_SHARES['converter']:g} and other blocks {LEAKING_SHARES['other']:g}"
             lines.append(
-                f"idle power{of} that no source gives, an assumption, in no figure above: {number(leaks)} mW, "
-                f"{number(idle)} nJ an image, if converters leak {shares} of their rated power; from nothing "
-                "to twice that"
+                f"idle power{of} that no source gives, an assumption, in no figure above: "
+                f"{number(leaks)} mW, {number(idle)} nJ an image, if converters leak {shares} of their rated "
+                "power; from nothing to twice that"
             )
     return "\n".join(lines)
 

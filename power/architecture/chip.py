@@ -150,6 +150,8 @@ class Architecture:
         By name, in the order of the file.
     phase_bits
         Most bits of a phase that the price of its drivers holds for.
+    nodes
+        Whether each layer has nodes of its ``own``, or they are ``shared``.
     folder
         That of its file: paths of libraries are looked up there.
     """
@@ -159,6 +161,7 @@ class Architecture:
     levels: tuple[Level, ...]
     components: Mapping[str, Component]
     phase_bits: int
+    nodes: Literal["own", "shared"]
     folder: Path
 
     @property
@@ -207,6 +210,7 @@ class _File:
     base: str = ""
     levels: tuple[Level, ...] = ()
     phase_bits: int = 0
+    nodes: Literal["own", "shared", ""] = ""
     remove: tuple[str, ...] = ()
     components: dict[str, Any]
 
@@ -230,11 +234,13 @@ def architecture_of(files: tuple[TomlFile, ...]) -> Architecture:
     `load_architecture`."""
     levels: tuple[Level, ...] = ()
     phase_bits = 1
+    nodes: Literal["own", "shared"] = "own"
     tables: dict[str, dict[str, Any]] = {}
     where: dict[str, str] = {}
     for file in reversed(files):
         head = build(_File, {"components": {}, **said(file)}, file.path.name)
         levels, phase_bits = head.levels or levels, head.phase_bits or phase_bits
+        nodes = head.nodes or nodes
         for name in head.remove:
             if name not in tables:
                 raise unknown_name(f"{file.path.name}: remove", name, tables)
@@ -253,7 +259,13 @@ def architecture_of(files: tuple[TomlFile, ...]) -> Architecture:
     if not components:
         raise XbarError(f"{own.name}: components: missing; a chip has at least one")
     return Architecture(
-        head.name, head.source, levels, MappingProxyType(components), phase_bits, own.parent.resolve()
+        name=head.name,
+        source=head.source,
+        levels=levels,
+        components=MappingProxyType(components),
+        phase_bits=phase_bits,
+        nodes=nodes,
+        folder=own.parent.resolve(),
     )
 
 

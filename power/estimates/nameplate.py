@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapping.tiles.mapped import Band, MappedLayer, Tile
-from power.architecture.chip import CHIP, LAYER, NODE
+from power.architecture.chip import CHIP, LAYER
 from power.estimates.array import read_energy_j, row_conductance
 from power.estimates.prices import bill_of
 from power.estimates.rows import Load, Row, rows_of
@@ -91,8 +91,8 @@ def nameplate(hardware: Hardware, tiles: int = 1, links: bool = False) -> Namepl
     """
     check_whole("tiles", tiles, 1, 1 << 30)
     bill = bill_of(hardware)
-    arrays = tiles * bill.levels.get(NODE, 1.0)
-    load = Load("", arrays, arrays, None, bill.variables, full_read_pj(hardware))
+    arrays = tiles * bill.node
+    load = Load("", arrays, arrays, arrays, arrays, None, bill.variables, full_read_pj(hardware))
     items = [
         item
         for item in bill.items

@@ -14,6 +14,7 @@ from power.architecture.chip import (
     CONVERTER,
     DEVICE,
     LAYER,
+    NODE,
     Architecture,
     CellPrice,
     Component,
@@ -133,6 +134,21 @@ class Bill:
     variables: Mapping[str, float]
     missing: tuple[str, ...]
 
+    @functools.cached_property
+    def charged(self) -> tuple[Item, ...]:
+        """Those that a network is charged for, links left out."""
+        return tuple(item for item in self.items if not item.is_link)
+
+    @property
+    def node(self) -> float:
+        """Arrays in what is bought whole; 1 for an architecture without nodes."""
+        return self.levels.get(NODE, 1.0)
+
+    @property
+    def owned(self) -> float:
+        """Arrays in what a layer has of its own: a node, or an array where layers share nodes."""
+        return self.node if self.architecture.nodes == "own" else 1.0
+
 
 def bill_of(hardware: Hardware) -> Bill:
     """Every component of a design with its price, made once for a design and the bytes of its files.
@@ -155,7 +171,7 @@ def bill_of(hardware: Hardware) -> Bill:
 
 def prices_of(hardware: Hardware) -> dict[str, Price]:
     """Price of everything that an estimate charges on a design, by component; errors as `bill_of`."""
-    return {item.name: item.price for item in bill_of(hardware).items if not item.is_link}
+    return {item.name: item.price for item in bill_of(hardware).charged}
 
 
 @functools.lru_cache(maxsize=1024)

@@ -23,12 +23,13 @@ class Row:
         Its name in the architecture.
     level
         Level of the chip where it stands, or ``layer`` for what is counted by the layer.
-    units, unit_area_um2
-        Units that are there, and the area of one [um^2].
+    units, allocated_units, unit_area_um2
+        Units that its arrays bring, those that are bought for it (with the arrays of its nodes that stay
+        empty), and the area of one [um^2].
     events, event_energy_pj
         Events an image, and the energy of one [pJ]; of an array, the mean over its reads.
     leakage_mw
-        Of all units [mW]; None: not known.
+        Of all units that are bought [mW]; None: not known.
     assumed_leakage_mw
         What all units would leak by the scenario of `power.estimates.prices.LEAKING_SHARES`, where no source
         says it [mW]; 0 where one does.
@@ -42,6 +43,7 @@ class Row:
     component: str
     level: str
     units: float
+    allocated_units: float
     unit_area_um2: float
     events: float
     event_energy_pj: float
@@ -72,8 +74,13 @@ class Row:
 
     @property
     def area_mm2(self) -> float:
-        """Area [mm^2]."""
+        """Area that is occupied [mm^2]."""
         return self.units * self.unit_area_um2 * 1e-6
+
+    @property
+    def allocated_mm2(self) -> float:
+        """Area that is bought [mm^2]."""
+        return self.allocated_units * self.unit_area_um2 * 1e-6
 
     def at(self, image_s: float) -> Row:
         """The same at another time that an image takes [s]."""
@@ -81,7 +88,7 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: what it is made of, and its products."""
-        products = ("dynamic_nj", "idle_nj", "energy_nj", "area_mm2")
+        products = ("dynamic_nj", "idle_nj", "energy_nj", "area_mm2", "allocated_mm2")
         return {**dataclasses.asdict(self), **{name: getattr(self, name) for name in products}}
 
 
@@ -92,7 +99,9 @@ class Load:
     Parameters
     ----------
     arrays, arrays_in_all
-        Arrays that hold it, and those of the chip.
+        Arrays that hold it, and those that hold anything on the chip.
+    slots, slots_in_all
+        Arrays that are bought for it, and those of the chip.
     events
         What happens for one image by name, with the numbers of its design; None: every unit is always busy at
         its rated speed.
@@ -109,6 +118,8 @@ class Load:
     layer: str
     arrays: float
     arrays_in_all: float
+    slots: float
+    slots_in_all: float
     events: Mapping[str, float] | None
     numbers: Mapping[str, float]
     read_pj: float
@@ -129,20 +140,22 @@ def rows_of(load: Load, items: Iterable[Item], image_s: float) -> list[Row]:
 
 def _row(load: Load, item: Item, image_s: float) -> Row:
     price = item.price
-    units = 0.0
+    units = bought = 0.0
     if load.arrays or item.level != LAYER:
         units = item.units(load.arrays, load.arrays_in_all, load.numbers, load.copies)
-    rated = units * (item.rate_per_s or 0.0)
+        bought = item.units(load.slots, load.slots_in_all, load.numbers, load.copies)
+    rated = bought * (item.rate_per_s or 0.0)
     known = price.leakage_uw is not None
     return Row(
         layer=load.layer,
         component=item.name,
         level=item.level,
         units=units,
+        allocated_units=bought,
         unit_area_um2=price.area_um2,
         events=rated * image_s if load.events is None else item.times(load.events),
         event_energy_pj=load.read_pj if item.by_device else price.energy_pj,
-        leakage_mw=units * price.leakage_uw * 1e-3 if price.leakage_uw is not None else None,
+        leakage_mw=bought * price.leakage_uw * 1e-3 if price.leakage_uw is not None else None,
         assumed_leakage_mw=0.0 if known else item.leaking_share * rated * price.energy_pj * 1e-9,
         image_s=image_s,
         awake_s=load.busy_s if item.gated and load.events is not None else None,
@@ -159,5 +172,5 @@ def sums(pairs: Iterable[tuple[str, Row]]) -> dict[str, dict[str, float]]:
     return found
 
 
-SUMMED = ("area_mm2", "energy_nj", "dynamic_nj", "idle_nj")
+SUMMED = ("area_mm2", "allocated_mm2", "energy_nj", "dynamic_nj", "idle_nj")
 """What is summed by component, layer and level."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mapping.chips.chip import ProgrammedNetwork
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
-from power.architecture.chip import ARRAY, NODE
+from power.architecture.chip import ARRAY, LAYER, NODE
 from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, OFF_CHIP
 from power.components.price import Price
 from power.counts.events import (
@@ -30,7 +30,8 @@ from power.estimates.rows import Load, Row, rows_of, sums
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 
-DIGITAL = "(digital)"
+DIGITAL, UNUSED = "(digital)", "(unused)"
+"""Layers of the table that are none: what lies between layers, and arrays of shared nodes that stay empty."""
 
 ACTIVATIONS = frozenset({"relu", "leaky_relu", "hardtanh", "elu", "gelu", "silu", "sigmoid", "tanh"})
 """Operators that the activation unit does: charged once an output element of every layer."""
@@ -61,6 +62,9 @@ class Estimate:
     arrays, groups, tiles, levels
         Physical arrays that hold weights, and the whole groups and tiles of the periphery that hold them; of
         an architecture without levels ``core`` and ``node``, the arrays. Whole units of every level by name.
+        All as if layers shared them.
+    nodes
+        Nodes that each layer has of its own, by name; empty where layers share them.
     area_whole_tiles_mm2
         Area where groups and tiles of the periphery can only be bought whole [mm^2].
     operations, dense_operations
@@ -94,6 +98,7 @@ class Estimate:
     groups: int
     tiles: int
     levels: Mapping[str, int]
+    nodes: Mapping[str, int]
     area_whole_tiles_mm2: float
     operations: int
     dense_operations: int
@@ -119,8 +124,16 @@ class Estimate:
 
     @property
     def area_mm2(self) -> float:
-        """Allocated area, whole arrays with their converters, and their share of groups and tiles [mm^2]."""
+        """Occupied area: whole arrays with their converters, and their share of groups and tiles [mm^2]."""
         return sum(row.area_mm2 for row in self.table)
+
+    @property
+    def area_allocated_mm2(self) -> float:
+        """Area that is bought, with the arrays of whole nodes that stay empty [mm^2].
+
+        Each layer has nodes of its own, unless the architecture lets layers share them.
+        """
+        return sum(row.allocated_mm2 for row in self.table)
 
     @property
     def energy_nj_per_image(self) -> float:
@@ -203,7 +216,14 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: totals, what they were made from, and the sums by component and layer."""
-        derived = ["area_mm2", "energy_nj_per_image", "power_mw", "peak_power_mw", "leakage_mw"]
+        derived = [
+            "area_mm2",
+            "area_allocated_mm2",
+            "energy_nj_per_image",
+            "power_mw",
+            "peak_power_mw",
+            "leakage_mw",
+        ]
         derived += ["dynamic_nj_per_image", "idle_nj_per_image"]
         derived += ["assumed_leakage_mw", "assumed_idle_nj_per_image"]
         derived += ["macs_share", "tops", "tops_per_w", "tops_per_mm2"]
@@ -270,44 +290,47 @@ def estimate(
     if not (math.isfinite(rate) and rate > 0):
         raise XbarError(f"image_rate = {image_rate}: must be a positive number of images a second")
     arrays = {name: arrays_of(layer, used[name]) for name, layer in mapped.layers.items()}
+    slots = {name: math.ceil(count / bill.owned) * bill.owned for name, count in arrays.items()}
     in_all = sum(arrays.values())
+    whole = math.ceil(in_all / bill.node) * bill.node
+    bought = max(sum(slots.values()), whole)
     table: list[Row] = []
     for name, layer in mapped.layers.items():
         own = used[name]
         events = layer_events(layer, own)
         reads = layer.positions / events["array_reads"] if events["array_reads"] else 0.0
         conductance = row_conductance(layer, own, case, chip)
-        read_pj = (
-            reads * 1e12 * read_energy_j(active[name], conductance, own.dac.v_read, own.periphery.t_read)
-        )
+        vector_j = read_energy_j(active[name], conductance, own.dac.v_read, own.periphery.t_read)
         numbers = {**bills[name].variables, "layer_index_bytes": index_bytes(layer, own)}
-        happens = {**numbers, **_NO_NETWORK, **events}
         load = Load(
-            name,
-            arrays[name],
-            in_all,
-            happens,
-            numbers,
-            read_pj,
-            own.periphery.copies,
-            layer_time_s(layer, own),
+            layer=name,
+            arrays=arrays[name],
+            arrays_in_all=in_all,
+            slots=slots[name],
+            slots_in_all=bought,
+            events={**numbers, **_NO_NETWORK, **events},
+            numbers=numbers,
+            read_pj=reads * vector_j * 1e12,
+            copies=own.periphery.copies,
+            busy_s=layer_time_s(layer, own),
         )
-        table += rows_of(load, [item for item in bills[name].items if not item.is_link], 1 / rate)
-    load = Load(
-        DIGITAL, 0, in_all, {**bill.variables, **_NO_LAYER, **network_events(mapped)}, bill.variables, 0.0
-    )
-    table += rows_of(load, [item for item in bill.items if item.of_network], 1 / rate)
+        table += rows_of(load, bills[name].charged, 1 / rate)
+    happens = {**bill.variables, **_NO_LAYER, **network_events(mapped)}
+    between = Load(DIGITAL, 0, in_all, 0, bought, happens, bill.variables, 0.0)
+    table += rows_of(between, [item for item in bill.charged if item.of_network], 1 / rate)
+    if bought > sum(slots.values()):
+        nothing = {**bill.variables, **_NO_LAYER, **_NO_NETWORK}
+        unused = Load(UNUSED, 0, in_all, bought - sum(slots.values()), bought, nothing, bill.variables, 0.0)
+        table += rows_of(unused, [item for item in bill.charged if item.level != LAYER], 1 / rate)
 
     counts = {name: math.ceil(in_all / size) for name, size in bill.levels.items()}
-    node = bill.levels.get(NODE, 1.0)
-    whole = math.ceil(in_all / node) * node - in_all
-    white_space = whole * sum(
+    white_space = (whole - in_all) * sum(
         item.units(1, in_all, bill.variables) * item.price.area_um2 * 1e-6
-        for item in bill.items
-        if item.arrays is not None and not item.is_link
+        for item in bill.charged
+        if item.arrays is not None
     )
     known = all(layer.has_states for layer in mapped.layers.values())
-    names = dict.fromkeys(item.name for each in bills.values() for item in each.items if not item.is_link)
+    names = dict.fromkeys(item.name for each in bills.values() for item in each.charged)
     priced = {name: _item_prices(name, bills.values()) for name in names}
     return Estimate(
         table=tuple(table),
@@ -318,6 +341,7 @@ def estimate(
         arrays=in_all,
         groups=counts.get("core", in_all),
         tiles=counts.get(NODE, in_all),
+        nodes={name: round(count / bill.node) for name, count in slots.items()} if bill.owned > 1 else {},
         levels={name: count for name, count in counts.items() if name != ARRAY},
         operations=2 * sum(layer.positions * layer.weights_kept for layer in mapped.layers.values()),
         dense_operations=2 * mapped.macs,
@@ -404,7 +428,7 @@ def _unpriced(mapped: MappedNetwork) -> list[str]:
 
 
 def reduction_percent(before: Estimate, after: Estimate) -> dict[str, float]:
-    """How much less `after` costs than `before` [%]: `area` (allocated), `power`, `energy` and its `dynamic` part.
+    """How much less `after` costs than `before` [%]: `area`, `power`, `energy` and its `dynamic` part.
 
     Power is that of both at the image rate of `before`.
     """

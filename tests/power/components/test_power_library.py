@@ -238,8 +238,10 @@ def test_leakage_goes_with_area_and_time() -> None:
     mapped = network(design, unpacked(design, 4, 4, positions=3))
     fast, slow = estimate(mapped), estimate(mapped, image_rate=1000.0)
     rows = {row.component: row for row in slow.table if row.layer == "layer"}
-    assert rows["shift_add"].leakage_mw == pytest.approx(rows["shift_add"].units * 2.25e-3)
-    assert rows["input_register"].leakage_mw == pytest.approx(rows["input_register"].units * 8 * 74e-6)
+    assert rows["shift_add"].leakage_mw == pytest.approx(rows["shift_add"].allocated_units * 2.25e-3)
+    assert rows["input_register"].leakage_mw == pytest.approx(
+        rows["input_register"].allocated_units * 8 * 74e-6
+    )
     assert rows["adc"].leakage_mw is None
     events = {
         key: sum(r.events * r.event_energy_pj * 1e-3 for r in one.table)

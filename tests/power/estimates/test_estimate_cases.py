@@ -104,6 +104,7 @@ def test_a_bit_or_a_slice_less_never_costs_more(library: str, most: int) -> None
             results.append(estimate(network(changed, unpacked(changed, 9, 7, positions=3))))
         for larger, smaller in itertools.pairwise(results):
             for name, cost in smaller.by_component.items():
+                cost.pop("allocated_mm2")  # empty arrays of whole nodes can hold more columns of weights
                 for key, value in cost.items():
                     assert value <= larger.by_component[name][key] * (1 + 1e-12), (name, key)
             assert smaller.energy_nj_per_image < larger.energy_nj_per_image
