@@ -10,6 +10,7 @@ from .estimates.programming import Programming as Programming, programming as pr
 from .estimates.rows import Row as Row
 from .estimates.table import (
     Estimate as Estimate,
+    at_one_rate as at_one_rate,
     estimate as estimate,
     reduction_percent as reduction_percent,
 )

@@ -30,6 +30,7 @@ from power.estimates.nameplate import Nameplate, rated_mw
 from power.estimates.prices import LEAKING_SHARES
 from power.estimates.programming import Programming, programming
 from power.estimates.rows import Row
+from power.estimates.servers import layer_interval
 from power.estimates.table import Estimate, estimate, reduction_percent
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
@@ -205,7 +206,9 @@ def text(
         parts += [text_table(_sums(result.by_component, result, "component"), "lrrrr"), ""]
         if layers:
             parts += [text_table(_sums(result.by_layer, result, "layer"), "lrrrr"), ""]
-    parts += [note for each in (*notes, idle_text(results)) if each for note in (each, "")]
+    parts += [
+        note for each in (busy_text(results), *notes, idle_text(results)) if each for note in (each, "")
+    ]
     if estimates[0].not_scaled:
         parts += [f"at another node, not scaled: {', '.join(estimates[0].not_scaled)}"]
     parts += ["not modelled: " + "; ".join(estimates[0].not_modelled)]
@@ -256,12 +259,13 @@ def _sums(
     for name, cost in sorted(sums.items(), key=lambda pair: -pair[1]["energy_nj"]):
         area, energy = cost["area_mm2"], cost["energy_nj"]
         shares = area / result.area_mm2, energy / result.energy_nj_per_image
-        rows.append((name, number(area), _percent(shares[0]), number(energy), _percent(shares[1])))
+        rows.append((name, number(area), percent_text(shares[0]), number(energy), percent_text(shares[1])))
     total = number(result.area_mm2), "", number(result.energy_nj_per_image), ""
     return [*rows, ("sum", *total)]
 
 
-def _percent(share: float) -> str:
+def percent_text(share: float) -> str:
+    """A share as percent."""
     return f"{100 * share:.1f} %"
 
 
@@ -306,6 +310,19 @@ def explain(title: str, result: Estimate, component: str) -> str:
 
 def _leakage(price: Price) -> str:
     return "not modelled" if price.leakage_uw is None else f"{number(price.leakage_uw)} uW a {price.unit}"
+
+
+def busy_text(results: Mapping[str, Estimate], shown: int = 4) -> str:
+    """What sets the highest image rate, by design, and how busy arrays and shared blocks are then."""
+    lines = []
+    for name, result in results.items():
+        at_peak = result.at(result.peak_image_rate_per_s)
+        in_step = {row.component for row in result.table if row.level == "array"} - {"array"}
+        busy = {part: share for part, share in at_peak.utilisation.items() if part not in in_step}
+        of = f" of {name}" if len(results) > 1 else ""
+        busiest = ", ".join(f"{part} {percent_text(share)}" for part, share in list(busy.items())[:shown])
+        lines.append(f"the highest image rate{of} is that of {result.bottleneck}; busy at it: {busiest}")
+    return "\n".join(lines)
 
 
 def idle_text(results: Mapping[str, Estimate]) -> str:
@@ -394,7 +411,7 @@ class EstimateCommand:
         if self.lossless_adc:
             sides = {name: with_lossless_bits(one) for name, one in sides.items()}
         if self.arrays is not None:
-            sides = {name: duplicate(one, self.arrays) for name, one in sides.items()}
+            sides = {name: duplicate(one, self.arrays, layer_interval) for name, one in sides.items()}
         activity = run_activity(Path(self.what)) if is_run else None
         try:
             results = {

@@ -38,7 +38,7 @@ from mapping.chips.noise_domain import noise_outside_domain
 from mapping.lab.chip_file import save_mapping
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import unpruned
-from power.estimates.table import Estimate, estimate, reduction_percent
+from power.estimates.table import Estimate, at_one_rate, estimate, reduction_percent
 from xbar.hardware.files import build, write_atomically
 from xbar.hardware.sealed_files import write_sealed
 
@@ -95,7 +95,7 @@ def _measured(plan: StudyPlan, study: Study, nets: Networks, start: float) -> Re
     mapped, activity = calibrated(context, plan.network, plan.placement, nets.quantised)
     save_mapping(mapped, context.out / MAPPING_FILE)
     write_sealed(context.out / ACTIVITY_FILE, save_arrays, activity, {})
-    after = estimate(mapped, activity, image_rate=before.image_rate_per_s)
+    before, after = at_one_rate(before, estimate(mapped, activity))
     map_seconds = time.perf_counter() - mark
     accuracy = _accuracy(plan, study, nets, mapped)
     return Result(

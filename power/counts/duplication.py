@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
-from mapping.tiles.mapped import MappedNetwork
-from power.counts.events import layer_time_s
+from mapping.tiles.mapped import MappedLayer, MappedNetwork
+from power.counts.events import widest_vector_s
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 
+Interval = Callable[[int], float]
+"""Time that a layer takes for one image [s], by its copies: more of them never take longer."""
 
-def duplicate(mapped: MappedNetwork, arrays: int) -> MappedNetwork:
+
+def array_interval(layer: MappedLayer, hardware: Hardware) -> Interval:
+    """Time of a layer's arrays for one image [s], by its copies: `layer_time_s`."""
+    vector_s = widest_vector_s(layer, hardware)
+    return lambda copies: math.ceil(layer.positions / copies) * vector_s
+
+
+def duplicate(
+    mapped: MappedNetwork,
+    arrays: int,
+    interval: Callable[[MappedLayer, Hardware], Interval] = array_interval,
+) -> MappedNetwork:
     """The same mapping with as many copies of its slowest layers as fit into so many arrays.
 
     Layers run as a pipeline, whose image rate is that of the slowest. That one gets the fewest copies that
@@ -22,6 +36,9 @@ def duplicate(mapped: MappedNetwork, arrays: int) -> MappedNetwork:
     ----------
     arrays
         Physical arrays, in all planes and copies.
+    interval
+        What a layer takes for one image: the time of its arrays alone, or, with
+        `power.estimates.servers.layer_interval`, that of its busiest server.
 
     Raises
     ------
@@ -35,21 +52,30 @@ def duplicate(mapped: MappedNetwork, arrays: int) -> MappedNetwork:
     free = arrays - least
     if free < 0:
         raise XbarError(f"arrays = {arrays}: too few; the layers with their copies need {least} arrays")
-    layers = mapped.layers
-    times = {name: layer_time_s(layer, own[name]) for name, layer in layers.items()}
+    takes = {name: interval(layer, own[name]) for name, layer in mapped.layers.items() if layer.tiles}
+    times = {name: of(copies[name]) for name, of in takes.items()}
     while times:
         slowest = max(times, key=times.__getitem__)
-        shares = math.ceil(layers[slowest].positions / copies[slowest])
-        if shares <= 1:
+        most = min(mapped.layers[slowest].positions, copies[slowest] + free // each[slowest])
+        more = _fewest_that_are_faster(takes[slowest], copies[slowest], most)
+        if more is None:
             break
-        more = math.ceil(layers[slowest].positions / (shares - 1))
         free -= (more - copies[slowest]) * each[slowest]
-        if free < 0:
-            break
-        copies[slowest] = more
-        times[slowest] = layer_time_s(layers[slowest], with_copies(own[slowest], more))
+        copies[slowest], times[slowest] = more, takes[slowest](more)
     own_hardware = {name: with_copies(own[name], count) for name, count in copies.items()}
     return dataclasses.replace(mapped, own_hardware=own_hardware)
+
+
+def _fewest_that_are_faster(takes: Interval, copies: int, most: int) -> int | None:
+    """The fewest copies, at most `most`, that take less time than so many; None where there are none."""
+    now = takes(copies) * (1 - 1e-12)
+    if most <= copies or takes(most) >= now:
+        return None
+    low, high = copies, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if takes(middle) < now else (middle, high)
+    return high
 
 
 def with_copies(hardware: Hardware, copies: int) -> Hardware:

@@ -59,6 +59,11 @@ def network_events(mapped: MappedNetwork) -> dict[str, float]:
     return {"pooled": pooled, "images": 1}
 
 
+def arrays_of(layer: MappedLayer, hardware: Hardware) -> int:
+    """Physical arrays of a layer, in all planes and copies."""
+    return hardware.encoding.planes * hardware.periphery.copies * len(layer.tiles)
+
+
 def has_sign(layer: MappedLayer) -> bool:
     """Whether a layer's inputs have a sign; of one that is not calibrated they have none."""
     return layer.calibration is not None and layer.calibration.signed
@@ -85,9 +90,13 @@ def layer_time_s(layer: MappedLayer, hardware: Hardware) -> float:
     """Time of a layer for one image [s]: that of a vector on its fullest tile, at each position of a copy."""
     if not layer.tiles:
         return 0.0
-    positions = math.ceil(layer.positions / hardware.periphery.copies)
+    return math.ceil(layer.positions / hardware.periphery.copies) * widest_vector_s(layer, hardware)
+
+
+def widest_vector_s(layer: MappedLayer, hardware: Hardware) -> float:
+    """Time of one input vector on the fullest tile of a layer, which has one [s]."""
     widest = max(len(tile.cols) for tile in layer.tiles)
-    return positions * vector_time_s(widest, hardware, has_sign(layer))
+    return vector_time_s(widest, hardware, has_sign(layer))
 
 
 def vector_time_s(columns: int, hardware: Hardware, signed: bool = False) -> float:

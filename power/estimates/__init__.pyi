@@ -4,6 +4,7 @@ from .programming import Programming as Programming, programming as programming
 from .rows import Row as Row
 from .table import (
     Estimate as Estimate,
+    at_one_rate as at_one_rate,
     estimate as estimate,
     reduction_percent as reduction_percent,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,6 +149,10 @@ class Bill:
     def owned(self) -> float:
         """Arrays in what a layer has of its own: a node, or an array where layers share nodes."""
         return self.node if self.architecture.nodes == "own" else 1.0
+
+    def slots(self, arrays: int) -> float:
+        """Arrays that are bought for so many of a layer."""
+        return math.ceil(arrays / self.owned) * self.owned
 
 
 def bill_of(hardware: Hardware) -> Bill:

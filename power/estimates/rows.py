@@ -7,8 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mapping.tiles.mapped import MappedLayer
 from power.architecture.chip import LAYER
-from power.estimates.prices import Item
+from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, OFF_CHIP
+from power.counts.events import arrays_of, index_bytes, layer_events, layer_time_s
+from power.estimates.prices import Bill, Item
+from xbar.hardware.design import Hardware
+
+DIGITAL, UNUSED = "(digital)", "(unused)"
+"""Layers of the table that are none: what lies between layers, and arrays of shared nodes that stay empty."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,9 @@ class Row:
         Time that an image takes at the estimate's image rate [s].
     awake_s
         Time of an image in which the units of a gated level are on [s]; None: they are never gated.
+    busy_s, shared
+        Time that the events of an image take the units that serve them at their rate [s], 0 where they have
+        none; whether those serve all layers of the chip.
     """
 
     layer: str
@@ -51,6 +61,8 @@ class Row:
     assumed_leakage_mw: float
     image_s: float
     awake_s: float | None = None
+    busy_s: float = 0.0
+    shared: bool = False
 
     @property
     def on_s(self) -> float:
@@ -111,6 +123,8 @@ class Load:
         Energy of the read of one plane of an array that the device itself prices [pJ].
     copies
         Of the layer.
+    owned
+        Arrays in what a layer has of its own; what stands at a larger level serves all layers.
     busy_s
         Time of an image in which its arrays are busy [s].
     """
@@ -124,7 +138,42 @@ class Load:
     numbers: Mapping[str, float]
     read_pj: float
     copies: int = 1
+    owned: float = 1.0
     busy_s: float = 0.0
+
+    def happening(self, event: str) -> float:
+        """How often an event happens for one image."""
+        assert self.events is not None
+        return self.events[event]
+
+
+NO_LAYER = dict.fromkeys((*EVENTS, OFF_CHIP), 0.0)
+"""Events of layers, of which there are none between layers."""
+
+NO_NETWORK = dict.fromkeys((*NETWORK_EVENTS, OFF_CHIP), 0.0)
+"""Events between layers, of which there are none in a layer."""
+
+
+def layer_load(
+    layer: MappedLayer, hardware: Hardware, bill: Bill, arrays_in_all: float, slots_in_all: float
+) -> Load:
+    """What one layer asks of the components of a chip with so many arrays, and so many that are bought; reads
+    have no energy of a device yet."""
+    arrays = arrays_of(layer, hardware)
+    numbers = {**bill.variables, "layer_index_bytes": index_bytes(layer, hardware)}
+    return Load(
+        layer=layer.name,
+        arrays=arrays,
+        arrays_in_all=arrays_in_all,
+        slots=bill.slots(arrays),
+        slots_in_all=slots_in_all,
+        events={**numbers, **NO_NETWORK, **layer_events(layer, hardware)},
+        numbers=numbers,
+        read_pj=0.0,
+        copies=hardware.periphery.copies,
+        owned=bill.owned,
+        busy_s=layer_time_s(layer, hardware),
+    )
 
 
 def rows_of(load: Load, items: Iterable[Item], image_s: float) -> list[Row]:
@@ -145,6 +194,8 @@ def _row(load: Load, item: Item, image_s: float) -> Row:
         units = item.units(load.arrays, load.arrays_in_all, load.numbers, load.copies)
         bought = item.units(load.slots, load.slots_in_all, load.numbers, load.copies)
     rated = bought * (item.rate_per_s or 0.0)
+    events = rated * image_s if load.events is None else item.times(load.events)
+    shared = not load.slots or (item.level != LAYER and (item.arrays is None or item.arrays > load.owned))
     known = price.leakage_uw is not None
     return Row(
         layer=load.layer,
@@ -153,13 +204,31 @@ def _row(load: Load, item: Item, image_s: float) -> Row:
         units=units,
         allocated_units=bought,
         unit_area_um2=price.area_um2,
-        events=rated * image_s if load.events is None else item.times(load.events),
+        events=events,
         event_energy_pj=load.read_pj if item.by_device else price.energy_pj,
         leakage_mw=bought * price.leakage_uw * 1e-3 if price.leakage_uw is not None else None,
         assumed_leakage_mw=0.0 if known else item.leaking_share * rated * price.energy_pj * 1e-9,
         image_s=image_s,
         awake_s=load.busy_s if item.gated and load.events is not None else None,
+        busy_s=_busy_s(load, item, events, units, bought, shared),
+        shared=shared,
     )
+
+
+def _busy_s(load: Load, item: Item, events: float, units: float, bought: float, shared: bool) -> float:
+    """Time that events take the units that serve them [s].
+
+    What stands at the level of an array or below serves the arrays that hold the layer; above that, all that
+    is bought for it serves, or all of the chip. A layer without arrays gives constants, and takes no time.
+    """
+    constant = not load.slots and load.layer != DIGITAL
+    if not events or item.rate_per_s is None or constant:
+        return 0.0
+    if shared:
+        serving = item.units(load.slots_in_all, load.slots_in_all, load.numbers)
+    else:
+        serving = units if item.arrays is None or item.arrays <= 1 else bought
+    return events / (serving * item.rate_per_s) if serving else 0.0
 
 
 def sums(pairs: Iterable[tuple[str, Row]]) -> dict[str, dict[str, float]]:

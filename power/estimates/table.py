@@ -12,26 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapping.chips.chip import ProgrammedNetwork
-from mapping.tiles.mapped import MappedLayer, MappedNetwork
+from mapping.tiles.mapped import MappedNetwork
 from power.architecture.chip import ARRAY, LAYER, NODE
-from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, OFF_CHIP
 from power.components.price import Price
 from power.counts.events import (
+    arrays_of,
     fastest_vector_s,
     has_sign,
-    index_bytes,
-    layer_events,
     layer_time_s,
     network_events,
 )
 from power.estimates.array import Case, read_energy_j, row_conductance
 from power.estimates.prices import Bill, Item, bill_of, not_scaled
-from power.estimates.rows import Load, Row, rows_of, sums
+from power.estimates.rows import DIGITAL, NO_LAYER, NO_NETWORK, UNUSED, Load, Row, layer_load, rows_of, sums
+from power.estimates.servers import Server, latency_s, servers_of
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
-
-DIGITAL, UNUSED = "(digital)", "(unused)"
-"""Layers of the table that are none: what lies between layers, and arrays of shared nodes that stay empty."""
 
 ACTIVATIONS = frozenset({"relu", "leaky_relu", "hardtanh", "elu", "gelu", "silu", "sigmoid", "tanh"})
 """Operators that the activation unit does: charged once an output element of every layer."""
@@ -56,9 +52,11 @@ class Estimate:
     table
         One row a layer and component.
     image_rate_per_s, peak_image_rate_per_s
-        Rate that `power_mw` is for, and the rate at which the slowest layer is always busy [1/s].
+        Rate that `power_mw` is for, and the rate at which the busiest server is always busy [1/s].
+    servers
+        The arrays of each layer and what serves them, the busiest first: it sets the peak rate.
     latency_us_per_image
-        Sum of the layers' times [us].
+        Sum of the layers' times, each that of its busiest server [us].
     arrays, groups, tiles, levels
         Physical arrays that hold weights, and the whole groups and tiles of the periphery that hold them; of
         an architecture without levels ``core`` and ``node``, the arrays. Whole units of every level by name.
@@ -93,6 +91,7 @@ class Estimate:
     table: tuple[Row, ...]
     image_rate_per_s: float
     peak_image_rate_per_s: float
+    servers: tuple[Server, ...]
     latency_us_per_image: float
     arrays: int
     groups: int
@@ -180,6 +179,31 @@ class Estimate:
         return self.power_mw_at(self.peak_image_rate_per_s)
 
     @property
+    def bottleneck(self) -> str:
+        """What sets the peak image rate: a component, and the layer that it serves."""
+        return str(self.servers[0])
+
+    @property
+    def utilisation(self) -> dict[str, float]:
+        """Share of the time that the busiest server of each component is busy, at `image_rate_per_s`."""
+        found: dict[str, float] = {}
+        for server in self.servers:
+            found.setdefault(server.component, min(server.busy_s * self.image_rate_per_s, 1.0))
+        return found
+
+    def at(self, image_rate: float) -> Estimate:
+        """The same at another image rate [1/s].
+
+        Raises
+        ------
+        XbarError
+            For a rate that is no positive number, or above the peak.
+        """
+        rate = checked_rate(image_rate, self.peak_image_rate_per_s, self.servers[0])
+        table = tuple(row.at(1 / rate) for row in self.table)
+        return dataclasses.replace(self, table=table, image_rate_per_s=rate)
+
+    @property
     def macs_share(self) -> float:
         """Share of all known multiply-accumulates of an image that is on crossbars, and in this estimate."""
         return self.dense_operations / (self.dense_operations + 2 * sum(self.digital_macs.values()))
@@ -227,7 +251,8 @@ class Estimate:
         derived += ["dynamic_nj_per_image", "idle_nj_per_image"]
         derived += ["assumed_leakage_mw", "assumed_idle_nj_per_image"]
         derived += ["macs_share", "tops", "tops_per_w", "tops_per_mm2"]
-        stored = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        derived += ["bottleneck", "utilisation"]
+        stored = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "servers"}
         lists = {name: list(getattr(self, name)) for name in ("not_scaled", "not_modelled", "sources")}
         prices = {name: [price.to_dict() for price in priced] for name, priced in self.prices.items()}
         return {
@@ -260,7 +285,7 @@ def estimate(
         For every layer, shape (inputs,): sum over the phases of the mean of (V / v_read)^2 on each word line
         (for one-bit phases, the mean number of set bits of an input code). None: not known.
     image_rate
-        Images a second that `power_mw` is for [1/s]; None: the peak rate of this mapping.
+        Images a second that `power_mw` is for, at most the peak rate of this mapping [1/s]; None: that.
     case
         What inputs and weights are where they are not known: the ``worst``, every phase of every input at
         `v_read` and every weight at its largest, or the ``mean``, every second phase and the mean over
@@ -272,7 +297,8 @@ def estimate(
     ------
     XbarError
         Where the hardware has an option without a cost entry, nothing lies on a tile, the activity or the
-        chip does not fit the layers, the case is unknown, or the image rate is not a positive number.
+        chip does not fit the layers, the case is unknown, or the image rate is not a positive number, or more
+        than the chip can do.
     """
     if case not in get_args(Case):
         raise unknown_name("case", str(case), get_args(Case))
@@ -285,44 +311,32 @@ def estimate(
     bills = {name: bill_of(own) for name, own in used.items()}
     bill = bill_of(hardware)
     active = _activity(mapped, activity, case)
-    times = [layer_time_s(layer, used[name]) for name, layer in mapped.layers.items()]
-    rate = 1 / max(times) if image_rate is None else image_rate
-    if not (math.isfinite(rate) and rate > 0):
-        raise XbarError(f"image_rate = {image_rate}: must be a positive number of images a second")
+    times = {name: layer_time_s(layer, used[name]) for name, layer in mapped.layers.items()}
     arrays = {name: arrays_of(layer, used[name]) for name, layer in mapped.layers.items()}
-    slots = {name: math.ceil(count / bill.owned) * bill.owned for name, count in arrays.items()}
+    slots = {name: bill.slots(count) for name, count in arrays.items()}
     in_all = sum(arrays.values())
     whole = math.ceil(in_all / bill.node) * bill.node
     bought = max(sum(slots.values()), whole)
     table: list[Row] = []
     for name, layer in mapped.layers.items():
         own = used[name]
-        events = layer_events(layer, own)
-        reads = layer.positions / events["array_reads"] if events["array_reads"] else 0.0
+        load = layer_load(layer, own, bills[name], in_all, bought)
         conductance = row_conductance(layer, own, case, chip)
         vector_j = read_energy_j(active[name], conductance, own.dac.v_read, own.periphery.t_read)
-        numbers = {**bills[name].variables, "layer_index_bytes": index_bytes(layer, own)}
-        load = Load(
-            layer=name,
-            arrays=arrays[name],
-            arrays_in_all=in_all,
-            slots=slots[name],
-            slots_in_all=bought,
-            events={**numbers, **_NO_NETWORK, **events},
-            numbers=numbers,
-            read_pj=reads * vector_j * 1e12,
-            copies=own.periphery.copies,
-            busy_s=layer_time_s(layer, own),
-        )
-        table += rows_of(load, bills[name].charged, 1 / rate)
-    happens = {**bill.variables, **_NO_LAYER, **network_events(mapped)}
+        reads = load.happening("array_reads") / layer.positions
+        load = dataclasses.replace(load, read_pj=vector_j * 1e12 / reads if reads else 0.0)
+        table += rows_of(load, bills[name].charged, 1.0)
+    happens = {**bill.variables, **NO_LAYER, **network_events(mapped)}
     between = Load(DIGITAL, 0, in_all, 0, bought, happens, bill.variables, 0.0)
-    table += rows_of(between, [item for item in bill.charged if item.of_network], 1 / rate)
+    table += rows_of(between, [item for item in bill.charged if item.of_network], 1.0)
     if bought > sum(slots.values()):
-        nothing = {**bill.variables, **_NO_LAYER, **_NO_NETWORK}
+        nothing = {**bill.variables, **NO_LAYER, **NO_NETWORK}
         unused = Load(UNUSED, 0, in_all, bought - sum(slots.values()), bought, nothing, bill.variables, 0.0)
-        table += rows_of(unused, [item for item in bill.charged if item.level != LAYER], 1 / rate)
+        table += rows_of(unused, [item for item in bill.charged if item.level != LAYER], 1.0)
 
+    servers = servers_of(table, times)
+    peak = 1 / servers[0].busy_s
+    rate = checked_rate(peak if image_rate is None else image_rate, peak, servers[0])
     counts = {name: math.ceil(in_all / size) for name, size in bill.levels.items()}
     white_space = (whole - in_all) * sum(
         item.units(1, in_all, bill.variables) * item.price.area_um2 * 1e-6
@@ -333,11 +347,12 @@ def estimate(
     names = dict.fromkeys(item.name for each in bills.values() for item in each.charged)
     priced = {name: _item_prices(name, bills.values()) for name in names}
     return Estimate(
-        table=tuple(table),
+        table=tuple(row.at(1 / rate) for row in table),
         area_whole_tiles_mm2=sum(row.area_mm2 for row in table) + white_space,
         image_rate_per_s=rate,
-        peak_image_rate_per_s=1 / max(times),
-        latency_us_per_image=sum(times) * 1e6,
+        peak_image_rate_per_s=peak,
+        servers=servers,
+        latency_us_per_image=latency_s(table, times) * 1e6,
         arrays=in_all,
         groups=counts.get("core", in_all),
         tiles=counts.get(NODE, in_all),
@@ -364,8 +379,28 @@ def estimate(
     )
 
 
-_NO_LAYER = dict.fromkeys((*EVENTS, OFF_CHIP), 0.0)
-_NO_NETWORK = dict.fromkeys((*NETWORK_EVENTS, OFF_CHIP), 0.0)
+def checked_rate(image_rate: float, peak: float, busiest: Server) -> float:
+    """An image rate that a chip can have [1/s].
+
+    Raises
+    ------
+    XbarError
+        For what is no positive number, or above the peak.
+    """
+    if not (math.isfinite(image_rate) and image_rate > 0):
+        raise XbarError(f"image_rate = {image_rate}: must be a positive number of images a second")
+    if image_rate > peak * (1 + 1e-9):
+        raise XbarError(
+            f"image_rate = {image_rate:g}: above the {peak:.6g} images a second at which the busiest server, "
+            f"{busiest}, is always busy"
+        )
+    return min(image_rate, peak)
+
+
+def at_one_rate(before: Estimate, after: Estimate) -> tuple[Estimate, Estimate]:
+    """Two estimates at one image rate, the lower of their peaks."""
+    rate = min(before.peak_image_rate_per_s, after.peak_image_rate_per_s)
+    return before.at(rate), after.at(rate)
 
 
 def _item(name: str, bills: Iterable[Bill]) -> Item:
@@ -377,11 +412,6 @@ def _item_prices(name: str, bills: Iterable[Bill]) -> tuple[Price, ...]:
     """Prices of a component, each once."""
     found = (item.price for bill in bills for item in bill.items if item.name == name)
     return tuple(dict.fromkeys(found))
-
-
-def arrays_of(layer: MappedLayer, hardware: Hardware) -> int:
-    """Physical arrays of a layer, in all planes and copies."""
-    return hardware.encoding.planes * hardware.periphery.copies * len(layer.tiles)
 
 
 def _mean_bits(mapped: MappedNetwork) -> float:
@@ -430,12 +460,12 @@ def _unpriced(mapped: MappedNetwork) -> list[str]:
 def reduction_percent(before: Estimate, after: Estimate) -> dict[str, float]:
     """How much less `after` costs than `before` [%]: `area`, `power`, `energy` and its `dynamic` part.
 
-    Power is that of both at the image rate of `before`.
+    Power is that of both at the lower of their image rates.
     """
-    power = after.power_mw_at(before.image_rate_per_s)
+    rate = min(before.image_rate_per_s, after.image_rate_per_s)
     pairs = {
         "area": (before.area_mm2, after.area_mm2),
-        "power": (before.power_mw, power),
+        "power": (before.power_mw_at(rate), after.power_mw_at(rate)),
         "energy": (before.energy_nj_per_image, after.energy_nj_per_image),
         "dynamic": (before.dynamic_nj_per_image, after.dynamic_nj_per_image),
     }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings, strategies as st
 from power_cases import network, unpacked
 
-from power.counts.events import layer_events
+from power.counts.events import layer_events, layer_time_s
 from power.estimates.nameplate import nameplate, rated_mw
 from power.estimates.table import estimate
 from xbar import load_hardware
@@ -62,12 +63,13 @@ def test_no_tile_is_refused() -> None:
 def test_a_node_that_is_full_and_always_busy_has_the_power_of_its_plate(
     name: str, below: dict[str, float]
 ) -> None:
-    """Every cell of 96 arrays at its most, every word line driven: equal to rounding, but for bit lines of a
-    reference that no converter reads, and for converters of 1.28 GS/s of which 32 bit lines need .32."""
+    """Every cell of 96 arrays at its most, every word line driven, at the rate of the arrays: equal to
+    rounding, but for bit lines of a reference that no converter reads, and converters of 1.28 GS/s of which
+    32 bit lines need .32."""
     design = load_hardware(name)
     tiles = 96 // design.encoding.planes
     layer = unpacked(design, tiles * design.crossbar.rows, design.weights_per_tile_row)
-    result, plate = estimate(network(design, layer)), nameplate(design)
+    result, plate, rate = estimate(network(design, layer)), nameplate(design), 1 / layer_time_s(layer, design)
     assert result.arrays == 96
     levels = {row.component: row.level for row in plate.rows}
     for component, level in levels.items():
@@ -75,7 +77,32 @@ def test_a_node_that_is_full_and_always_busy_has_the_power_of_its_plate(
             plate.of(component).area_mm2, rel=1e-12
         )
         if level == "array":
-            power_mw = result.by_component[component]["energy_nj"] * result.peak_image_rate_per_s * 1e-6
+            power_mw = result.by_component[component]["energy_nj"] * rate * 1e-6
             expected = rated_mw(plate.of(component)) * below.get(component, 1)
             assert power_mw == pytest.approx(expected, rel=1e-12), component
-    assert plate.operations_per_s == pytest.approx(result.dense_operations * result.peak_image_rate_per_s)
+    assert plate.operations_per_s == pytest.approx(result.dense_operations * rate)
+
+
+@pytest.mark.parametrize("name", ["isaac", "admm-32x32"])
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(st.tuples(st.integers(1, 700), st.integers(1, 90), st.integers(1, 60)), min_size=1, max_size=4),
+    st.integers(0, 10**6),
+)
+def test_no_network_takes_more_of_any_component_than_its_plate(
+    name: str, sizes: list[tuple[int, int, int]], pooled: int
+) -> None:
+    """At its peak rate, on as many nodes as its layers own: every component below its rated power."""
+    design = load_hardware(name)
+    layers = [unpacked(design, k, n, positions, f"l{i}") for i, (k, n, positions) in enumerate(sizes)]
+    result = estimate(network(design, *layers, digital_elements={"max_pool2d": pooled}))
+    plate = nameplate(design, sum(result.nodes.values()))
+    for row in plate.rows:
+        of_all = [each for each in result.table if each.component == row.component]
+        events = sum(each.events for each in of_all) * result.peak_image_rate_per_s
+        assert events <= row.events * (1 + 1e-9), row.component
+        power_mw = sum(each.energy_nj for each in of_all) * result.peak_image_rate_per_s * 1e-6
+        assert power_mw <= rated_mw(row) * (1 + 1e-9), row.component
+    assert result.peak_power_mw < plate.power_mw()
+    assert max(result.utilisation.values()) == pytest.approx(1)
+    assert result.tops <= plate.operations_per_s * 1e-12

@@ -1,0 +1,87 @@
+"""A chip as a set of servers: how long each is busy for one image, and which of them sets the image rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from mapping.tiles.mapped import MappedLayer
+from power.counts.duplication import Interval, array_interval, with_copies
+from power.counts.events import arrays_of
+from power.estimates.prices import bill_of
+from power.estimates.rows import Row, layer_load, rows_of
+from xbar.hardware.design import Hardware
+
+CONTROL = "array"
+"""Name of the arrays' own time: the reads of all phases, with the conversions that a phase waits for."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Units that serve one layer, or, where `layer` is empty, all of them.
+
+    Parameters
+    ----------
+    busy_s
+        Time that the events of one image take them [s].
+    """
+
+    component: str
+    layer: str
+    busy_s: float
+
+    def __str__(self) -> str:
+        return f"{self.component} of {self.layer}" if self.layer else f"{self.component} of the chip"
+
+
+def servers_of(table: Iterable[Row], times: Mapping[str, float]) -> tuple[Server, ...]:
+    """Servers of a chip, the busiest first.
+
+    Parameters
+    ----------
+    table
+        Rows of all layers; those whose units serve all layers are one server.
+    times
+        Time of the arrays of each layer for one image [s].
+    """
+    busy: dict[tuple[str, str], float] = {(CONTROL, name): time for name, time in times.items()}
+    for row in table:
+        key = row.component, "" if row.shared else row.layer
+        if row.shared:
+            busy[key] = busy.get(key, 0.0) + row.busy_s
+        else:
+            busy[key] = max(busy.get(key, 0.0), row.busy_s)
+    found = [Server(component, layer, time) for (component, layer), time in busy.items() if time]
+    return tuple(sorted(found, key=lambda server: -server.busy_s))
+
+
+def latency_s(table: Iterable[Row], times: Mapping[str, float]) -> float:
+    """Time of one image that has the chip to itself: of each layer that of its busiest server, summed [s]."""
+    longest = dict(times)
+    for row in table:
+        longest[row.layer] = max(longest.get(row.layer, 0.0), row.busy_s)
+    return sum(longest.values())
+
+
+def layer_interval(layer: MappedLayer, hardware: Hardware) -> Interval:
+    """Time of the busiest server that a layer has of its own, for one image [s], by its copies.
+
+    What arrays bring grows with the copies, what nodes bring with the whole nodes that they fill; servers of
+    the whole chip are left out.
+    """
+    one = with_copies(hardware, 1)
+    bill, arrays = bill_of(one), arrays_of(layer, one)
+    load = layer_load(layer, one, bill, arrays, bill.slots(arrays))
+    by_array = by_node = 0.0
+    for item, row in zip(bill.charged, rows_of(load, bill.charged, 1.0), strict=True):
+        if row.shared:
+            continue
+        if item.arrays is None or item.arrays <= 1:
+            by_array = max(by_array, row.busy_s)
+        else:
+            by_node = max(by_node, row.busy_s * math.ceil(arrays / bill.owned))
+    read = array_interval(layer, one)
+    return lambda copies: max(
+        read(copies), by_array / copies, by_node / math.ceil(copies * arrays / bill.owned)
+    )

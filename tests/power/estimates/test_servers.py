@@ -1,0 +1,132 @@
+"""A chip as servers: which one sets the image rate, and rates that are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from power_cases import hardware, network, packed_layers, unpacked
+
+from power.counts.duplication import duplicate, with_copies
+from power.counts.events import layer_time_s
+from power.estimates.servers import layer_interval
+from power.estimates.table import at_one_rate, estimate, reduction_percent
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError
+
+
+def with_adder(folder: Path, rate: float, more: str = "") -> Hardware:
+    """The design with adders of so many additions a second."""
+    path = folder / "adder.toml"
+    path.write_text(
+        f'name = "adder"\nsource = "a test"\nbase = "isaac-periphery"\n{more}\n'
+        f"[components.tile_shift_add]\nrate = {rate}\n"
+    )
+    return hardware(periphery__architecture=str(path))
+
+
+def test_a_slow_adder_sets_the_rate(tmp_path: Path) -> None:
+    """16 x 4 on 4 x 4 tiles of 2 planes is one node of 8 arrays: 3 x 4 additions at each of 5 positions."""
+    fast, slow = hardware(), with_adder(tmp_path, 1e6)
+    layer = unpacked(fast, 16, 4, positions=5)
+    free, held = estimate(network(fast, layer)), estimate(network(slow, layer))
+    assert free.bottleneck == "array of layer"
+    assert free.peak_image_rate_per_s == pytest.approx(1 / (5 * 800e-9))
+    assert held.bottleneck == "tile_shift_add of layer"
+    assert held.peak_image_rate_per_s == pytest.approx(1e6 / (5 * 12))
+    assert held.latency_us_per_image == pytest.approx(60)
+    assert held.utilisation["tile_shift_add"] == 1
+    assert held.utilisation["array"] == pytest.approx(5 * 800e-9 / 60e-6)
+    assert held.energy_nj_per_image == free.energy_nj_per_image
+    two = unpacked(fast, 32, 4, positions=5)  # two nodes: twice the adders for 7 / 3 of the additions
+    assert estimate(network(slow, two)).peak_image_rate_per_s == pytest.approx(2e6 / (5 * 28))
+
+
+def test_nodes_that_layers_share_are_one_server(tmp_path: Path) -> None:
+    """Two layers of 4 arrays of their own have an adder each; on one node they share it."""
+    own, both = with_adder(tmp_path, 1e6), None
+    layers = [unpacked(own, 8, 4, positions=5, name=name) for name in ("a", "b")]
+    alone = estimate(network(own, *layers))
+    both = with_adder(tmp_path, 1e6, 'nodes = "shared"')
+    shared = estimate(network(both, *layers))
+    assert alone.peak_image_rate_per_s == pytest.approx(1e6 / (5 * 4))
+    assert shared.peak_image_rate_per_s == pytest.approx(1e6 / (2 * 5 * 4))
+    assert shared.bottleneck == "tile_shift_add of the chip"
+
+
+def test_pooling_between_layers_is_served_by_the_chip() -> None:
+    design = hardware()
+    layers = [unpacked(design, 16, 4, name=name) for name in ("a", "b")]
+    result = estimate(network(design, *layers, digital_elements={"max_pool2d": 10**6}))
+    assert result.bottleneck == "max_pool of the chip"
+    assert result.peak_image_rate_per_s == pytest.approx(2 * 1.2e9 / 1e6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_the_peak_is_that_of_the_busiest_and_of_no_array_less(data) -> None:
+    design = hardware()
+    layers = [data.draw(packed_layers(design, name)) for name in ("a", "b")]
+    result = estimate(network(design, *layers))
+    assert result.peak_image_rate_per_s == pytest.approx(1 / max(server.busy_s for server in result.servers))
+    assert [server.busy_s for server in result.servers] == sorted(
+        (server.busy_s for server in result.servers), reverse=True
+    )
+    for layer in layers:
+        assert result.peak_image_rate_per_s * layer_time_s(layer, design) <= 1 + 1e-12
+    in_step = {"dac", "adc", "sample_hold", "shift_add", "input_register", "output_register"}
+    for row in result.table:
+        if row.component in in_step:
+            (layer,) = [each for each in layers if each.name == row.layer]
+            assert row.busy_s <= layer_time_s(layer, design) * (1 + 1e-12), row.component
+    assert all(0 <= share <= 1 for share in result.utilisation.values())
+    renamed = [dataclasses.replace(layer, name=f"z{layer.name}") for layer in reversed(layers)]
+    other = estimate(network(design, *renamed))
+    assert other.peak_image_rate_per_s == pytest.approx(result.peak_image_rate_per_s)
+    assert other.latency_us_per_image == pytest.approx(result.latency_us_per_image)
+
+
+def test_a_rate_above_the_peak_is_refused_and_two_are_compared_at_the_lower(tmp_path: Path) -> None:
+    design = with_adder(tmp_path, 1e6)
+    before, after = (estimate(network(design, unpacked(design, k, 4, positions=5))) for k in (16, 8))
+    assert after.peak_image_rate_per_s > before.peak_image_rate_per_s
+    with pytest.raises(
+        XbarError, match=r"^image_rate = 20000: above the 16666\.7 images a second .* tile_shift_add of"
+    ):
+        before.at(20000)
+    with pytest.raises(XbarError, match=r"^image_rate = 20000: above"):
+        estimate(network(design, unpacked(design, 16, 4, positions=5)), image_rate=20000)
+    one, other = at_one_rate(after, before)
+    assert one.image_rate_per_s == other.image_rate_per_s == pytest.approx(before.peak_image_rate_per_s)
+    assert other.power_mw == pytest.approx(before.power_mw)
+    assert one.power_mw == pytest.approx(after.power_mw_at(before.peak_image_rate_per_s))
+    assert reduction_percent(before, after)["power"] == pytest.approx(
+        100 * (1 - one.power_mw / other.power_mw)
+    )
+    assert before.at(before.peak_image_rate_per_s) == before
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.integers(1, 5)), min_size=1, max_size=2),
+    st.integers(0, 16),
+    st.sampled_from([1e9, 1e7, 4e6, 1e6]),
+)
+def test_copies_respect_the_adders_of_the_nodes(tmp_path_factory, layers, spare: int, rate: float) -> None:
+    """No choice of copies that fits has a higher rate of all servers that layers own."""
+    design = with_adder(tmp_path_factory.mktemp("chip"), rate)
+    mapped = network(
+        design, *(unpacked(design, 4 * t, 4, p, name=f"l{i}") for i, (p, t) in enumerate(layers))
+    )
+    arrays = sum(2 * t for _, t in layers) + spare
+    found = estimate(duplicate(mapped, arrays, layer_interval))
+    assert found.arrays <= arrays
+    best = 0.0
+    for chosen in itertools.product(*(range(1, p + 1) for p, _ in layers)):
+        if sum(2 * t * c for (_, t), c in zip(layers, chosen, strict=True)) <= arrays:
+            own = {f"l{i}": with_copies(design, c) for i, c in enumerate(chosen)}
+            best = max(best, estimate(dataclasses.replace(mapped, own_hardware=own)).peak_image_rate_per_s)
+    assert found.peak_image_rate_per_s == pytest.approx(best)
