@@ -1,4 +1,4 @@
-"""Picture of an estimate: area and energy by component, and by layer and component."""
+"""Picture of an estimate: area and energy by component, by layer; what is busy, and what idles."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ LABELLED = 0.05
 @styled
 def estimate_figure(results: Mapping[str, Estimate]) -> Figure:
     """Two columns, area and energy: bars of every design by component; below, the layers of each design, as
-    wide as their share, cut by component."""
+    wide as their share, cut by component; last, how busy components are at the highest image rate, and the
+    dynamic and idle energy of an image."""
     colours = _colours(results)
-    figure = blank_figure(1.3 + 0.35 * len(results) + 2.4 * len(results))
-    ratios = [0.35 + 0.35 * len(results), *(2.4 for _ in results)]
-    axes = figure.subplots(1 + len(results), 2, squeeze=False, height_ratios=ratios)
+    figure = blank_figure(2.8 + 0.35 * len(results) + 2.4 * len(results))
+    ratios = [0.35 + 0.35 * len(results), *(2.4 for _ in results), 1.5]
+    axes = figure.subplots(2 + len(results), 2, squeeze=False, height_ratios=ratios)
+    _busy(axes[-1, 0], results)
+    _idle(axes[-1, 1], results)
     for column, quantity in enumerate(QUANTITIES):
         _bars(axes[0, column], results, quantity, colours)
         for row, (name, result) in enumerate(results.items(), 1):
@@ -66,6 +69,50 @@ def _bars(ax: Axes, results: Mapping[str, Estimate], quantity: str, colours: Map
     ax.invert_yaxis()
     ax.spines["left"].set_visible(False)
     ax.set_xlabel(what if quantity == "energy_nj" else f"{what} [{unit}]")
+
+
+def _busy(ax: Axes, results: Mapping[str, Estimate]) -> None:
+    """Share of the time that the busiest server of a component is busy, of the eight that are busiest."""
+    busy = {name: result.at(result.peak_image_rate_per_s).utilisation for name, result in results.items()}
+    most: dict[str, float] = {}
+    for shares in busy.values():
+        for part, share in shares.items():
+            most[part] = max(most.get(part, 0.0), share)
+    parts = sorted(most, key=lambda part: -most[part])[:8]
+    height = 0.8 / len(results)
+    for number, (name, shares) in enumerate(busy.items()):
+        places = np.arange(len(parts)) + (number - (len(results) - 1) / 2) * height
+        ax.barh(
+            places, [100 * shares.get(part, 0.0) for part in parts], height, color=MUTED[number], label=name
+        )
+    ax.set_yticks(range(len(parts)), parts, fontsize=6)
+    ax.invert_yaxis()
+    ax.set(xlim=(0, 100), xlabel="busy at the highest image rate [%]")
+    if len(results) > 1:
+        ax.legend(frameon=False, fontsize=6)
+
+
+def _idle(ax: Axes, results: Mapping[str, Estimate]) -> None:
+    """Energy of an image: dynamic, idle, and what could leak where no source says it."""
+    parts = {
+        "dynamic": ("dynamic_nj_per_image", MUTED[0]),
+        "idle, known": ("idle_nj_per_image", MUTED[1]),
+        "idle, assumed": ("assumed_idle_nj_per_image", PALE),
+    }
+    ax.xaxis.set_major_formatter(EngFormatter("J", sep=" "))
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    for y, result in enumerate(results.values()):
+        left = 0.0
+        for label, (key, colour) in parts.items():
+            joule = getattr(result, key) * 1e-9
+            ax.barh(y, joule, 0.5, left, color=colour, label=label if y == 0 else None)
+            left += joule
+    ax.set_yticks(range(len(results)), results if len(results) > 1 else [""] * len(results))
+    ax.set_ylim(len(results) - 0.4, -0.9)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel("energy an image")
+    ax.legend(frameon=False, fontsize=6, ncols=3, loc="upper left")
 
 
 def _mosaic(ax: Axes, result: Estimate, quantity: str, colours: Mapping[str, str]) -> None:

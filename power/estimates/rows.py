@@ -10,7 +10,7 @@ from typing import Any
 from mapping.tiles.mapped import MappedLayer
 from power.architecture.chip import LAYER
 from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, OFF_CHIP
-from power.counts.events import arrays_of, index_bytes, layer_events, layer_time_s
+from power.counts.events import arrays_of, layer_events, layer_time_s
 from power.estimates.prices import Bill, Item
 from xbar.hardware.design import Hardware
 
@@ -159,15 +159,15 @@ def layer_load(
 ) -> Load:
     """What one layer asks of the components of a chip with so many arrays, and so many that are bought; reads
     have no energy of a device yet."""
-    arrays = arrays_of(layer, hardware)
-    numbers = {**bill.variables, "layer_index_bytes": index_bytes(layer, hardware)}
+    arrays, events = arrays_of(layer, hardware), layer_events(layer, hardware)
+    numbers = {**bill.variables, "layer_index_bytes": events["index_bytes"] / layer.positions}
     return Load(
         layer=layer.name,
         arrays=arrays,
         arrays_in_all=arrays_in_all,
         slots=bill.slots(arrays),
         slots_in_all=slots_in_all,
-        events={**numbers, **NO_NETWORK, **layer_events(layer, hardware)},
+        events={**numbers, **NO_NETWORK, **events},
         numbers=numbers,
         read_pj=0.0,
         copies=hardware.periphery.copies,
