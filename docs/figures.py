@@ -427,7 +427,7 @@ def adc(figure: Figure) -> None:
     clipped = [rms(s / 1024, low * 1024, high * 1024) for s in steps]
     right.plot(steps, clipped, "--", color=ORANGE, label="clipping alone")
     for kind, marker in (("calibrated", "o"), ("full", "s")):
-        ranged = dataclasses.replace(mapped, hardware=hardware.replace(adc__range=kind))
+        ranged = mapped.on_hardware(hardware.replace(adc__range=kind), {})
         chip = program_network(calibrate(ranged, model, [(images, images)])[0])
         step = float(blocks(chip, "0")[0].converter.step[0])
         right.plot(step, rms(step, low, high), marker, color=INK, label=f'range = "{kind}"')

@@ -9,6 +9,8 @@ from .chips.analog_training import (
 )
 from .chips.calibration import calibrate as calibrate
 from .chips.chip import (
+    ProgrammedBand as ProgrammedBand,
+    ProgrammedLayer as ProgrammedLayer,
     ProgrammedNetwork as ProgrammedNetwork,
     decoded_weights as decoded_weights,
     program_network as program_network,

@@ -48,7 +48,7 @@ def error(mapped: MappedNetwork, chip: int) -> float:
     programmed = program_network(mapped, chip=chip)
     lost = total = 0.0
     for name, layer in mapped.layers.items():
-        hardware = mapped.hardware_of(name)
+        hardware = layer.hardware
         w = decode_states(layer.state, layer.scale, hardware.encoding, hardware.device)
         lost += float(np.square(decoded_weights(programmed, name) - w).sum())
         total += float(np.square(w).sum())

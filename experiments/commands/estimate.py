@@ -140,7 +140,7 @@ def lossless_text(sides: Mapping[str, MappedNetwork]) -> str:
     """ADC bits that lose nothing, by design: of all layers, and of which the most."""
     lines = []
     for name, mapped in sides.items():
-        given = dict.fromkeys(str(mapped.hardware_of(layer).adc.bits) for layer in mapped.layers)
+        given = dict.fromkeys(str(layer.hardware.adc.bits) for layer in mapped.layers.values())
         has = f"; {name} has {', '.join(given)}"
         try:
             bits = lossless_bits_of_network(mapped)

@@ -236,7 +236,7 @@ def evaluate(
     check_whole("chips", chips, 1, 100_000)
     batches = _batches(data, "data")
     form, mapped, activity, notes = _calibrated(model, batches, hardware, calibration, batch_norm)
-    if time is not None and not any(mapped.hardware_of(name).device.ages for name in mapped.layers):
+    if time is not None and not any(layer.hardware.device.ages for layer in mapped.layers.values()):
         raise XbarError(f"time = {time:g} s: has no effect; no device of {mapped.hardware.name!r} ages")
     costs = estimate(mapped, activity)
     exact = without_device_effects(mapped)

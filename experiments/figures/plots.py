@@ -25,7 +25,6 @@ from experiments.results.result import ComponentCost, OverChips
 from mapping.monte_carlo.sampling import half_width
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import cut
-from xbar.hardware.design import Hardware
 from xbar.hardware.files import write_atomically
 
 P = ParamSpec("P")
@@ -137,8 +136,7 @@ def masks_on_tiles(mapped: MappedNetwork) -> Figure:
     """
     largest = sorted(mapped.layers, key=lambda name: -mapped.layers[name].weights_total)[:MOST_LAYERS]
     layers = [layer for name, layer in mapped.layers.items() if name in largest]
-    designs = [mapped.hardware_of(layer.name) for layer in layers]
-    filled = [_occupancy(layer, hardware) for layer, hardware in zip(layers, designs, strict=True)]
+    filled = [_occupancy(layer) for layer in layers]
     fullest = max((np.nanmax(share, initial=0.0) for share in filled), default=0.0) or 1.0
     row = 2.0 if len(layers) <= ROOMY else 1.05
     figure = blank_figure(0.9 + row * len(layers))
@@ -147,8 +145,8 @@ def masks_on_tiles(mapped: MappedNetwork) -> Figure:
     )
     axes = [[figure.add_subplot(grid_of[i, j]) for j in range(2)] for i in range(len(layers))]
     grid: dict[str, Any] = {"color": ORANGE, "linewidth": 0.4, "alpha": 0.8}
-    for (left, right), layer, hardware, share in zip(axes, layers, designs, filled, strict=True):
-        rows, width = hardware.crossbar.rows, hardware.weights_per_tile_row
+    for (left, right), layer, share in zip(axes, layers, filled, strict=True):
+        rows, width = layer.hardware.crossbar.rows, layer.hardware.weights_per_tile_row
         mask = np.ones((layer.k, layer.n), bool) if layer.mask is None else layer.mask
         extent = (0, layer.n, layer.k, 0)
         left.imshow(np.sqrt(_coarse(mask)), cmap=SHADES, vmin=0, vmax=1, aspect="auto", extent=extent,
@@ -191,8 +189,9 @@ def _coarse(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     return share
 
 
-def _occupancy(layer: MappedLayer, hardware: Hardware) -> NDArray[np.float64]:
+def _occupancy(layer: MappedLayer) -> NDArray[np.float64]:
     """Share of each built tile's cells that hold kept weights, shape (bands, most tiles); NaN: not built."""
+    hardware = layer.hardware
     capacity = hardware.crossbar.rows * hardware.crossbar.cols / hardware.encoding.slices
     filled = np.full(
         (len(layer.bands), max((len(band.tiles) for band in layer.bands), default=0) or 1), np.nan

@@ -52,7 +52,7 @@ def _conductances(chip: ProgrammedNetwork) -> Figure:
     mapped = chip.mapped
     targets, programmed = [], []
     for name, layer in mapped.layers.items():
-        encoding, device = mapped.hardware_of(name).encoding, mapped.hardware_of(name).device
+        encoding, device = layer.hardware.encoding, layer.hardware.device
         for band, g in zip(layer.bands, chip.conductances[name], strict=True):
             states = cell_states(layer.states(band.rows, band.cols), encoding, device)
             of_weights = g[..., : len(band.cols)]
@@ -60,6 +60,6 @@ def _conductances(chip: ProgrammedNetwork) -> Figure:
             targets.append(device.conductances()[states[on]])
             programmed.append(of_weights[on])
     states_of_devices = np.unique(
-        np.concatenate([mapped.hardware_of(name).device.conductances() for name in mapped.layers])
+        np.concatenate([layer.hardware.device.conductances() for layer in mapped.layers.values()])
     )
     return conductance_histogram(np.concatenate(targets), np.concatenate(programmed), states_of_devices)

@@ -86,7 +86,7 @@ def mapping_summary(whole: MappedNetwork, unpacked: MappedNetwork, mapped: Mappe
     crossbar = mapped.hardware.crossbar
     layers = {}
     for name, layer in mapped.layers.items():
-        tiles, hardware = len(layer.tiles), mapped.hardware_of(name)
+        tiles, hardware = len(layer.tiles), layer.hardware
         cells = tiles * hardware.crossbar.rows * hardware.crossbar.cols
         layers[name] = LayerTiles(
             k=layer.k,

@@ -58,10 +58,7 @@ def calibrated(
 
     stage = context.stage("map", inputs, compute, beside=lambda identity: [file(identity)])
     # A mapping is the same for hardware of other costs, but what it is given here is the study's own.
-    mapped, hardware = load_mapping(file(stage.identity)), own.by_layer()
-    mapped = dataclasses.replace(
-        mapped, hardware=own.hardware, own_hardware={name: hardware[name] for name in mapped.own_hardware}
-    )
+    mapped = load_mapping(file(stage.identity)).on_hardware(own.hardware, own.by_layer())
     return mapped, {name: share.numpy() for name, share in stage.tensors.items()}
 
 

@@ -48,7 +48,7 @@ def simulated(hardware: Hardware) -> dict[str, Any]:
 
 def simulated_layers(mapped: MappedNetwork) -> dict[str, Any]:
     """Plain data of what a simulation reads of the hardware of each layer."""
-    return {name: simulated(mapped.hardware_of(name)) for name in mapped.layers}
+    return {name: simulated(layer.hardware) for name, layer in mapped.layers.items()}
 
 
 def stage_id(stage: str, inputs: Mapping[str, Any]) -> str:

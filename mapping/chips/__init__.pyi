@@ -2,6 +2,8 @@ from .analog import AnalogLayer as AnalogLayer, analog_network as analog_network
 from .analog_training import TrainableNetwork as TrainableNetwork, trainable_network as trainable_network
 from .calibration import calibrate as calibrate
 from .chip import (
+    ProgrammedBand as ProgrammedBand,
+    ProgrammedLayer as ProgrammedLayer,
     ProgrammedNetwork as ProgrammedNetwork,
     decoded_weights as decoded_weights,
     program_network as program_network,

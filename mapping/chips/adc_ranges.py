@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mapping.chips.chip import ProgrammedNetwork
 from mapping.chips.columns import blocks
-from mapping.tiles.mapped import Band, MappedLayer
+from mapping.tiles.mapped import MappedLayer
 from xbar.hardware.design import Hardware
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import applied, code_range, drive
@@ -22,9 +22,9 @@ SAMPLES = 2048
 
 
 def adc_steps(
-    chip: ProgrammedNetwork, layer: MappedLayer, vectors: NDArray[np.generic], signed: bool
+    chip: ProgrammedNetwork, name: str, vectors: NDArray[np.generic], signed: bool
 ) -> tuple[NDArray[np.float64], ...]:
-    """ADC step of every column of every band [A], by `adc.range` and `adc.per`.
+    """ADC step of every column of every band of a layer [A], by `adc.range` and `adc.per`.
 
     Parameters
     ----------
@@ -37,15 +37,15 @@ def adc_steps(
     -------
     For each band in order one number for each column of its block (`mapping.chips.columns.blocks`).
     """
-    hardware = chip.mapped.hardware_of(layer.name)
+    layer = chip.mapped.layers[name]
+    hardware = layer.hardware
     amperes = hardware.dac.v_read * hardware.device.unit
     volts, places = _phases(vectors, signed, hardware)
-    made = iter(blocks(chip, layer.name, converters=False, dtype=np.float64))
+    made = iter(blocks(chip, name, converters=False, dtype=np.float64))
     columns = [next(made) if band.tiles else None for band in layer.bands]
     present = [block for block in columns if block is not None]
     steps = [np.full(len(block.out), np.nan) for block in present]
-    bands = [band for band in layer.bands if band.tiles]
-    for group in _groups(present, bands, hardware):
+    for group in _groups(layer, present):
         if hardware.adc.range in ("full", "fixed"):
             step = _fixed_step(float(np.abs(volts).max()) or 1.0, signed, hardware)
         else:
@@ -83,8 +83,10 @@ def _fixed_step(strongest: float, signed: bool, hardware: Hardware) -> float:
     return hardware.crossbar.rows * window / device.unit * float(np.abs(reach).max()) / high
 
 
-def step_without_currents(hardware: Hardware, signed: bool) -> float:
+def step_without_currents(layer: MappedLayer) -> float:
     """Step of a converter that no current reached [A]: what the hardware fixes, or one unit at `v_read`."""
+    assert layer.calibration is not None
+    hardware, signed = layer.hardware, layer.calibration.signed
     amperes = hardware.dac.v_read * hardware.device.unit
     given = hardware.adc.range in ("full", "fixed")
     return amperes * (_fixed_step(1.0, signed, hardware) if given else WITHOUT_CURRENTS)
@@ -93,8 +95,9 @@ def step_without_currents(hardware: Hardware, signed: bool) -> float:
 Group = list[tuple[int, NDArray[np.int64]]]
 
 
-def _groups(blocks_of_bands: list[Block], bands: list[Band], hardware: Hardware) -> list[Group]:
+def _groups(layer: MappedLayer, blocks_of_bands: list[Block]) -> list[Group]:
     """Columns that share a range: (number of the block, columns in it) for all that belong together."""
+    hardware, bands = layer.hardware, [band for band in layer.bands if band.tiles]
     converted = [_converted(block) for block in blocks_of_bands]
     if hardware.adc.per == "layer":
         return [list(enumerate(converted))] if converted else []

@@ -18,7 +18,6 @@ from mapping.chips.fitting import fitting_layers
 from mapping.network.gemm import mappable_layers
 from mapping.tiles.mapped import MappedLayer
 from mapping.tiles.unfold import batched, checked_input, output_shape, place_outputs
-from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import applied, drive
@@ -57,21 +56,19 @@ class AnalogLayer(nn.Module):
     def __init__(
         self,
         layer: MappedLayer,
-        hardware: Hardware,
         columns: tuple[Block, ...],
         compensation: NDArray[np.float64] | None = None,
     ) -> None:
         super().__init__()
         assert layer.calibration is not None
         self.layer = layer
-        self.hardware = hardware
         self.columns = columns
         self.threads: int | None = None
         self.vectors = 0
         self.inputs = 0
         self.clipped = 0
-        self.drive = drive(hardware, layer.calibration.signed)
-        self.gain = output_gain(layer, hardware, compensation)
+        self.drive = drive(layer.hardware, layer.calibration.signed)
+        self.gain = output_gain(layer, compensation)
         nothing = np.zeros((), np.float32)
         self.bias = nothing if layer.bias is None or layer.bias_rows else np.asarray(layer.bias, np.float32)
 
@@ -86,16 +83,16 @@ class AnalogLayer(nn.Module):
         XbarError
             For inputs that are not floating point, not finite, or not of the layer's shape.
         """
-        layer = self.layer
+        layer, hardware = self.layer, self.layer.hardware
         x = batched(checked_input(input, layer), layer.geometry)
         values = x.detach().float().cpu().contiguous().numpy()
         out = np.empty(output_shape(x.shape, layer.n, layer.geometry), np.float32)
-        given, clipped = layer_codes(values, layer, self.hardware.dac)
+        given, clipped = layer_codes(values, layer)
         self.inputs += given.size
         self.clipped += clipped
-        for images, codes in vector_parts(given, layer, self.hardware.dac, VALUES_AT_ONCE, self.threads):
+        for images, codes in vector_parts(given, layer, VALUES_AT_ONCE, self.threads):
             if not self.drive.bits:
-                codes = applied(codes.astype(np.float32, copy=False), self.hardware)
+                codes = applied(codes.astype(np.float32, copy=False), hardware)
             products = self.multiply(codes, x.device)
             shape = values[images].shape
             place_outputs(products, self.gain, self.bias, out[images], shape, layer.geometry, self.threads)
@@ -120,14 +117,12 @@ class AnalogLayer(nn.Module):
         return f"{self.layer.kind} {self.layer.k} x {self.layer.n} on {len(self.layer.tiles)} tiles a plane"
 
 
-def output_gain(
-    layer: MappedLayer, hardware: Hardware, compensation: NDArray[np.float64] | None = None
-) -> NDArray[np.float32]:
+def output_gain(layer: MappedLayer, compensation: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
     """Factor of each output column, from [v_read unit] to the units of weights and inputs, shape (n,)."""
     assert layer.calibration is not None
     assert layer.scale is not None
     x_max, signed = layer.calibration.x_max, layer.calibration.signed
-    unit = layer.scale * x_max / largest_code(hardware.dac, signed) / response(hardware)
+    unit = layer.scale * x_max / largest_code(layer.hardware.dac, signed) / response(layer.hardware)
     return np.asarray(unit if compensation is None else unit * compensation, np.float32)
 
 
@@ -160,13 +155,9 @@ def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type | N
             "dtype = np.float64: the chip's conductances are float32; make it by "
             "program_network(mapped, dtype=np.float64)"
         )
-    for name, layer in chip.mapped.layers.items():
-        analog = AnalogLayer(
-            layer,
-            chip.mapped.hardware_of(name),
-            blocks(chip, name, dtype=dtype or chip.dtype),
-            chip.compensation.get(name),
-        )
+    for name, layer in chip.layers.items():
+        columns = blocks(chip, name, dtype=dtype or chip.dtype)
+        analog = AnalogLayer(layer.mapped, columns, layer.compensation)
         modules[name].add_module("analog", analog)
         modules[name].forward = analog.forward  # type: ignore[method-assign]
     return network

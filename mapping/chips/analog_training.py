@@ -22,7 +22,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from mapping.chips.analog import AnalogLayer, output_gain
 from mapping.chips.calibration import bias_on_rows
-from mapping.chips.chip import ProgrammedNetwork, decoded_weights, program_network, without_random_effects
+from mapping.chips.chip import ProgrammedNetwork, decoded_layer, program_network, without_random_effects
 from mapping.chips.codes import largest_code, least_code
 from mapping.chips.columns import blocks
 from mapping.chips.fitting import fitting_layers
@@ -43,7 +43,7 @@ from xbar.conductances.encoding import (
     reference_conductances,
     target_conductances,
 )
-from xbar.hardware.design import Dac, Hardware
+from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 
 Multiply = Literal["tiles", "torch"]
@@ -109,7 +109,7 @@ class TrainableNetwork(nn.Module):
         super().__init__()
         self.model = copy_of(model)
         zeros = {name: layer.zeros for name, layer in mapped.layers.items()}
-        layers = {name: with_room(layer, mapped.hardware_of(name)) for name, layer in mapped.layers.items()}
+        layers = {name: with_room(layer) for name, layer in mapped.layers.items()}
         mapped = dataclasses.replace(mapped, layers=layers)
         self.mapped = mapped
         self._simulated = mapped if multiply == "tiles" else mapped.with_hardware(_without_wires)
@@ -120,8 +120,8 @@ class TrainableNetwork(nn.Module):
         fitting_layers(model, mapped, weights=False)
         hosts = mappable_layers(self.model)
         self.layers: dict[str, _TrainableLayer] = {}
-        for name, layer in mapped.layers.items():
-            self.layers[name] = _TrainableLayer(hosts[name], layer, mapped.hardware_of(name), zeros[name])
+        for name, layer in self._simulated.layers.items():
+            self.layers[name] = _TrainableLayer(hosts[name], layer, zeros[name])
         chip = self.program()
         for trainable in self.layers.values():
             if multiply == "tiles":
@@ -166,11 +166,11 @@ class TrainableNetwork(nn.Module):
         first: dict[int, str] = {}
         layers = {name: layer.present() for name, layer in self.layers.items()}
         for name, layer in layers.items():
-            hardware = self.mapped.hardware_of(name)
+            hardware = self.mapped.layers[name].hardware
             assert layer.state is not None
             assert layer.scale is not None
             w = decode_states(layer.state, layer.scale, hardware.encoding, hardware.device)
-            layers[name] = with_present_zeros(layer, w, hardware)
+            layers[name] = with_present_zeros(dataclasses.replace(layer, hardware=hardware), w)
             host: Any = model.get_submodule(name)
             on_levels = from_gemm(torch.from_numpy(w), host)
             other = first.setdefault(id(host.weight), name)
@@ -188,9 +188,7 @@ class _TrainableLayer:
     ``zeros``: weights for which 0 is a level.
     """
 
-    def __init__(
-        self, host: Layer, mapped: MappedLayer, hardware: Hardware, zeros: NDArray[np.bool_] | None
-    ) -> None:
+    def __init__(self, host: Layer, mapped: MappedLayer, zeros: NDArray[np.bool_] | None) -> None:
         name = mapped.name
         if mapped.state is None:
             raise XbarError(f"{name}: this mapping has no weights; map a network with weights")
@@ -198,7 +196,6 @@ class _TrainableLayer:
             raise XbarError(f"{name}: its bias is on word lines; call mapping.calibrate first")
         self.host = host
         self.mapped = mapped
-        self.hardware = hardware
         self.zeros = zeros
         self.analog: AnalogLayer | None = None
         self.kept: Tensor | None = None
@@ -209,7 +206,7 @@ class _TrainableLayer:
     def add_tiles(self, chip: ProgrammedNetwork) -> None:
         """Multiply on the tiles of a chip."""
         name = self.mapped.name
-        self.analog = AnalogLayer(chip.mapped.layers[name], self.hardware, blocks(chip, name))
+        self.analog = AnalogLayer(chip.mapped.layers[name], blocks(chip, name))
         self.host.add_module("analog", self.analog)
 
     def present(self) -> MappedLayer:
@@ -222,7 +219,7 @@ class _TrainableLayer:
         if not np.isfinite(w).all():
             raise XbarError(f"{mapped.name}: has weights that are not finite; lower the learning rate")
         kept = np.ones(w.shape, np.bool_) if mapped.mask is None else mapped.mask
-        encoding, device = self.hardware.encoding, self.hardware.device
+        encoding, device = mapped.hardware.encoding, mapped.hardware.device
         scale, values = mapped.scale, levels(encoding, device)
         assert scale is not None
         new = scale == 0
@@ -250,14 +247,12 @@ class _TrainableLayer:
     def hold(self, chip: ProgrammedNetwork) -> None:
         """Take the weights that the cells of a chip hold; those of a bias are of an input of x_max."""
         layer = chip.mapped.layers[self.mapped.name]
-        whole = dataclasses.replace(layer, k=layer.k + layer.bias_rows, bias_rows=0)
-        alone = dataclasses.replace(chip.mapped, layers={layer.name: whole})
-        held = torch.from_numpy(decoded_weights(dataclasses.replace(chip, mapped=alone), layer.name))
-        self.weight = from_gemm(held[: layer.k], self.host)
-        self.bias = held[layer.k :].sum(0) * self._x_max if layer.bias_rows else None
+        weights, bias = map(torch.from_numpy, decoded_layer(chip.layers[layer.name]))
+        self.weight = from_gemm(weights, self.host)
+        self.bias = bias.sum(0) * self._x_max if layer.bias_rows else None
         if self.analog is not None:
             self.analog.columns = blocks(chip, layer.name)
-            self.analog.gain = output_gain(layer, self.hardware)
+            self.analog.gain = output_gain(layer)
             if self.host.bias is not None and not layer.bias_rows:
                 self.analog.bias = _as_array(self.host.bias)
 
@@ -273,7 +268,7 @@ class _TrainableLayer:
 
     def _targets(self, state: NDArray[np.int16], scale: NDArray[np.float64]) -> Tensor:
         """`decoded_weights` of states whose cells are on their targets, in a chip's own precision."""
-        encoding, device = self.hardware.encoding, self.hardware.device
+        encoding, device = self.mapped.hardware.encoding, self.mapped.hardware.device
         top = len(levels(encoding, device))
         cells = target_conductances(np.arange(-top, top + 1, dtype=np.int16), encoding, device)
         reference = reference_conductances(encoding, device)[:, None]
@@ -291,7 +286,7 @@ class _TrainableLayer:
             bias = _straight_through(bias, self.bias.to(bias))
         if self.analog is None:
             return _product(self.host, input, weight, bias)
-        within = input.clamp(*_input_range(self.mapped, self.hardware.dac))
+        within = input.clamp(*_input_range(self.mapped))
         return _straight_through(_product(self.host, within, weight, bias), self.analog(input))
 
 
@@ -329,8 +324,9 @@ def _product(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None) -> Te
     return y
 
 
-def _input_range(layer: MappedLayer, dac: Dac) -> tuple[float, float]:
+def _input_range(layer: MappedLayer) -> tuple[float, float]:
     """Least and largest input that a layer does not clip."""
+    dac = layer.hardware.dac
     assert layer.calibration is not None
     if dac.bits == "ideal":
         return -math.inf, math.inf
@@ -340,7 +336,7 @@ def _input_range(layer: MappedLayer, dac: Dac) -> tuple[float, float]:
 
 def _same_cells(mapped: MappedNetwork, other: MappedNetwork) -> bool:
     """Whether the cells of both, and the lines that they are on, have the same effects in every layer."""
-    pairs = [(mapped.hardware_of(name), other.hardware_of(name)) for name in mapped.layers]
+    pairs = [(layer.hardware, other.layers[name].hardware) for name, layer in mapped.layers.items()]
     return all((a.device, a.crossbar) == (b.device, b.crossbar) for a, b in pairs)
 
 

@@ -63,26 +63,17 @@ def calibrate(
     inputs = _layer_inputs(mapped, model, batches)
     layers, activity = {}, {}
     for name, layer in mapped.layers.items():
-        hardware = mapped.hardware_of(name)
-        ranges = _input_range(name, inputs[name], hardware.dac)
+        ranges = _input_range(name, inputs[name], layer.hardware.dac)
         layer = dataclasses.replace(layer, calibration=ranges)
-        layers[name] = _with_bias_states(layer, ranges.x_max, hardware) if layer.bias_rows else layer
+        layers[name] = _with_bias_states(layer, ranges.x_max) if layer.bias_rows else layer
     chip = program_network(without_random_effects(dataclasses.replace(mapped, layers=layers)))
     for name, layer in layers.items():
-        hardware = mapped.hardware_of(name)
         assert layer.calibration is not None
         signed = layer.calibration.signed
-        vectors = np.concatenate(
-            [
-                part
-                for x in inputs.pop(name)
-                for _, part in vector_parts(
-                    layer_codes(x, layer, hardware.dac)[0], layer, hardware.dac, x.size
-                )
-            ]
-        )
-        activity[name], mean, mean_square = _driven(vectors, signed, hardware)
-        steps = None if hardware.adc.bits == "ideal" else adc_steps(chip, layer, vectors, signed)
+        codes = (layer_codes(x, layer)[0] for x in inputs.pop(name))
+        vectors = np.concatenate([part for x in codes for _, part in vector_parts(x, layer, x.size)])
+        activity[name], mean, mean_square = _driven(vectors, signed, layer.hardware)
+        steps = None if layer.hardware.adc.bits == "ideal" else adc_steps(chip, name, vectors, signed)
         calibration = dataclasses.replace(
             layer.calibration, adc_steps=steps, mean=mean, mean_square=mean_square
         )
@@ -103,7 +94,7 @@ def _input_range(name: str, inputs: list[NDArray[np.float32]], dac: Dac) -> Cali
     return Calibration(x_max, signed)
 
 
-def _with_bias_states(layer: MappedLayer, x_max: float, hardware: Hardware) -> MappedLayer:
+def _with_bias_states(layer: MappedLayer, x_max: float) -> MappedLayer:
     """The layer with the states of a bias on word lines: each has its share at the largest input.
 
     A column without weights takes the scale that its bias needs.
@@ -116,8 +107,9 @@ def _with_bias_states(layer: MappedLayer, x_max: float, hardware: Hardware) -> M
     assert layer.bias is not None
     assert layer.scale is not None
     share = bias_on_rows(layer.bias, layer.bias_rows, x_max)
-    top = float(levels_of(hardware.encoding, hardware.device)[-1])
-    whole = hardware.encoding.scale == "layer"
+    encoding, device = layer.hardware.encoding, layer.hardware.device
+    top = float(levels_of(encoding, device)[-1])
+    whole = encoding.scale == "layer"
     own = np.abs(share).max(initial=0.0) if whole else np.abs(share).max(0, initial=0.0)
     scale = np.where(layer.scale > 0, layer.scale, own / top)
     largest = scale * top * x_max
@@ -131,7 +123,7 @@ def _with_bias_states(layer: MappedLayer, x_max: float, hardware: Hardware) -> M
             f"at least {needed}, each of which gives at most {largest[worst]:.3g}{a_column}"
         )
     kept = np.ones(share.shape, np.bool_)
-    state = encode(share, scale, kept, hardware.encoding, hardware.device)
+    state = encode(share, scale, kept, encoding, device)
     return dataclasses.replace(layer, bias_state=state, scale=scale)
 
 

@@ -26,64 +26,115 @@ CellArrays = NDArray[np.float32 | np.float64]
 
 
 @dataclass(frozen=True, eq=False)
+class ProgrammedBand(ByValue):
+    """The cells of one band of a layer; with the noise of the device, or as they were measured.
+
+    Parameters
+    ----------
+    mapped
+        The tiles of the band.
+    conductances
+        [S], float32 or float64, shape (planes, slices, rows, columns), 0 where there is no driven cell.
+        Columns are the packed ones and, for an encoding that has them, the reference columns of the tiles in
+        order.
+    devices
+        Where there is a driven cell that its lines reach, bool, the same shape: one of 0 S is a cell, too.
+    """
+
+    mapped: Band
+    conductances: CellArrays
+    devices: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        for array in (self.conductances, self.devices):
+            array.flags.writeable = False  # `ProgrammedLayer.transfer` follows from them, once
+
+
+@dataclass(frozen=True, eq=False)
+class ProgrammedLayer(ByValue):
+    """One layer of a chip.
+
+    Parameters
+    ----------
+    mapped
+        What was programmed.
+    bands
+        Cells of all bands in order.
+    compensation
+        Factor of each digital output column, shape (n,); None: none.
+    """
+
+    mapped: MappedLayer = field(repr=False)
+    bands: tuple[ProgrammedBand, ...] = field(repr=False)
+    compensation: NDArray[np.float64] | None = field(default=None, repr=False)
+
+    @cached_property
+    def transfer(self) -> tuple[NDArray[np.float64], ...]:
+        """Where wires have resistance, what each output sees of each driver in place of conductances.
+
+        I = V @ W: float64 [S], for each band in the shape of its conductances, of which it is computed when
+        it is first asked for; without wires, nothing.
+        """
+        if not self.mapped.hardware.crossbar.wired:
+            return ()
+        return tuple(through_wires(self.mapped, band.mapped, band.conductances) for band in self.bands)
+
+    def compensated(self, factors: NDArray[np.float64] | None) -> ProgrammedLayer:
+        """The same layer with other digital factors; its transfer matrices need not be computed again."""
+        layer = dataclasses.replace(self, compensation=factors)
+        layer.__dict__["transfer"] = self.transfer
+        return layer
+
+
+@dataclass(frozen=True, eq=False)
 class ProgrammedNetwork(ByValue):
     """One chip at one time after programming.
 
     Parameters
     ----------
+    mapped
+        What was programmed.
     seed, chip
         Keys of the noise.
     time
         Seconds after the write [s].
-    conductances
-        By layer name, for each band in order: [S], float32 or float64, shape (planes, slices, rows, columns),
-        0 where there is no driven cell. Columns are the packed ones and, for an encoding that has them, the
-        reference columns of the tiles in order.
-    devices
-        Where there is a driven cell that its lines reach, bool, the same shapes: one of 0 S is a cell, too.
-    compensation
-        Factor of each digital output column, by layer name, shape (n,); a layer not named has none.
+    layers
+        By module name: the mapped layers with their cells.
+
+    Raises
+    ------
+    XbarError
+        For layers that are not those of `mapped`.
     """
 
     mapped: MappedNetwork = field(repr=False)
     seed: int
     chip: int
     time: float
-    conductances: Mapping[str, tuple[CellArrays, ...]] = field(repr=False)
-    devices: Mapping[str, tuple[NDArray[np.bool_], ...]] = field(repr=False)
-    compensation: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+    layers: Mapping[str, ProgrammedLayer] = field(repr=False)
 
     def __post_init__(self) -> None:
-        for part in (*self.conductances.values(), *self.devices.values()):
-            for array in part:
-                array.flags.writeable = False  # `transfer` follows from them, once
+        of = {name: layer.mapped for name, layer in self.layers.items()}
+        if of.keys() != self.mapped.layers.keys() or any(
+            of[name] is not layer for name, layer in self.mapped.layers.items()
+        ):
+            raise XbarError("ProgrammedNetwork: its layers must be those of its mapping")
+
+    @property
+    def conductances(self) -> dict[str, tuple[CellArrays, ...]]:
+        """Conductances of all cells [S], by layer name and band: what `mapping.with_conductances` takes."""
+        return {name: tuple(band.conductances for band in layer.bands) for name, layer in self.layers.items()}
 
     @property
     def dtype(self) -> type:
         """``np.float32`` where any conductances are of it, else ``np.float64``."""
-        held = {g.dtype for name in self.mapped.layers for g in self.conductances[name]}
+        held = {band.conductances.dtype for layer in self.layers.values() for band in layer.bands}
         return np.float32 if np.dtype(np.float32) in held else np.float64
 
-    @cached_property
-    def transfer(self) -> Mapping[str, tuple[NDArray[np.float64], ...]]:
-        """Where wires have resistance, what each output sees of each driver in place of conductances.
-
-        I = V @ W: float64 [S], the shapes of the conductances, of which it is computed when it is first asked
-        for; for a layer without wires, nothing.
-        """
-        found = {}
-        for name, layer in self.mapped.layers.items():
-            hardware = self.mapped.hardware_of(name)
-            if hardware.crossbar.wired:
-                pairs = zip(layer.bands, self.conductances[name], strict=True)
-                found[name] = tuple(through_wires(band, g, hardware) for band, g in pairs)
-        return found
-
     def compensated(self, factors: Mapping[str, NDArray[np.float64]]) -> ProgrammedNetwork:
-        """The same chip with other digital factors; its transfer matrices need not be computed again."""
-        chip = dataclasses.replace(self, compensation=factors)
-        chip.__dict__["transfer"] = self.transfer
-        return chip
+        """The same chip with other digital factors, by layer name; a layer that is not named has none."""
+        layers = {name: layer.compensated(factors.get(name)) for name, layer in self.layers.items()}
+        return dataclasses.replace(self, layers=layers)
 
 
 def without_random_effects(mapped: MappedNetwork) -> MappedNetwork:
@@ -179,30 +230,24 @@ def program_network(
             raise XbarError(f"{key} = {value!r}: must be a whole number, at least 0")
     if dtype not in (np.float32, np.float64):
         raise XbarError(f"dtype = {dtype!r}: must be np.float32 or np.float64")
-    used = [mapped.hardware_of(name).device for name in mapped.layers]
+    used = [layer.hardware.device for layer in mapped.layers.values()]
     at = max(device.first_time for device in used) if time is None else time
     for device in used:
         device.check_time(at)
-    conductances, devices = {}, {}
-    for name, layer in mapped.layers.items():
-        hardware = mapped.hardware_of(name)
-        programmed = [_program_band(layer, band, hardware, seed, chip, at, dtype) for band in layer.bands]
-        conductances[name] = tuple(g for g, _ in programmed)
-        devices[name] = tuple(present for _, present in programmed)
-    return ProgrammedNetwork(mapped, seed, chip, at, conductances, devices)
+    layers = {
+        name: ProgrammedLayer(
+            layer, tuple(_program_band(layer, band, seed, chip, at, dtype) for band in layer.bands)
+        )
+        for name, layer in mapped.layers.items()
+    }
+    return ProgrammedNetwork(mapped, seed, chip, at, layers)
 
 
 def _program_band(
-    layer: MappedLayer,
-    band: Band,
-    hardware: Hardware,
-    seed: int,
-    chip: int,
-    time: float,
-    dtype: type,
-) -> tuple[CellArrays, NDArray[np.bool_]]:
-    """Conductances of a band's cells, and where there are any."""
-    cells, keys = cells_to_write(layer, band, hardware)
+    layer: MappedLayer, band: Band, seed: int, chip: int, time: float, dtype: type
+) -> ProgrammedBand:
+    hardware = layer.hardware
+    cells, keys = cells_to_write(layer, band)
     g: CellArrays = np.empty(cells.shape, dtype)
     for plane, slice_ in np.ndindex(cells.shape[:2]):
         names = (seed, chip, layer.name, plane, slice_)
@@ -211,20 +256,18 @@ def _program_band(
             cells[plane, slice_], values, hardware.device, band.rows, keys, names, time, dtype
         ).g
     tile = band.tile_of_column(hardware.encoding.reference_columns > 0)
-    present = (cells >= 0) & ~on_open_lines(layer.name, band, band.rows, tile, keys, hardware, seed, chip)
-    return np.where(present, g, dtype(0)), present
+    present = (cells >= 0) & ~on_open_lines(layer, band, band.rows, tile, keys, seed, chip)
+    return ProgrammedBand(band, np.where(present, g, dtype(0)), present)
 
 
-def cells_to_write(
-    layer: MappedLayer, band: Band, hardware: Hardware
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+def cells_to_write(layer: MappedLayer, band: Band) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """State that each cell of a band is written to, -1 where there is none, and its columns' keys.
 
     Returns
     -------
-    Shapes (planes, slices, rows, columns) and (columns,); the columns of `ProgrammedNetwork.conductances`.
+    Shapes (planes, slices, rows, columns) and (columns,); the columns of `ProgrammedBand.conductances`.
     """
-    encoding, device = hardware.encoding, hardware.device
+    encoding, device = layer.hardware.encoding, layer.hardware.device
     cells = cell_states(layer.states(band.rows, band.cols), encoding, device)
     driven, keys = band.built(), band_keys(layer, band)
     if encoding.reference_columns:
@@ -254,12 +297,11 @@ def band_keys(layer: MappedLayer, band: Band) -> NDArray[np.int64]:
 
 
 def on_open_lines(
-    name: str,
+    layer: MappedLayer,
     band: Band,
     rows: NDArray[np.int64],
     tile: NDArray[np.int64],
     keys: NDArray[np.int64],
-    hardware: Hardware,
     seed: int,
     chip: int,
 ) -> NDArray[np.bool_]:
@@ -276,14 +318,14 @@ def on_open_lines(
     -------
     Shape (planes, slices, rows, columns).
     """
-    crossbar, encoding = hardware.crossbar, hardware.encoding
+    crossbar, encoding = layer.hardware.crossbar, layer.hardware.encoding
     found = np.zeros((encoding.planes, encoding.slices, len(rows), len(keys)), bool)
     if crossbar.p_open_wl + crossbar.p_open_bl == 0:
         return found
     for plane, slice_ in np.ndindex(found.shape[:2]):
-        key = stream_key("open word line", seed, chip, name, plane)
+        key = stream_key("open word line", seed, chip, layer.name, plane)
         open_wl = uniforms(key, rows, np.arange(len(band.tiles))) < crossbar.p_open_wl
-        key = stream_key("open bit line", seed, chip, name, plane, slice_)
+        key = stream_key("open bit line", seed, chip, layer.name, plane, slice_)
         open_bl = uniforms(key, [band.first_row], keys) < crossbar.p_open_bl
         found[plane, slice_] = open_wl[:, tile] | open_bl
     return found
@@ -291,14 +333,26 @@ def on_open_lines(
 
 def decoded_weights(chip: ProgrammedNetwork, name: str) -> NDArray[np.float64]:
     """Weights that a layer's programmed cells hold, shape (k, n); 0 where there is no driven cell."""
-    layer, hardware = chip.mapped.layers[name], chip.mapped.hardware_of(name)
-    assert layer.scale is not None
-    w = np.zeros((layer.k, layer.n))
-    for band, g in zip(layer.bands, chip.conductances[name], strict=True):
+    return decoded_layer(chip.layers[name])[0]
+
+
+def decoded_layer(layer: ProgrammedLayer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights that the cells of a layer hold, shape (k, n), and those of its bias, (bias_rows, n).
+
+    Both are 0 where there is no driven cell.
+    """
+    mapped, hardware = layer.mapped, layer.mapped.hardware
+    assert mapped.scale is not None
+    first_of_bias = mapped.groups * mapped.k
+    w, bias = np.zeros((mapped.k, mapped.n)), np.zeros((mapped.bias_rows, mapped.n))
+    for programmed in layer.bands:
+        band, g = programmed.mapped, programmed.conductances
         cells, references = g[..., : len(band.cols)], g[0, ..., len(band.cols) :]
         reference = references[..., band.tile_of_column(False)] if references.shape[-1] else None
-        held = layer.scale[band.cols] * decode(cells, hardware.encoding, hardware.device, reference)
-        own = layer.holds(band.rows, band.cols)
+        held = mapped.scale[band.cols] * decode(cells, hardware.encoding, hardware.device, reference)
+        own = mapped.holds(band.rows, band.cols)
         rows, cols = np.nonzero(own)
-        w[band.rows[rows] % layer.k, band.cols[cols]] = held[own]
-    return w
+        w[band.rows[rows] % mapped.k, band.cols[cols]] = held[own]
+        of_bias = np.flatnonzero(band.rows >= first_of_bias)
+        bias[np.ix_(band.rows[of_bias] - first_of_bias, band.cols)] = held[of_bias]
+    return w, bias

@@ -77,7 +77,7 @@ def _quantise(
     return finite, clipped
 
 
-def layer_codes(x: NDArray[np.float32], layer: MappedLayer, dac: Dac) -> tuple[NDArray[np.generic], int]:
+def layer_codes(x: NDArray[np.float32], layer: MappedLayer) -> tuple[NDArray[np.generic], int]:
     """Input codes of a calibrated layer, of the shape of `x`, and how many inputs were clipped; voltages
     [v_read] for an ideal DAC, which clips none.
 
@@ -88,13 +88,13 @@ def layer_codes(x: NDArray[np.float32], layer: MappedLayer, dac: Dac) -> tuple[N
     """
     assert layer.calibration is not None
     try:
-        return _codes(x, layer.calibration, dac)
+        return _codes(x, layer.calibration, layer.hardware.dac)
     except XbarError as error:
         raise XbarError(f"{layer.name}: its {error}") from None
 
 
 def vector_parts(
-    codes: NDArray[np.generic], layer: MappedLayer, dac: Dac, most: int, threads: int | None = None
+    codes: NDArray[np.generic], layer: MappedLayer, most: int, threads: int | None = None
 ) -> Iterator[tuple[slice, NDArray[np.generic]]]:
     """Input vectors of a calibrated layer, one a row, shape (vectors, inputs). Each part is of the images in
     its slice, and of at most so many numbers where one image has no more.
@@ -115,7 +115,7 @@ def vector_parts(
         part = slice(first, min(first + images, len(codes)))
         vectors = input_vectors(codes[part], layer.geometry, threads)
         if layer.bias_rows:
-            code = largest_code(dac, layer.calibration.signed)
+            code = largest_code(layer.hardware.dac, layer.calibration.signed)
             top = np.full((len(vectors), layer.bias_rows), code, vectors.dtype)
             vectors = np.concatenate([vectors, top], axis=1)
         yield part, vectors

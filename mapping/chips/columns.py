@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.chips.chip import ProgrammedNetwork
+from mapping.chips.chip import ProgrammedLayer, ProgrammedNetwork
 from mapping.chips.wires import bit_lines, noise_through_wires
 from mapping.tiles.mapped import Band, MappedLayer
 from xbar.conductances.encoding import slice_weights
 from xbar.conductances.noise import BOLTZMANN, white_sigma
 from xbar.conductances.rng import normals, stream_key
-from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.multiply.blocks import Block, ReadNoise
 from xbar.multiply.converters import Converter, accumulated_phases, code_range
@@ -43,33 +42,29 @@ def blocks(
     XbarError
         For a layer that is not calibrated.
     """
-    layer, hardware = chip.mapped.layers[name], chip.mapped.hardware_of(name)
-    if converters and layer.calibration is None:
+    layer = chip.layers[name]
+    if converters and layer.mapped.calibration is None:
         raise XbarError(f"{name}: not calibrated; call mapping.calibrate(mapped, model, batches) first")
     return tuple(
-        _block(chip, layer, number, converters, dtype, hardware)
-        for number, band in enumerate(layer.bands)
+        _block(chip, layer, number, converters, dtype)
+        for number, band in enumerate(layer.mapped.bands)
         if band.tiles
     )
 
 
 def _block(
-    chip: ProgrammedNetwork,
-    layer: MappedLayer,
-    number: int,
-    converters: bool,
-    dtype: type,
-    hardware: Hardware,
+    chip: ProgrammedNetwork, layer: ProgrammedLayer, number: int, converters: bool, dtype: type
 ) -> Block:
-    band, encoding = layer.bands[number], hardware.encoding
-    g = chip.conductances[layer.name][number].astype(np.float64)
-    shape = chip.devices[layer.name][number].shape
+    hardware, band = layer.mapped.hardware, layer.mapped.bands[number]
+    encoding = hardware.encoding
+    g = layer.bands[number].conductances.astype(np.float64)
+    shape = layer.bands[number].devices.shape
     if g.shape != shape or not (np.isfinite(g).all() and g.min(initial=0.0) >= 0):
         raise XbarError(
-            f"{layer.name}: conductances of band {number}: shape {g.shape}, must be {shape}, finite and at "
-            "least 0; mapping.with_conductances takes measured ones"
+            f"{layer.mapped.name}: conductances of band {number}: shape {g.shape}, must be {shape}, finite "
+            "and at least 0; mapping.with_conductances takes measured ones"
         )
-    seen = chip.transfer[layer.name][number] if layer.name in chip.transfer else g
+    seen = layer.transfer[number] if layer.transfer else g
     sign = np.array([1.0, -1.0][: encoding.planes])
     place = slice_weights(encoding, hardware.device)
     if encoding.planes > encoding.converted_planes:
@@ -86,8 +81,8 @@ def _block(
         _flat(columns / hardware.device.unit, dtype),
         np.tile(out, groups),
         coefficient.ravel().astype(np.float32),
-        _converter(chip, layer, number, hardware) if converters else None,
-        _read_noise(chip, layer, number, g, dtype, hardware) if converters else None,
+        _converter(chip, layer.mapped, number) if converters else None,
+        _read_noise(chip, layer, number, g, dtype) if converters else None,
         _references(band, groups) if tiles else None,
         encoding.subtract == "analog",
     )
@@ -107,18 +102,17 @@ def _references(band: Band, groups: int) -> NDArray[np.int64]:
     return all_.astype(np.int64)
 
 
-def _converter(
-    chip: ProgrammedNetwork, layer: MappedLayer, number: int, hardware: Hardware
-) -> Converter | None:
+def _converter(chip: ProgrammedNetwork, layer: MappedLayer, number: int) -> Converter | None:
     """ADCs of a block's columns, each shared by `adc.columns` neighbouring bit lines of a tile and plane."""
     assert layer.calibration is not None
     if layer.calibration.adc_steps is None:
         return None
-    adc, band = hardware.adc, layer.bands[number]
+    hardware, adc = layer.hardware, layer.hardware.adc
+    band = layer.bands[number]
     step = layer.calibration.adc_steps[number] / (hardware.dac.v_read * hardware.device.unit)
     errors = np.zeros((2, len(step)), np.float32)
     if adc.gain_sigma or adc.offset_sigma:
-        which = _converters_of(band, hardware)
+        which = _converters_of(layer, band)
         key = stream_key("converters", chip.seed, chip.chip, layer.name)
         draws = normals(key, [2 * band.first_row, 2 * band.first_row + 1], which)
         errors = draws * np.array([[adc.gain_sigma], [adc.offset_sigma]], np.float32)
@@ -133,13 +127,14 @@ def _converter(
     )
 
 
-def _converters_of(band: Band, hardware: Hardware) -> NDArray[np.int64]:
+def _converters_of(layer: MappedLayer, band: Band) -> NDArray[np.int64]:
     """Number of the converter in the band that reads each of a block's columns."""
+    hardware = layer.hardware
     a_tile = -(-hardware.crossbar.cols // hardware.adc.columns)
     planes = hardware.encoding.converted_planes
     own, references = [], []
     for index, tile in enumerate(band.tiles):
-        at = index * planes * a_tile + bit_lines(tile, hardware) // hardware.adc.columns
+        at = index * planes * a_tile + bit_lines(layer, tile) // hardware.adc.columns
         own.append(at[:, : len(tile.cols)])
         references.append(at[:, len(tile.cols) :])
     line = np.concatenate([*own, *references], axis=1)
@@ -147,18 +142,14 @@ def _converters_of(band: Band, hardware: Hardware) -> NDArray[np.int64]:
 
 
 def _read_noise(
-    chip: ProgrammedNetwork,
-    layer: MappedLayer,
-    number: int,
-    g: NDArray[np.float64],
-    dtype: type,
-    hardware: Hardware,
+    chip: ProgrammedNetwork, programmed: ProgrammedLayer, number: int, g: NDArray[np.float64], dtype: type
 ) -> ReadNoise | None:
     """White noise of the cells, thermal noise of the bit lines, and noise of the converters.
 
     Behind wires, a cell's noise reaches its output by the factors of `xbar.wires.noise`: one of the square of
     its word line's voltage, and a constant, which adds to the column's own noise.
     """
+    layer, hardware = programmed.mapped, programmed.mapped.hardware
     adc, device, band = hardware.adc, hardware.device, layer.bands[number]
     assert layer.calibration is not None
     converted = hardware.encoding.converted_planes
@@ -167,13 +158,10 @@ def _read_noise(
     width = converted * g.shape[1] * g.shape[3]
     behind_wires = None
     if hardware.crossbar.wired and (device.read_noise.sigma or adc.bandwidth):
-        try:
-            behind_wires = noise_through_wires(band, g, layer.calibration, hardware)
-        except XbarError as error:
-            raise XbarError(f"{layer.name}: {error}") from None
+        behind_wires = noise_through_wires(layer, band, g)
     cells, raised = np.empty((0, width), dtype), np.zeros((len(g), g.shape[1], g.shape[3]))
     if device.read_noise.sigma:
-        sigma = np.where(chip.devices[layer.name][number], white_sigma(g, device), 0.0)
+        sigma = np.where(programmed.bands[number].devices, white_sigma(g, device), 0.0)
         variance = np.square(sigma / device.unit)
         if behind_wires:
             raised = (variance * behind_wires.constant).sum(2)
@@ -182,7 +170,7 @@ def _read_noise(
     phases = accumulated_phases(hardware, layer.calibration.signed)
     thermal = np.zeros_like(raised)
     if adc.bandwidth:
-        siemens = behind_wires.admittance if behind_wires else g.sum(2) + _undriven(band, hardware)
+        siemens = behind_wires.admittance if behind_wires else g.sum(2) + _undriven(layer, band)
         thermal = 4 * BOLTZMANN * adc.temperature * adc.bandwidth * siemens / ampere**2
     lines = thermal + raised
     lines = (lines if converted == len(g) else lines.sum(0)).ravel()
@@ -201,8 +189,9 @@ def _read_noise(
     return ReadNoise(cells, floor.astype(np.float32), key, places.ravel().astype(np.uint32))
 
 
-def _undriven(band: Band, hardware: Hardware) -> NDArray[np.float64]:
+def _undriven(layer: MappedLayer, band: Band) -> NDArray[np.float64]:
     """Conductance [S] of the cells on a column's bit line whose word lines are not driven."""
+    hardware = layer.hardware
     if hardware.encoding.unformed:
         return np.zeros(1)
     driven = np.array([len(tile.rows) for tile in band.tiles])

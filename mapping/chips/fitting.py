@@ -17,7 +17,6 @@ from mapping.network.gemm import Layer, geometry_of, groups_of, kind_of, mappabl
 from mapping.network.modules import check_own_forward, types_of_modules
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from xbar.conductances.encoding import encode
-from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 
 SAMPLE = 1 << 16
@@ -49,7 +48,7 @@ def fitting_layers(model: nn.Module, mapped: MappedNetwork, *, weights: bool = T
     _check_modules(types_of_modules(model), mapped.modules)
     if weights:
         for name, layer in mapped.layers.items():
-            _check_parameters(name, modules[name], layer, mapped.hardware_of(name))
+            _check_parameters(name, modules[name], layer)
     return {name: modules[name] for name in mapped.layers}
 
 
@@ -75,7 +74,7 @@ def _check_modules(here: Mapping[str, str], there: Mapping[str, str]) -> None:
             raise XbarError(f"{name}: {is_here}; when the network was mapped, it {was}: {HOW}")
 
 
-def _check_parameters(name: str, module: Layer, layer: MappedLayer, hardware: Hardware) -> None:
+def _check_parameters(name: str, module: Layer, layer: MappedLayer) -> None:
     if module.weight.is_meta or layer.state is None or layer.scale is None:
         return
     bias = None if module.bias is None else module.bias.detach().float().cpu().numpy()
@@ -88,6 +87,6 @@ def _check_parameters(name: str, module: Layer, layer: MappedLayer, hardware: Ha
     zeros = None if layer.zeros is None else layer.zeros[rows.numpy()]
     if zeros is not None and (some[zeros] != 0).any():
         raise XbarError(f"{name}: its weights are not those that were mapped; {HOW}")
-    state = encode(some, layer.scale, mask, hardware.encoding, hardware.device)
+    state = encode(some, layer.scale, mask, layer.hardware.encoding, layer.hardware.device)
     if not np.array_equal(state, layer.state[rows.numpy()]):
         raise XbarError(f"{name}: its weights are not those that were mapped; {HOW}")

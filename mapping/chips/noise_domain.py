@@ -28,7 +28,7 @@ def noise_outside_domain(mapped: MappedNetwork) -> list[str]:
     noisy = {
         name: layer
         for name, layer in mapped.layers.items()
-        if (hardware := mapped.hardware_of(name)).crossbar.wired
+        if (hardware := layer.hardware).crossbar.wired
         and (hardware.device.read_noise.sigma or hardware.adc.bandwidth)
     }
     if not noisy:
@@ -36,12 +36,8 @@ def noise_outside_domain(mapped: MappedNetwork) -> list[str]:
     chip = program_network(without_random_effects(dataclasses.replace(mapped, layers=noisy)))
     found = []
     for name, layer in noisy.items():
-        assert layer.calibration is not None
-        bands = zip(layer.bands, chip.conductances[name], strict=True)
-        shares = (
-            noise_through_wires(band, g, layer.calibration, mapped.hardware_of(name)).lost
-            for band, g in bands
-        )
+        bands = chip.layers[name].bands
+        shares = (noise_through_wires(layer, band.mapped, band.conductances).lost for band in bands)
         lost = max((float(share.max(initial=0.0)) for share in shares), default=0.0)
         if lost > LOST:
             found.append(

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapping.chips.adc_ranges import step_without_currents
-from mapping.tiles.mapped import Band, Calibration, MappedLayer
+from mapping.tiles.mapped import Band, MappedLayer
 from mapping.tiles.packing import cut, grid, pack
 from mapping.tiles.zeros import given_mask
-from xbar.hardware.design import Hardware
 
 
-def with_room(layer: MappedLayer, hardware: Hardware) -> MappedLayer:
+def with_room(layer: MappedLayer) -> MappedLayer:
     """The layer with a place on its tiles for every weight that is free to grow.
 
     Where some have none, its columns are laid anew. A column that is new on its band has the largest ADC step
@@ -26,12 +25,12 @@ def with_room(layer: MappedLayer, hardware: Hardware) -> MappedLayer:
     free = dataclasses.replace(layer, mask=given, zeros=None)
     if (_on_tiles(layer) | (False if given is None else ~given)).all():
         return free
-    rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
+    rows, cols = layer.hardware.crossbar.rows, layer.hardware.weights_per_tile_row
     lay = grid if given is None else pack
     bands = lay(cut(layer.k, layer.n, layer.groups, layer.bias_rows, rows, cols), cols, free.kept)
     calibration = layer.calibration
     if calibration is not None and calibration.adc_steps is not None:
-        steps = _moved_steps(layer.bands, bands, calibration, hardware)
+        steps = _moved_steps(layer, calibration.adc_steps, bands)
         calibration = dataclasses.replace(calibration, adc_steps=steps)
     return dataclasses.replace(free, bands=bands, calibration=calibration)
 
@@ -46,16 +45,16 @@ def _on_tiles(layer: MappedLayer) -> NDArray[np.bool_]:
 
 
 def _moved_steps(
-    before: tuple[Band, ...], after: tuple[Band, ...], calibration: Calibration, hardware: Hardware
+    layer: MappedLayer, of_bands: tuple[NDArray[np.float64], ...], after: tuple[Band, ...]
 ) -> tuple[NDArray[np.float64], ...]:
-    """ADC steps of bands that hold other columns of the same layer."""
-    assert calibration.adc_steps is not None
-    lines = hardware.encoding.converted_planes * hardware.encoding.slices
-    known = np.concatenate(calibration.adc_steps)
-    largest = known.max() if len(known) else step_without_currents(hardware, calibration.signed)
+    """ADC steps of a layer whose bands hold other columns than before."""
+    encoding = layer.hardware.encoding
+    lines = encoding.converted_planes * encoding.slices
+    known = np.concatenate(of_bands)
+    largest = known.max() if len(known) else step_without_currents(layer)
     moved = []
-    for old, new, steps in zip(before, after, calibration.adc_steps, strict=True):
-        references = len(new.tiles) if hardware.encoding.reference_columns else 0
+    for old, new, steps in zip(layer.bands, after, of_bands, strict=True):
+        references = len(new.tiles) if encoding.reference_columns else 0
         own = np.full((lines, len(new.cols) + references), largest)
         place = {int(n): at for at, n in enumerate(new.cols)}
         own[:, [place[int(n)] for n in old.cols]] = steps.reshape(lines, -1)[:, : len(old.cols)]

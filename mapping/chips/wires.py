@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.tiles.mapped import Band, Calibration, Tile
+from mapping.tiles.mapped import Band, MappedLayer, Tile
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.wires.circuit_kernels import Floats
@@ -18,8 +18,9 @@ from xbar.wires.transfer import transfer_matrices
 Selection = tuple[Any, ...]
 
 
-def bit_lines(tile: Tile, hardware: Hardware) -> NDArray[np.int64]:
+def bit_lines(layer: MappedLayer, tile: Tile) -> NDArray[np.int64]:
     """Physical bit lines of a tile's columns and, last, of its reference, shape (slices, columns [+ 1])."""
+    hardware = layer.hardware
     slices = hardware.encoding.slices
     at = tile.at * slices + np.arange(slices)[:, None]
     if not hardware.encoding.reference_columns:
@@ -45,49 +46,48 @@ class WholeTiles(NamedTuple):
         return out
 
 
-def whole_tiles(band: Band, g: NDArray[Any], hardware: Hardware) -> WholeTiles:
-    """Cells of a band, shape (planes, slices, rows, columns), among those that no weight uses.
+def whole_tiles(layer: MappedLayer, band: Band, g: NDArray[Any]) -> WholeTiles:
+    """Cells of a layer's band, shape (planes, slices, rows, columns), among those that no weight uses.
 
     Band rows keep their place among a tile's word lines; columns stand where the tile says. Cells that no
     weight uses are at g_min, without noise, unless their bit lines are gated; their word lines are at 0 V.
     """
-    crossbar, planes = hardware.crossbar, len(g)
+    hardware, crossbar, planes = layer.hardware, layer.hardware.crossbar, len(g)
     spare = 0.0 if hardware.encoding.unformed else hardware.device.g_min
     whole = np.full((len(band.tiles), planes, crossbar.rows, crossbar.cols), spare)
-    places = tuple(_places(band, g.shape[1], hardware))
+    places = tuple(_places(layer, band))
     for index, (tile, (in_band, in_tile)) in enumerate(zip(band.tiles, places, strict=True)):
         if hardware.periphery.gated_columns:
-            unused = np.setdiff1d(np.arange(crossbar.cols), bit_lines(tile, hardware))
+            unused = np.setdiff1d(np.arange(crossbar.cols), bit_lines(layer, tile))
             whole[index][..., unused] = 0.0
         whole[index][in_tile] = g[in_band].transpose(0, 2, 3, 1)
     return WholeTiles(whole, places)
 
 
-def _places(band: Band, slices: int, hardware: Hardware) -> Iterator[tuple[Selection, Selection]]:
-    tile_of_column = band.tile_of_column(hardware.encoding.reference_columns > 0)
+def _places(layer: MappedLayer, band: Band) -> Iterator[tuple[Selection, Selection]]:
+    encoding = layer.hardware.encoding
+    tile_of_column = band.tile_of_column(encoding.reference_columns > 0)
     for index, tile in enumerate(band.tiles):
         in_band = np.ix_(
-            np.arange(hardware.encoding.planes),
-            np.arange(slices),
+            np.arange(encoding.planes),
+            np.arange(encoding.slices),
             np.searchsorted(band.rows, tile.rows),
             np.flatnonzero(tile_of_column == index),
         )
-        lines = bit_lines(tile, hardware).T[None]
+        lines = bit_lines(layer, tile).T[None]
         yield in_band, (slice(None), (tile.rows - band.first_row)[:, None, None], lines)
 
 
-def through_wires(band: Band, g: NDArray[Any], hardware: Hardware) -> Floats:
+def through_wires(layer: MappedLayer, band: Band, g: NDArray[Any]) -> Floats:
     """What each output sees of each driver, through the wires of its whole tile [S]; the shape of `g`."""
-    tiles, crossbar = whole_tiles(band, g, hardware), hardware.crossbar
+    tiles, crossbar = whole_tiles(layer, band, g), layer.hardware.crossbar
     cells = tiles.g.reshape(-1, crossbar.rows, crossbar.cols)
-    seen = transfer_matrices(cells, **_ohms(hardware))
+    seen = transfer_matrices(cells, **_ohms(layer.hardware))
     return tiles.of_band(seen.reshape(tiles.g.shape), g.shape)
 
 
-def noise_through_wires(
-    band: Band, g: NDArray[Any], calibration: Calibration, hardware: Hardware
-) -> WireNoise:
-    """`xbar.wires.noise` of a band's cells, at the mean inputs of the calibration.
+def noise_through_wires(layer: MappedLayer, band: Band, g: NDArray[Any]) -> WireNoise:
+    """`xbar.wires.noise` of the cells of a layer's band, at the mean inputs of its calibration.
 
     Returns
     -------
@@ -99,16 +99,20 @@ def noise_through_wires(
     XbarError
         For a calibration without mean inputs.
     """
-    if calibration.mean is None or calibration.mean_square is None:
-        raise XbarError("its calibration has no mean inputs, which noise behind wires needs; calibrate again")
-    tiles, crossbar = whole_tiles(band, g, hardware), hardware.crossbar
+    calibration = layer.calibration
+    if calibration is None or calibration.mean is None or calibration.mean_square is None:
+        raise XbarError(
+            f"{layer.name}: its calibration has no mean inputs, which noise behind wires needs; "
+            "calibrate again"
+        )
+    tiles, crossbar = whole_tiles(layer, band, g), layer.hardware.crossbar
     lines = np.zeros((2, len(band.tiles), len(g), crossbar.rows))
     for index, tile in enumerate(band.tiles):
         lines[0, index, :, tile.rows - band.first_row] = calibration.mean[tile.rows, None]
         lines[1, index, :, tile.rows - band.first_row] = calibration.mean_square[tile.rows, None]
     mean, mean_square = lines.reshape(2, -1, crossbar.rows)
     cells = tiles.g.reshape(-1, crossbar.rows, crossbar.cols)
-    found = wire_noise(cells, mean, mean_square, **_ohms(hardware))
+    found = wire_noise(cells, mean, mean_square, **_ohms(layer.hardware))
     square, constant = (
         tiles.of_band(part.reshape(tiles.g.shape), g.shape) for part in (found.square, found.constant)
     )

@@ -171,10 +171,10 @@ def compensate(
 
 def _read(chip: ProgrammedNetwork, name: str, vectors: NDArray[np.generic]) -> NDArray[np.float64]:
     """Outputs of a layer's columns without compensation, through its converters, shape (M, n)."""
-    hardware = chip.mapped.hardware_of(name)
-    layer = AnalogLayer(chip.mapped.layers[name], hardware, blocks(chip, name, dtype=chip.dtype))
+    of = chip.mapped.layers[name]
+    layer = AnalogLayer(of, blocks(chip, name, dtype=chip.dtype))
     layer.vectors = READS
-    inputs = vectors if layer.drive.bits else applied(vectors.astype(np.float32), hardware)
+    inputs = vectors if layer.drive.bits else applied(vectors.astype(np.float32), of.hardware)
     return _weighted(layer, layer.multiply(inputs, torch.device("cpu")))
 
 

@@ -37,21 +37,20 @@ def around_faults(mapped: MappedNetwork, *, seed: int = 0, chip: int = 0) -> Map
     """
     layers = {}
     for name, layer in mapped.layers.items():
-        hardware = mapped.hardware_of(name)
         bands = []
         for band in layer.bands:
-            tiles = [_placed(layer, band, number, hardware, seed, chip) for number in range(len(band.tiles))]
+            tiles = [_placed(layer, band, number, seed, chip) for number in range(len(band.tiles))]
             bands.append(dataclasses.replace(band, tiles=tuple(tiles)))
         layers[name] = dataclasses.replace(layer, bands=tuple(bands))
     return dataclasses.replace(mapped, layers=layers)
 
 
-def _placed(layer: MappedLayer, band: Band, number: int, hardware: Hardware, seed: int, chip: int) -> Tile:
-    tile = band.tiles[number]
+def _placed(layer: MappedLayer, band: Band, number: int, seed: int, chip: int) -> Tile:
+    tile, hardware = band.tiles[number], layer.hardware
     cells = cell_states(layer.states(tile.rows, tile.cols), hardware.encoding, hardware.device)
     assert layer.scale is not None
     worth = np.square(layer.scale[tile.cols] / (layer.scale.max() or 1.0))
-    faults = _faults(layer, band, number, hardware, seed, chip)
+    faults = _faults(layer, band, number, seed, chip)
     costs = worth[:, None] * column_costs(cells, faults, hardware)
     default = np.arange(len(tile.cols))
     places = linear_sum_assignment(costs)[1]
@@ -88,11 +87,9 @@ def column_costs(
     return costs
 
 
-def _faults(
-    layer: MappedLayer, band: Band, number: int, hardware: Hardware, seed: int, chip: int
-) -> NDArray[np.float64]:
+def _faults(layer: MappedLayer, band: Band, number: int, seed: int, chip: int) -> NDArray[np.float64]:
     """What `column_costs` takes, of one tile of a chip."""
-    tile, encoding = band.tiles[number], hardware.encoding
+    tile, hardware, encoding = band.tiles[number], layer.hardware, layer.hardware.encoding
     keys = column_keys(layer, band, number, np.arange(hardware.column_places))
     if encoding.reference_columns:
         keys = np.append(keys, layer.n + number)
@@ -101,5 +98,5 @@ def _faults(
         names = (seed, chip, layer.name, plane, slice_)
         found[plane, slice_] = stuck_conductances(hardware.device, tile.rows, keys, names)
     on = np.full(len(keys), number)
-    found[on_open_lines(layer.name, band, tile.rows, on, keys, hardware, seed, chip)] = 0.0
+    found[on_open_lines(layer, band, tile.rows, on, keys, seed, chip)] = 0.0
     return found

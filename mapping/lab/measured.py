@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +12,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapping.chips.chip import ProgrammedNetwork, cells_to_write
+from mapping.chips.chip import ProgrammedBand, ProgrammedLayer, ProgrammedNetwork, cells_to_write
 from mapping.chips.wires import whole_tiles
 from mapping.lab.target_files import Targets, index_of, tile_targets
 from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork
 from xbar.conductances.programming import BEYOND
-from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 
 Missing = Literal["refuse", "target"]
@@ -64,39 +64,36 @@ def with_conductances(
             raise unknown_name(f"{where}: layer", str(name), mapped.layers)
     single = all(np.asarray(g).dtype == np.float32 for bands in given.values() for g in bands)
     unknown = (np.float32 if single else np.float64)(np.nan)
-    conductances, devices = {}, {}
+    layers = {}
     for name, layer in mapped.layers.items():
-        hardware = mapped.hardware_of(name)
         bands = given.get(name, [unknown] * len(layer.bands))
         if len(bands) != len(layer.bands):
             raise XbarError(f"{where}: {name}: {len(bands)} bands; the layer has {len(layer.bands)}")
         cells = [
-            _cells(layer, band, g, hardware, missing, f"{where}: {name}: band {number}")
+            _cells(layer, band, g, missing, f"{where}: {name}: band {number}")
             for number, (band, g) in enumerate(zip(layer.bands, bands, strict=True))
         ]
-        conductances[name] = tuple(g for g, _ in cells)
-        devices[name] = tuple(present for _, present in cells)
+        if isinstance(of, ProgrammedNetwork):
+            cells = [_on_chip(*pair) for pair in zip(cells, of.layers[name].bands, strict=True)]
+        layers[name] = ProgrammedLayer(layer, tuple(cells))
     if isinstance(of, ProgrammedNetwork):
-        # A cell behind a line that is open on this chip is no device as long as it conducts nothing.
-        devices = {
-            name: tuple(
-                present & (before | (g != 0))
-                for present, before, g in zip(
-                    devices[name], of.devices[name], conductances[name], strict=True
-                )
-            )
-            for name in devices
-        }
-        return ProgrammedNetwork(mapped, of.seed, of.chip, of.time, conductances, devices)
-    time = max(mapped.hardware_of(name).device.first_time for name in mapped.layers)
-    return ProgrammedNetwork(mapped, 0, 0, time, conductances, devices)
+        return ProgrammedNetwork(mapped, of.seed, of.chip, of.time, layers)
+    time = max(layer.hardware.device.first_time for layer in mapped.layers.values())
+    return ProgrammedNetwork(mapped, 0, 0, time, layers)
+
+
+def _on_chip(measured: ProgrammedBand, before: ProgrammedBand) -> ProgrammedBand:
+    """Measured cells of a chip: one behind a line that is open on it is no device as long as it conducts
+    nothing."""
+    devices = measured.devices & (before.devices | (measured.conductances != 0))
+    return dataclasses.replace(measured, devices=devices)
 
 
 def _cells(
-    layer: MappedLayer, band: Band, measured: ArrayLike, hardware: Hardware, missing: Missing, where: str
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Conductances of a band's cells, and where there are any."""
-    states, _ = cells_to_write(layer, band, hardware)
+    layer: MappedLayer, band: Band, measured: ArrayLike, missing: Missing, where: str
+) -> ProgrammedBand:
+    """The cells of a band, with their targets for those that were not measured."""
+    states, _ = cells_to_write(layer, band)
     given = np.asarray(measured)
     if given.dtype.kind not in "iuf":
         raise XbarError(f"{where}: must be real numbers, not {given.dtype}")
@@ -107,7 +104,7 @@ def _cells(
         raise XbarError(
             f"{where}: shape {g.shape}; must be {states.shape}: planes, slices, word lines, columns"
         )
-    present, device = states >= 0, hardware.device
+    present, device = states >= 0, layer.hardware.device
     nowhere = ~present & ~np.isnan(g) & (g != 0)
     if nowhere.any():
         raise XbarError(f"{where}: {_cell(g, nowhere)}, where the mapping has no cell; must be 0 or NaN")
@@ -125,7 +122,7 @@ def _cells(
         )
     g[unknown] = device.conductances()[states[unknown]]
     g[~present] = 0
-    return g, present
+    return ProgrammedBand(band, g, present)
 
 
 def _cell(g: NDArray[Any], which: NDArray[np.bool_]) -> str:
@@ -146,16 +143,15 @@ def read_conductances(mapped: MappedNetwork, folder: Path) -> dict[str, list[NDA
     files = _listed(mapped, folder)
     found = {}
     for name, layer in mapped.layers.items():
-        hardware = mapped.hardware_of(name)
         bands = []
         for number, band in enumerate(layer.bands):
-            shape = cells_to_write(layer, band, hardware)[0].shape
-            tiles = whole_tiles(band, np.zeros(shape), hardware)
+            shape = cells_to_write(layer, band)[0].shape
+            tiles = whole_tiles(layer, band, np.zeros(shape))
             values = np.full(tiles.g.shape, np.nan)
             for tile, plane in np.ndindex(values.shape[:2]):
                 file = files.get((name, number, tile, plane))
                 if file is not None:
-                    values[tile, plane] = _read(file, tile_targets(layer, band, tile, hardware))
+                    values[tile, plane] = _read(file, tile_targets(layer, band, tile))
             bands.append(tiles.of_band(values, shape))
         found[name] = bands
     return found

@@ -50,7 +50,7 @@ class Targets:
     slices: NDArray[np.int64]
 
 
-def tile_targets(layer: MappedLayer, band: Band, number: int, hardware: Hardware) -> Targets:
+def tile_targets(layer: MappedLayer, band: Band, number: int) -> Targets:
     """Targets of tile `number` of a band.
 
     Raises
@@ -58,14 +58,15 @@ def tile_targets(layer: MappedLayer, band: Band, number: int, hardware: Hardware
     XbarError
         For a mapping without weights.
     """
-    tile, crossbar, encoding = band.tiles[number], hardware.crossbar, hardware.encoding
+    tile, hardware = band.tiles[number], layer.hardware
+    crossbar, encoding = hardware.crossbar, hardware.encoding
     cells = target_conductances(layer.states(tile.rows, tile.cols), encoding, hardware.device)
     columns = tile.cols
     if encoding.reference_columns:
         zero = reference_conductances(encoding, hardware.device)[None, :, None, None]
         cells = np.concatenate([cells, np.broadcast_to(zero, (*cells.shape[:3], 1))], axis=3)
         columns = np.append(columns, REFERENCE)
-    word_lines, lines = tile.rows - band.first_row, bit_lines(tile, hardware)
+    word_lines, lines = tile.rows - band.first_row, bit_lines(layer, tile)
     g = np.full(
         (encoding.planes, crossbar.rows, crossbar.cols), 0.0 if encoding.unformed else hardware.device.g_min
     )
@@ -108,11 +109,10 @@ def export_conductances(mapped: MappedNetwork, folder: Path | str, format: str =
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for place, (name, layer) in enumerate(mapped.layers.items()):
-        hardware = mapped.hardware_of(name)
         for number, band in enumerate(layer.bands):
             for tile in range(len(band.tiles)):
-                targets = tile_targets(layer, band, tile, hardware)
-                for plane in range(hardware.encoding.planes):
+                targets = tile_targets(layer, band, tile)
+                for plane in range(layer.hardware.encoding.planes):
                     title = re.sub(r"[^\w.-]", "_", name)
                     file = f"{place}-{title}-band{number}-tile{tile}-plane{plane}.{format}"
                     write_atomically(folder / file, WRITERS[format](targets, plane))
@@ -129,7 +129,7 @@ def index_of(mapped: MappedNetwork, files: list[dict[str, Any]]) -> dict[str, An
             "groups": layer.groups,
             "bias_rows": layer.bias_rows,
             "scale": None if layer.scale is None else layer.scale.tolist(),
-            "hardware": _keys(mapped.hardware_of(name)),
+            "hardware": _keys(layer.hardware),
         }
         for name, layer in mapped.layers.items()
     }

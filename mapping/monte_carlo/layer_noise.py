@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -33,8 +32,8 @@ def noise_in(mapped: MappedNetwork, layers: Collection[str]) -> MappedNetwork:
         if name not in mapped.layers:
             raise unknown_name("layer with noise", name, mapped.layers)
     exact = without_random_effects(mapped)
-    own = {name: (mapped if name in layers else exact).hardware_of(name) for name in mapped.layers}
-    return dataclasses.replace(mapped, own_hardware=own)
+    own = {name: (mapped if name in layers else exact).layers[name].hardware for name in mapped.layers}
+    return mapped.on_hardware(mapped.hardware, own)
 
 
 @dataclass(frozen=True)

@@ -92,9 +92,9 @@ def accuracy_over_time(
         Before anything runs, for a time that a device of the network has no data for.
     """
     check_whole("chips", chips, 1, 1 << 20)
-    for name in mapped.layers:
+    for layer in mapped.layers.values():
         for time in times:
-            mapped.hardware_of(name).device.check_time(time)
+            layer.hardware.device.check_time(time)
     return np.array(
         [
             [

@@ -22,7 +22,6 @@ from mapping.smaller_networks.sensitivity import Family, LayerLoss, layers_with_
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import cut, pack
 from xbar.hardware.checks import check_range
-from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 
 Cost = Callable[[MappedNetwork], float]
@@ -212,15 +211,12 @@ def with_masks(mapped: MappedNetwork, masks: Mapping[str, torch.Tensor]) -> Mapp
     masks
         (K, N) bool by layer name, true where a weight stays; other layers stay as they are.
     """
-    layers = {
-        name: _masked(mapped.layers[name], mask.cpu().numpy(), mapped.hardware_of(name))
-        for name, mask in masks.items()
-    }
+    layers = {name: _masked(mapped.layers[name], mask.cpu().numpy()) for name, mask in masks.items()}
     return dataclasses.replace(mapped, layers={**mapped.layers, **layers})
 
 
-def _masked(layer: MappedLayer, mask: NDArray[np.bool_], hardware: Hardware) -> MappedLayer:
-    rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
+def _masked(layer: MappedLayer, mask: NDArray[np.bool_]) -> MappedLayer:
+    rows, cols = layer.hardware.crossbar.rows, layer.hardware.weights_per_tile_row
     zeros = None if layer.zeros is None else layer.zeros & mask
     kept = mask if zeros is None else mask & ~zeros
     state = None if layer.state is None else np.where(mask, layer.state, np.int16(0))
@@ -266,7 +262,7 @@ class _Trials:
 
     def _projected(self, name: str, keep: float) -> MappedLayer:
         _, mask = self.families[name](keep).project(finite_gemm(self._modules[name], name))
-        return _masked(self.mapped.layers[name], mask.cpu().numpy(), self.mapped.hardware_of(name))
+        return _masked(self.mapped.layers[name], mask.cpu().numpy())
 
 
 class _Savings:

@@ -81,8 +81,8 @@ def storage(mapped: MappedNetwork, index_bits: int | None = None) -> Storage:
     if index_bits is None:
         return min((storage(mapped, bits) for bits in INDEX_BITS), key=lambda found: found.indexed_bits)
     dense = weights = indexed = scales = 0
-    for name, layer in mapped.layers.items():
-        hardware = mapped.hardware_of(name)
+    for layer in mapped.layers.values():
+        hardware = layer.hardware
         # Where zero is no mask, it is a value of its own.
         values = 2 * len(levels(hardware.encoding, hardware.device)) + (not hardware.encoding.masks_zeros)
         mask = np.ones((layer.k, layer.n), bool) if layer.mask is None else layer.mask

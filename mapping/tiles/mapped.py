@@ -8,6 +8,7 @@ lines; a band's outputs lie on tiles, each with its inputs and columns.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -130,6 +131,8 @@ class MappedLayer(ByValue):
         Vectors an image that pass through the layer (output pixels of a convolution).
     bands
         All row bands in order; a band whose weights are all masked has no tiles.
+    hardware
+        What the layer is on; layers on the same hardware share one object.
     outputs
         Values an image that the layer gives, where that is not positions * n: a transposed convolution adds
         columns up.
@@ -158,6 +161,7 @@ class MappedLayer(ByValue):
     n: int
     positions: int
     bands: tuple[Band, ...]
+    hardware: Hardware
     geometry: Geometry | None = None
     outputs: int | None = None
     groups: int = 1
@@ -245,12 +249,11 @@ class MappedNetwork(ByValue):
 
     Parameters
     ----------
-    hardware
-        Of every layer that has none of its own.
+    default_hardware
+        What all layers are on but those of `own_hardware`, read as `hardware`. `on_hardware` and
+        `with_hardware` change it together with that of the layers.
     layers
         Mapped layers by module name, in the order in which they run.
-    own_hardware
-        Hardware of layers that differ, by layer name.
     digital_elements
         Elements an image that pass through operations left digital, by operator name ("max_pool2d": its
         input elements).
@@ -263,22 +266,39 @@ class MappedNetwork(ByValue):
         Type of every module of the network that was mapped, by name.
     """
 
-    hardware: Hardware
+    default_hardware: Hardware
     layers: Mapping[str, MappedLayer]
-    own_hardware: Mapping[str, Hardware] = field(default_factory=dict)
     digital_elements: Mapping[str, int] = field(default_factory=dict)
     digital_macs: Mapping[str, int] = field(default_factory=dict)
     digital_unknown: Mapping[str, int] = field(default_factory=dict)
     modules: Mapping[str, str] = field(default_factory=dict)
 
-    def hardware_of(self, layer: str) -> Hardware:
-        """Hardware that a layer is on."""
-        return self.own_hardware.get(layer, self.hardware)
+    @property
+    def hardware(self) -> Hardware:
+        """Hardware of the chip, of every layer that has none of its own."""
+        return self.default_hardware
+
+    @property
+    def own_hardware(self) -> dict[str, Hardware]:
+        """Hardware of the layers that are on another one than the chip's, by layer name."""
+        return {
+            name: layer.hardware for name, layer in self.layers.items() if layer.hardware != self.hardware
+        }
+
+    def on_hardware(self, hardware: Hardware, own: Mapping[str, Hardware]) -> MappedNetwork:
+        """The same mapping with the hardware of the chip, and that of the layers which have their own."""
+        shared = {each: each for each in (*own.values(), hardware)}
+        layers = {
+            name: dataclasses.replace(layer, hardware=shared[own.get(name, hardware)])
+            for name, layer in self.layers.items()
+        }
+        return dataclasses.replace(self, default_hardware=hardware, layers=layers)
 
     def with_hardware(self, change: Callable[[Hardware], Hardware]) -> MappedNetwork:
-        """The same mapping on changed hardware, which `change` makes of that of each layer."""
-        own = {name: change(hardware) for name, hardware in self.own_hardware.items()}
-        return dataclasses.replace(self, hardware=change(self.hardware), own_hardware=own)
+        """The same mapping on changed hardware: `change` makes it of that of the chip and of each layer."""
+        changed = functools.cache(change)
+        own = {name: changed(layer.hardware) for name, layer in self.layers.items()}
+        return self.on_hardware(changed(self.hardware), own)
 
     @property
     def tiles_per_plane(self) -> int:
@@ -309,8 +329,8 @@ class MappedNetwork(ByValue):
     def utilisation(self) -> float:
         """Share of the built cells of one plane that hold an unmasked weight."""
         cells = used = 0
-        for name, layer in self.layers.items():
-            hardware = self.hardware_of(name)
+        for layer in self.layers.values():
+            hardware = layer.hardware
             cells += len(layer.tiles) * hardware.crossbar.rows * hardware.crossbar.cols
             used += layer.weights_kept * hardware.encoding.slices
         return used / cells if cells else 0.0

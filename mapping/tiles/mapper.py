@@ -92,31 +92,14 @@ def map_network(
         raise XbarError(
             f"hardware: a {type(hardware).__name__}; must be a Hardware, such as load_hardware('ideal') gives"
         )
-    try:
-        modules = mappable_layers(model)
-    except XbarError as error:
-        raise XbarError(f"{error}{or_export(model, '', example_input)}") from None
-    choices = by_pattern(layers or {}, list(modules), "choice of a layer", types_of(modules))
-    for name, choice in choices.items():
-        if not isinstance(choice, Choice):
-            raise XbarError(
-                f"choice of layer {name}: a {type(choice).__name__}; must be a mapping.Choice, such as "
-                "Choice(hardware=...) or Choice(digital=True)"
-            )
-    chosen = {name: choices.get(name, Choice()) for name in modules}
+    modules = _mappable(model, example_input)
+    chosen = _choices(layers or {}, modules, hardware)
     on_tiles = {name: module for name, module in modules.items() if not chosen[name].digital}
     if not on_tiles:
         raise XbarError("layers: every layer is left digital; at least one must go onto crossbars")
     for name, module in on_tiles.items():
         check_own_forward(name, module)
     check_forwards(model, on_tiles, example_input)
-    for name, choice in chosen.items():
-        own_periphery = hardware.periphery if choice.hardware is None else choice.hardware.periphery
-        if dataclasses.replace(own_periphery, copies=hardware.periphery.copies) != hardware.periphery:
-            raise XbarError(
-                f"hardware of {name}: its periphery differs; one chip has one periphery, only its copies may "
-                "differ"
-            )
     masks, scales = masks or {}, scales or {}
     for name in (*masks, *scales):
         if name not in on_tiles:
@@ -124,28 +107,56 @@ def map_network(
     calls, digital = trace(model, on_tiles, example_input)
     mapped = {
         name: _map_layer(
-            name,
-            on_tiles[name],
-            chosen[name].hardware or hardware,
-            chosen[name].bias_rows,
-            masks.get(name),
-            scales.get(name),
-            calls[name],
-            packing,
+            name, on_tiles[name], chosen[name], masks.get(name), scales.get(name), calls[name], packing
         )
         for name in calls
     }
-    own = {name: h for name in calls if (h := chosen[name].hardware) is not None and h != hardware}
     return MappedNetwork(
-        hardware, mapped, own, digital.elements, digital.macs, digital.unknown, types_of_modules(model)
+        hardware,
+        mapped,
+        digital_elements=digital.elements,
+        digital_macs=digital.macs,
+        digital_unknown=digital.unknown,
+        modules=types_of_modules(model),
     )
+
+
+def _mappable(model: nn.Module, example_input: torch.Tensor) -> dict[str, Layer]:
+    try:
+        return mappable_layers(model)
+    except XbarError as error:
+        raise XbarError(f"{error}{or_export(model, '', example_input)}") from None
+
+
+def _choices(
+    layers: Mapping[str, Choice], modules: Mapping[str, Layer], hardware: Hardware
+) -> dict[str, Choice]:
+    """The choice of each layer, whose hardware is never None and is one object for all that have the same."""
+    given = by_pattern(layers, list(modules), "choice of a layer", types_of(modules))
+    for name, choice in given.items():
+        if not isinstance(choice, Choice):
+            raise XbarError(
+                f"choice of layer {name}: a {type(choice).__name__}; must be a mapping.Choice, such as "
+                "Choice(hardware=...) or Choice(digital=True)"
+            )
+    shared = {hardware: hardware}
+    chosen = {}
+    for name in modules:
+        choice = given.get(name, Choice())
+        own = hardware if choice.hardware is None else choice.hardware
+        if dataclasses.replace(own.periphery, copies=hardware.periphery.copies) != hardware.periphery:
+            raise XbarError(
+                f"hardware of {name}: its periphery differs; one chip has one periphery, only its copies may "
+                "differ"
+            )
+        chosen[name] = dataclasses.replace(choice, hardware=shared.setdefault(own, own))
+    return chosen
 
 
 def _map_layer(
     name: str,
     module: Layer,
-    hardware: Hardware,
-    bias_rows: int,
+    choice: Choice,
     mask: torch.Tensor | None,
     scale: float | Sequence[float] | NDArray[np.floating] | None,
     calls: Calls,
@@ -153,9 +164,9 @@ def _map_layer(
 ) -> MappedLayer:
     w = to_gemm(module)
     k, n = w.shape
-    kind, groups, bias = kind_of(module), groups_of(module), module.bias
-    if bias is None:
-        bias_rows = 0
+    kind, groups, bias, hardware = kind_of(module), groups_of(module), module.bias, choice.hardware
+    assert hardware is not None
+    bias_rows = 0 if bias is None else choice.bias_rows
     if bias_rows and (groups > 1 or kind.startswith("conv_transpose")):
         raise XbarError(
             f"{name}: a bias on word lines needs a layer of one group that is not transposed; "
@@ -175,6 +186,7 @@ def _map_layer(
         n=n,
         positions=calls.vectors,
         bands=(),
+        hardware=hardware,
         geometry=geometry_of(module),
         outputs=None if calls.values == calls.vectors * n else calls.values,
         groups=groups,
@@ -188,7 +200,7 @@ def _map_layer(
     bands = cut(k, n, groups, bias_rows, rows, cols)
     lay = pack if packing and layer.mask is not None else grid
     layer = dataclasses.replace(layer, bands=lay(bands, cols, layer.kept))
-    return layer if values is None else _with_weights(layer, values, hardware)
+    return layer if values is None else _with_weights(layer, values)
 
 
 def _checked_mask(mask: torch.Tensor, name: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -215,18 +227,19 @@ def _checked_scale(
     return np.broadcast_to(given, n).copy()
 
 
-def _with_weights(layer: MappedLayer, w: NDArray[np.float32], hardware: Hardware) -> MappedLayer:
+def _with_weights(layer: MappedLayer, w: NDArray[np.float32]) -> MappedLayer:
     """The layer with its state numbers and scale."""
     if layer.bias is not None and not np.isfinite(layer.bias).all():
         raise XbarError(f"{layer.name}: has biases that are not finite numbers")
     kept = np.ones(w.shape, np.bool_) if layer.mask is None else layer.mask
-    scale, held = layer.scale, held_on_levels(w, layer.mask, hardware.encoding)
+    encoding, device = layer.hardware.encoding, layer.hardware.device
+    scale, held = layer.scale, held_on_levels(w, layer.mask, encoding)
     if scale is None:
-        values = levels(hardware.encoding, hardware.device)
-        scale = fit_scales(w, None if held.all() else held, values, hardware.encoding.scale)
+        values = levels(encoding, device)
+        scale = fit_scales(w, None if held.all() else held, values, encoding.scale)
     elif (w[held] != 0).any() and not (np.broadcast_to(scale, w.shape)[held & (w != 0)] > 0).all():
         raise XbarError(f"scale of {layer.name} = 0.0: must be a positive number where there are weights")
-    state = encode(w, scale, kept, hardware.encoding, hardware.device)
+    state = encode(w, scale, kept, encoding, device)
     return dataclasses.replace(layer, state=state, scale=scale)
 
 
@@ -243,8 +256,7 @@ def unpruned(mapped: MappedNetwork) -> MappedNetwork:
     """The mapping as if no weight were masked, each at its place in the grid, with geometry only."""
     layers = {}
     for name, layer in without_weights(mapped).layers.items():
-        hardware = mapped.hardware_of(name)
-        rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
+        rows, cols = layer.hardware.crossbar.rows, layer.hardware.weights_per_tile_row
         whole = dataclasses.replace(layer, mask=None, zeros=None)
         bands = grid(cut(layer.k, layer.n, layer.groups, layer.bias_rows, rows, cols), cols, whole.kept)
         layers[name] = dataclasses.replace(whole, bands=bands)

@@ -38,8 +38,15 @@ def taken_apart(value: Any, where: str, arrays: Arrays) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def put_together(hint: Any, data: Any, where: str, arrays: Mapping[str, NDArray[Any]]) -> Any:
+def put_together(
+    hint: Any, data: Any, where: str, arrays: Mapping[str, NDArray[Any]], **elsewhere: Any
+) -> Any:
     """What `taken_apart` took apart: a value of the type `hint`.
+
+    Parameters
+    ----------
+    elsewhere
+        Fields of a dataclass that its data do not have.
 
     Raises
     ------
@@ -62,24 +69,33 @@ def put_together(hint: Any, data: Any, where: str, arrays: Mapping[str, NDArray[
         return tuple(put_together(one, part, f"{where}/{i}", arrays) for i, (one, part) in numbered)
     if hint is Hardware:
         return build(Hardware, _of(dict, data, where), where)
+    if hint is Any:
+        return data
     if dataclasses.is_dataclass(hint):
-        return _dataclass(hint, _of(dict, data, where), where, arrays)
+        return _dataclass(hint, _of(dict, data, where), where, arrays, elsewhere)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         table = _of(dict, data, where)
         return {name: put_together(inner[1], part, f"{where}/{name}", arrays) for name, part in table.items()}
     return _of(hint, data, where)
 
 
-def _dataclass(hint: Any, data: Mapping[str, Any], where: str, arrays: Mapping[str, NDArray[Any]]) -> Any:
+def _dataclass(
+    hint: Any,
+    data: Mapping[str, Any],
+    where: str,
+    arrays: Mapping[str, NDArray[Any]],
+    elsewhere: Mapping[str, Any],
+) -> Any:
     hints = typing.get_type_hints(hint)
-    names = [field.name for field in dataclasses.fields(hint)]
+    names = [field.name for field in dataclasses.fields(hint) if field.name not in elsewhere]
     for name in data:
         if name not in names:
             raise unknown_name(where, name, names)
     for name in names:
         if name not in data:
             raise XbarError(f"{where}/{name}: missing")
-    return hint(**{name: put_together(hints[name], data[name], f"{where}/{name}", arrays) for name in names})
+    parts = {name: put_together(hints[name], data[name], f"{where}/{name}", arrays) for name in names}
+    return hint(**parts, **elsewhere)
 
 
 def _array(

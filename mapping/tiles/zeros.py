@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapping.tiles.mapped import MappedLayer
-from xbar.hardware.design import Hardware
 
 
 def without_zeros(
@@ -25,10 +24,10 @@ def without_zeros(
     return (~zeros if given is None else given & ~zeros), zeros
 
 
-def with_present_zeros(layer: MappedLayer, w: NDArray[np.floating], hardware: Hardware) -> MappedLayer:
+def with_present_zeros(layer: MappedLayer, w: NDArray[np.floating]) -> MappedLayer:
     """The layer with those weights as zeros that are exactly 0 now; its tiles stay."""
     kept, zeros = given_mask(layer), None
-    if hardware.encoding.masks_zeros:
+    if layer.hardware.encoding.masks_zeros:
         kept, zeros = without_zeros(kept, w)
     return dataclasses.replace(layer, mask=kept, zeros=zeros)
 

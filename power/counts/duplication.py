@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 
@@ -45,7 +44,7 @@ def duplicate(
     XbarError
         Where the layers as they are need more arrays.
     """
-    own = {name: mapped.hardware_of(name) for name in mapped.layers}
+    own = {name: layer.hardware for name, layer in mapped.layers.items()}
     each = {name: own[name].encoding.planes * len(layer.tiles) for name, layer in mapped.layers.items()}
     copies = {name: own[name].periphery.copies for name in mapped.layers}
     least = sum(copies[name] * count for name, count in each.items())
@@ -63,7 +62,7 @@ def duplicate(
         free -= (more - copies[slowest]) * each[slowest]
         copies[slowest], times[slowest] = more, takes[slowest](more)
     own_hardware = {name: with_copies(own[name], count) for name, count in copies.items()}
-    return dataclasses.replace(mapped, own_hardware=own_hardware)
+    return mapped.on_hardware(mapped.hardware, own_hardware)
 
 
 def _fewest_that_are_faster(takes: Interval, copies: int, most: int) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from fractions import Fraction
 
 import numpy as np
@@ -97,7 +96,7 @@ def lossless_bits(layer: MappedLayer, hardware: Hardware) -> int:
 
 def lossless_bits_of_network(mapped: MappedNetwork) -> dict[str, int]:
     """`lossless_bits` of every layer, by name, each on its own hardware."""
-    return {name: lossless_bits(layer, mapped.hardware_of(name)) for name, layer in mapped.layers.items()}
+    return {name: lossless_bits(layer, layer.hardware) for name, layer in mapped.layers.items()}
 
 
 def with_lossless_bits(mapped: MappedNetwork) -> MappedNetwork:
@@ -109,8 +108,10 @@ def with_lossless_bits(mapped: MappedNetwork) -> MappedNetwork:
         As `lossless_bits`.
     """
     bits = lossless_bits_of_network(mapped)
-    own = {name: mapped.hardware_of(name).replace(adc__bits=max(2, bits[name])) for name in mapped.layers}
-    return dataclasses.replace(mapped, own_hardware=own)
+    own = {
+        name: layer.hardware.replace(adc__bits=max(2, bits[name])) for name, layer in mapped.layers.items()
+    }
+    return mapped.on_hardware(mapped.hardware, own)
 
 
 def _refuse_halves(offset: float, most: float) -> None:

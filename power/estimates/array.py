@@ -62,8 +62,8 @@ def row_conductance(
         spare = hardware.crossbar.cols - len(tile.cols) * encoding.slices - encoding.reference_columns
         total[tile.rows] += spare * idle
     if chip is not None:
-        for band, cells in zip(layer.bands, chip.conductances[layer.name], strict=True):
-            total[band.rows] += cells.sum(axis=(0, 1, 3), dtype=np.float64)
+        for cells in chip.layers[layer.name].bands:
+            total[cells.mapped.rows] += cells.conductances.sum(axis=(0, 1, 3), dtype=np.float64)
         return total
     largest = len(levels(encoding, device))
     numbers = np.arange(-largest, largest + 1, dtype=np.int16)

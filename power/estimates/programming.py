@@ -16,7 +16,6 @@ from mapping.chips.chip import ProgrammedNetwork, cells_to_write
 from mapping.tiles.mapped import Band, MappedLayer
 from power.estimates.prices import prices_of
 from xbar.conductances.programming import program_states
-from xbar.hardware.design import Hardware
 from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
 
@@ -100,8 +99,8 @@ def programming(chip: ProgrammedNetwork) -> Programming:
     """
     rows = []
     sources: dict[str, None] = {}
-    for name, layer in chip.mapped.layers.items():
-        hardware = chip.mapped.hardware_of(name)
+    for layer in chip.mapped.layers.values():
+        hardware = layer.hardware
         pulse = hardware.device.pulse
         if pulse is None:
             raise XbarError(
@@ -109,11 +108,12 @@ def programming(chip: ProgrammedNetwork) -> Programming:
                 "[V] and width [s] of a write pulse, and their source"
             )
         sources[pulse.source] = None
-        rows.append(_of_layer(chip, layer, hardware))
+        rows.append(_of_layer(chip, layer))
     return Programming(tuple(rows), "; ".join(sources))
 
 
-def _of_layer(chip: ProgrammedNetwork, layer: MappedLayer, hardware: Hardware) -> LayerProgramming:
+def _of_layer(chip: ProgrammedNetwork, layer: MappedLayer) -> LayerProgramming:
+    hardware = layer.hardware
     device, pulse, copies = hardware.device, hardware.device.pulse, hardware.periphery.copies
     assert pulse is not None
     prices = prices_of(hardware)
@@ -129,7 +129,7 @@ def _of_layer(chip: ProgrammedNetwork, layer: MappedLayer, hardware: Hardware) -
     cells = writes = pulses = 0
     pulse_j = read_j = longest = total = 0.0
     for band in layer.bands:
-        states, tries = _tries(chip, layer, band, hardware)
+        states, tries = _tries(chip, layer, band)
         there = states >= 0
         state = np.where(there, states, 0)
         n_pulses = np.where(there, tries * pulses_of[state], 0)
@@ -163,10 +163,11 @@ def _of_layer(chip: ProgrammedNetwork, layer: MappedLayer, hardware: Hardware) -
 
 
 def _tries(
-    chip: ProgrammedNetwork, layer: MappedLayer, band: Band, hardware: Hardware
+    chip: ProgrammedNetwork, layer: MappedLayer, band: Band
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """State and writes of every cell of a band; the noise keys are the chip's own."""
-    states, keys = cells_to_write(layer, band, hardware)
+    hardware = layer.hardware
+    states, keys = cells_to_write(layer, band)
     tries = np.empty(states.shape, np.int32)
     values = hardware.device.conductances()
     for plane, slice_ in np.ndindex(states.shape[:2]):

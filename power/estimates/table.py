@@ -307,7 +307,7 @@ def estimate(
     if chip is not None and chip.mapped != mapped:
         raise XbarError("chip: was programmed from another mapping; program this one")
     hardware = mapped.hardware
-    used = {name: mapped.hardware_of(name) for name in mapped.layers}
+    used = {name: layer.hardware for name, layer in mapped.layers.items()}
     bills = {name: bill_of(own) for name, own in used.items()}
     bill = bill_of(hardware)
     active = _activity(mapped, activity, case)
@@ -417,7 +417,7 @@ def _item_prices(name: str, bills: Iterable[Bill]) -> tuple[Price, ...]:
 def _mean_bits(mapped: MappedNetwork) -> float:
     """Bits of a weight that stays, the mean where layers have hardware of their own."""
     of_network = mapped.hardware.weight_bits
-    more = {name: mapped.hardware_of(name).weight_bits - of_network for name in mapped.layers}
+    more = {name: layer.hardware.weight_bits - of_network for name, layer in mapped.layers.items()}
     kept = {name: layer.weights_kept for name, layer in mapped.layers.items()}
     return of_network + sum(more[name] * kept[name] for name in kept) / max(sum(kept.values()), 1)
 
@@ -477,9 +477,7 @@ def _activity(
 ) -> dict[str, NDArray[np.floating]]:
     """Checked activity of every layer, shape (inputs,); where none is given, the number of phases, or half of
     it for the mean."""
-    phases = {
-        name: mapped.hardware_of(name).dac.phases_of(has_sign(layer)) for name, layer in mapped.layers.items()
-    }
+    phases = {name: layer.hardware.dac.phases_of(has_sign(layer)) for name, layer in mapped.layers.items()}
     if activity is None:
         share = 1.0 if case == "worst" else 0.5
         return {name: np.full(layer.inputs, share * phases[name]) for name, layer in mapped.layers.items()}

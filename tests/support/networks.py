@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,7 +139,8 @@ def holding(model: nn.Module, mapped: MappedNetwork) -> nn.Module:
 
 
 def decoded(mapped: MappedNetwork, name: str) -> NDArray[np.float64]:
-    layer, hardware = mapped.layers[name], mapped.hardware_of(name)
+    layer = mapped.layers[name]
+    hardware = layer.hardware
     assert layer.state is not None
     assert layer.scale is not None
     return decode_states(layer.state, layer.scale, hardware.encoding, hardware.device)
@@ -160,7 +161,8 @@ def with_step(mapped: MappedNetwork, codes: float) -> MappedNetwork:
 
 def cells(chip: ProgrammedNetwork, name: str) -> NDArray[np.float64]:
     """Conductance of every cell by its place in the GEMM matrix, (2, slices, K, N); NaN where not driven."""
-    layer, hardware = chip.mapped.layers[name], chip.mapped.hardware_of(name)
+    layer = chip.mapped.layers[name]
+    hardware = layer.hardware
     g = np.full((hardware.encoding.planes, hardware.encoding.slices, layer.k, layer.n), np.nan)
     for band, held in zip(layer.bands, chip.conductances[name], strict=True):
         first = 0
@@ -170,3 +172,17 @@ def cells(chip: ProgrammedNetwork, name: str) -> NDArray[np.float64]:
             g[:, :, tile.rows[:, None], tile.cols[None, :]] = part
             first += len(tile.cols)
     return g
+
+
+def with_cells(
+    chip: ProgrammedNetwork, conductances: Mapping[str, Sequence[NDArray[np.floating]]]
+) -> ProgrammedNetwork:
+    """The same chip with other conductances, which nothing checks."""
+    layers = {}
+    for name, layer in chip.layers.items():
+        bands = tuple(
+            dataclasses.replace(band, conductances=g)
+            for band, g in zip(layer.bands, conductances[name], strict=True)
+        )
+        layers[name] = dataclasses.replace(layer, bands=bands)
+    return dataclasses.replace(chip, layers=layers)

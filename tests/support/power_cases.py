@@ -38,11 +38,15 @@ def unpacked(design: Hardware, k: int, n: int, positions=1, name="layer", **chan
         )
         for first in range(0, k, height)
     )
-    return MappedLayer(name, "linear", k, n, positions, bands, **changes)
+    return MappedLayer(name, "linear", k, n, positions, bands, design, **changes)
 
 
-def network(design: Hardware, *layers: MappedLayer, **changes) -> MappedNetwork:
-    return MappedNetwork(design, {layer.name: layer for layer in layers}, **changes)
+def network(
+    design: Hardware, *layers: MappedLayer, own_hardware: dict[str, Hardware] | None = None, **changes
+) -> MappedNetwork:
+    """Layers on one hardware, whatever they were made for, or on their own where it is given."""
+    mapped = MappedNetwork(design, {layer.name: layer for layer in layers}, **changes)
+    return mapped.on_hardware(design, own_hardware or {})
 
 
 @st.composite
@@ -65,5 +69,8 @@ def packed_layers(draw, design: Hardware, name="layer") -> MappedLayer:
         bands.append(Band(first, len(rows), tiles))
     positions = draw(st.integers(1, 5))
     return MappedLayer(
-        name, "linear", k, n, positions, tuple(bands), mask=mask, state=state.astype(np.int16), scale=0.1
+        *(name, "linear", k, n, positions, tuple(bands), design),
+        mask=mask,
+        state=state.astype(np.int16),
+        scale=0.1,
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
+from networks import with_cells
 from torch import nn
 
 from mapping import analog_network, calibrate, map_network, program_network, with_conductances
@@ -28,7 +27,7 @@ def test_replaced_conductances_are_seen_through_the_wires() -> None:
     analog_network(model, chip)
     g_min = chip.mapped.hardware.device.g_min
     blank = {"0": tuple(np.full_like(g, g_min) for g in chip.conductances["0"])}
-    y = analog_network(model, dataclasses.replace(chip, conductances=blank))(x)
+    y = analog_network(model, with_cells(chip, blank))(x)
     torch.testing.assert_close(y, model[0].bias.expand_as(y), rtol=0, atol=1e-6)
 
 
@@ -39,7 +38,7 @@ def test_a_cell_that_was_not_measured_is_no_code_of_the_converter() -> None:
     with pytest.raises(
         XbarError, match=r"0: conductances of band 0: .* finite and at least 0; mapping.with_co"
     ):
-        analog_network(model, dataclasses.replace(chip, conductances=unknown))
+        analog_network(model, with_cells(chip, unknown))
 
 
 def test_a_chip_s_own_conductances_give_that_chip_open_lines_included() -> None:
@@ -49,7 +48,7 @@ def test_a_chip_s_own_conductances_give_that_chip_open_lines_included() -> None:
     hardware = load_hardware("admm-32x32").replace(crossbar__p_open_bl=0.2)
     mapped = calibrate(map_network(model, hardware, x), model, [(x, None)])[0]
     chip = program_network(mapped, seed=1)
-    assert not all(present.all() for bands in chip.devices.values() for present in bands)
+    assert not all(band.devices.all() for layer in chip.layers.values() for band in layer.bands)
     assert with_conductances(chip, chip.conductances) == chip
 
 

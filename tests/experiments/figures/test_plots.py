@@ -28,7 +28,7 @@ def mapped_layer(name: str, k: int, n: int, keep: float) -> MappedLayer:
         bands.append(
             Band(first, len(rows), tuple(Tile(rows, cols[i : i + 2]) for i in range(0, len(cols), 2)))
         )
-    return MappedLayer(name, "linear", k, n, 1, tuple(bands), mask=mask)
+    return MappedLayer(name, "linear", k, n, 1, tuple(bands), HARDWARE, mask=mask)
 
 
 @pytest.fixture
@@ -57,7 +57,8 @@ def test_masks_show_every_kept_weight_and_tile(mapped):
 
 def test_masks_of_a_dense_network():
     bands = (Band(0, 4, (Tile(np.arange(4), np.arange(2)),)),)
-    figure = plots.masks_on_tiles(MappedNetwork(HARDWARE, {"a": MappedLayer("a", "linear", 4, 2, 1, bands)}))
+    layer = MappedLayer("a", "linear", 4, 2, 1, bands, HARDWARE)
+    figure = plots.masks_on_tiles(MappedNetwork(HARDWARE, {"a": layer}))
     assert figure.axes[1].images[0].get_array() == pytest.approx(1)
 
 

@@ -297,7 +297,7 @@ def test_cells_of_each_layer_have_the_states_that_its_weights_need(tmp_path: Pat
     middle = set()
     for name, layer in mapped.layers.items():
         low, middle_state, high = meta["record"]["states"][name]
-        device = mapped.hardware_of(name).device
+        device = mapped.layers[name].hardware.device
         assert (low, high) == (0, 1)
         assert device.states == (
             device.g_min,
@@ -436,7 +436,7 @@ def test_a_budget_in_bytes_gives_each_layer_its_bits(tmp_path: Path) -> None:
     mapped = load_mapping(tmp_path / "run" / "mapping.safetensors")
     assert list(bits) == ["conv1", "conv2", "fc1", "fc2"]
     for name, layer in mapped.layers.items():
-        assert mapped.hardware_of(name).device.states == 2 ** (bits[name] - 1) + 1
+        assert mapped.layers[name].hardware.device.states == 2 ** (bits[name] - 1) + 1
         assert np.abs(layer.state).max() <= 2 ** (bits[name] - 1)
     mean_bits = result["estimate"]["after"]["weight_bits"]
     assert mean_bits == pytest.approx(
@@ -467,7 +467,7 @@ def test_only_layers_with_a_rule_share_a_budget_in_bytes(tmp_path: Path) -> None
     bits = load_checkpoint(stage)[1]["record"]["bits"]
     assert list(bits) == ["conv2"]
     assert mapped.layers["conv2"].weights_kept * bits["conv2"] <= 1600
-    assert {name: mapped.hardware_of(name).device.states for name in ("conv1", "fc1")} == {
+    assert {name: mapped.layers[name].hardware.device.states for name in ("conv1", "fc1")} == {
         "conv1": 16,
         "fc1": 16,
     }

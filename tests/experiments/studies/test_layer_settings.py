@@ -30,14 +30,14 @@ def test_choices_reach_every_step(tmp_path: Path) -> None:
     mapped = plan.placement.map(model, plan.network.example)
     assert list(mapped.layers) == ["conv2", "fc1", "fc2"]
     assert mapped.layers["fc1"].bias_rows == 2
-    assert mapped.hardware_of("fc1").adc.bits == 7
-    assert mapped.hardware_of("fc1").device.n_states == 16
-    assert mapped.hardware_of("fc2").device.n_states == 4
-    assert mapped.hardware_of("conv2") == study.hardware
+    assert mapped.layers["fc1"].hardware.adc.bits == 7
+    assert mapped.layers["fc1"].hardware.device.n_states == 16
+    assert mapped.layers["fc2"].hardware.device.n_states == 4
+    assert mapped.layers["conv2"].hardware == study.hardware
     assert mapped.digital_macs["convolution"] == 16 * 9 * 64
     plain = plan.uncompressed.map(model, plan.network.example)
-    assert plain.hardware_of("fc1").encoding.slices == 2
-    assert plain.hardware_of("fc1").adc.bits == 7
+    assert plain.layers["fc1"].hardware.encoding.slices == 2
+    assert plain.layers["fc1"].hardware.adc.bits == 7
     not_modelled = estimate(mapped).not_modelled
     assert "digital product: convolution, 9,216 multiply-accumulates an image" in not_modelled
 

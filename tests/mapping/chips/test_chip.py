@@ -14,15 +14,17 @@ from torch import nn
 
 from mapping import (
     AnalogLayer,
+    Choice,
     MappedLayer,
     MappedNetwork,
     analog_network,
+    calibrate,
     map_network,
     program_network,
     with_device,
     without_device_effects,
 )
-from mapping.chips.chip import decoded_weights
+from mapping.chips.chip import decoded_layer, decoded_weights
 from mapping.tiles.mapper import without_weights
 from xbar import XbarError
 from xbar.hardware.design import Hardware
@@ -247,6 +249,31 @@ def test_cells_hold_the_decoded_weights(case: Case, hardware: Hardware) -> None:
         window = hardware.device.g_max / (hardware.device.g_max - hardware.device.g_min)
         error = mapped.layers[name].scale.max() * places * window * 2.0**-21
         np.testing.assert_allclose(decoded_weights(chip, name), expected, rtol=0, atol=error)
+
+
+def test_a_chip_has_the_layers_of_its_mapping() -> None:
+    """Accuracy and energy of a chip whose cells are of another mapping would speak of two chips."""
+    model, x = nn.Sequential(nn.Linear(4, 3)), torch.rand(1, 4)
+    chip, other = (program_network(map_network(model, design(), x)) for _ in range(2))
+    with pytest.raises(XbarError, match="ProgrammedNetwork: its layers must be those of its mapping"):
+        dataclasses.replace(chip, layers=other.layers)
+    with pytest.raises(XbarError, match="ProgrammedNetwork: its layers must be those of its mapping"):
+        dataclasses.replace(chip, layers={})
+
+
+def test_cells_of_a_bias_hold_its_states() -> None:
+    """On three word lines, in a band of its own and with rows of the weights."""
+    torch.manual_seed(1)
+    model, x = nn.Sequential(nn.Linear(7, 5)), torch.rand(9, 7)
+    model[0].bias.data *= 0.1
+    hardware = design(4, 8, encoding__kind="offset")
+    mapped = map_network(model, hardware, x, layers={"0": Choice(bias_rows=3)})
+    mapped, _ = calibrate(mapped, model, [(x, x)])
+    layer = mapped.layers["0"]
+    weights, bias = decoded_layer(program_network(mapped).layers["0"])
+    assert np.abs(layer.bias_state).max() > 0
+    np.testing.assert_allclose(weights, decoded(mapped, "0"), atol=1e-5)
+    np.testing.assert_allclose(bias, layer.scale * layer.bias_state, atol=1e-5)
 
 
 def test_programming_noise_moves_the_output_and_can_be_left_out() -> None:

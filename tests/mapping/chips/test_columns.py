@@ -180,14 +180,14 @@ def test_wires_are_those_of_the_whole_tile(kind: str, gated: bool) -> None:
     resistances = (crossbar.r_wl, crossbar.r_bl, crossbar.r_driver, crossbar.r_sense)
     volts = np.linspace(-0.2, 0.2, 13)
     for number, band in enumerate(layer.bands):
-        g, seen = (part["0"][number] for part in (chip.conductances, chip.transfer))
+        g, seen = chip.conductances["0"][number], chip.layers["0"].transfer[number]
         first = 0
         for index, tile in enumerate(band.tiles):
             columns = list(range(first, first + len(tile.cols)))
             first += len(tile.cols)
             if kind == "offset":
                 columns.append(len(band.cols) + index)
-            lines = bit_lines(tile, hardware)[0]
+            lines = bit_lines(layer, tile)[0]
             assert len(lines) == len(columns)
             for plane in range(len(g)):
                 whole = np.full((8, 8), g_min)
@@ -209,11 +209,10 @@ def test_wires_are_those_of_the_whole_tile(kind: str, gated: bool) -> None:
 
 def test_wires_without_resistance_change_nothing() -> None:
     mapped, case = wired_case()
-    thin = dataclasses.replace(
-        mapped,
-        hardware=mapped.hardware.replace(
+    thin = mapped.with_hardware(
+        lambda h: h.replace(
             crossbar__r_wl=1e-9, crossbar__r_bl=0.0, crossbar__r_driver=0.0, crossbar__r_sense=0.0
-        ),
+        )
     )
     y, exact = (
         analog_network(case.model, program_network(m))(case.x) for m in (thin, without_device_effects(mapped))

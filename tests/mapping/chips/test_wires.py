@@ -46,13 +46,14 @@ def test_read_noise_is_that_of_the_whole_tiles(kind: str, subtract: str) -> None
     rng, ratios = np.random.default_rng(0), []
     sigma = 0.02 * 3 * UNIT
     mean = layer.calibration.mean
-    for band, block, g, built in zip(
-        layer.bands, blocks(chip, "0"), chip.conductances["0"], chip.devices["0"], strict=True
-    ):
+    unformed = hardware.replace(encoding__unformed=kind == "differential")
+    without_spare = dataclasses.replace(layer, hardware=unformed)
+    for programmed, block in zip(chip.layers["0"].bands, blocks(chip, "0"), strict=True):
+        band, g, built = programmed.mapped, programmed.conductances, programmed.devices
         v = (rng.random((16, 40)) < mean).astype(float)
         found = v[:, band.rows] ** 2 @ block.noise.variance + block.noise.floor
-        tiles = whole_tiles(band, g, hardware)
-        noisy = whole_tiles(band, built * sigma, hardware.replace(encoding__unformed=kind == "differential"))
+        tiles = whole_tiles(layer, band, g)
+        noisy = whole_tiles(without_spare, band, built * sigma)
         expected = np.zeros((16, len(g), 1, g.shape[3]))
         for tile, array, deviation, (in_band, in_tile) in zip(
             band.tiles, tiles.g, noisy.g, tiles.places, strict=True
@@ -69,7 +70,7 @@ def test_read_noise_is_that_of_the_whole_tiles(kind: str, subtract: str) -> None
         if len(g) > hardware.encoding.converted_planes:
             expected = expected.sum(1, keepdims=True)
         ratios.append(np.sqrt(found / expected.reshape(16, -1)))
-        lost = noise_through_wires(band, g, layer.calibration, hardware).lost
+        lost = noise_through_wires(layer, band, g).lost
         assert 0.05 < lost.min() <= lost.max() < 0.35
     ratio = np.concatenate(ratios, axis=1)
     assert abs(np.sqrt(np.mean(ratio**2)) - 1) < 0.02
@@ -102,7 +103,7 @@ def test_thermal_noise_is_that_of_the_admittance() -> None:
     _, mapped = noisy_case(device__read_noise=WhiteNoise(), adc__bandwidth=1e9, adc__bits=8)
     chip, hardware, layer = program_network(mapped), mapped.hardware, mapped.layers["0"]
     for band, block, g in zip(layer.bands, blocks(chip, "0"), chip.conductances["0"], strict=True):
-        tiles, expected = whole_tiles(band, g, hardware), np.zeros(g.shape[3])
+        tiles, expected = whole_tiles(layer, band, g), np.zeros(g.shape[3])
         for array, (in_band, in_tile) in zip(tiles.g, tiles.places, strict=True):
             for plane in range(2):
                 # driven at the outputs, the array is one of 26 word and 24 bit lines

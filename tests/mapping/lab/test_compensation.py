@@ -49,7 +49,8 @@ def test_known_outputs_are_those_of_the_weights_and_an_exact_chip_needs_no_facto
         expected = layer.calibration.x_max * vectors.astype(float) @ decoded(mapped, name)
         np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4 * (1e-6 + np.abs(expected).max()))
     chip = compensate(program_network(mapped), known)
-    for name, factors in chip.compensation.items():
+    for name, programmed in chip.layers.items():
+        factors = programmed.compensation
         assert factors.shape == (mapped.layers[name].n,)
         seen = np.abs(known.outputs[name]).max(0) > 1e-3 * np.abs(known.outputs[name]).max()
         np.testing.assert_allclose(factors[seen], 1, rtol=1e-3)
@@ -75,7 +76,7 @@ def test_drift_that_is_the_same_for_all_cells_is_taken_back(per: str) -> None:
     old = program_network(mapped, time=YEAR)
     assert (analog_network(model, old)(x) - fresh).abs().max() > 0.1 * fresh.abs().max()
     held = compensate(old, known, per)
-    np.testing.assert_allclose(held.compensation["0"], (YEAR / 20) ** 0.1, rtol=1e-5)
+    np.testing.assert_allclose(held.layers["0"].compensation, (YEAR / 20) ** 0.1, rtol=1e-5)
     torch.testing.assert_close(analog_network(model, held)(x), fresh, rtol=1e-5, atol=1e-5)
 
 
@@ -86,12 +87,14 @@ def test_the_factors_are_those_of_least_squares() -> None:
     known = read_known_inputs(mapped, model, [(x, x)])
     chip = program_network(mapped, seed=5)
     read, wanted = module._read(chip, "0", known.vectors["0"]), known.outputs["0"]
-    by_column = compensate(chip, known, "column").compensation["0"]
+    by_column = compensate(chip, known, "column").layers["0"].compensation
     fitted = [np.linalg.lstsq(read[:, [n]], wanted[:, n], rcond=None)[0][0] for n in range(10)]
     np.testing.assert_allclose(by_column, fitted, rtol=1e-6)
     assert np.std(fitted) > 0.01
     whole = np.linalg.lstsq(read.reshape(-1, 1), wanted.ravel(), rcond=None)[0][0]
-    np.testing.assert_allclose(compensate(chip, known, "layer").compensation["0"], [whole] * 10, rtol=1e-6)
+    np.testing.assert_allclose(
+        compensate(chip, known, "layer").layers["0"].compensation, [whole] * 10, rtol=1e-6
+    )
 
 
 def test_a_column_without_weights_keeps_a_factor_of_one() -> None:
@@ -101,10 +104,8 @@ def test_a_column_without_weights_keeps_a_factor_of_one() -> None:
     model[0].weight.data[4] = 0
     mapped = map_network(model, design(8, 8), x[:1], masks={"0": mask})
     mapped, _ = calibrate(mapped, model, [(x, x)])
-    factors = compensate(program_network(mapped), read_known_inputs(mapped, model, [(x, x)])).compensation[
-        "0"
-    ]
-    assert factors[4] == 1
+    chip = compensate(program_network(mapped), read_known_inputs(mapped, model, [(x, x)]))
+    assert chip.layers["0"].compensation[4] == 1
 
 
 def test_factors_take_back_most_of_what_wires_take() -> None:
@@ -189,7 +190,7 @@ def test_mistakes_are_one_line() -> None:
     chip = program_network(on(other, design(8, 8), x))
     with pytest.raises(XbarError, match="known: reads of the layers 0; the chip has 1"):
         compensate(chip, known)
-    assert dataclasses.replace(chip).compensation == {}
+    assert dataclasses.replace(chip).layers["1"].compensation is None
 
 
 def test_reads_of_a_compensation_are_not_those_of_the_first_images() -> None:
@@ -198,8 +199,8 @@ def test_reads_of_a_compensation_are_not_those_of_the_first_images() -> None:
     noisy = design().replace(device__read_noise__sigma=0.05)
     mapped, _ = calibrate(map_network(model, noisy, x[:1]), model, [(x, x)])
     chip, known = program_network(mapped), read_known_inputs(mapped, model, [(x, x)])
-    found = compensate(chip, known).compensation["0"]
-    layer = module.AnalogLayer(mapped.layers["0"], noisy, module.blocks(chip, "0"))
+    found = compensate(chip, known).layers["0"].compensation
+    layer = module.AnalogLayer(mapped.layers["0"], module.blocks(chip, "0"))
     vectors, wanted = known.vectors["0"], known.outputs["0"]
     inputs = vectors if layer.drive.bits else vectors.astype(np.float32)
     first = layer.multiply(inputs, torch.device("cpu")).astype(float) * layer.gain

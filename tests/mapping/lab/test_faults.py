@@ -164,7 +164,7 @@ def test_columns_on_spare_places_stand_where_the_tile_says() -> None:
         in_order(model, order, 8), hardware, x, masks={"0": mask}, scales={"0": 1.0}, packing=False
     )
     mapped = placed(map_network(model, hardware, x, scales={"0": 1.0}), order)
-    seen, expected = (program_network(m).transfer["0"][0] for m in (mapped, wide))
+    seen, expected = (program_network(m).layers["0"].transfer[0] for m in (mapped, wide))
     assert np.array_equal(seen, expected[..., list(order)])
 
 

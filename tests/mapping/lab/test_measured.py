@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from networks import UNIT, Case, design, device
+from networks import UNIT, Case, design, device, with_cells
 from torch import nn
 
 from mapping import (
@@ -51,12 +51,12 @@ def test_an_export_comes_back_exactly(tmp_path: Path, format: str, kind: str) ->
     exact = program_network(mapped.with_hardware(lambda h: h.replace(device__programming=ProgrammingNoise())))
     for name in mapped.layers:
         for found, expected, built in zip(
-            chip.conductances[name], exact.conductances[name], chip.devices[name], strict=True
+            chip.conductances[name], exact.conductances[name], chip.layers[name].bands, strict=True
         ):
             assert found.dtype == np.float64
             np.testing.assert_allclose(found, expected, rtol=1e-7)
             assert set(np.unique(found)) <= {0.0, *cell.conductances()}, "targets, to the last bit"
-            assert np.array_equal(found > 0, built)
+            assert np.array_equal(found > 0, built.devices)
 
 
 def test_what_was_drawn_is_measured(tmp_path: Path) -> None:
@@ -77,12 +77,14 @@ def test_wires_follow(of_chip: bool) -> None:
     before = analog_network(model, drawn)(x)
     chip = with_conductances(drawn if of_chip else mapped, other.conductances)
     for name, layer in mapped.layers.items():
-        for band, g, seen in zip(layer.bands, chip.conductances[name], chip.transfer[name], strict=True):
-            np.testing.assert_array_equal(seen, through_wires(band, g, mapped.hardware))
+        for band, g, seen in zip(
+            layer.bands, chip.conductances[name], chip.layers[name].transfer, strict=True
+        ):
+            np.testing.assert_array_equal(seen, through_wires(layer, band, g))
     y = analog_network(model, chip)(x)
     assert torch.equal(y, analog_network(model, other)(x))
     assert not torch.allclose(y, before, rtol=1e-3)
-    swapped = dataclasses.replace(drawn, conductances=other.conductances)
+    swapped = with_cells(drawn, other.conductances)
     assert torch.equal(analog_network(model, swapped)(x), y), "and there is no silent way around it"
     with pytest.raises(ValueError, match="read-only"):
         drawn.conductances["0"][0][:] = 0
@@ -93,7 +95,7 @@ def test_a_chip_keeps_its_keys_and_loses_its_compensation() -> None:
     chip = program_network(mapped, seed=3, chip=2).compensated({"0": np.ones(6)})
     measured = with_conductances(chip, {"0": chip.conductances["0"]}, missing="target")
     assert (measured.seed, measured.chip, measured.time) == (3, 2, chip.time)
-    assert measured.compensation == {}
+    assert measured.layers["0"].compensation is None
     states = mapped.layers["2"].state * mapped.layers["2"].scale
     np.testing.assert_allclose(decoded_weights(measured, "2"), states, rtol=1e-6)
 

@@ -104,11 +104,11 @@ def test_a_chip_without_noise_holds_the_targets() -> None:
     mapped = grouped().with_hardware(lambda h: h.replace(device__p_stuck_g_max=0.0))
     chip = program_network(mapped)
     for name, layer in mapped.layers.items():
-        hardware = mapped.hardware_of(name)
+        hardware = mapped.layers[name].hardware
         for band, g in zip(layer.bands, chip.conductances[name], strict=True):
             first = 0
             for number, tile in enumerate(band.tiles):
-                targets = tile_targets(layer, band, number, hardware)
+                targets = tile_targets(layer, band, number)
                 own = g[:, :, np.searchsorted(band.rows, tile.rows), first : first + len(tile.cols)]
                 first += len(tile.cols)
                 for slice_ in range(hardware.encoding.slices):
@@ -130,7 +130,7 @@ def test_cells_without_a_weight_are_as_built(tmp_path: Path, unformed: bool) -> 
     model = nn.Sequential(nn.Linear(3, 2))
     mapped = map_network(model, hardware, torch.rand(1, 3), masks={"0": mask}, packing=False)
     layer = mapped.layers["0"]
-    targets = tile_targets(layer, layer.bands[0], 0, hardware)
+    targets = tile_targets(layer, layer.bands[0], 0)
     assert targets.rows.tolist() == [0, 1, 2, -1]
     assert targets.columns.tolist() == [0, 1, -1, -1, -1]
     weight = targets.conductances[:, 1, 1].copy()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -64,7 +62,7 @@ def test_a_chip_is_adjusted_before_it_is_used() -> None:
 
     def without_last_layer(chip: ProgrammedNetwork) -> ProgrammedNetwork:
         times.append(chip.time)
-        return dataclasses.replace(chip, compensation={"2": np.zeros(6)})
+        return chip.compensated({"2": np.zeros(6)})
 
     biased = int(model[2].bias.argmax())
     found = accuracy_over_time(mapped, model, batches, (5.0,), chips=2, adjust=without_last_layer)

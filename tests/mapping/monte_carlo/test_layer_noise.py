@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 
 import numpy as np
@@ -50,7 +49,7 @@ def test_a_noisy_layer_has_the_cells_of_the_noisy_chip_and_others_their_targets(
         source = noisy if name == "2" else exact
         for g, expected in zip(chip.conductances[name], source.conductances[name], strict=True):
             np.testing.assert_array_equal(g, expected)
-        sigma = mixed.hardware_of(name).device.read_noise.sigma
+        sigma = mixed.layers[name].hardware.device.read_noise.sigma
         assert sigma == (0.1 if name == "2" else 0.0)
     assert mapped.own_hardware == {}
 
@@ -68,7 +67,7 @@ def test_the_one_layer_that_is_noisy_is_found() -> None:
     """Only layer 2 is on a noisy device: alone it costs what all cost, and without it nothing is lost."""
     mapped, model, batches = network(HARDWARE)
     noisy = HARDWARE.replace(device__programming=NOISE)
-    mapped = dataclasses.replace(mapped, own_hardware={"2": noisy})
+    mapped = mapped.on_hardware(HARDWARE, {"2": noisy})
     keys = {"most": 12, "least": 12, "until": 0.0}
     whole = sample_chips(lambda chip: chip_accuracy(mapped, model, batches, seed=5, chip=chip), **keys)
     exact = chip_accuracy(noise_in(mapped, []), model, batches)

@@ -75,7 +75,7 @@ def tolerance(mapped: MappedNetwork, expected: Tensor) -> float:
     output may be a small difference of such."""
     currents = []
     for name, layer in mapped.layers.items():
-        device, encoding = mapped.hardware_of(name).device, mapped.hardware_of(name).encoding
+        device, encoding = mapped.layers[name].hardware.device, mapped.layers[name].hardware.encoding
         cells = np.abs(slice_weights(encoding, device)).sum() * device.g_max / device.unit
         currents.append(layer.calibration.x_max * layer.inputs * layer.scale.max() * cells)
     return 1e-5 * float(expected.detach().abs().max()) + 2.0**-24 * max(currents)
@@ -244,8 +244,8 @@ def test_choices_by_name_pattern_and_type() -> None:
     choices = {"3": Choice(digital=True), "Linear": Choice(other), "*": Choice(third)}
     mapped = map_network(model, design(), x, layers=choices)
     assert list(mapped.layers) == ["0", "4"]
-    assert mapped.hardware_of("0") == third
-    assert mapped.hardware_of("4") == other
+    assert mapped.layers["0"].hardware == third
+    assert mapped.layers["4"].hardware == other
     assert mapped.digital_macs == {"addmm": 96}
     assert_law_1(model, x, design(), layers=choices)
 

@@ -59,6 +59,7 @@ def columns(draw) -> tuple[Hardware, MappedLayer]:
     layer = MappedLayer(
         *("layer", "linear", k, n, 1),
         (Band(0, k, (Tile(np.arange(k), np.arange(n)),)),),
+        design,
         mask=np.repeat(kept[:, None], n, axis=1),
         state=held,
         scale=1.0,

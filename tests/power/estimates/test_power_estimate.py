@@ -372,7 +372,7 @@ def test_index_of_packed_columns_and_dropped_rows():
     """3 packed columns x ceil(log2 9) bits and one bit for each of 4 rows, read at each of 5 positions."""
     design = hardware()
     packed = Tile(np.array([0, 1, 3]), np.array([1, 4, 8]))
-    layer = MappedLayer("layer", "linear", 4, 9, 5, (Band(0, 4, (packed,)),))
+    layer = MappedLayer("layer", "linear", 4, 9, 5, (Band(0, 4, (packed,)),), design)
     result = estimate(network(design, layer))
     (row,) = rows_of(result, "index")
     assert (row.units, row.events) == (2, 10)
@@ -385,7 +385,9 @@ def test_index_of_moved_columns():
     """3 columns that stand on some of 5 places: 3 x 3 bits at each of 5 positions, and nothing else."""
     design = hardware(cols=5, crossbar__spare_cols=2)
     layers = [
-        MappedLayer("layer", "linear", 4, 3, 5, (Band(0, 4, (Tile(np.arange(4), np.arange(3), places),)),))
+        MappedLayer(
+            "layer", "linear", 4, 3, 5, (Band(0, 4, (Tile(np.arange(4), np.arange(3), places),)),), design
+        )
         for places in (None, np.array([4, 0, 2]))
     ]
     plain, moved = (estimate(network(design, layer)) for layer in layers)
@@ -482,6 +484,6 @@ def test_impossible_image_rate_is_refused(rate):
 
 def test_a_network_without_a_tile_is_refused():
     design = hardware()
-    empty = MappedLayer("layer", "linear", 4, 4, 1, (Band(0, 4, ()),))
+    empty = MappedLayer("layer", "linear", 4, 4, 1, (Band(0, 4, ()),), design)
     with pytest.raises(XbarError, match=r"no layer has a tile"):
         estimate(network(design, empty))
