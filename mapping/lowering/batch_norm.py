@@ -23,7 +23,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from mapping.lowering.own_forward import has_own_forward, plain_forms
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
-from mapping.network.modules import become, copy_of, in_eval_mode, run_example
+from mapping.network.modules import copy_of, in_eval_mode, replaced, run_example
 from xbar.hardware.errors import XbarError
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -78,20 +78,20 @@ def fold_batch_norm(model: nn.Module, example_input: torch.Tensor) -> nn.Module:
         mode.
     """
     form = copy_of(model)
-    fold_in_place(form, example_input)
-    return form
+    return fold_in_place(form, example_input)
 
 
-def fold_in_place(model: nn.Module, example_input: torch.Tensor) -> None:
+def fold_in_place(model: nn.Module, example_input: torch.Tensor) -> nn.Module:
     """`fold_batch_norm` on the network itself."""
     if not _batch_norms(model):
-        return
+        return model
     before = _trace(model, example_input)
     folds = before.folds().layers
     for norm, layer in folds.items():
         module = before.norms[norm]
-        become(module, _folded(before.layers[layer], before.forms.get(norm, module)))
-        _check_difference(f"{layer} with {norm}", before.normalised[norm], _run(module, before, layer), 1)
+        folded = _folded(before.layers[layer], before.forms.get(norm, module))
+        model = replaced(model, module, folded)
+        _check_difference(f"{layer} with {norm}", before.normalised[norm], _run(folded, before, layer), 1)
     try:
         result = run_example(model, example_input)
     except XbarError as error:
@@ -99,6 +99,7 @@ def fold_in_place(model: nn.Module, example_input: torch.Tensor) -> None:
     for was, now in zip(tree_leaves(before.result), tree_leaves(result), strict=True):
         if isinstance(was, torch.Tensor):
             _check_difference(f"the network with {', '.join(folds)}", was, now, len(folds))
+    return model
 
 
 @torch.no_grad()

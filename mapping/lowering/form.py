@@ -16,7 +16,7 @@ from mapping.lowering.batch_norm import fold_in_place
 from mapping.lowering.linear_modules import as_linear
 from mapping.lowering.own_forward import make_plain, or_export
 from mapping.lowering.recurrent import CellForm, RecurrentForm
-from mapping.network.modules import become, check_own_forward, copy_of, in_eval_mode, linear
+from mapping.network.modules import check_own_forward, copy_of, in_eval_mode, linear, replaced
 from xbar.hardware.errors import XbarError, unknown_name
 
 BatchNormChoice = Literal["fold", "digital"]
@@ -86,15 +86,13 @@ def crossbar_form(
             _make_plain(module)
     for module in list(form.modules()):
         if kind := _kind(module):
-            become(module, FORMS[kind](module))
+            form = replaced(form, module, FORMS[kind](module))
         elif layer := as_linear(module):
-            become(module, layer)
+            form = replaced(form, module, layer)
         if isinstance(module, nn.TransformerEncoder):
             module.use_nested_tensor = False  # this path reads the weights of the attention
-    make_plain(form, example_input)
-    if batch_norm == "fold":
-        fold_in_place(form, example_input)
-    return form
+    form = make_plain(form, example_input)
+    return fold_in_place(form, example_input) if batch_norm == "fold" else form
 
 
 def _kind(module: nn.Module) -> type[nn.Module] | None:

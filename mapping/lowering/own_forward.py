@@ -23,7 +23,7 @@ from mapping.lowering.chain import form_of, same, torch_kind
 from mapping.lowering.exported import from_exported
 from mapping.lowering.watching import Call
 from mapping.network.gemm import Layer
-from mapping.network.modules import become, in_eval_mode, run_example
+from mapping.network.modules import in_eval_mode, replaced, run_example
 from xbar.hardware.errors import XbarError
 
 METHODS = ("forward", "_conv_forward", "__call__")
@@ -39,8 +39,8 @@ def has_own_forward(module: nn.Module) -> TypeGuard[Layer | _BatchNorm]:
     return own or "forward" in vars(module)
 
 
-def make_plain(model: nn.Module, example_input: torch.Tensor) -> None:
-    """Turn layers that are chains into torch's modules, within the network itself.
+def make_plain(model: nn.Module, example_input: torch.Tensor) -> nn.Module:
+    """The network with torch's modules in place of layers that are chains; it is changed in place.
 
     A chain of one product becomes that layer. A longer one becomes an `nn.Sequential` of, for example,
     `pad` and `product`, and of the modules that it held, under their names. Computed weights are frozen at
@@ -53,7 +53,8 @@ def make_plain(model: nn.Module, example_input: torch.Tensor) -> None:
     """
     for name, form in plain_forms(model, example_input, Layer).items():  # type: ignore[arg-type]
         if isinstance(form, nn.Module):
-            become(model.get_submodule(name), form)
+            model = replaced(model, model.get_submodule(name), form)
+    return model
 
 
 def plain_forms(

@@ -1,4 +1,4 @@
-"""Handling of any network: a copy, a run in eval mode, a module that becomes another."""
+"""Handling of any network: a copy, a run in eval mode, a module that takes the place of another."""
 
 from __future__ import annotations
 
@@ -73,12 +73,31 @@ def refused(example_input: torch.Tensor, error: Exception) -> XbarError:
     )
 
 
-def become(module: nn.Module, form: nn.Module) -> None:
-    """Turn a module into `form`, wherever the network holds it; its mode and its hooks stay."""
+def replaced(model: nn.Module, module: nn.Module, form: nn.Module) -> nn.Module:
+    """The network with `form` wherever it holds a module; `form` itself where the module is the network.
+
+    The network is changed in place. A module is found among the submodules of others and in their plain
+    attributes, also in lists, tuples and dicts there. The form takes over its mode and its hooks.
+    """
     form.train(module.training)
-    hooks = {key: value for key, value in vars(module).items() if "_hooks" in key}
-    module.__class__ = type(form)
-    module.__dict__ = {**vars(form), **hooks}
+    form.__dict__.update({key: value for key, value in vars(module).items() if "_hooks" in key})
+    for parent in list(model.modules()):
+        for name, value in list(vars(parent).items()):
+            parent.__dict__[name] = _with_form(value, module, form)
+    return form if model is module else model
+
+
+def _with_form(value: Any, module: nn.Module, form: nn.Module) -> Any:
+    """What a module holds as an attribute, with a form in place of another module; a list or dict stays the
+    object that it is."""
+    if value is module:
+        return form
+    if type(value) is tuple:
+        return tuple(_with_form(part, module, form) for part in value)
+    if isinstance(value, list | dict):
+        for place, held in list(value.items() if isinstance(value, dict) else enumerate(value)):
+            value[place] = _with_form(held, module, form)
+    return value
 
 
 def linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:

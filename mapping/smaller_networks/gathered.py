@@ -18,7 +18,7 @@ from torch import fx, nn
 from torch.nn.functional import pad
 
 from mapping.network.gemm import geometry_of, mappable_layers, to_gemm
-from mapping.network.modules import become, copy_of
+from mapping.network.modules import copy_of, replaced
 from mapping.smaller_networks.channel_graph import apply_masks
 from mapping.smaller_networks.gathered_product import FILTERS_A_BLOCK, RegisterTile, convolve
 from mapping.tiles.unfold import output_size
@@ -160,9 +160,9 @@ def gathered_network(model: nn.Module, masks: Mapping[str, torch.Tensor] | None 
     for name, kept in rows.items():
         layer = gathered.get_submodule(name)
         if isinstance(layer, nn.Conv2d) and not kept.all():
-            become(layer, GatheredConv2d(layer, kept, relu=name in with_relu))
+            gathered = replaced(gathered, layer, GatheredConv2d(layer, kept, relu=name in with_relu))
     for name in relus:
-        become(gathered.get_submodule(name), nn.Identity())
+        gathered = replaced(gathered, gathered.get_submodule(name), nn.Identity())
     return gathered
 
 

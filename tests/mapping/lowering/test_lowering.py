@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
-from networks import seeds
+from networks import design, seeds
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
@@ -207,6 +207,36 @@ class Pair(nn.Module):
 class Symmetric(nn.Module):
     def forward(self, w: Tensor) -> Tensor:
         return w.triu() + w.triu(1).T
+
+
+class HeldTwice(nn.Module):
+    """One LSTM under two names, and in a list, a tuple and a dict by which the forward calls it."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__()
+        self.first = nn.LSTM(4, 4)
+        self.second = self.first
+        self.__dict__["plain"] = self.first
+        self.held = {"list": [self.first], "tuple": (self.first,), "dict": {0: self.first}}
+        self.by = by
+
+    def forward(self, x: Tensor) -> Tensor:
+        held = {"plain": self.plain, "name": self.second}.get(self.by)
+        return (self.held[self.by][0] if held is None else held)(x)[0]
+
+
+@pytest.mark.parametrize("by", ["name", "plain", "list", "tuple", "dict"])
+def test_a_module_is_replaced_wherever_the_network_holds_it(by: str) -> None:
+    """One that was still called by another name would multiply past the crossbars."""
+    model, x = HeldTwice(by).eval(), torch.rand(2, 3, 4)
+    called = []
+    model.first.register_forward_hook(lambda module, args, output: called.append(type(module).__name__))
+    form = crossbar_form(model, x)
+    assert form.first is form.second
+    called.clear()
+    torch.testing.assert_close(form(x), model(x))
+    assert called == ["RecurrentForm", "LSTM"]
+    assert list(map_network(form, design(), x).layers) == ["first.ih_l0", "first.hh_l0"]
 
 
 def pruned_twice(layer: nn.Module) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from mapping.network.modules import become, copy_of, in_eval_mode, linear, run_example
+from mapping.network.modules import copy_of, in_eval_mode, linear, replaced, run_example
 from xbar import XbarError
 
 
@@ -50,17 +50,27 @@ def test_a_run_draws_the_same_numbers_and_leaves_the_generator() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_module_becomes_another_where_it_is_held() -> None:
+def test_a_module_takes_the_place_of_another_wherever_it_is_held() -> None:
     old = nn.Dropout().eval()
-    holder = [old]
-    seen = []
+    model = nn.Sequential(old, nn.Sequential(old))
+    model.plain, model.listed, model.pair, model.named = nn.Identity(), [old], (1, (old,)), {"a": old}
+    model.__dict__["plain"] = old
+    listed, seen = model.listed, []
     old.register_forward_hook(lambda module, args, kwargs, output: seen.append(module), with_kwargs=True)
-    become(old, nn.Sequential(nn.ReLU()))
-    assert torch.equal(holder[0](torch.tensor([-1.0, 1.0])), torch.tensor([0.0, 1.0]))
-    assert seen == [old]
-    assert not old.training
-    assert not old[0].training
-    assert not hasattr(old, "p")
+    form = nn.Sequential(nn.ReLU())
+    assert replaced(model, old, form) is model
+    places = model[0], model[1][0], model.plain, listed[0], model.pair[1][0], model.named["a"]
+    assert all(place is form for place in places)
+    assert model.listed is listed
+    assert torch.equal(model[0](torch.tensor([-1.0, 1.0])), torch.tensor([0.0, 1.0]))
+    assert seen == [form]
+    assert not form.training
+    assert not form[0].training
+
+
+def test_a_network_that_is_replaced_as_a_whole() -> None:
+    old, form = nn.Linear(3, 2), nn.Identity()
+    assert replaced(old, old, form) is form
 
 
 def test_a_linear_layer_of_given_parameters() -> None:

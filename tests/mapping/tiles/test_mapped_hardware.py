@@ -1,4 +1,4 @@
-"""A layer owns its hardware: layers on the same one share an object, and no side changes without the other."""
+"""A layer owns its hardware: layers on the same one share an object, and none is changed without them."""
 
 from __future__ import annotations
 
