@@ -7,6 +7,9 @@ from pathlib import Path
 
 from xbar.hardware.errors import XbarError
 
+DEFAULT_DESIGN = "admm-32x32"
+"""Design that a network is put on where none is named."""
+
 
 def check_file(key: str, path: Path | None) -> None:
     """Refuse a path that is a folder, or none at all."""

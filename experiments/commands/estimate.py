@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from experiments.commands.arguments import check_figure, check_file, input_shape
+from experiments.commands.arguments import DEFAULT_DESIGN, check_figure, check_file, input_shape
 from experiments.commands.layers import form_of
 from experiments.results.csv_text import csv_text
 from experiments.results.summary import not_counted, percent_of_macs
@@ -106,7 +106,7 @@ def mapped(
             )
         finished = finished_run(Path(what))[1].with_hardware(lambda own: _priced_anew(own, changes))
         return {finished.hardware.name: finished}
-    network, design = what, hardware or "admm-32x32"
+    network, design = what, hardware or DEFAULT_DESIGN
     if what.endswith(".toml") or what in study_names():
         if width != 1:
             raise XbarError(f"--width {width:g}: {what} is a study, which has its own")

@@ -12,7 +12,7 @@ import torch
 import tyro
 from torch import nn
 
-from experiments.commands.arguments import input_shape
+from experiments.commands.arguments import DEFAULT_DESIGN, input_shape
 from experiments.inputs.networks import build_network, built_in_networks, example_input, network_file
 from experiments.inputs.weights import read_weights
 from experiments.results.result import DigitalOperator, Operations, UnknownOperator
@@ -198,7 +198,7 @@ class LayersCommand:
 
     network: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NET")]
     """A built-in name (`xbar list`), path/net.py:function, or path/program.pt2."""
-    hardware: str = "admm-32x32"
+    hardware: str = DEFAULT_DESIGN
     """A design, or a TOML file."""
     width: float = 1.0
     """Factor on the channels of a built-in network."""

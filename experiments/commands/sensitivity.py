@@ -16,7 +16,7 @@ import tyro
 from matplotlib.figure import Figure
 from torch import nn
 
-from experiments.commands.arguments import check_figure, check_file
+from experiments.commands.arguments import DEFAULT_DESIGN, check_figure, check_file
 from experiments.figures.plots import INK, SHADES, blank_figure, save_as, styled
 from experiments.inputs import data as datasets
 from experiments.inputs.batches import Batches
@@ -123,7 +123,7 @@ def trained(
             raise XbarError(f"--data-set: needed for {what}; allowed: {', '.join(sorted(datasets.READERS))}")
         if weights is None:
             raise XbarError(f"--weights: needed for {what}: the file of a trained network")
-        design = load_design(hardware or "admm-32x32", changes)
+        design = load_design(hardware or DEFAULT_DESIGN, changes)
         network, data = build_network(what), datasets.load(data_set, folder)
         form = form_with_weights(network, data.val_x[:1], weights)
         form = crossbar_form(form, data.val_x[:1], batch_norm=batch_norm)

@@ -25,6 +25,7 @@ from experiments.results.result import ComponentCost, OverChips
 from mapping.monte_carlo.sampling import half_width
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import cut
+from xbar.conductances.encoding import thresholds
 from xbar.hardware.files import write_atomically
 
 P = ParamSpec("P")
@@ -235,7 +236,7 @@ def conductance_histogram(targets: ArrayLike, programmed: ArrayLike, states: Arr
     ax.stairs(counts, edges, baseline=0.5, fill=True, color=BLUE, alpha=0.75)
     if len(levels) <= MOST_STATES:
         ax.vlines(levels, 0, 1, transform=ax.get_xaxis_transform(), color=GREY, linewidth=0.5, zorder=0)
-    nearest = np.searchsorted((levels[1:] + levels[:-1]) / 2, wanted)
+    nearest = np.searchsorted(thresholds(levels), wanted)
     cells = np.bincount(nearest, minlength=len(levels))
     ax.plot(levels[cells > 0], cells[cells > 0], "o", color=ORANGE, markersize=3.5)
     ax.set(xlabel="conductance [µS]", ylabel="cells", yscale="log", xlim=(low, high), ylim=(0.5, None))

@@ -9,9 +9,9 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from mapping.constraints.levels import Levels, equal_levels
+from mapping.constraints.levels import levels_of_width
 from mapping.network.gemm import check_finite_weights
-from xbar.hardware.checks import check_range, check_whole
+from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError, unknown_name
 
 WIDTHS = tuple(range(1, 9))
@@ -125,7 +125,7 @@ def width_table(
         kept = w[masks[name]] if name in masks else w.flatten()
         table[name] = {}
         for bits in widths:
-            z, _ = _levels(bits).project(kept)
+            z, _ = levels_of_width(bits).project(kept)
             error = float((kept.double() - z.double()).square().sum())
             table[name][bits] = Width((bits + index_bits) * kept.numel(), error)
     return table
@@ -198,14 +198,9 @@ class WidthBudget:
     def project(self, v: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """See `mapping.constraints.constraint.NetworkConstraint.project`."""
         return {
-            name: _levels(bits, self.masks.get(name)).project(v[name])
+            name: levels_of_width(bits, self.masks.get(name)).project(v[name])
             for name, bits in self.choose(v).items()
         }
-
-
-def _levels(bits: int, mask: torch.Tensor | None = None) -> Levels:
-    check_whole("bits of a weight", bits, 1, 16)
-    return Levels(equal_levels(2 ** (bits - 1)), mask)
 
 
 def _slope(a: Width, b: Width) -> float:

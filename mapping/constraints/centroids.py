@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from mapping.constraints.levels import Values
+from mapping.constraints.scale import nearest_values
 from xbar.hardware.checks import check_whole
 from xbar.hardware.kernels import njit
 
@@ -48,8 +49,7 @@ class Centroids(Values):
 
     def nearest(self, v: torch.Tensor, fitted: NDArray[np.float64]) -> torch.Tensor:
         """See `Values.nearest`."""
-        midpoints = torch.from_numpy((fitted[1:] + fitted[:-1]) / 2).to(v.dtype)
-        return torch.from_numpy(fitted).to(v.dtype)[torch.bucketize(v.contiguous(), midpoints)]
+        return nearest_values(v, torch.from_numpy(fitted))
 
 
 class Magnitudes(Centroids):

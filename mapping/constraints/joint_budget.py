@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from mapping.constraints.budgets import NonzeroBudget, Width, choose_widths, width_table
-from mapping.constraints.levels import Levels, equal_levels
+from mapping.constraints.levels import levels_of_width
 from mapping.network.gemm import check_finite_weights
 from xbar.hardware.checks import check_range, check_whole
 
@@ -94,11 +94,14 @@ class JointBudget:
     def project(self, v: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """See `mapping.constraints.constraint.NetworkConstraint.project`."""
         found = self.choose(v)
-        return {name: _levels(bits, found.masks[name]).project(v[name]) for name, bits in found.bits.items()}
+        return {
+            name: levels_of_width(bits, found.masks[name]).project(v[name])
+            for name, bits in found.bits.items()
+        }
 
 
 def _joint(v: Mapping[str, torch.Tensor], bits: dict[str, int], masks: dict[str, torch.Tensor]) -> Joint:
-    on = {name: _levels(bits[name], masks[name]).project(w)[0] for name, w in v.items()}
+    on = {name: levels_of_width(bits[name], masks[name]).project(w)[0] for name, w in v.items()}
     error = sum(float((w.double() - on[name].double()).square().sum()) for name, w in v.items())
     return Joint(bits, masks, error)
 
@@ -113,7 +116,3 @@ def _first(order: torch.Tensor, count: int, w: torch.Tensor) -> torch.Tensor:
     mask = torch.zeros(w.numel(), dtype=torch.bool)
     mask[order[:count]] = True
     return mask.reshape(w.shape)
-
-
-def _levels(bits: int, mask: torch.Tensor) -> Levels:
-    return Levels(equal_levels(2 ** (bits - 1)), mask)

@@ -21,7 +21,7 @@ from mapping.constraints.scale import (
     nearest_levels,
 )
 from mapping.network.gemm import check_finite_weights
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import check_range, check_whole
 from xbar.hardware.errors import XbarError, unknown_name
 
 Fitted = NDArray[np.float64]
@@ -228,6 +228,18 @@ def equal_levels(count: int) -> torch.Tensor:
     """
     check_range("levels of one sign", count, 1, 1 << 16)
     return torch.arange(1, count + 1, dtype=torch.float64)
+
+
+def levels_of_width(bits: int, mask: torch.Tensor | None = None) -> Levels:
+    """Levels +-{1, 2, ..., 2^(bits - 1)} q of weights of so many bits, signs included.
+
+    Raises
+    ------
+    XbarError
+        For bits outside 1 ... 16.
+    """
+    check_whole("bits of a weight", bits, 1, 16)
+    return Levels(equal_levels(2 ** (bits - 1)), mask)
 
 
 def power_levels(count: int) -> torch.Tensor:

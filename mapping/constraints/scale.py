@@ -12,6 +12,7 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
+from xbar.conductances.encoding import thresholds
 from xbar.multiply.threads import run_workers, worker_count
 
 Per = Literal["layer", "column"]
@@ -233,12 +234,14 @@ def by_columns(
 def nearest_levels(v: torch.Tensor, scale: NDArray[np.float64], levels: torch.Tensor) -> torch.Tensor:
     """Nearest of +-scale * levels to each entry of v (K, N), with a scale a column (N,); zero counts as
     positive. With a scale of 0, zeros."""
-    midpoints = ((levels[1:] + levels[:-1]) / 2).to(v.dtype)
     q = torch.from_numpy(scale).to(v.dtype)
-    values = levels.to(v.dtype)[
-        torch.bucketize((v.abs() / torch.where(q > 0, q, 1.0)).contiguous(), midpoints)
-    ]
+    values = nearest_values(v.abs() / torch.where(q > 0, q, 1.0), levels)
     return torch.where(v < 0, -values, values) * q
+
+
+def nearest_values(v: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """The nearest of some ascending values to each entry of v."""
+    return values.to(v.dtype)[torch.bucketize(v.contiguous(), thresholds(values).to(v.dtype))]
 
 
 def fit_window(magnitudes: NDArray[np.floating], low: float, high: float) -> float:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +115,12 @@ def levels(encoding: Encoding, device: Device) -> NDArray[np.float64]:
     return codebook(encoding, device).levels.copy()
 
 
+def thresholds(values: Any) -> Any:
+    """Where the nearest of ascending values changes, half way between neighbours; on it, the lower one is
+    nearest. An array or a tensor, shape (L,), gives one of shape (L - 1,)."""
+    return (values[1:] + values[:-1]) / 2
+
+
 def held_on_levels(
     w: NDArray[np.floating], mask: NDArray[np.bool_] | None, encoding: Encoding
 ) -> NDArray[np.bool_]:
@@ -156,8 +162,7 @@ def encode(
     if wrong.any():
         raise XbarError(f"encoding scale = {q[wrong][0]}: must be a positive number")
     values = codebook(encoding, device).levels
-    midpoints = (values[1:] + values[:-1]) / 2
-    number = 1 + np.searchsorted(midpoints, np.abs(kept) / np.where(q > 0, q, 1.0))
+    number = 1 + np.searchsorted(thresholds(values), np.abs(kept) / np.where(q > 0, q, 1.0))
     state = np.zeros(mask.shape, np.int16)
     state[held] = np.where(kept < 0, -number, number)
     return state

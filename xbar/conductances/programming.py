@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xbar.conductances import noise
+from xbar.conductances.generator import mixed_places
 from xbar.conductances.rng import (
     exp32,
     log32,
-    mixed_places,
     normal_row,
     row_key,
     stream_key,

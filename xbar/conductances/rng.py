@@ -32,11 +32,18 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import ArrayLike, NDArray
 
+from xbar.conductances.generator import (
+    FACTORS_32,
+    FACTORS_64,
+    GOLDEN,
+    LN_2,
+    LOG,
+    SINE,
+    SQRT_HALF_BITS,
+    mixed_places,
+)
 from xbar.hardware.kernels import njit
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_FACTOR_1 = np.uint64(0xBF58476D1CE4E5B9)
-_FACTOR_2 = np.uint64(0x94D049BB133111EB)
 _LOW_32 = np.uint64(0xFFFFFFFF)
 
 _u32, _i32, _f32 = np.uint32, np.int32, np.float32
@@ -75,14 +82,6 @@ def uniforms(key: np.uint64, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.flo
     return _uniforms(np.uint64(key), np.asarray(rows, np.uint64), mixed_places(cols))
 
 
-def mixed_places(cols: ArrayLike) -> NDArray[np.uint32]:
-    """mix32 of places, as the kernels take them; once for all rows."""
-    x = np.asarray(cols).astype(np.uint32)
-    x = (x ^ (x >> _u32(16))) * _u32(0x7FEB352D)
-    x = (x ^ (x >> _u32(15))) * _u32(0x846CA68B)
-    return np.asarray(x ^ (x >> _u32(16)))
-
-
 def _cast(source: Any, target: Any, width: Any) -> Any:
     """A function of numba that reads the 32 bits of one type as those of another."""
 
@@ -98,56 +97,56 @@ _float_of = _cast(types.int32, types.float32, ir.FloatType())
 
 @njit(cache=True, nogil=True)
 def _mix64(z: np.uint64) -> np.uint64:
-    z = (z ^ (z >> np.uint64(30))) * _FACTOR_1
-    z = (z ^ (z >> np.uint64(27))) * _FACTOR_2
+    z = (z ^ (z >> np.uint64(30))) * FACTORS_64[0]
+    z = (z ^ (z >> np.uint64(27))) * FACTORS_64[1]
     return z ^ (z >> np.uint64(31))
 
 
 @njit(cache=True, nogil=True)
 def row_key(key: np.uint64, i: np.uint64) -> np.uint64:
     """Key of row i of a stream."""
-    return _mix64(_mix64(i + _GOLDEN) + key)
+    return _mix64(_mix64(i + GOLDEN) + key)
 
 
 @njit(cache=True, nogil=True, inline="always")
 def mix32(x: np.uint32) -> np.uint32:
     """Finaliser of 32 bits, a bijection."""
     x = _u32(x ^ (x >> _u32(16)))
-    x = _u32(x * _u32(0x7FEB352D))
+    x = _u32(x * FACTORS_32[0])
     x = _u32(x ^ (x >> _u32(15)))
-    x = _u32(x * _u32(0x846CA68B))
+    x = _u32(x * FACTORS_32[1])
     return _u32(x ^ (x >> _u32(16)))
 
 
 @njit(cache=True, nogil=True, inline="always")
 def log32(x: np.float32) -> Any:
     """ln x of a normal positive number, to 3e-7 relative: x = m 2^e with m from sqrt(1/2) to sqrt(2), and
-    ln m = f - f^2/2 + f^3 P(f), f = m - 1, with P minimax there (3e-8)."""
-    exponent = _i32((_bits_of(x) - _i32(0x3F3504F3)) >> _i32(23))
+    ln m = f - f^2/2 + f^3 P(f), f = m - 1, with P from `LOG`."""
+    exponent = _i32((_bits_of(x) - SQRT_HALF_BITS) >> _i32(23))
     f = _float_of(_i32(_bits_of(x) - _i32(exponent << _i32(23)))) - _f32(1)
-    y = _f32(0.08700430393218994)
-    y = y * f + _f32(-0.14267486333847046)
-    y = y * f + _f32(0.14914768934249878)
-    y = y * f + _f32(-0.1657758504152298)
-    y = y * f + _f32(0.19963063299655914)
-    y = y * f + _f32(-0.2500133812427521)
-    y = y * f + _f32(0.3333390951156616)
+    y = LOG[0]
+    y = y * f + LOG[1]
+    y = y * f + LOG[2]
+    y = y * f + LOG[3]
+    y = y * f + LOG[4]
+    y = y * f + LOG[5]
+    y = y * f + LOG[6]
     square = f * f
-    return (y * f * square - _f32(0.5) * square) + f + _f32(exponent) * _f32(0.6931471805599453)
+    return (y * f * square - _f32(0.5) * square) + f + _f32(exponent) * LN_2
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _polar(a: np.uint32, b: np.uint32) -> Any:
     """Square of the radius, and sine of the angle: the radius times the sine is a standard normal draw."""
     log = log32(_f32(_i32((a >> _u32(8)) | _u32(1))) * _f32(2.0**-24))
-    # sin(pi s) = s P(s^2), minimax on |s| <= 1/2
+    # sin(pi s) = s P(s^2)
     s = _f32(_i32(b)) * _f32(2.0**-32)
     q = s * s
-    p = _f32(0.07756038755178452)
-    p = p * q + _f32(-0.5982421040534973)
-    p = p * q + _f32(2.550069808959961)
-    p = p * q + _f32(-5.167709827423096)
-    p = p * q + _f32(3.1415927410125732)
+    p = SINE[0]
+    p = p * q + SINE[1]
+    p = p * q + SINE[2]
+    p = p * q + SINE[3]
+    p = p * q + SINE[4]
     return _f32(-2) * log, s * p
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xbar.conductances.generator import mixed_places
 from xbar.hardware.checks import check_array
 from xbar.hardware.errors import XbarError
 from xbar.multiply.converters import Converter
@@ -38,8 +39,6 @@ class ReadNoise:
     @cached_property
     def mixed_places(self) -> NDArray[np.uint32]:
         """`places` as the kernel takes them."""
-        from xbar.conductances.rng import mixed_places  # the torch reference does without numba
-
         return mixed_places(self.places)
 
 

@@ -14,28 +14,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from xbar.conductances.generator import GOLDEN, LN_2, LOG, SINE, SQRT_HALF_BITS, mix32, mix64, mixed_places
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import Converter, Drive
-
-LN_2 = np.float32(0.6931471805599453)
-LOG = (
-    0.08700430393218994,
-    -0.14267486333847046,
-    0.14914768934249878,
-    -0.1657758504152298,
-    0.19963063299655914,
-    -0.2500133812427521,
-    0.3333390951156616,
-)
-"""P of ln(1 + f) = f - f^2/2 + f^3 P(f), highest power first."""
-SINE = (
-    0.07756038755178452,
-    -0.5982421040534973,
-    2.550069808959961,
-    -5.167709827423096,
-    3.1415927410125732,
-)
-"""P of sin(pi s) = s P(s^2), highest power first."""
 
 
 def polar_draws(key: np.uint64, rows: ArrayLike, places: ArrayLike) -> NDArray[np.float32]:
@@ -43,13 +24,13 @@ def polar_draws(key: np.uint64, rows: ArrayLike, places: ArrayLike) -> NDArray[n
 
     The formula and every rounding are those of the kernels; a draw is the sine times the root of the first.
     """
-    i, n = np.asarray(rows, np.uint64)[:, None], _mix32(np.asarray(places, np.uint32))[None]
-    row = _mix64(_mix64(i + np.uint64(0x9E3779B97F4A7C15)) + key)
-    a = _mix32(n ^ (row >> np.uint64(32)).astype(np.uint32))
-    b = _mix32(n ^ (row & np.uint64(0xFFFFFFFF)).astype(np.uint32))
+    i, n = np.asarray(rows, np.uint64)[:, None], mixed_places(places)[None]
+    row = mix64(mix64(i + GOLDEN) + key)
+    a = mix32(n ^ (row >> np.uint64(32)).astype(np.uint32))
+    b = mix32(n ^ (row & np.uint64(0xFFFFFFFF)).astype(np.uint32))
     x = ((a >> np.uint32(8)) | np.uint32(1)).astype(np.float32) * np.float32(2.0**-24)
     bits = x.view(np.int32)
-    exponent = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
+    exponent = (bits - SQRT_HALF_BITS) >> np.int32(23)
     f = (bits - (exponent << np.int32(23))).view(np.float32) - np.float32(1)
     y = _horner(f, LOG)
     log = (y * f * (f * f) - np.float32(0.5) * (f * f)) + f + exponent.astype(np.float32) * LN_2
@@ -57,23 +38,11 @@ def polar_draws(key: np.uint64, rows: ArrayLike, places: ArrayLike) -> NDArray[n
     return np.stack([np.float32(-2) * log, s * _horner(s * s, SINE)])
 
 
-def _horner(x: NDArray[np.float32], coefficients: Sequence[float]) -> NDArray[np.float32]:
+def _horner(x: NDArray[np.float32], coefficients: Sequence[np.float32]) -> NDArray[np.float32]:
     y = np.full_like(x, coefficients[0])
     for coefficient in coefficients[1:]:
-        y = y * x + np.float32(coefficient)
+        y = y * x + coefficient
     return y
-
-
-def _mix64(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-def _mix32(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
-    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
-    return x ^ (x >> np.uint32(16))
 
 
 def convert(current: Tensor, converter: Converter) -> Tensor:
