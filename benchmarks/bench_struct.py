@@ -13,13 +13,13 @@ import math
 from typing import Any
 
 import torch
+from gathered import gathered_network
 from timing import each_thread_count, record
 from torch import nn
 
 from experiments.inputs.networks import build_network
 from mapping import BlockSparse, block_sparse, smaller_network
 from mapping.network.gemm import mappable_layers, to_gemm
-from mapping.smaller_networks.gathered import gathered_network
 
 KEPT = {
     "features.0": (32, 60),

@@ -77,7 +77,6 @@ from .monte_carlo.layer_noise import LayerNoise as LayerNoise, noise_by_layer as
 from .monte_carlo.one_chip import accuracy_over_time as accuracy_over_time, chip_accuracy as chip_accuracy
 from .monte_carlo.sampling import ChipSample as ChipSample, sample_chips as sample_chips
 from .network.geometry import Geometry as Geometry
-from .smaller_networks.gathered import GatheredConv2d as GatheredConv2d, gathered_network as gathered_network
 from .smaller_networks.purification import Purification as Purification
 from .smaller_networks.smaller import (
     SmallerNetwork as SmallerNetwork,

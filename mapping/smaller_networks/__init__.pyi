@@ -1,4 +1,3 @@
-from .gathered import GatheredConv2d as GatheredConv2d, gathered_network as gathered_network
 from .purification import Purification as Purification
 from .smaller import (
     SmallerNetwork as SmallerNetwork,

@@ -1,4 +1,4 @@
-"""The numbers of the noise generator, for its kernels (`xbar.conductances.rng`) and for the reference in torch.
+"""Numbers of the noise generator, shared by its kernels (`xbar.conductances.rng`) and the torch reference.
 
 Both compute the same formula with the same roundings and draw the same noise to the last bit. This module
 needs no numba, as the reference does not.

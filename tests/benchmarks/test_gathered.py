@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from gathered import GatheredConv2d, gathered_network
 from hypothesis import given, settings, strategies as st
 from networks import seeds
 from torch import Tensor, nn
@@ -15,7 +16,6 @@ from experiments.inputs.networks import build_network
 from mapping import BlockSparse, smaller_network
 from mapping.network.gemm import from_gemm, mappable_layers, to_gemm
 from mapping.smaller_networks.channel_graph import apply_masks
-from mapping.smaller_networks.gathered import GatheredConv2d, gathered_network
 from xbar import XbarError
 
 

@@ -14,13 +14,13 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
+from gathered_product import FILTERS_A_BLOCK, RegisterTile, convolve
 from torch import fx, nn
 from torch.nn.functional import pad
 
 from mapping.network.gemm import geometry_of, mappable_layers, to_gemm
 from mapping.network.modules import copy_of, replaced
 from mapping.smaller_networks.channel_graph import apply_masks
-from mapping.smaller_networks.gathered_product import FILTERS_A_BLOCK, RegisterTile, convolve
 from mapping.tiles.unfold import output_size
 from xbar.hardware.errors import XbarError
 from xbar.multiply.threads import run_workers, worker_count
