@@ -103,7 +103,7 @@ class Levels(Values):
 
     @property
     def exact(self) -> bool:
-        """Whether the scale is given, or the search for it always ends (`scale.fit_scale`)."""
+        """Whether the scale is given, or the search for it always ends (`scale.fit_scales`)."""
         return self.fixed or len(self.values) <= EXACT_LEVELS
 
     @property

@@ -30,8 +30,11 @@ _MOST_SEARCHES = 1 << 23
 """Of one fit with many levels."""
 
 
-def fit_scale(magnitudes: NDArray[np.floating], levels: NDArray[np.float64]) -> float:
-    """Scale q that minimises sum_i min_l (|w_i| - q l)^2.
+def fit_scales(
+    w: NDArray[np.floating], kept: NDArray[np.bool_] | None, levels: NDArray[np.float64], per: Per = "column"
+) -> NDArray[np.float64]:
+    """Scale q of each column that minimises sum_i min_l (|w_i| - q l)^2, or that of the layer for all, shape
+    (N,); 0 where there is no weight other than zero.
 
     For a fixed assignment of weights to levels the best q is <w, l>/<l, l> and the error is
     |w|^2 - <w, l>^2/<l, l>; assignments change only where q crosses |w_i| / midpoint. As q grows, <w, l> and
@@ -39,26 +42,6 @@ def fit_scale(magnitudes: NDArray[np.floating], levels: NDArray[np.float64]) -> 
     Intervals of q that cannot hold a better one than the best found are dropped and the others cut, until
     they hold few changes, which are gone through one by one: exact. With more than 64 levels the search may
     end before; then the best scale found is refitted (near the optimum, not proved).
-
-    Parameters
-    ----------
-    magnitudes
-        Absolute weights, shape (n,).
-    levels
-        Positive levels, ascending, shape (L,).
-
-    Returns
-    -------
-    float
-        The scale; 0 where there is no weight other than zero.
-    """
-    return float(fit_scales(magnitudes.reshape(-1, 1), None, levels)[0])
-
-
-def fit_scales(
-    w: NDArray[np.floating], kept: NDArray[np.bool_] | None, levels: NDArray[np.float64], per: Per = "column"
-) -> NDArray[np.float64]:
-    """Scale of each column by `fit_scale`, or that of the layer for all of them, shape (N,).
 
     Parameters
     ----------
@@ -90,7 +73,7 @@ def fit_scales(
 
 @njit(cache=True, nogil=True)
 def _best_scale(w: NDArray[np.float64], zeros: int, levels: NDArray[np.float64], most: int) -> float:
-    """`fit_scale` of ascending positive weights and so many zeros; ``most``: searches, -1 for no bound."""
+    """The scale of ascending positive weights and so many zeros; ``most``: searches, -1 for no bound."""
     sums = np.zeros(len(w) + 1)
     sums[1:] = np.cumsum(w)
     if len(levels) == 1:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -201,21 +200,16 @@ def errors_of(rows: Iterable[LayerLoss]) -> dict[str, dict[float, float]]:
     return found
 
 
-def with_masks(mapped: MappedNetwork, masks: Mapping[str, torch.Tensor]) -> MappedNetwork:
-    """The mapping that `map_network` gives with these masks, and with the scales of this one.
+def with_mask(layer: MappedLayer, mask: NDArray[np.bool_]) -> MappedLayer:
+    """The layer that `map_network` gives with a mask (K, N), and with the scale of this one.
 
     Parameters
     ----------
-    mapped
-        A mapping without masks, but for weights that are exactly 0.
-    masks
-        (K, N) bool by layer name, true where a weight stays; other layers stay as they are.
+    layer
+        Mapped without a mask, but for weights that are exactly 0.
+    mask
+        True where a weight stays.
     """
-    layers = {name: _masked(mapped.layers[name], mask.cpu().numpy()) for name, mask in masks.items()}
-    return dataclasses.replace(mapped, layers={**mapped.layers, **layers})
-
-
-def _masked(layer: MappedLayer, mask: NDArray[np.bool_]) -> MappedLayer:
     rows, cols = layer.hardware.crossbar.rows, layer.hardware.weights_per_tile_row
     zeros = None if layer.zeros is None else layer.zeros & mask
     kept = mask if zeros is None else mask & ~zeros
@@ -262,7 +256,7 @@ class _Trials:
 
     def _projected(self, name: str, keep: float) -> MappedLayer:
         _, mask = self.families[name](keep).project(finite_gemm(self._modules[name], name))
-        return _masked(self.mapped.layers[name], mask.cpu().numpy())
+        return with_mask(self.mapped.layers[name], mask.cpu().numpy())
 
 
 class _Savings:

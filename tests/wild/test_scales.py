@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scales import fit_scale
 from torch import nn
 
 from mapping import (
@@ -24,7 +25,6 @@ from mapping import (
     smaller_network,
     trainable_network,
 )
-from mapping.constraints.scale import fit_scale
 from mapping.network.gemm import mappable_layers, to_gemm
 from mapping.smaller_networks.storage import storage
 from power.estimates.table import estimate

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
+from scales import fit_scale
 
 from mapping.constraints.centroids import Centroids, Magnitudes
 from mapping.constraints.constraint import (
@@ -21,7 +22,7 @@ from mapping.constraints.constraint import (
 from mapping.constraints.fragments import OneSign, SegmentSparse
 from mapping.constraints.intersections import BothSparse, SparseValues
 from mapping.constraints.levels import Ternary, Window
-from mapping.constraints.scale import EXACT_LEVELS, fit_scale
+from mapping.constraints.scale import EXACT_LEVELS
 from xbar import XbarError
 
 seeds = st.integers(0, 2**31 - 1)

@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from device_noise import accepted, clamped, drifted, relaxed, written
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 
@@ -17,8 +18,7 @@ from xbar import (
     Verify,
     XbarError,
 )
-from xbar.conductances import noise as equations
-from xbar.conductances.noise import accepted, sigma, written
+from xbar.conductances.noise import low_frequency_sigma, sigma
 from xbar.conductances.programming import Cells, program as program_cells, stuck_conductances
 from xbar.conductances.rng import normals, stream_key
 
@@ -212,10 +212,10 @@ def test_the_kernel_does_what_the_equations_say_in_their_order(
     time = 9.0 if noise.at and not low_frequency else part.first_time if noise.at else ONE_DAY
     target = targets(100, 100, low=G_MIN)
     g = written(target, draws("programming"), part, time)
-    g = equations.relaxed(g, draws("relaxation"), part, time)
-    g = equations.drifted(g, target, draws("drift"), part, time)
-    spread = equations.low_frequency_sigma(g, target, part, time)
-    g = equations.clamped(g + spread * draws("low-frequency", time), part)
+    g = relaxed(g, draws("relaxation"), part, time)
+    g = drifted(g, target, draws("drift"), part, time)
+    spread = low_frequency_sigma(g, target, part, time)
+    g = clamped(g + spread * draws("low-frequency", time), part)
     result = program(target, part, SIDE, SIDE, **NAMES, time=time)
     np.testing.assert_allclose(result, g, rtol=3e-6, atol=1e-12)
 
