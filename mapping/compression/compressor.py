@@ -97,23 +97,14 @@ def compress(
         that the methods refuse, and checkpoints of other arguments.
     """
     network = copy.deepcopy(model)
-    layers = mappable_layers(network)
-    chosen = by_pattern(constraints, list(layers), "constraints", types_of(layers))
-    if not chosen:
-        raise XbarError("constraints: none given; a table of layer names, patterns or types")
-    freezes = any(_single_values(of) is not None for of in chosen.values())
-    if freezes and retrain.epochs < len(freeze):
-        raise XbarError(
-            f"retrain.epochs = {retrain.epochs}: too few to freeze {len(freeze)} shares of the weights on "
-            f"their values; at least {len(freeze)}"
-        )
-
+    chosen = _chosen(network, constraints)
+    single = _to_freeze(chosen, freeze, retrain)
     if teacher is not None and not (recipe.options.distillation or retrain.options.distillation):
         raise XbarError("teacher: has an effect with a recipe whose options have a Distillation only")
-
     kept: dict[str, Checkpoint] = {}
     if checkpoint is not None:
-        belongs = digests_of(
+        kept = _checkpoints(
+            checkpoint,
             network=model,
             constraints=constraints,
             recipe=recipe,
@@ -126,43 +117,68 @@ def compress(
             seed=seed,
             batches=length(batches),
         )
-        for stage in ("admm", "retrain"):
-            kept[stage] = Checkpoint(Path(f"{checkpoint}.{stage}.safetensors"), belongs)
-            kept[stage].check()
 
-    def fit(stage: str, how: Recipe, methods: list[Method]) -> list[dict[str, Any]]:
-        return train(
-            network,
-            batches,
-            how,
-            methods=methods,
-            loss=loss,
-            teacher=(teacher or model) if how.options.distillation else None,
-            seed=seed,
-            stage=stage,
-            validate=validate,
-            checkpoint=kept.get(stage),
-            progress=progress,
-        )
+    def fit(how: Recipe, **named: Any) -> list[dict[str, Any]]:
+        taught_by = (teacher or model) if how.options.distillation else None
+        common: dict[str, Any] = {"loss": loss, "seed": seed, "validate": validate, "progress": progress}
+        return train(network, batches, how, teacher=taught_by, **common, **named)
 
     met = masks_met(network)
     admm = Admm(network, {n: _on_weights_met(of, met.get(n)) for n, of in chosen.items()}, rho, interval)
-    log = fit("admm", recipe, [admm, Masked(network, met)])
+    with_admm: list[Method] = [admm, Masked(network, met)]
+    log = fit(recipe, methods=with_admm, stage="admm", checkpoint=kept.get("admm"))
     found = admm.finish(network)
     masks = met | {name: mask & met[name] if name in met else mask for name, mask in found.items()}
     methods: list[Method] = [Masked(network, masks)]
-    onto: dict[str, Values] = {}
-    for name, of in chosen.items():
-        values = _single_values(of)
-        if values is not None:
-            onto[name] = dataclasses.replace(values, mask=masks[name])
-    if onto:
+    if single:
+        onto = {name: dataclasses.replace(values, mask=masks[name]) for name, values in single.items()}
         methods.append(Freezing(network, onto, freeze, retrain.epochs // len(freeze)))
-    log += fit("retrain", retrain, methods)
-    for first, sharing in by_weight(network, [name for name in chosen if name not in onto]).items():
-        left = masks[first] & project_layer(network, first, chosen[first])
-        masks |= for_all_layers(network, sharing, {first: left})
+    log += fit(retrain, methods=methods, stage="retrain", checkpoint=kept.get("retrain"))
+    masks |= _projected_at_end(network, {n: of for n, of in chosen.items() if n not in single}, masks)
     return Compressed(network.eval(), masks, log)
+
+
+def _chosen(network: nn.Module, constraints: Mapping[str, Constraint]) -> dict[str, Constraint]:
+    """The constraint of each layer that has one."""
+    layers = mappable_layers(network)
+    chosen = by_pattern(constraints, list(layers), "constraints", types_of(layers))
+    if not chosen:
+        raise XbarError("constraints: none given; a table of layer names, patterns or types")
+    return chosen
+
+
+def _to_freeze(
+    chosen: Mapping[str, Constraint], freeze: Sequence[float], retrain: Recipe
+) -> dict[str, Levels | Centroids]:
+    """Single values that weights of a layer may take, by layer that has such."""
+    found = {name: values for name, of in chosen.items() if (values := _single_values(of)) is not None}
+    if found and retrain.epochs < len(freeze):
+        raise XbarError(
+            f"retrain.epochs = {retrain.epochs}: too few to freeze {len(freeze)} shares of the weights on "
+            f"their values; at least {len(freeze)}"
+        )
+    return found
+
+
+def _checkpoints(prefix: Path, **belongs: Any) -> dict[str, Checkpoint]:
+    """Checkpoints of both trainings, none of which may belong to other arguments."""
+    digests = digests_of(**belongs)
+    stages = ("admm", "retrain")
+    kept = {stage: Checkpoint(Path(f"{prefix}.{stage}.safetensors"), digests) for stage in stages}
+    for checkpoint in kept.values():
+        checkpoint.check()
+    return kept
+
+
+def _projected_at_end(
+    network: nn.Module, chosen: Mapping[str, Constraint], masks: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Masks of layers that are put into their sets once more, those that share a weight as one."""
+    after: dict[str, torch.Tensor] = {}
+    for first, sharing in by_weight(network, list(chosen)).items():
+        left = masks[first] & project_layer(network, first, chosen[first])
+        after |= for_all_layers(network, sharing, {first: left})
+    return after
 
 
 def _on_weights_met(constraint: Constraint, met: torch.Tensor | None) -> Constraint:

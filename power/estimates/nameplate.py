@@ -106,7 +106,7 @@ def full_read_pj(hardware: Hardware) -> float:
     """Most energy that a read of one plane of an array takes by its device [pJ]."""
     rows, columns = hardware.crossbar.rows, hardware.weights_per_tile_row
     tile = Tile(np.arange(rows), np.arange(columns))
-    layer = MappedLayer("full", "linear", rows, columns, 1, (Band(0, rows, (tile,)),))
+    layer = MappedLayer("full", "linear", rows, columns, 1, (Band(0, rows, (tile,)),), hardware)
     conductance = row_conductance(layer, hardware, "worst")
     joule = read_energy_j(np.ones(rows), conductance, hardware.dac.v_read, hardware.periphery.t_read)
     return joule * 1e12 / hardware.encoding.planes
