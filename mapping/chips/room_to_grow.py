@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mapping.chips.adc_ranges import step_without_currents
 from mapping.tiles.mapped import Band, MappedLayer
-from mapping.tiles.packing import cut, grid, pack
+from mapping.tiles.packing import laid_out
 from mapping.tiles.zeros import given_mask
 
 
@@ -25,14 +25,12 @@ def with_room(layer: MappedLayer) -> MappedLayer:
     free = dataclasses.replace(layer, mask=given, zeros=None)
     if (_on_tiles(layer) | (False if given is None else ~given)).all():
         return free
-    rows, cols = layer.hardware.crossbar.rows, layer.hardware.weights_per_tile_row
-    lay = grid if given is None else pack
-    bands = lay(cut(layer.k, layer.n, layer.groups, layer.bias_rows, rows, cols), cols, free.kept)
+    laid = laid_out(free, packed=given is not None)
     calibration = layer.calibration
     if calibration is not None and calibration.adc_steps is not None:
-        steps = _moved_steps(layer, calibration.adc_steps, bands)
+        steps = _moved_steps(layer, calibration.adc_steps, laid.bands)
         calibration = dataclasses.replace(calibration, adc_steps=steps)
-    return dataclasses.replace(free, bands=bands, calibration=calibration)
+    return dataclasses.replace(laid, calibration=calibration)
 
 
 def _on_tiles(layer: MappedLayer) -> NDArray[np.bool_]:

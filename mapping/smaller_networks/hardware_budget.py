@@ -19,7 +19,7 @@ from torch import nn
 from mapping.network.gemm import finite_gemm, to_gemm
 from mapping.smaller_networks.sensitivity import Family, LayerLoss, layers_with_values
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
-from mapping.tiles.packing import cut, pack
+from mapping.tiles.packing import laid_out
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -210,7 +210,6 @@ def with_mask(layer: MappedLayer, mask: NDArray[np.bool_]) -> MappedLayer:
     mask
         True where a weight stays.
     """
-    rows, cols = layer.hardware.crossbar.rows, layer.hardware.weights_per_tile_row
     zeros = None if layer.zeros is None else layer.zeros & mask
     kept = mask if zeros is None else mask & ~zeros
     state = None if layer.state is None else np.where(mask, layer.state, np.int16(0))
@@ -221,8 +220,7 @@ def with_mask(layer: MappedLayer, mask: NDArray[np.bool_]) -> MappedLayer:
         state=state,
         calibration=None,
     )
-    bands = cut(layer.k, layer.n, layer.groups, layer.bias_rows, rows, cols)
-    return dataclasses.replace(layer, bands=pack(bands, cols, layer.kept))
+    return laid_out(layer, packed=True)
 
 
 class _Trials:

@@ -16,7 +16,7 @@ from mapping.lowering.own_forward import check_forwards, or_export
 from mapping.network.gemm import Layer, geometry_of, groups_of, kind_of, mappable_layers, to_gemm, types_of
 from mapping.network.modules import check_own_forward, types_of_modules
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
-from mapping.tiles.packing import cut, grid, pack
+from mapping.tiles.packing import laid_out
 from mapping.tiles.trace import Calls, trace
 from mapping.tiles.zeros import without_zeros
 from xbar.conductances.encoding import encode, held_on_levels, levels
@@ -196,10 +196,7 @@ def _map_layer(
         scale=None if scale is None else _checked_scale(scale, name, n),
         bias=None if bias is None or bias.is_meta else bias.detach().float().cpu().numpy().copy(),
     )
-    rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
-    bands = cut(k, n, groups, bias_rows, rows, cols)
-    lay = pack if packing and layer.mask is not None else grid
-    layer = dataclasses.replace(layer, bands=lay(bands, cols, layer.kept))
+    layer = laid_out(layer, packed=packing and layer.mask is not None)
     return layer if values is None else _with_weights(layer, values)
 
 
@@ -256,8 +253,5 @@ def unpruned(mapped: MappedNetwork) -> MappedNetwork:
     """The mapping as if no weight were masked, each at its place in the grid, with geometry only."""
     layers = {}
     for name, layer in without_weights(mapped).layers.items():
-        rows, cols = layer.hardware.crossbar.rows, layer.hardware.weights_per_tile_row
-        whole = dataclasses.replace(layer, mask=None, zeros=None)
-        bands = grid(cut(layer.k, layer.n, layer.groups, layer.bias_rows, rows, cols), cols, whole.kept)
-        layers[name] = dataclasses.replace(whole, bands=bands)
+        layers[name] = laid_out(dataclasses.replace(layer, mask=None, zeros=None), packed=False)
     return dataclasses.replace(mapped, layers=layers)

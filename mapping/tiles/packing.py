@@ -9,18 +9,27 @@ than a tile has bands of its own.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.tiles.mapped import Band, Tile
+from mapping.tiles.mapped import Band, MappedLayer, Tile
 
 T = TypeVar("T", bound=np.generic)
 Index = NDArray[np.int64]
 Kept = Callable[[Index, Index], NDArray[np.bool_]]
 """Whether there is a weight to hold at inputs x columns."""
+
+
+def laid_out(layer: MappedLayer, packed: bool) -> MappedLayer:
+    """The layer on the tiles of its hardware: its kept weights packed, or every weight in its place."""
+    hardware, lay = layer.hardware, pack if packed else grid
+    rows, cols = hardware.crossbar.rows, hardware.weights_per_tile_row
+    bands = cut(layer.k, layer.n, layer.groups, layer.bias_rows, rows, cols)
+    return dataclasses.replace(layer, bands=lay(bands, cols, layer.kept))
 
 
 def cut(k: int, n: int, groups: int, bias_rows: int, rows: int, cols: int) -> Iterator[tuple[Index, Index]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.polynomial import polynomial
 from numpy.typing import ArrayLike, NDArray
@@ -36,22 +34,13 @@ def sigma(g: ArrayLike, device: Device, time: float | None = None) -> NDArray[np
     return np.zeros_like(target)
 
 
-def accumulated(time: float, t_read: float) -> float:
-    """sqrt(ln((t + t_read) / (2 t_read))): 1/f noise from `t_read` to t after the write; 0 up to t_read."""
-    return math.sqrt(max(math.log((time + t_read) / (2 * t_read)), 0.0))
-
-
 def low_frequency_sigma(g: ArrayLike, target: ArrayLike, device: Device, time: float) -> NDArray[np.float64]:
     """Standard deviation [S] of the low-frequency noise of cells of conductance g [S]."""
     now, part = np.asarray(g, np.float64), device.low_frequency
     if part is None:
         return np.zeros_like(now)
-    if part.kind == "power":
-        ratio = np.maximum(np.asarray(target, np.float64) / device.g_max, 1e-30)
-        q = now * np.minimum(part.limit, part.amplitude * ratio**-part.exponent)
-    else:
-        q = part.amplitude * np.log10(np.maximum(now / 1e-6, 1.0))
-    return np.asarray(q * accumulated(time, part.t_read))
+    ratio = np.asarray(target, np.float64) / device.g_max
+    return np.asarray(part.amplitude_at(now, ratio) * part.growth(time))
 
 
 def white_sigma(g: ArrayLike, device: Device) -> NDArray[np.float64]:

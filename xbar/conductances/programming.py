@@ -238,7 +238,7 @@ def _aging_tables(values: NDArray[np.float64], device: Device, time: float, dtyp
         ones = np.ones(len(values))
         relative = noise.low_frequency_sigma(ones, values, device, time).astype(dtype)
     elif flicker:
-        decade = flicker.amplitude * noise.accumulated(time, flicker.t_read)
+        decade = flicker.amplitude * flicker.growth(time)
     low, high = (device.g_min, device.g_max) if relaxation else (0.0, math.inf)
     return _Aging(dtype(moved), dtype(spread), nu, nu_sigma, relative, dtype(decade), dtype(low), dtype(high))
 

@@ -246,6 +246,17 @@ class LowFrequencyNoise:
             {"power": ("amplitude", "t_read", "exponent", "limit"), "log10": ("amplitude", "t_read")},
         )
 
+    def amplitude_at(self, g: NDArray[np.float64], ratio: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Q [S] of cells of conductance g [S] whose targets are so many g_max."""
+        if self.kind == "power":
+            falling = self.amplitude * np.maximum(ratio, 1e-30) ** -self.exponent
+            return np.asarray(g * np.minimum(self.limit, falling))
+        return np.asarray(self.amplitude * np.log10(np.maximum(g / 1e-6, 1.0)))
+
+    def growth(self, time: float) -> float:
+        """Sigma over Q at a time [s] after the write; 0 up to `t_read`."""
+        return math.sqrt(max(math.log((time + self.t_read) / (2 * self.t_read)), 0.0))
+
 
 @dataclass(frozen=True)
 class WhiteNoise:

@@ -80,13 +80,9 @@ def _deviations(device: Device) -> Iterator[tuple[str, object, float]]:
         for key in ("mean", "sigma", "sigma_0"):
             yield f"relaxation.{key}", getattr(relaxation, key), abs(getattr(relaxation, key))
     if flicker:
-        q = flicker.amplitude * np.log10(np.maximum(g / 1e-6, 1))
-        if flicker.kind == "power":
-            falling = flicker.amplitude * np.maximum(g / device.g_max, 1e-30) ** -flicker.exponent
-            q = g * np.minimum(flicker.limit, falling)
-        read, since = flicker.t_read, max(device.first_time, flicker.t_read)
-        grown = max(math.sqrt(math.log((since + read) / (2 * read))), 1.0)
-        yield "low_frequency.amplitude", flicker.amplitude, float(q.max()) * grown
+        grown = max(flicker.growth(device.first_time), 1.0)
+        largest = float(flicker.amplitude_at(g, g / device.g_max).max())
+        yield "low_frequency.amplitude", flicker.amplitude, largest * grown
     white = device.read_noise
     yield "read_noise.sigma", white.sigma, _times(device, white.sigma, white.relative_to)
 
