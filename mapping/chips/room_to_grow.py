@@ -23,7 +23,7 @@ def with_room(layer: MappedLayer) -> MappedLayer:
         return layer
     given = given_mask(layer)
     free = dataclasses.replace(layer, mask=given, zeros=None)
-    if (_on_tiles(layer) | (False if given is None else ~given)).all():
+    if (_weights_on_tiles(layer) | (False if given is None else ~given)).all():
         return free
     laid = laid_out(free, packed=given is not None)
     calibration = layer.calibration
@@ -33,7 +33,7 @@ def with_room(layer: MappedLayer) -> MappedLayer:
     return dataclasses.replace(laid, calibration=calibration)
 
 
-def _on_tiles(layer: MappedLayer) -> NDArray[np.bool_]:
+def _weights_on_tiles(layer: MappedLayer) -> NDArray[np.bool_]:
     """Weights that have a cell on a driven word line, shape (k, n)."""
     found = np.zeros((layer.k, layer.n), np.bool_)
     for band in layer.bands:

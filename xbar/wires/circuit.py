@@ -17,15 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from xbar.hardware.checks import as_floats, check_range
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import IV, check_increasing, current_per_siemens
 from xbar.multiply.threads import run_workers, worker_count
-from xbar.wires.circuit_kernels import Floats, factor, solve_batch
+from xbar.wires.circuit_kernels import Floats, Ohms, factor, solve_batch
 from xbar.wires.newton import Newton, largest_cell_voltage
 
 TOLERANCE = 1e-12
@@ -216,25 +217,14 @@ def solve(
         check_range(key, count, 1, 10**9)
     tolerance, max_iterations = float(tolerance), int(max_iterations)
     batch = v.reshape(-1, g.shape[0])
-    u, w = np.empty((2, len(batch), *g.shape))
-    currents = np.empty((len(batch), g.shape[1]))
-    iterations, steps = np.zeros(len(batch), np.int64), np.ones(len(batch), np.int64)
-    residual = np.zeros(len(batch))
+    found = _Found.room_for(len(batch), g.shape)
     if iv.kind == "ohmic":
-        factors = factor(g, wires.ohms)
-
-        def work(part: slice) -> None:
-            into = u[part], w[part], currents[part], iterations[part], residual[part]
-            solve_batch(g, factors, wires.ohms, batch[part], tolerance, max_iterations, *into)
+        work = _of_ohmic_cells(g, wires.ohms, batch, tolerance, max_iterations, found)
     else:
         check_increasing(iv, max(map(largest_cell_voltage, batch), default=0.0))
         current_per_siemens(iv, np.zeros(1), v_read)
         newton = Newton(g, wires.ohms, iv, v_read, tolerance, max_iterations, max_steps)
-
-        def work(part: slice) -> None:
-            for k in range(part.start, part.stop):
-                currents[k], iterations[k], steps[k], residual[k] = newton.solve(batch[k], u[k], w[k])
-
+        work = _by_newton(newton, batch, found)
     _spread(work, len(batch), threads)
     shape = v.shape[:-1]
     return Solution(
@@ -243,14 +233,61 @@ def solve(
         wires,
         iv,
         v_read,
-        currents.reshape(*shape, g.shape[1]),
-        u.reshape(*shape, *g.shape),
-        w.reshape(*shape, *g.shape),
-        _status(residual, tolerance, iv),
-        int(iterations.max(initial=0)),
-        int(steps.max(initial=0)),
-        float(residual.max(initial=0)),
+        found.currents.reshape(*shape, g.shape[1]),
+        found.u.reshape(*shape, *g.shape),
+        found.w.reshape(*shape, *g.shape),
+        _status(found.residual, tolerance, iv),
+        int(found.iterations.max(initial=0)),
+        int(found.steps.max(initial=0)),
+        float(found.residual.max(initial=0)),
     )
+
+
+class _Found(NamedTuple):
+    """What is found for each of M vectors: node voltages [V] (M, m, n), currents [A] (M, n), and how."""
+
+    u: Floats
+    w: Floats
+    currents: Floats
+    iterations: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    residual: Floats
+
+    @staticmethod
+    def room_for(count: int, shape: tuple[int, ...]) -> _Found:
+        u, w = np.empty((2, count, *shape))
+        steps = np.ones(count, np.int64)
+        return _Found(u, w, np.empty((count, shape[1])), np.zeros(count, np.int64), steps, np.zeros(count))
+
+
+def _of_ohmic_cells(
+    g: Floats, ohms: Ohms, batch: Floats, tolerance: float, max_iterations: int, found: _Found
+) -> Callable[[slice], None]:
+    """What solves a part of the vectors with one factorisation for all."""
+    factors = factor(g, ohms)
+
+    def work(part: slice) -> None:
+        into = (
+            found.u[part],
+            found.w[part],
+            found.currents[part],
+            found.iterations[part],
+            found.residual[part],
+        )
+        solve_batch(g, factors, ohms, batch[part], tolerance, max_iterations, *into)
+
+    return work
+
+
+def _by_newton(newton: Newton, batch: Floats, found: _Found) -> Callable[[slice], None]:
+    """What solves a part of the vectors, one after the other."""
+
+    def work(part: slice) -> None:
+        for k in range(part.start, part.stop):
+            of_one = newton.solve(batch[k], found.u[k], found.w[k])
+            found.currents[k], found.iterations[k], found.steps[k], found.residual[k] = of_one
+
+    return work
 
 
 def _checked_arrays(g: ArrayLike, v: ArrayLike) -> tuple[Floats, Floats]:
