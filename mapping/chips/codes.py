@@ -14,20 +14,18 @@ from mapping.tiles.unfold import input_vectors, output_size
 from xbar.hardware.design import Dac
 from xbar.hardware.errors import XbarError
 from xbar.hardware.kernels import njit
+from xbar.multiply.converters import input_codes
 
 
 def largest_code(dac: Dac, signed: bool) -> int:
     """Code that stands for x_max; 1 for an ideal DAC."""
-    if dac.bits == "ideal":
-        return 1
-    return (1 << (dac.bits - 1)) - 1 if signed else (1 << dac.bits) - 1
+    return 1 if dac.bits == "ideal" else input_codes(dac.bits, signed, dac.signed == "sign-magnitude")[1]
 
 
 def least_code(dac: Dac, signed: bool) -> int:
-    """Least code of a DAC that is not ideal: two's complement has one more below 0 than above."""
-    if not signed:
-        return 0
-    return -largest_code(dac, signed) - (dac.signed == "twos-complement")
+    """Least code of a DAC that is not ideal."""
+    assert dac.bits != "ideal"
+    return input_codes(dac.bits, signed, dac.signed == "sign-magnitude")[0]
 
 
 def quantise_inputs(x: NDArray[np.float32], calibration: Calibration, dac: Dac) -> NDArray[np.generic]:

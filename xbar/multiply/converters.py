@@ -91,10 +91,7 @@ class Drive:
     @property
     def code_range(self) -> tuple[int, int]:
         """Smallest and largest code."""
-        if self.signed:
-            top = (1 << (self.bits - 1)) - 1
-            return -top - (not self.sign_magnitude), top
-        return 0, (1 << self.bits) - 1
+        return input_codes(self.bits, self.signed, self.sign_magnitude)
 
     def digits(self, codes: NDArray[Any]) -> NDArray[np.int64]:
         """Entries of `volts` that integer codes call for, shape (P, *codes.shape)."""
@@ -130,6 +127,14 @@ class Drive:
             np.ascontiguousarray((place**2 @ power)[None], np.float32),
             self.sign_magnitude,
         )
+
+
+def input_codes(bits: int, signed: bool, sign_magnitude: bool) -> tuple[int, int]:
+    """Smallest and largest input code: from 0, or with a sign; two's complement has one more below 0."""
+    if not signed:
+        return 0, (1 << bits) - 1
+    top = (1 << (bits - 1)) - 1
+    return -top - (not sign_magnitude), top
 
 
 def drive(hardware: Hardware, signed: bool) -> Drive:
