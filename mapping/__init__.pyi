@@ -72,7 +72,7 @@ from .lab.faults import around_faults as around_faults
 from .lab.measured import with_conductances as with_conductances
 from .lab.target_files import export_conductances as export_conductances
 from .lowering.batch_norm import batch_norm_folds as batch_norm_folds, fold_batch_norm as fold_batch_norm
-from .lowering.form import crossbar_form as crossbar_form
+from .lowering.form import FORMS as FORMS, crossbar_form as crossbar_form
 from .monte_carlo.layer_noise import LayerNoise as LayerNoise, noise_by_layer as noise_by_layer
 from .monte_carlo.one_chip import accuracy_over_time as accuracy_over_time, chip_accuracy as chip_accuracy
 from .monte_carlo.sampling import ChipSample as ChipSample, sample_chips as sample_chips

@@ -16,6 +16,7 @@ from experiments.stages.ids import files_of, point_id
 from experiments.stages.run import prepare
 from experiments.studies.study import load_study, resolve_study, study_dict
 from mapping import METHODS, RULES
+from mapping.lowering import form
 from mapping.network.gemm import to_gemm
 from xbar.hardware.errors import XbarError
 
@@ -169,3 +170,50 @@ def test_what_cannot_be_added_is_refused() -> None:
         METHODS.add("mine", str, print)
     with pytest.raises(XbarError, match="compression method 'admm': exists already"):
         METHODS.add("admm", Mine, print)
+
+
+LAYER = """
+import torch
+from torch import nn
+
+from mapping import FORMS
+
+
+class LowRank(nn.Module):
+    '''A product of two parameters, behind a gate that is no layer.'''
+
+    def __init__(self, inputs, outputs, rank):
+        super().__init__()
+        self.a = nn.Parameter(torch.randn(inputs, rank) / inputs**0.5)
+        self.b = nn.Parameter(torch.randn(rank, outputs) / rank**0.5)
+
+    def forward(self, x):
+        return x @ self.a @ self.b
+
+
+def form(own):
+    first, second = nn.Linear(*own.a.shape, bias=False), nn.Linear(*own.b.shape, bias=False)
+    first.weight, second.weight = nn.Parameter(own.a.data.t()), nn.Parameter(own.b.data.t())
+    return nn.Sequential(first, second)
+
+
+FORMS[LowRank] = form
+
+
+def build():
+    return nn.Sequential(nn.Flatten(), LowRank(64, 32, 8), nn.ReLU(), nn.Linear(32, 10))
+"""
+
+
+def test_an_own_layer_type_beside_its_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its two products are layers, to rules, tiles and costs."""
+    monkeypatch.setattr(form, "FORMS", dict(form.FORMS))
+    (tmp_path / "net.py").write_text(LAYER)
+    rule = "compress.layers=[{layer='1.0', share=1.0}]"
+    study = load_study(
+        "digits", [*SMALL, f"network={tmp_path}/net.py:build", rule, "compress.rate=1.2", "chips.n=1"]
+    )
+    result = result_of_run(study, None, tmp_path / "run")
+    assert list(result["mapping"]["layers"]) == ["1.0", "1.1", "3"]
+    assert result["mapping"]["macs_share"] == 1
+    assert result["compression"]["layers"]["1.0"]["rate"] > 1
