@@ -13,7 +13,7 @@ from experiments.report.page import leaves, number, placed, setting, toml, uniqu
 from experiments.results.result import Curve, CurvePoint, Estimates, Result
 from experiments.results.summary import coverage
 from experiments.studies.study import study_dict
-from xbar.hardware.files import to_dict
+from xbar.hardware.files import load_hardware, preset_names, to_dict
 
 CAPTIONS = {
     "accuracy": (
@@ -243,12 +243,30 @@ def _curve_tables(
     return tables
 
 
-def _hardware_rows(hardware: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """(dotted key, value with unit, whether it is one of the assumed) of every value of the hardware."""
+def _hardware_rows(hardware: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(dotted key, value with unit, tag) of every value of the hardware.
+
+    The tag says that a value is assumed, or, where the hardware has the name of a preset, that it is not that
+    of the preset: neither its source nor what it assumes speaks of such a value.
+    """
     assumed = " ".join(line.partition(":")[0] for line in hardware.get("assumed", ()))
     named = set(re.findall(r"[a-z_]+(?:\.[a-z_]+)+", assumed))
-    set_keys = ((key, value) for key, value in leaves(hardware) if key != "assumed" and value not in ("", []))
-    return [(key, _with_unit(key, value), key in named) for key, value in set_keys]
+    preset = _preset(str(hardware["name"]))
+    rows = []
+    for key, value in leaves(hardware):
+        if key == "assumed" or value in ("", []):
+            continue
+        changed = preset and preset.get(key, value) != value
+        tag = f"changed: {_with_unit(key, preset[key])} in the preset" if changed else ""
+        rows.append((key, _with_unit(key, value), tag or ("assumed" if key in named else "")))
+    return rows
+
+
+def _preset(name: str) -> dict[str, Any]:
+    """Values of the preset of this name by dotted key; empty: there is none."""
+    if name not in preset_names("designs"):
+        return {}
+    return dict(leaves(to_dict(load_hardware(name))))
 
 
 def _with_unit(key: str, value: Any) -> str:

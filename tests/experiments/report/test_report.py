@@ -80,8 +80,10 @@ def page(tmp_path_factory):
         "lenet5, trained on mnist, on the hardware admm-32x32: arrays of 32 × 32 cells",
         "of admm-10mohm (0.1 to 1 µS)",
         "weights of 5 bit in 1 slice a plane, DAC bits: 8, ADC bits: 9.",
-        "area −93.8 %",
-        "energy an image +2.5 %",
+        "area, −93.8 % 0.416 mm²",
+        "power, −93.8 % 77.2 mW",
+        "latency 57.6 µs",
+        "energy an image, +2.5 % 61.7 nJ",
         "compressed 99.13 %",
         "quantised 99.02 %",
         "ideal chip 98.97 %",
@@ -238,3 +240,14 @@ def test_optional_parts_may_be_absent(tmp_path):
 )
 def test_number(value, words):
     assert number(value) == words
+
+
+def test_what_a_user_changed_of_a_preset_is_marked(tmp_path):
+    """Its source, and what it assumes, speak of other values."""
+    result = complete_result()
+    result["study"]["hardware"]["crossbar"]["rows"] = 64
+    write_report(typed(result), {}, tmp_path / "report.html")
+    assert "crossbar.rows changed: 32 in the preset 64" in read(tmp_path / "report.html").text
+    result["study"]["hardware"]["name"] = "mine"
+    write_report(typed(result), {}, tmp_path / "report.html")
+    assert "in the preset" not in read(tmp_path / "report.html").text
