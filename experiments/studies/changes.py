@@ -48,13 +48,15 @@ def parsed_change(change: str) -> tuple[str, Any]:
 def with_value(raw: Mapping[str, Any], key: str, value: Any, said: str) -> dict[str, Any]:
     """`raw` with the value at a dotted key, such as ``chips.cases.0.name``; `said` begins messages.
 
+    Tables on the way to the key are copied; what lies beside is shared, and nothing of it may be changed.
+
     Raises
     ------
     XbarError
         For a key that leads through a value, or past the end of a list.
     """
     path = key.split(".")
-    changed = copy.deepcopy(dict(raw))
+    changed = dict(raw)
     node: Any = changed
     for depth, part in enumerate(path):
         last = depth == len(path) - 1
@@ -74,5 +76,6 @@ def with_value(raw: Mapping[str, Any], key: str, value: Any, said: str) -> dict[
         if last:
             node[index] = value
         else:
+            node[index] = copy.copy(node[index])
             node = node[index]
     return changed
