@@ -23,9 +23,9 @@ from experiments.studies.study import raw_study
 def test_the_given_data_stay(key: str) -> None:
     raw, _ = raw_study("lenet5-mnist")
     before = copy.deepcopy(raw)
-    changed = with_value(raw, key, 7, "")
+    changed = with_value(raw, key, 0.123, "")
     assert raw == before
     assert changed != before
-    again = with_value(changed, key, 8, "")
+    again = with_value(changed, key, 0.456, "")
     assert changed != again
-    assert with_value(raw, key, 7, "") == changed
+    assert with_value(raw, key, 0.123, "") == changed
