@@ -128,5 +128,5 @@ def test_copies_respect_the_adders_of_the_nodes(tmp_path_factory, layers, spare:
     for chosen in itertools.product(*(range(1, p + 1) for p, _ in layers)):
         if sum(2 * t * c for (_, t), c in zip(layers, chosen, strict=True)) <= arrays:
             own = {f"l{i}": with_copies(design, c) for i, c in enumerate(chosen)}
-            best = max(best, estimate(dataclasses.replace(mapped, own_hardware=own)).peak_image_rate_per_s)
+            best = max(best, estimate(mapped.on_hardware(design, own)).peak_image_rate_per_s)
     assert found.peak_image_rate_per_s == pytest.approx(best)
