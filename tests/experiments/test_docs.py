@@ -16,7 +16,7 @@ from small_study import result_of_run
 
 from experiments.studies.compression import OF_A_STEP, TARGETS, Compression, CompressionStep, Purify
 from experiments.studies.study import Study, load_study
-from mapping import METHODS, RULES, Calibration, MappedLayer, MappedNetwork, ProgrammedNetwork, Tile
+from mapping import METHODS, RULES, Calibration, MappedLayer, MappedNetwork, ProgrammedBand, Tile
 from power.estimates.rows import Row
 from power.estimates.table import Estimate
 from xbar import Device, Hardware
@@ -245,7 +245,7 @@ def test_every_key_is_documented_with_its_default(section: str, cls: type) -> No
 def test_every_quantity_of_the_python_interface_is_there() -> None:
     classes = (
         Device,
-        ProgrammedNetwork,
+        ProgrammedBand,
         MappedLayer,
         Tile,
         Calibration,
