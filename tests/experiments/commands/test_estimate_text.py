@@ -191,6 +191,7 @@ def test_the_nameplate_of_isaac(capsys: pytest.CaptureFixture[str]) -> None:
         (["lenet5", "--explain", "rooter"], "did you mean 'router'"),
         (["lenet5", "--hardware", "ideal"], "dac.bits = 'ideal': has no cost entry"),
         (["lenet5", "--image-rate", "0"], "must be a positive number of images a second"),
+        (["lenet5", "--image-rate", "3000"], "image_rate = 3000: above the 2170.14 images a second at which"),
         (["lenet5", "--figure", "costs.gif"], "must end in .svg, .png or .pdf"),
         (["lenet5", "--json", "--explain", "adc"], "choose one"),
         (["digits", "--width", "2"], "is a study, which has its own"),
