@@ -114,7 +114,8 @@ class Item:
         words = {**EVENTS, **NETWORK_EVENTS}
         said = [f"{name}: {words[name]}" for name in sorted(self.names & words.keys())]
         level = "copy of a layer" if self.level == LAYER else self.level
-        return {"events": "; ".join([str(self.events), *said]), "units": f"{self.formula} a {level}"}
+        article = "an" if level[0] in "aeiou" else "a"
+        return {"events": "; ".join([str(self.events), *said]), "units": f"{self.formula} {article} {level}"}
 
 
 @dataclass(frozen=True)
