@@ -65,11 +65,11 @@ def value_of(key: str, text: Expression, names: Mapping[str, float]) -> float:
             given = {name: names[name] for name in read}
             value = float(eval(code, {"__builtins__": {}}, {**FUNCTIONS, **given}))
         except (ArithmeticError, ValueError, TypeError) as error:
-            raise XbarError(f"{key} = {text!r}: {error}") from None
+            raise XbarError(f"{key} = {text!r:.100}: {error}") from None
     else:
         value = float(text)
     if not (math.isfinite(value) and value >= 0):
-        raise XbarError(f"{key} = {text!r}: gives {value:g}; must give a number from 0 on")
+        raise XbarError(f"{key} = {text!r:.100}: gives {value:g}; must give a number from 0 on")
     return value
 
 
@@ -81,6 +81,7 @@ def _parsed(key: str, text: str) -> tuple[CodeType, frozenset[str]]:
         raise XbarError(f"{key}: has {len(text)} characters; at most {LONGEST}")
     try:
         tree = ast.parse(text.strip(), mode="eval")
+        code = compile(tree, "<expression>", "eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise XbarError(f"{key} = {text!r:.100}: is no arithmetic; {allowed}") from None
     called: set[int] = set()
@@ -97,4 +98,4 @@ def _parsed(key: str, text: str) -> tuple[CodeType, frozenset[str]]:
             raise XbarError(f"{key} = {text!r:.100}: is no arithmetic; {allowed}")
         if isinstance(node, ast.Name) and id(node) not in called:
             names.add(node.id)
-    return compile(tree, "<expression>", "eval"), frozenset(names)
+    return code, frozenset(names)

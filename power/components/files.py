@@ -91,7 +91,7 @@ def file_and_bases(
     folder: Path | None = None
     while True:
         file = find_file(key, name, holds, room, folder)
-        if file in found:
+        if file.path.resolve() in (known.path.resolve() for known in found):
             raise XbarError(f"{key}: {' -> '.join((*names, name))}: a base that leads back to itself")
         found.append(file)
         base = said(file).get("base")

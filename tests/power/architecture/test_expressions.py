@@ -62,6 +62,7 @@ def test_a_number_is_itself_and_names_are_found() -> None:
         ("1 +" * 400 + "1", "has 1201 characters; at most 1000"),
         ("(" * 300 + "1" + ")" * 300, "is no arithmetic"),
         ("", "is no arithmetic"),
+        ("+" * 999 + "1", "is no arithmetic"),
     ],
 )
 def test_what_is_no_arithmetic_is_refused(text: str, words: str) -> None:

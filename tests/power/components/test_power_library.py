@@ -223,6 +223,13 @@ def test_a_base_that_leads_back_is_refused(tmp_path: Path) -> None:
         load_periphery(str(path))
 
 
+def test_a_base_that_leads_back_by_another_way_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(f'name = "own"\nsource = "none"\nbase = "../{tmp_path.name}/own.toml"\n')
+    with pytest.raises(XbarError, match=r"a base that leads back to itself$"):
+        load_periphery(str(path))
+
+
 def test_a_base_that_is_no_name_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text('name = "own"\nsource = "none"\nbase = 3\n')
