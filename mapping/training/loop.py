@@ -245,12 +245,14 @@ class _Loop:
         self.schedule.begin_step(epoch, self.state.place.batch, self.total)
         for method in self.methods:
             method.before_forward(self.model)
-        self.state.optimizer.zero_grad(set_to_none=True)
 
     def _add_gradient(self, x: torch.Tensor, y: Any) -> torch.Tensor:
         """Add the gradient of a batch to that of the step; its loss."""
         x = x.contiguous(memory_format=self.layout) if x.dim() == 4 else x
         value = self.objective(self.model, x, y)
+        if not self.inputs:
+            # Not before the forward pass: memory freed there goes back to the system, and is asked for again.
+            self.state.optimizer.zero_grad(set_to_none=True)
         of_sum = len(x) * value if self.recipe.options.accumulate > 1 else value
         of_sum.backward()  # type: ignore[no-untyped-call]
         self.inputs += len(x)
