@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from xbar.hardware.errors import XbarError
@@ -15,13 +14,6 @@ def check_file(key: str, path: Path | None) -> None:
     """Refuse a path that is a folder, or none at all."""
     if path is not None and (not path.name or path.is_dir()):
         raise XbarError(f"{key} {path}: is a folder; must be the path of a file")
-
-
-def input_shape(text: str) -> tuple[int, ...] | None:
-    """Sizes of one input; None where none are given."""
-    if text and not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", text):
-        raise XbarError(f"--input {text}: must be sizes joined by x, without the batch, as 3x224x224")
-    return tuple(map(int, text.split("x"))) if text else None
 
 
 def check_figure(path: Path | None) -> None:

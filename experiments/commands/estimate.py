@@ -11,8 +11,10 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from experiments.commands.arguments import DEFAULT_DESIGN, check_figure, check_file, input_shape
-from experiments.commands.layers import form_of
+from experiments.commands.arguments import DEFAULT_DESIGN, check_figure, check_file
+from experiments.commands.layers import form_of, left_digital
+from experiments.inputs.examples import Input, parsed_inputs
+from experiments.inputs.networks import draws_weights
 from experiments.results.csv_text import csv_text
 from experiments.results.summary import not_counted, percent_of_macs
 from experiments.results.text_table import number, text_table
@@ -22,7 +24,7 @@ from experiments.studies.designs import changed_design, load_design
 from experiments.studies.study import load_study, study_names
 from mapping.lowering.form import BatchNormChoice
 from mapping.tiles.mapped import MappedNetwork
-from mapping.tiles.mapper import map_network
+from mapping.tiles.mapper import map_network, without_weights
 from power.components.price import Price
 from power.counts.duplication import duplicate
 from power.counts.resolution import lossless_bits_of_network, with_lossless_bits
@@ -73,9 +75,11 @@ def mapped(
     hardware: str = "",
     against: str = "",
     width: float = 1.0,
-    shape: tuple[int, ...] | None = None,
+    inputs: Sequence[Input] = (),
     changes: Sequence[str] = (),
     batch_norm: BatchNormChoice | None = None,
+    weights: Path | None = None,
+    drawn: bool = False,
 ) -> dict[str, MappedNetwork]:
     """Mapping of what is named, by the name of its design; with `against`, a second one.
 
@@ -86,12 +90,16 @@ def mapped(
         the folder of a finished run.
     hardware, against
         Designs, or TOML files; no `hardware`: that of the study or run, else admm-32x32.
-    shape
-        Of one input, without the batch.
+    inputs
+        As in `experiments.inputs.networks.example_input`.
     changes
         ``hardware.key=value``, of both designs; of a run, what its mapping and accuracy do not depend on.
     batch_norm
         As in `mapping.crossbar_form`; None: that of the study, else ``fold``.
+    weights
+        File of the network's weights; None: those that it has, and a built-in one has none.
+    drawn
+        Whether the network's own weights are others each time (`is_drawn`), and so are not known.
 
     Raises
     ------
@@ -99,15 +107,15 @@ def mapped(
         For a network, study, run or design that cannot be had, or a change that would make a run another one.
     """
     if Path(what).is_dir():
-        if hardware or against or width != 1 or shape or batch_norm:
+        if hardware or against or width != 1 or inputs or batch_norm or weights:
             raise XbarError(
-                f"{what}: a finished run is on its own hardware; --hardware, --against, --width, --input and "
-                "--batch-norm are for networks and studies"
+                f"{what}: a finished run is on its own hardware; --hardware, --against, --width, --input, "
+                "--batch-norm and --weights are for networks and studies"
             )
         finished = finished_run(Path(what))[1].with_hardware(lambda own: _priced_anew(own, changes))
         return {finished.hardware.name: finished}
     network, design = what, hardware or DEFAULT_DESIGN
-    if what.endswith(".toml") or what in study_names():
+    if _is_study(what):
         if width != 1:
             raise XbarError(f"--width {width:g}: {what} is a study, which has its own")
         study = load_study(what, changes)
@@ -115,13 +123,25 @@ def mapped(
         first = load_design(hardware, changes) if hardware else study.hardware
     else:
         first = load_design(design, changes)
-    form, example = form_of(network, width, shape, batch_norm=batch_norm or "fold")
+    form, example = form_of(network, width, inputs, weights, batch_norm or "fold")
+    digital = left_digital(form, example)
     designs = {first.name: first}
     if against:
         second = load_design(against, changes)
         designs[second.name if second.name not in designs else f"{second.name} ({against})"] = second
     with torch.no_grad():
-        return {name: map_network(form, each, example) for name, each in designs.items()}
+        found = {name: map_network(form, each, example, layers=digital) for name, each in designs.items()}
+    return {name: without_weights(one) for name, one in found.items()} if drawn else found
+
+
+def is_drawn(what: str, changes: Sequence[str] = ()) -> bool:
+    """Whether the network that is named, or that of a study, comes from a function that draws its weights
+    anew each time."""
+    return draws_weights(load_study(what, changes).network if _is_study(what) else what)
+
+
+def _is_study(what: str) -> bool:
+    return what.endswith(".toml") or what in study_names()
 
 
 def _priced_anew(hardware: Hardware, changes: Sequence[str]) -> Hardware:
@@ -377,11 +397,15 @@ class EstimateCommand:
     batch_norm: BatchNormChoice | None = None
     """Batch norm: into the layer that it follows, or left digital; by default the study's choice, or fold."""
     input: str = ""
-    """Size of one input, without the batch, as 3x224x224; built-in networks and most programs have one."""
+    """Size of one input, without the batch, as 3x224x224; built-in networks and most programs have one.
+    int64:128 for token ids; several with commas between, with names as input_ids=int64:128."""
+    weights: Path | None = None
+    """Weights of the network: safetensors, or what torch.save(network.state_dict(), ...) wrote."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the hardware, as often as needed: --set hardware.adc.bits=8"""
-    case: Literal["worst", "mean"] = "worst"
-    """What inputs and weights that are not known are taken for."""
+    case: Literal["worst", "mean"] | None = None
+    """What inputs and weights that are not known are taken for; by default the worst or, where a function
+    draws other weights each time, the mean."""
     image_rate: float | None = None
     """Images a second that the power is for; by default the most that the design can do."""
     layers: bool = False
@@ -398,7 +422,7 @@ class EstimateCommand:
     """Draw area and energy by layer and component into this file, .svg, .png or .pdf."""
 
     def __call__(self) -> None:
-        shape = input_shape(self.input)
+        inputs = parsed_inputs(self.input)
         check_figure(self.figure)
         check_file("--csv", self.csv)
         if self.json and self.explain:
@@ -406,8 +430,18 @@ class EstimateCommand:
         is_run = Path(self.what).is_dir()
         if self.programming and not is_run:
             raise XbarError("--programming: needs weights, and so the folder of a finished run")
-        sides = mapped(self.what, self.hardware, self.against, self.width, shape, self.set, self.batch_norm)
+        drawn = not is_run and self.weights is None and is_drawn(self.what, self.set)
+        sides = mapped(
+            *(self.what, self.hardware, self.against, self.width, inputs, self.set),
+            *(self.batch_norm, self.weights, drawn),
+        )
         notes = [lossless_text(sides)]
+        case = self.case or ("mean" if drawn else "worst")
+        if drawn:
+            notes.append(
+                f"weights: the network's function draws others each time, so that the {case} case is taken; "
+                "--weights FILE gives those that you mean"
+            )
         if self.lossless_adc:
             sides = {name: with_lossless_bits(one) for name, one in sides.items()}
         if self.arrays is not None:
@@ -415,7 +449,7 @@ class EstimateCommand:
         activity = run_activity(Path(self.what)) if is_run else None
         try:
             results = {
-                name: estimate(one, activity, self.image_rate, case=self.case) for name, one in sides.items()
+                name: estimate(one, activity, self.image_rate, case=case) for name, one in sides.items()
             }
         except XbarError as error:
             raise XbarError(f"--lossless-adc: {error}" if self.lossless_adc else str(error)) from None

@@ -12,17 +12,20 @@ import torch
 import tyro
 from torch import nn
 
-from experiments.commands.arguments import DEFAULT_DESIGN, input_shape
+from experiments.commands.arguments import DEFAULT_DESIGN
+from experiments.inputs.examples import Input, parsed_inputs
 from experiments.inputs.networks import build_network, built_in_networks, example_input, network_file
-from experiments.inputs.weights import read_weights
+from experiments.inputs.weights import form_with_weights
 from experiments.results.result import DigitalOperator, Operations, UnknownOperator
 from experiments.results.summary import coverage, operations_of
 from experiments.results.text_table import text_table
 from experiments.studies.designs import load_design
 from mapping.lowering.form import BatchNormChoice, crossbar_form
 from mapping.network.gemm import mappable_layers
+from mapping.network.inputs import Inputs, tensors_of
 from mapping.tiles.mapped import MappedNetwork
-from mapping.tiles.mapper import map_network
+from mapping.tiles.mapper import Choice, map_network
+from mapping.tiles.trace import unreached
 from xbar.hardware.design import Hardware
 from xbar.hardware.files import to_dict
 
@@ -31,7 +34,7 @@ def layers_of(
     name: str,
     hardware: Hardware,
     width: float = 1.0,
-    shape: tuple[int, ...] | None = None,
+    inputs: Sequence[Input] = (),
     weights: Path | None = None,
     batch_norm: BatchNormChoice = "fold",
 ) -> dict[str, Any]:
@@ -43,10 +46,10 @@ def layers_of(
     ----------
     name, width
         As in `build_network`.
-    shape
-        Of one input, without the batch; as in `example_input`.
+    inputs
+        As in `example_input`.
     weights
-        File that must fit the network.
+        File of the network's weights; None: those that it has, and a built-in one has none.
     batch_norm
         As in `mapping.crossbar_form`.
 
@@ -55,34 +58,45 @@ def layers_of(
     XbarError
         For a network, weights or hardware that cannot be had, or do not fit.
     """
-    form, example = form_of(name, width, shape, weights, batch_norm)
-    unscaled = dict.fromkeys(mappable_layers(form), 1.0)  # tiles do not depend on the scales: none is fitted
-    return _data(name, map_network(form, hardware, example, scales=unscaled), form, example)
+    form, example = form_of(name, width, inputs, weights, batch_norm)
+    digital = left_digital(form, example)
+    # Tiles do not depend on the scales: none is fitted.
+    unscaled = {layer: 1.0 for layer in mappable_layers(form) if layer not in digital}
+    mapped = map_network(form, hardware, example, layers=digital, scales=unscaled)
+    return _data(name, mapped, form, example) | {"not_reached": list(digital)}
+
+
+def left_digital(form: nn.Module, example: Inputs) -> dict[str, Choice]:
+    """Choices of the layers that are not reached in eval mode, such as auxiliary heads."""
+    return dict.fromkeys(unreached(form, mappable_layers(form), example), Choice(digital=True))
 
 
 def form_of(
     name: str,
     width: float = 1.0,
-    shape: tuple[int, ...] | None = None,
+    inputs: Sequence[Input] = (),
     weights: Path | None = None,
     batch_norm: BatchNormChoice = "fold",
-) -> tuple[nn.Module, torch.Tensor]:
-    """A network in the form that goes onto crossbars, and an input; built-in ones without their weights.
+) -> tuple[nn.Module, Inputs]:
+    """A network in the form that goes onto crossbars, and an input; a built-in one has no values unless a
+    file gives them.
 
     Parameters and errors are those of `layers_of`.
     """
-    with torch.device("meta" if network_file(name) is None else "cpu"):
+    without_values = network_file(name) is None and weights is None
+    with torch.device("meta" if without_values else "cpu"):
         network = build_network(name, width)
+    example = example_input(name, network, inputs)
     if weights is not None:
-        read_weights(weights, network)
-    example = example_input(name, network, shape)
+        network = form_with_weights(network, example, weights)
     return crossbar_form(network, example, batch_norm=batch_norm), example
 
 
-def _data(name: str, mapped: MappedNetwork, form: nn.Module, example: torch.Tensor) -> dict[str, Any]:
+def _data(name: str, mapped: MappedNetwork, form: nn.Module, example: Inputs) -> dict[str, Any]:
     found = to_dict(operations_of(mapped))
     operations = found["operations"]
     modules = mappable_layers(form)
+    sizes = [list(x.shape[1:]) for x in tensors_of(example)]
     layers = []
     for layer in mapped.layers.values():
         crossbar = mapped.hardware.crossbar
@@ -107,7 +121,7 @@ def _data(name: str, mapped: MappedNetwork, form: nn.Module, example: torch.Tens
         )
     return {
         "network": name,
-        "input": list(example.shape[1:]),
+        "input": sizes[0] if isinstance(example, torch.Tensor) else sizes,
         "hardware": mapped.hardware.name,
         "tile": [mapped.hardware.crossbar.rows, mapped.hardware.crossbar.cols],
         "layers": layers,
@@ -151,10 +165,15 @@ def text(data: dict[str, Any]) -> str:
         for row in data["digital"]
     ]
     tile = _sizes(data["tile"])
+    given = data["input"]
+    several = given and isinstance(given[0], list)
+    inputs = ", ".join(_sizes(one) or "1" for one in (given if several else [given]))
+    idle = ", ".join(data["not_reached"])
     return "\n".join(
         [
-            f"{data['network']}, input {_sizes(data['input'])}, on {data['hardware']} (tiles of {tile})",
+            f"{data['network']}, input {inputs}, on {data['hardware']} (tiles of {tile})",
             coverage(_operations(data)),
+            *([f"not reached in eval mode, and left digital: {idle}"] if idle else []),
             "",
             text_table(layers, "llllrrrr"),
             "",
@@ -203,20 +222,21 @@ class LayersCommand:
     width: float = 1.0
     """Factor on the channels of a built-in network."""
     input: str = ""
-    """Size of one input, without the batch, as 3x224x224; built-in networks and most programs have one."""
+    """Size of one input, without the batch, as 3x224x224; built-in networks and most programs have one.
+    int64:128 for token ids; several with commas between, with names as input_ids=int64:128."""
     batch_norm: BatchNormChoice = "fold"
     """Batch norm: into the layer that it follows, or left digital."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the hardware, as often as needed: --set hardware.crossbar.rows=128"""
     weights: Path | None = None
-    """Check that these weights fit: safetensors, or what torch.save(network.state_dict(), ...) wrote."""
+    """Weights of the network: safetensors, or what torch.save(network.state_dict(), ...) wrote."""
     trust: bool = False
     """Read a .pt2 file that needs code to be run for it. Only for files of people whom you trust."""
     json: bool = False
     """Print JSON."""
 
     def __call__(self) -> None:
-        shape = input_shape(self.input)
+        inputs = parsed_inputs(self.input)
         hardware = load_design(self.hardware, self.set)
-        layers = layers_of(self.network, hardware, self.width, shape, self.weights, self.batch_norm)
+        layers = layers_of(self.network, hardware, self.width, inputs, self.weights, self.batch_norm)
         print(json.dumps(layers, indent=1) if self.json else text(layers))

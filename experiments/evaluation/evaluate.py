@@ -28,6 +28,8 @@ from mapping.lab.chip_file import save_mapping
 from mapping.lowering.form import BatchNormChoice, crossbar_form
 from mapping.monte_carlo.one_chip import chip_accuracy
 from mapping.monte_carlo.sampling import ChipSample, sample_chips
+from mapping.network.inputs import Inputs, tensors_of
+from mapping.tiles.images import first_image
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import map_network
 from mapping.training.loop import BatchSource, accuracy, pair
@@ -300,7 +302,7 @@ def _calibrated(
     if calibration is None:
         notes.append("calibrated on the first of the data that it is measured on; calibration= takes others")
     shown = _first(batches if calibration is None else _batches(calibration, "calibration"))
-    example = shown[0][0][:1]
+    example = first_image(model, shown[0][0])
     form = crossbar_form(model, example, batch_norm=batch_norm)
     mapped, activity = calibrate(map_network(form, design, example), form, shown)
     return form, mapped, activity, notes
@@ -323,14 +325,15 @@ def _batches(data: Data, what: str) -> BatchSource:
     return cast(BatchSource, data)
 
 
-def _first(batches: BatchSource) -> list[tuple[torch.Tensor, Any]]:
+def _first(batches: BatchSource) -> list[tuple[Inputs, Any]]:
     """The first batches, of as many inputs as ranges are fitted on."""
-    found: list[tuple[torch.Tensor, Any]] = []
+    found: list[tuple[Inputs, Any]] = []
+    left = CALIBRATION_INPUTS
     for batch in itertools.islice(batches, CALIBRATION_INPUTS):
         x, y = pair(batch, "calibration")
-        left = CALIBRATION_INPUTS - sum(len(inputs) for inputs, _ in found)
-        found.append((x[:left], y[:left]))
-        if len(x) >= left:
+        found.append((x[:left], y[:left]) if isinstance(x, torch.Tensor) else (x, y))
+        left -= len(tensors_of(x)[0])
+        if left <= 0:
             return found
     if not found:
         raise XbarError("calibration: the data loader gave no batch")

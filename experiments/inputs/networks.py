@@ -5,17 +5,21 @@ Built-in ones are loaded by location, so that a user's own package `models` keep
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_unflatten
 
+from experiments.inputs.examples import Input, example_of
 from experiments.inputs.programs import load_program
 from experiments.studies.own_code import load_file, load_with_modules, neighbours_first
+from mapping.network.inputs import Inputs
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError, one_line, unknown_name
 
@@ -75,33 +79,72 @@ def build_network(name: str, width: float = 1.0) -> nn.Module:
     return load_program(path) if name.endswith(".pt2") else _from_function(name, path)
 
 
-def example_input(name: str, network: nn.Module, shape: tuple[int, ...] | None = None) -> torch.Tensor:
+def example_input(name: str, network: nn.Module, inputs: Sequence[Input] = ()) -> Inputs:
     """A batch of one random input, on the device of the network's weights.
 
     Parameters
     ----------
-    shape
-        Of one input, without the batch; not needed for a built-in network, nor for a program that fixes it.
+    inputs
+        As `experiments.inputs.examples.parsed_inputs` gives them; not needed for a built-in network, which
+        takes one picture, nor for a program that fixes their sizes.
 
     Raises
     ------
     XbarError
-        Where no shape is given and the network has none of its own.
+        Where none is given and the network has none of its own, and for another than one picture of a
+        built-in network.
     """
-    dtype = torch.float32
-    if network_file(name) is None:
-        shape = shape or built_in_networks()[name].input_shape
-    elif isinstance(network, torch.fx.GraphModule):
-        value = network.graph.find_nodes(op="placeholder")[0].meta["val"]
-        dtype = value.dtype
-        fixed = all(isinstance(size, int) for size in value.shape[1:])
-        shape = shape or (tuple(value.shape[1:]) if fixed else None)
-    if not shape:
-        raise XbarError(f"--input: needed for {name}: the shape of one input, without the batch, as 3x32x32")
     device = next((p.device for p in network.parameters()), None)
-    if not dtype.is_floating_point:
-        return torch.zeros(1, *shape, dtype=dtype, device=device)
-    return torch.rand(1, *shape, dtype=dtype, device=device)
+    if network_file(name) is None:
+        if len(inputs) > 1 or any(one != Input(one.sizes) for one in inputs):
+            raise XbarError(f"--input: must be sizes joined by x, as 3x224x224; {name} takes one picture")
+        return example_of(inputs or (Input(built_in_networks()[name].input_shape),), device)
+    own = None if inputs or not isinstance(network, torch.fx.GraphModule) else _own_example(network, device)
+    if own is None and not inputs:
+        raise XbarError(f"--input: needed for {name}: the shape of one input, without the batch, as 3x32x32")
+    return example_of(inputs, device) if own is None else own
+
+
+def _own_example(program: torch.fx.GraphModule, device: torch.device | None) -> Inputs | None:
+    """A batch of one of what a program was exported with; None where it leaves a size open.
+
+    Whole numbers are 0: any table of embeddings has a row of this number.
+    """
+    given = []
+    for node in program.graph.find_nodes(op="placeholder"):
+        value = node.meta["val"]
+        if isinstance(value, torch.Tensor):
+            if not all(isinstance(size, int) for size in value.shape[1:]):
+                return None
+            make = torch.rand if value.dtype.is_floating_point else torch.zeros
+            value = make(*(1, *value.shape[1:])[: value.dim()], dtype=value.dtype, device=device)
+        given.append(value)
+    info = getattr(program.graph._codegen, "pytree_info", None)
+    if info is None:
+        return given[0] if len(given) == 1 else tuple(given)
+    args, kwargs = tree_unflatten(given, info.in_spec)
+    return kwargs or tuple(args)
+
+
+def draws_weights(name: str) -> bool:
+    """Whether the function of a file gives other weights each time, as one does that loads none.
+
+    It is called twice, from two states of torch's generator.
+    """
+    if network_file(name) is None or name.endswith(".pt2"):
+        return False
+    found = []
+    with torch.random.fork_rng(devices=[]):
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            parameters = build_network(name).named_parameters()
+            found.append({key: _digest(p) for key, p in parameters if not p.is_meta})
+    return found[0] != found[1]
+
+
+def _digest(tensor: torch.Tensor) -> bytes:
+    numbers = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+    return hashlib.sha256(numbers.numpy().data).digest()
 
 
 def _built_in(name: str, width: float) -> nn.Module:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mapping.lowering.form import crossbar_form
+from mapping.network.inputs import Inputs
 from xbar.hardware.errors import XbarError
 from xbar.hardware.sealed_files import check_sealed
 
@@ -104,7 +105,7 @@ def _problems(found: StateDict, wanted: Shapes) -> str:
     return "; ".join(problems)
 
 
-def form_with_weights(network: nn.Module, example_input: torch.Tensor, path: Path | None) -> nn.Module:
+def form_with_weights(network: nn.Module, example_input: Inputs, path: Path | None) -> nn.Module:
     """The form of a network that a run trains, batch norm digital, with the weights of a file.
 
     Parameters

@@ -20,6 +20,7 @@ from torch import nn
 from mapping.chips.analog import AnalogLayer, analog_network
 from mapping.chips.chip import ProgrammedNetwork, program_network, without_device_effects
 from mapping.chips.columns import blocks
+from mapping.network.inputs import call
 from mapping.tiles.by_value import ByValue
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.training.loop import BatchSource, pair
@@ -91,7 +92,7 @@ def read_known_inputs(mapped: MappedNetwork, model: nn.Module, batches: BatchSou
             module.multiply = record(module)  # type: ignore[method-assign]
     for batch in batches:
         x, _ = pair(batch, "read_known_inputs")
-        network(x)
+        call(network, x)
     if not all(seen.values()):
         raise XbarError("read_known_inputs: the data loader gave no batch")
     vectors, outputs = {}, {}

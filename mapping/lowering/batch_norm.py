@@ -23,6 +23,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from mapping.lowering.own_forward import has_own_forward, plain_forms
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
+from mapping.network.inputs import Inputs
 from mapping.network.modules import copy_of, in_eval_mode, replaced, run_example
 from xbar.hardware.errors import XbarError
 
@@ -49,7 +50,7 @@ class Folds:
     digital: dict[str, str]
 
 
-def batch_norm_folds(model: nn.Module, example_input: torch.Tensor) -> Folds:
+def batch_norm_folds(model: nn.Module, example_input: Inputs) -> Folds:
     """Find where each batch norm of a network can be folded; nothing is changed.
 
     It can where it has running statistics, runs once, and normalises the output channels of a layer that runs
@@ -64,7 +65,7 @@ def batch_norm_folds(model: nn.Module, example_input: torch.Tensor) -> Folds:
     return _trace(model, example_input).folds()
 
 
-def fold_batch_norm(model: nn.Module, example_input: torch.Tensor) -> nn.Module:
+def fold_batch_norm(model: nn.Module, example_input: Inputs) -> nn.Module:
     """Copy of a network in which each batch norm that `batch_norm_folds` finds is folded.
 
     The batch norm becomes an `nn.Identity`, wherever the network holds it. One that holds an activation
@@ -81,7 +82,7 @@ def fold_batch_norm(model: nn.Module, example_input: torch.Tensor) -> nn.Module:
     return fold_in_place(form, example_input)
 
 
-def fold_in_place(model: nn.Module, example_input: torch.Tensor) -> nn.Module:
+def fold_in_place(model: nn.Module, example_input: Inputs) -> nn.Module:
     """`fold_batch_norm` on the network itself."""
     if not _batch_norms(model):
         return model
@@ -241,7 +242,7 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return ""
 
 
-def _trace(model: nn.Module, example_input: torch.Tensor) -> _Trace:
+def _trace(model: nn.Module, example_input: Inputs) -> _Trace:
     trace = _Trace(model, plain_forms(model, example_input, _BatchNorm))
     modules: list[tuple[str, nn.Module]] = [*trace.layers.items(), *trace.norms.items()]
     handles = [

@@ -16,6 +16,7 @@ from mapping.lowering.batch_norm import fold_in_place
 from mapping.lowering.linear_modules import as_linear
 from mapping.lowering.own_forward import make_plain, or_export
 from mapping.lowering.recurrent import CellForm, RecurrentForm
+from mapping.network.inputs import Inputs
 from mapping.network.modules import check_own_forward, copy_of, in_eval_mode, linear, replaced
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -53,7 +54,7 @@ FORMS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
 
 
 def crossbar_form(
-    model: nn.Module, example_input: torch.Tensor, *, batch_norm: BatchNormChoice = "fold"
+    model: nn.Module, example_input: Inputs, *, batch_norm: BatchNormChoice = "fold"
 ) -> nn.Module:
     """Equivalent copy of a network in which every product with a weight is a layer that `map_network` takes.
 
@@ -99,7 +100,7 @@ def _kind(module: nn.Module) -> type[nn.Module] | None:
     return next((kind for kind in FORMS if isinstance(module, kind)), None)
 
 
-def _check(model: nn.Module, example_input: torch.Tensor) -> None:
+def _check(model: nn.Module, example_input: Inputs) -> None:
     """Refuse modules whose weights are not there, or whose forward is not known."""
     if not isinstance(model, nn.Module):
         raise XbarError(f"model: a {type(model).__name__}; must be a torch.nn.Module")

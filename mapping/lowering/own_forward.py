@@ -23,6 +23,7 @@ from mapping.lowering.chain import form_of, same, torch_kind
 from mapping.lowering.exported import from_exported
 from mapping.lowering.watching import Call
 from mapping.network.gemm import Layer
+from mapping.network.inputs import Inputs, twice
 from mapping.network.modules import in_eval_mode, replaced, run_example
 from xbar.hardware.errors import XbarError
 
@@ -39,7 +40,7 @@ def has_own_forward(module: nn.Module) -> TypeGuard[Layer | _BatchNorm]:
     return own or "forward" in vars(module)
 
 
-def make_plain(model: nn.Module, example_input: torch.Tensor) -> nn.Module:
+def make_plain(model: nn.Module, example_input: Inputs) -> nn.Module:
     """The network with torch's modules in place of layers that are chains; it is changed in place.
 
     A chain of one product becomes that layer. A longer one becomes an `nn.Sequential` of, for example,
@@ -58,7 +59,7 @@ def make_plain(model: nn.Module, example_input: torch.Tensor) -> nn.Module:
 
 
 def plain_forms(
-    model: nn.Module, example_input: torch.Tensor, kinds: type[nn.Module] | tuple[type[nn.Module], ...]
+    model: nn.Module, example_input: Inputs, kinds: type[nn.Module] | tuple[type[nn.Module], ...]
 ) -> dict[str, nn.Module | str]:
     """Torch's modules that do what each module of these kinds with a forward of its own does, by its name, or
     why there are none. The network stays as it is; modules that the example does not reach are left out.
@@ -73,7 +74,7 @@ def plain_forms(
     return {name: form_of(own[name], call) for name, call in calls.items()}
 
 
-def check_forwards(model: nn.Module, names: Iterable[str], example_input: torch.Tensor) -> None:
+def check_forwards(model: nn.Module, names: Iterable[str], example_input: Inputs) -> None:
     """Refuse layers that do something else than torch's layer with their parameters.
 
     Raises
@@ -101,7 +102,7 @@ def check_forwards(model: nn.Module, names: Iterable[str], example_input: torch.
         )
 
 
-def or_export(model: nn.Module, name: str, example_input: torch.Tensor) -> str:
+def or_export(model: nn.Module, name: str, example_input: Inputs) -> str:
     """The end of a refusal: that an exported program would do, where it is so for a module of the network, or
     for the network, ``""``; else nothing."""
     if not _works_exported(model, name, example_input):
@@ -109,10 +110,10 @@ def or_export(model: nn.Module, name: str, example_input: torch.Tensor) -> str:
     return ", or map a torch.export program (.pt2) of the network, where its products are layers"
 
 
-def _works_exported(model: nn.Module, name: str, example_input: torch.Tensor) -> bool:
+def _works_exported(model: nn.Module, name: str, example_input: Inputs) -> bool:
     module = model.get_submodule(name)
     try:
-        args, kwargs = _first_calls(model, {name: module}, torch.cat([example_input] * 2))[name]
+        args, kwargs = _first_calls(model, {name: module}, twice(example_input))[name]
         given = inspect.signature(module.forward).bind(*args, **kwargs).arguments
         sizes = {key: _any_size(value) for key, value in given.items()}
         with torch.no_grad(), in_eval_mode(module), warnings.catch_warnings():
@@ -130,7 +131,7 @@ def _any_size(value: Any) -> Any:
 
 
 def _first_calls(
-    model: nn.Module, modules: Mapping[str, nn.Module], example_input: torch.Tensor
+    model: nn.Module, modules: Mapping[str, nn.Module], example_input: Inputs
 ) -> dict[str, Call]:
     """Copies of the arguments that each module is first called with."""
     calls: dict[str, Call] = {}

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from mapping.network.inputs import Inputs, call, check_inputs, shapes_of
 from xbar.hardware.errors import XbarError, one_line
 
 
@@ -46,7 +47,7 @@ def in_eval_mode(model: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def run_example(model: nn.Module, example_input: torch.Tensor) -> Any:
+def run_example(model: nn.Module, example_input: Inputs) -> Any:
     """What the model gives in eval mode, from one state of torch's generator; both are left as they were.
 
     Raises
@@ -54,22 +55,21 @@ def run_example(model: nn.Module, example_input: torch.Tensor) -> Any:
     XbarError
         For an example that the network does not take.
     """
-    if not isinstance(example_input, torch.Tensor):
-        raise XbarError(f"example_input: a {type(example_input).__name__}; must be a torch.Tensor, one batch")
+    check_inputs(example_input)
     with in_eval_mode(model), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:
-            return model(example_input)
+            return call(model, example_input)
         except XbarError:
             raise
         except Exception as error:
             raise refused(example_input, error) from error
 
 
-def refused(example_input: torch.Tensor, error: Exception) -> XbarError:
+def refused(example_input: Inputs, error: Exception) -> XbarError:
     """What to raise, from the error, where a network does not take an example."""
     return XbarError(
-        f"example_input of shape {tuple(example_input.shape)}: the network refuses it: {one_line(error)}"
+        f"example_input of {shapes_of(example_input)}: the network refuses it: {one_line(error)}"
     )
 
 

@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 from mapping.lowering.batch_norm import TOLERANCE
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
+from mapping.network.inputs import Inputs, arguments
 from mapping.network.modules import in_eval_mode, run_example
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -96,7 +97,7 @@ class ChannelGraph:
         return self.names[weight].rpartition(".")[0] if isinstance(weight, fx.Node) else ""
 
 
-def channel_graph(model: nn.Module, example_input: torch.Tensor) -> ChannelGraph:
+def channel_graph(model: nn.Module, example_input: Inputs) -> ChannelGraph:
     """Graph of a network in eval mode, which is left as it was.
 
     Raises
@@ -105,10 +106,11 @@ def channel_graph(model: nn.Module, example_input: torch.Tensor) -> ChannelGraph
         For a network without layers, an example that it does not take, or what `torch.export` cannot follow.
     """
     run_example(model, example_input)  # refuses an example in words of its own
+    args, kwargs = arguments(example_input)
     with in_eval_mode(model), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
-            program = torch.export.export(model, (example_input,), strict=False)
+            program = torch.export.export(model, args, kwargs, strict=False)
             if not all(_is_known(node) for node in program.graph.nodes):
                 program = program.run_decompositions({})
         except Exception as error:
@@ -122,7 +124,8 @@ def channel_graph(model: nn.Module, example_input: torch.Tensor) -> ChannelGraph
         lifted = {**given, **signature.inputs_to_lifted_tensor_constants}
         held = {**program.constants, **program.state_dict}
         places = [node for node in module.graph.nodes if node.op == "placeholder"]
-        inputs = [held[lifted[node.name]] if node.name in lifted else example_input for node in places]
+        given_inputs = iter(tree_leaves((args, kwargs)))
+        inputs = [held[lifted[node.name]] if node.name in lifted else next(given_inputs) for node in places]
         run = fx.Interpreter(module, garbage_collect_values=False)
         run.run(*inputs, enable_io_processing=False)
     names = {node: lifted[node.name] for node in places if node.name in lifted}
@@ -231,7 +234,7 @@ def apply_masks(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
         layers[name].weight.copy_(from_gemm(matrix * mask, layers[name]))
 
 
-def check_same(before: nn.Module, after: nn.Module, example_input: torch.Tensor, cause: str) -> None:
+def check_same(before: nn.Module, after: nn.Module, example_input: Inputs, cause: str) -> None:
     """Refuse a network that gives something else than another one for the example, in eval mode.
 
     Allowed is `mapping.lowering.batch_norm.TOLERANCE`, relative to the largest output.

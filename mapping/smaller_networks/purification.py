@@ -21,6 +21,7 @@ from torch import fx, nn
 
 from mapping.constraints.sparsity import block_sparse, block_sums, spread
 from mapping.network.gemm import Layer, mappable_layers, to_gemm
+from mapping.network.inputs import Inputs
 from mapping.network.modules import copy_of
 from mapping.smaller_networks.channel_graph import ChannelGraph, Kind, apply_masks, channel_graph
 from xbar.hardware.checks import check_range
@@ -53,7 +54,7 @@ class Purification:
 
     @torch.no_grad()
     def masks(
-        self, model: nn.Module, example_input: torch.Tensor, masks: Mapping[str, torch.Tensor] | None = None
+        self, model: nn.Module, example_input: Inputs, masks: Mapping[str, torch.Tensor] | None = None
     ) -> dict[str, torch.Tensor]:
         """What stays of a pruned network, (K, N) bool by layer; never where a weight is zero.
 

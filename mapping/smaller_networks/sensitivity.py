@@ -18,6 +18,7 @@ from torch import fx, nn
 from mapping.constraints.constraint import Constraint
 from mapping.constraints.sparsity import BlockSparse
 from mapping.network.gemm import Layer, finite_gemm, from_gemm, mappable_layers, to_gemm
+from mapping.network.inputs import Inputs
 from mapping.network.modules import copy_of
 from mapping.smaller_networks.channel_graph import ChannelGraph, Kind, channel_axis, channel_graph
 from mapping.training.loop import Progress
@@ -152,7 +153,7 @@ def filters_together(layers: Sequence[Layer]) -> Family:
     return lambda keep: BlockSparse(rows, 1, keep)
 
 
-def coupled_layers(model: nn.Module, example_input: torch.Tensor) -> list[tuple[str, ...]]:
+def coupled_layers(model: nn.Module, example_input: Inputs) -> list[tuple[str, ...]]:
     """Groups of layers whose outputs meet channel by channel in one sum or other pointwise operation.
 
     Batch norms, activations and pooling pass channels on; where they are moved or reshaped they are lost.

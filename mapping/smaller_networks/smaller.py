@@ -10,6 +10,7 @@ Source: the coupling is that of dependency graphs, Fang et al., CVPR 2023, arXiv
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import itertools
 import math
 import warnings
@@ -22,9 +23,10 @@ import torch
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvTransposeNd
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from mapping.network.gemm import Layer, groups_of, mappable_layers, to_gemm
+from mapping.network.inputs import Inputs, arguments, twice
 from mapping.network.modules import copy_of, in_eval_mode, run_example
 from mapping.smaller_networks.channel_graph import (
     ChannelGraph,
@@ -71,7 +73,7 @@ class SmallerNetwork:
 
 
 def smaller_network(
-    model: nn.Module, example_input: torch.Tensor, masks: Mapping[str, torch.Tensor] | None = None
+    model: nn.Module, example_input: Inputs, masks: Mapping[str, torch.Tensor] | None = None
 ) -> SmallerNetwork:
     """Cut out the filters and channels that `mapping.remove_unused_paths` finds to be of no use.
 
@@ -150,7 +152,7 @@ def load_network(model: nn.Module, path: Path | str) -> nn.Module:
     return loaded
 
 
-def save_onnx(model: nn.Module, example_input: torch.Tensor, path: Path | str) -> None:
+def save_onnx(model: nn.Module, example_input: Inputs, path: Path | str) -> None:
     """Write a network in eval mode as ONNX, for any batch.
 
     Raises
@@ -162,17 +164,24 @@ def save_onnx(model: nn.Module, example_input: torch.Tensor, path: Path | str) -
     if missing:
         raise XbarError(f"ONNX needs {' and '.join(missing)}: pip install 'xbar-codesign[export]'")
     run_example(model, example_input)  # refuses an example in words of its own
-    batch = torch.cat([example_input, example_input])  # torch.export takes a batch of one for a constant
+    args, kwargs = arguments(twice(example_input))  # torch.export takes a batch of one for a constant
     with in_eval_mode(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            shapes = ({0: torch.export.Dim.DYNAMIC},)
-            program = torch.onnx.export(model, (batch,), dynamo=True, verbose=False, dynamic_shapes=shapes)
+            given = inspect.signature(model.forward).bind(*args, **kwargs).arguments
+            shapes = tree_map(_any_batch, given)
+            program = torch.onnx.export(
+                model, args, kwargs=kwargs, dynamo=True, verbose=False, dynamic_shapes=shapes
+            )
         except Exception as error:
             reason = str(error).strip().partition("\n")[0]
             raise XbarError(f"{type(model).__name__}: torch.onnx cannot export it: {reason}") from error
     assert program is not None
     write_atomically(Path(path), program.model_proto.SerializeToString())
+
+
+def _any_batch(value: Any) -> Any:
+    return {0: torch.export.Dim.DYNAMIC} if isinstance(value, torch.Tensor) else None
 
 
 class _Channels:

@@ -27,6 +27,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from mapping.network.gemm import Layer, from_gemm, groups_of, mappable_layers, to_gemm
+from mapping.network.inputs import Inputs
 from mapping.network.modules import copy_of
 from mapping.smaller_networks.channel_graph import (
     ChannelGraph,
@@ -75,7 +76,7 @@ class UsedPaths:
 
 
 def remove_unused_paths(
-    model: nn.Module, example_input: torch.Tensor, masks: Mapping[str, torch.Tensor] | None = None
+    model: nn.Module, example_input: Inputs, masks: Mapping[str, torch.Tensor] | None = None
 ) -> UsedPaths:
     """Copy of a pruned network without the weights that change nothing of its outputs in eval mode.
 
@@ -121,7 +122,7 @@ def remove_unused_paths(
     )
 
 
-def _swept(model: nn.Module, example_input: torch.Tensor) -> _Paths:
+def _swept(model: nn.Module, example_input: Inputs) -> _Paths:
     paths = _Paths(channel_graph(model, example_input))
     paths.sweep_forward()
     paths.fold_constants()

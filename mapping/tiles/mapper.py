@@ -14,6 +14,7 @@ from mapping.constraints.constraint import by_pattern
 from mapping.constraints.scale import fit_scales
 from mapping.lowering.own_forward import check_forwards, or_export
 from mapping.network.gemm import Layer, geometry_of, groups_of, kind_of, mappable_layers, to_gemm, types_of
+from mapping.network.inputs import Inputs
 from mapping.network.modules import check_own_forward, types_of_modules
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import laid_out
@@ -50,7 +51,7 @@ class Choice:
 def map_network(
     model: nn.Module,
     hardware: Hardware,
-    example_input: torch.Tensor,
+    example_input: Inputs,
     *,
     layers: Mapping[str, Choice] | None = None,
     masks: Mapping[str, torch.Tensor] | None = None,
@@ -68,7 +69,8 @@ def map_network(
         Its weights are put on the levels of the hardware's encoding; weights on torch's ``meta`` device
         give a mapping without weights.
     example_input
-        One batch of the network's input; gives the positions an image of each layer.
+        One batch of the network's input: a tensor, or a tuple or dict of what it is called with. It gives the
+        positions an image of each layer (`mapping.tiles.images.images_of`).
     layers
         Choices by layer name, pattern (``*``, ``?``) or type (``Conv2d``); a name goes before a pattern or
         type, and of these the first that fits counts.
@@ -121,7 +123,7 @@ def map_network(
     )
 
 
-def _mappable(model: nn.Module, example_input: torch.Tensor) -> dict[str, Layer]:
+def _mappable(model: nn.Module, example_input: Inputs) -> dict[str, Layer]:
     try:
         return mappable_layers(model)
     except XbarError as error:

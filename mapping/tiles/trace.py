@@ -14,8 +14,10 @@ from torch.utils._pytree import tree_leaves
 
 from mapping.lowering.own_forward import or_export
 from mapping.network.gemm import Layer
-from mapping.network.modules import in_eval_mode, refused
+from mapping.network.inputs import Inputs, call, check_inputs
+from mapping.network.modules import in_eval_mode, refused, run_example
 from mapping.network.operators import LAYOUT, is_no_product, multiply_accumulates, spreads
+from mapping.tiles.images import images_of
 from xbar.hardware.errors import XbarError
 
 
@@ -137,9 +139,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @torch.no_grad()
-def trace(
-    model: nn.Module, layers: Mapping[str, Layer], example: torch.Tensor
-) -> tuple[dict[str, Calls], Digital]:
+def trace(model: nn.Module, layers: Mapping[str, Layer], example: Inputs) -> tuple[dict[str, Calls], Digital]:
     """Run the example in eval mode; the model is left as it was.
 
     Returns
@@ -151,10 +151,8 @@ def trace(
     XbarError
         For an example that the network does not take, or a layer that is not reached or mixes images.
     """
-    if not isinstance(example, torch.Tensor):
-        raise XbarError(f"example_input: a {type(example).__name__}; must be a torch.Tensor, one batch")
-    if example.dim() < 2 or not len(example):
-        raise XbarError(f"example_input: shape {tuple(example.shape)}; needs a batch of at least one input")
+    check_inputs(example)
+    images = images_of(model, example)
     vectors: Counter[str] = Counter()
     values: Counter[str] = Counter()
     counter = _Counter(model)
@@ -181,7 +179,7 @@ def trace(
     ]
     try:
         with in_eval_mode(model), counter:
-            model(example)
+            call(model, example)
     except XbarError:
         raise
     except Exception as error:  # what a user's own forward raises may be of any kind
@@ -189,10 +187,33 @@ def trace(
     finally:
         for handle in handles:
             handle.remove()
-    _check_reached(model, layers, vectors, example)
-    images = len(example)
+    _check_reached(model, layers, vectors, example, images)
     calls = {name: Calls(count // images, values[name] // images) for name, count in vectors.items()}
     return calls, counter.digital(images)
+
+
+def unreached(model: nn.Module, layers: Mapping[str, Layer], example: Inputs) -> list[str]:
+    """Layers that the example does not come through in eval mode, such as auxiliary heads.
+
+    None are named where it comes through no layer at all.
+
+    Raises
+    ------
+    XbarError
+        For an example that the network does not take.
+    """
+    reached: set[str] = set()
+
+    def reach(name: str) -> Callable[..., None]:
+        return lambda *_: reached.add(name)
+
+    handles = [layer.register_forward_pre_hook(reach(name)) for name, layer in layers.items()]
+    try:
+        run_example(model, example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [name for name in layers if name not in reached] if reached else []
 
 
 def _vectors(module: Layer, x: torch.Tensor, output: torch.Tensor) -> int:
@@ -202,9 +223,8 @@ def _vectors(module: Layer, x: torch.Tensor, output: torch.Tensor) -> int:
 
 
 def _check_reached(
-    model: nn.Module, layers: Mapping[str, Layer], vectors: Mapping[str, int], example: torch.Tensor
+    model: nn.Module, layers: Mapping[str, Layer], vectors: Mapping[str, int], example: Inputs, images: int
 ) -> None:
-    images = len(example)
     for name in layers:
         if name not in vectors:
             raise XbarError(

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mapping.network.inputs import Inputs, call, each_tensor, is_inputs, tensors_of
 from mapping.training.arguments import digests_of, form_of
 from mapping.training.averaging import Average
 from mapping.training.checkpoints import Checkpoint
@@ -27,11 +28,11 @@ from mapping.training.selection import EpochSelection
 from mapping.training.state import Log, Place, TrainingState
 from xbar.hardware.errors import XbarError
 
-BatchSource = Iterable[tuple[torch.Tensor, torch.Tensor]]
+BatchSource = Iterable[tuple[Inputs, torch.Tensor]]
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
 
-def pair(batch: Any, who: str) -> tuple[torch.Tensor, Any]:
+def pair(batch: Any, who: str) -> tuple[Inputs, Any]:
     """Inputs and targets of a batch; `who` begins the message.
 
     Raises
@@ -39,14 +40,19 @@ def pair(batch: Any, who: str) -> tuple[torch.Tensor, Any]:
     XbarError
         For a batch that is no pair, or holds no input.
     """
-    if not isinstance(batch, tuple | list) or len(batch) != 2 or not isinstance(batch[0], torch.Tensor):
+    if not isinstance(batch, tuple | list) or len(batch) != 2 or not is_inputs(batch[0]):
         raise XbarError(
             f"{who}: the data loader gave a {type(batch).__name__}; must be pairs (inputs, targets), "
-            "inputs a tensor"
+            "inputs a tensor, or a tuple, list or dict of tensors"
         )
-    if not len(batch[0]):
+    if not all(x.numel() for x in tensors_of(batch[0])):
         raise XbarError(f"{who}: the data loader gave a batch without an input")
     return batch[0], batch[1]
+
+
+def laid_out(inputs: Inputs, layout: torch.memory_format) -> Inputs:
+    """Inputs with each batch of pictures in a memory format."""
+    return each_tensor(lambda x: x.contiguous(memory_format=layout) if x.dim() == 4 else x, inputs)
 
 
 @contextmanager
@@ -93,8 +99,9 @@ def train(
     Parameters
     ----------
     batches
-        Any iterable of (inputs, targets) that can be iterated once an epoch, a `DataLoader` for one. It need
-        not know its length; then the learning rate changes by the epoch, see `Recipe`.
+        Any iterable of (inputs, targets) that can be iterated once an epoch, a `DataLoader` for one. Inputs
+        are a tensor, or a tuple, list or dict of what the network is called with. The loader need not know
+        its length; then the learning rate changes by the epoch, see `Recipe`.
     methods
         Hooked in order; `after_backward` in reverse order.
     teacher
@@ -246,16 +253,16 @@ class _Loop:
         for method in self.methods:
             method.before_forward(self.model)
 
-    def _add_gradient(self, x: torch.Tensor, y: Any) -> torch.Tensor:
+    def _add_gradient(self, x: Inputs, y: Any) -> torch.Tensor:
         """Add the gradient of a batch to that of the step; its loss."""
-        x = x.contiguous(memory_format=self.layout) if x.dim() == 4 else x
-        value = self.objective(self.model, x, y)
+        x = laid_out(x, self.layout)
+        value, count = self.objective(self.model, x, y), len(tensors_of(x)[0])
         if not self.inputs:
             # Not before the forward pass: memory freed there goes back to the system, and is asked for again.
             self.state.optimizer.zero_grad(set_to_none=True)
-        of_sum = len(x) * value if self.recipe.options.accumulate > 1 else value
+        of_sum = count * value if self.recipe.options.accumulate > 1 else value
         of_sum.backward()  # type: ignore[no-untyped-call]
-        self.inputs += len(x)
+        self.inputs += count
         return value.detach()
 
     def _end_step(self) -> None:
@@ -353,8 +360,8 @@ def accuracy(
     sums: torch.Tensor | None = None
     for batch in progress(batches, "accuracy", 0) if progress else batches:
         x, y = pair(batch, "accuracy")
-        x = x.contiguous(memory_format=layout) if x.dim() == 4 else x
-        of_batch = metric.of_batch(model(x), y)
+        x = laid_out(x, layout)
+        of_batch = metric.of_batch(call(model, x), y)
         if sums is not None and sums.shape != of_batch.shape:
             raise XbarError(f"{metric.name}: batches differ in the shape of their targets")
         sums = of_batch if sums is None else sums + of_batch

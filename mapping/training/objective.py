@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from mapping.network.inputs import Inputs, call, tensors_of
 from mapping.network.modules import copy_of
 from mapping.training.metrics import described
 from mapping.training.options import Cutout, Distillation, Mixup, TrainingOptions
@@ -55,7 +56,7 @@ class BatchLoss:
         )
         self.teacher = None if teacher is None else copy_of(teacher).eval().requires_grad_(False)
 
-    def __call__(self, model: nn.Module, x: torch.Tensor, y: Any) -> torch.Tensor:
+    def __call__(self, model: nn.Module, x: Inputs, y: Any) -> torch.Tensor:
         """The loss of a network on a batch."""
         x, targets = mixed(self.options.mixing, x, y, self.stage)
         outputs = self._outputs(model, x)
@@ -70,12 +71,12 @@ class BatchLoss:
         part = self.options.distillation.weight
         return (1 - part) * value + part * distilled(outputs, wanted, self.options.distillation, self.stage)
 
-    def _outputs(self, model: nn.Module, x: torch.Tensor) -> Any:
+    def _outputs(self, model: nn.Module, x: Inputs) -> Any:
         """What a network gives, in float32."""
         if self.options.precision == "fp32":
-            return model(x)
-        with torch.autocast(x.device.type, torch.bfloat16):
-            y = model(x)
+            return call(model, x)
+        with torch.autocast(tensors_of(x)[0].device.type, torch.bfloat16):
+            y = call(model, x)
         return y.float() if isinstance(y, torch.Tensor) else y
 
     def _loss(self, outputs: Any, targets: Any) -> torch.Tensor:
@@ -93,12 +94,17 @@ class BatchLoss:
 
 
 def mixed(
-    mixing: Mixup | Cutout | None, x: torch.Tensor, y: Any, stage: str
-) -> tuple[torch.Tensor, list[tuple[float, Any]]]:
+    mixing: Mixup | Cutout | None, x: Inputs, y: Any, stage: str
+) -> tuple[Inputs, list[tuple[float, Any]]]:
     """Inputs of a batch after mixing, and its targets with their shares of the loss.
 
     Draws come from torch's global generator.
     """
+    if mixing is None:
+        return x, [(1.0, y)]
+    if not isinstance(x, torch.Tensor):
+        kind = type(mixing).__name__
+        raise XbarError(f"{stage}: {kind}: inputs are a {type(x).__name__}; must be one tensor")
     if isinstance(mixing, Mixup):
         if not isinstance(y, torch.Tensor):
             raise XbarError(f"{stage}: Mixup: targets are a {type(y).__name__}; must be a tensor")
@@ -107,9 +113,7 @@ def mixed(
         share = float(torch.distributions.Beta(mixing.alpha, mixing.alpha).sample())
         other = torch.randperm(len(x))
         return share * x + (1 - share) * x[other], [(share, y), (1 - share, y[other])]
-    if isinstance(mixing, Cutout):
-        return cut_out(x, mixing.size, stage), [(1.0, y)]
-    return x, [(1.0, y)]
+    return cut_out(x, mixing.size, stage), [(1.0, y)]
 
 
 def cut_out(x: torch.Tensor, size: int, stage: str) -> torch.Tensor:

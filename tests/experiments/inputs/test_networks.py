@@ -13,6 +13,7 @@ from torch import nn
 from torch.export import Dim, export, save
 
 import experiments.studies.study
+from experiments.inputs.examples import Input
 from experiments.inputs.networks import build_network, example_input
 from mapping.network.gemm import mappable_layers
 from xbar import XbarError
@@ -143,10 +144,10 @@ def test_example_inputs(tmp_path: Path) -> None:
     with torch.device("meta"):
         network = build_network("resnet20")
     assert example_input("resnet20", network).device.type == "meta"
-    assert example_input("resnet20", network, (3, 64, 64)).shape == (1, 3, 64, 64)
+    assert example_input("resnet20", network, [Input((3, 64, 64))]).shape == (1, 3, 64, 64)
     with pytest.raises(XbarError, match=r"--input: needed for net\.py:build"):
         example_input("net.py:build", nn.Linear(3, 2))
-    assert example_input("net.py:build", nn.Linear(3, 2), (3,)).shape == (1, 3)
+    assert example_input("net.py:build", nn.Linear(3, 2), [Input((3,))]).shape == (1, 3)
 
 
 @pytest.mark.parametrize("width", [0.0, -1.0, 100.0])
