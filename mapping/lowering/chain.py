@@ -1,6 +1,7 @@
 """Torch's own modules that do what a module does, where this is a chain of operations.
 
-It is watched on two inputs of different sizes: what differs between them is no constant.
+It is watched on inputs of different sizes: what differs between them is no constant. A padding that follows
+the size repeats itself after as many sizes as the stride.
 """
 
 from __future__ import annotations
@@ -40,49 +41,67 @@ def form_of(module: nn.Module, call: Call) -> nn.Module | str:
         return "it is called with more than its input"
     if not values[0].is_floating_point():
         return f"its input is {values[0].dtype}"
-    inputs = values[0], _another_input(module, values[0])
+    inputs = values[0], *_other_inputs(module, values[0])
     with torch.no_grad(), torch.random.fork_rng(devices=[]), in_eval_mode(module):
         torch.manual_seed(0)
         try:
-            first, second = (Watch(module, x.clone()) for x in inputs)
+            watches = [Watch(module, x.clone()) for x in inputs]
         except Exception as error:  # whatever a user's code meets
             return f"it refuses an input of another size: {str(error).partition(chr(10))[0]}"
-        obstacle = first.obstacle or second.obstacle
-        form = obstacle or _chain(module, first.steps, second.steps, inputs)
-        if isinstance(form, nn.Module) and not same(form(inputs[1].clone()), second.output):
+        obstacle = next((watch.obstacle for watch in watches if watch.obstacle), "")
+        form = obstacle or _chain(module, _with_padding([watch.steps for watch in watches]), inputs)
+        others = zip(inputs[1:], watches[1:], strict=True)
+        if isinstance(form, nn.Module) and not all(same(form(x.clone()), seen.output) for x, seen in others):
             form = "its operations one after the other give something else"
-        if isinstance(form, nn.Module) or first.decides or second.decides:
+        if isinstance(form, nn.Module) or any(watch.decides for watch in watches):
             return form
-        return _by_value(module, inputs) or form
+        return _by_value(module, inputs[:2]) or form
 
 
-def _another_input(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Random values in a shape of one image more, and one place more in each dimension of space."""
-    kernel = getattr(module, "kernel_size", ())
+def _other_inputs(module: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    """Random values in shapes of one image more, and one place or more added in each dimension of space: as
+    many as a stride can tell apart."""
+    kernel, stride = getattr(module, "kernel_size", ()), getattr(module, "stride", ())
     space = len(kernel) if isinstance(module, Layer) else max(x.dim() - 2, 0)
-    shape = [size + (i >= x.dim() - space) for i, size in enumerate(x.shape)]
-    shape[0] += x.dim() == 2 + space
-    return torch.randn(shape, dtype=x.dtype, device=x.device)
+    found = []
+    for more in range(1, max(2, *stride) if isinstance(module, Layer) and stride else 2):
+        shape = [size + more * (i >= x.dim() - space) for i, size in enumerate(x.shape)]
+        shape[0] += x.dim() == 2 + space
+        found.append(torch.randn(shape, dtype=x.dtype, device=x.device))
+    return found
+
+
+def _with_padding(watched: Sequence[Sequence[WatchedCall]]) -> list[list[WatchedCall]]:
+    """The steps of all runs; those that add nothing around an image, where others do, add zero places."""
+    names = [[step.name for step in steps] for steps in watched]
+    longest = max(names, key=len)
+    found = [list(steps) for steps in watched]
+    for steps in found:
+        i = next((i for i, step in enumerate(steps) if step.name == "product"), 0)
+        padded = [*(step.name for step in steps[:i]), "pad", *(step.name for step in steps[i:])]
+        if padded == longest:
+            steps.insert(i, WatchedCall("pad", F.pad, (([0, 0],), {})))
+    return found
 
 
 def _chain(
-    module: nn.Module,
-    first: Sequence[WatchedCall],
-    second: Sequence[WatchedCall],
-    inputs: tuple[torch.Tensor, torch.Tensor],
+    module: nn.Module, watched: Sequence[Sequence[WatchedCall]], inputs: Sequence[torch.Tensor]
 ) -> nn.Module | str:
-    if [step.name for step in first] != [step.name for step in second] or not first:
+    """Modules that do the steps of all runs, each on an input of another size."""
+    first = watched[0]
+    names = [[step.name for step in steps] for steps in watched]
+    if not first or any(each != names[0] for each in names):
         return "it does not do the same for every input"
     modules: OrderedDict[str, nn.Module] = OrderedDict()
-    at = inputs
-    for i, (step, again) in enumerate(zip(first, second, strict=True)):
-        made = _module_of(module, step, again, first[i + 1 :], at)
+    at = list(inputs)
+    for i, runs in enumerate(zip(*watched, strict=True)):
+        made = _module_of(module, runs, first[i + 1 :], at)
         if isinstance(made, str):
             return made
-        modules[_free(step.name, modules)] = made
+        modules[_free(runs[0].name, modules)] = made
         made.eval()  # a batch norm in train mode would move the statistics of the user's
-        at = made(at[0].clone()), made(at[1].clone())
-    if len(modules) == 1 and step.name in ("product", "norm"):
+        at = [made(x.clone()) for x in at]
+    if len(modules) == 1 and runs[0].name in ("product", "norm"):
         return made
     return nn.Sequential(modules)
 
@@ -94,17 +113,19 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
 
 def _module_of(
     module: nn.Module,
-    step: WatchedCall,
-    again: WatchedCall,
+    runs: Sequence[WatchedCall],
     rest: Sequence[WatchedCall],
-    inputs: tuple[torch.Tensor, torch.Tensor],
+    inputs: Sequence[torch.Tensor],
 ) -> nn.Module | str:
-    """The module that does a step, seen on two inputs of different sizes."""
-    constant = step.function == again.function and _constant(step.constants, again.constants)
+    """The module that does a step, seen on inputs of different sizes."""
+    step = runs[0]
+    constant = all(
+        step.function == other.function and _constant(step.constants, other.constants) for other in runs
+    )
     if isinstance(step.function, nn.Module):
         return step.function if constant else f"{step.name}: is not the same for every input"
     if not constant:
-        return _same_padding(step, again, rest, inputs) or f"{step.name}: differs from input to input"
+        return _same_padding(runs, rest, inputs) or f"{step.name}: differs from input to input"
     args, named = step.constants
     if step.name == "product":
         return _product(step.function, **named)
@@ -203,20 +224,19 @@ class SamePadding(nn.Module):
 
 
 def _same_padding(
-    step: WatchedCall,
-    again: WatchedCall,
-    rest: Sequence[WatchedCall],
-    inputs: tuple[torch.Tensor, torch.Tensor],
+    runs: Sequence[WatchedCall], rest: Sequence[WatchedCall], inputs: Sequence[torch.Tensor]
 ) -> nn.Module | None:
-    """`SamePadding` for the convolution that follows, where that is what was added to both inputs."""
+    """`SamePadding` for the convolution that follows, where that is what was added to all inputs."""
     following = next((other for other in rest if other.name == "product"), None)
-    if step.function is not F.pad or following is None or following.function not in PRODUCTS:
+    if any(step.function is not F.pad for step in runs) or following is None:
+        return None
+    if following.function not in PRODUCTS:
         return None
     layer = _product(following.function, **following.constants[1])
     if isinstance(layer, nn.Linear):
         return None
     padding = SamePadding(layer.kernel_size, layer.stride, layer.dilation)  # type: ignore[arg-type]
-    for x, seen in zip(inputs, (step, again), strict=True):
+    for x, seen in zip(inputs, runs, strict=True):
         if not same(padding(x), F.pad(x, *seen.constants[0], **seen.constants[1])):
             return None
     return padding

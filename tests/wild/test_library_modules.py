@@ -187,6 +187,16 @@ class SameConv(nn.Conv2d):
         )
 
 
+class SameWhereNeeded(SameConv):
+    """As timm writes it: no padding where a size needs none."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        sizes = zip(x.shape[-2:], self.kernel_size, self.stride, strict=True)
+        if any((-(-size // s) - 1) * s + k > size for size, k, s in sizes):
+            return super().forward(x)
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
 class CausalConv(nn.Conv1d):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(F.pad(x, (self.dilation[0] * (self.kernel_size[0] - 1), 0)))
@@ -246,6 +256,11 @@ KINDS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[str]]] = {
     "same": (lambda: SameConv(3, 4, 3, stride=2), (3, 8, 9), ["0.product"]),
     "same, dilated": (lambda: SameConv(4, 4, (2, 5), 3, dilation=2, groups=2), (4, 9, 9), ["0.product"]),
     "same, stride 1": (lambda: SameConv(3, 4, 3), (3, 8, 8), ["0.product"]),
+    # Two sizes that need the same padding, or none, were taken to show what all sizes need.
+    "same, stride 4": (lambda: SameConv(3, 4, 3, stride=4), (3, 7, 7), ["0.product"]),
+    "same, strides 1, 4": (lambda: SameConv(3, 4, (3, 4), stride=(1, 4)), (3, 8, 8), ["0.product"]),
+    "same, none at first": (lambda: SameWhereNeeded(3, 4, 3, stride=4), (3, 7, 7), ["0.product"]),
+    "same, none at some": (lambda: SameWhereNeeded(3, 4, 2, stride=2), (3, 8, 8), ["0.product"]),
     "causal": (lambda: CausalConv(3, 4, 3, dilation=2), (3, 12), ["0.product"]),
     "standardised": (lambda: StandardConv(3, 4, 3, padding=1, groups=1), (3, 8, 8), ["0"]),
     "standardised, same": (lambda: StandardSame(3, 4, 3, stride=2), (3, 8, 8), ["0.product"]),
@@ -281,7 +296,7 @@ def test_layers_are_what_they_compute(kind: str) -> None:
 def more_places(shape: tuple[int, ...]) -> list[Tensor]:
     """Images of other sizes: padding that depends on the size must go on doing so."""
     return (
-        [torch.randn(1, shape[0], *(s + more for s in shape[1:])) for more in (1, 2, 3)]
+        [torch.randn(1, shape[0], *(s + more for s in shape[1:])) for more in (1, 2, 3, 4)]
         if len(shape) > 2
         else []
     )
