@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -470,24 +471,32 @@ class Hardware:
     def replace(self, **changes: object) -> Hardware:
         """Copy with changes given as keys with ``__`` for the dot: ``replace(crossbar__rows=64)``.
 
+        The copy is checked with all changes made, so that keys may change together that do not fit alone.
+
         Raises
         ------
         XbarError
             For an unknown key, or a value that is not allowed.
         """
-        new = self
-        for key, value in changes.items():
-            new = _replaced(new, key.split("__"), value, key.replace("__", "."))
+        new: Hardware = _replaced(self, {tuple(key.split("__")): value for key, value in changes.items()})
         return new
 
 
-def _replaced(owner: Any, path: list[str], value: object, key: str) -> Any:
+def _replaced(owner: Any, changes: Mapping[tuple[str, ...], object], above: tuple[str, ...] = ()) -> Any:
+    """A copy that is built, and so checked, once with all changes of it and of what is inside."""
     names = [f.name for f in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
-    if path[0] not in names:
-        raise unknown_name(f"hardware key {key}", path[0], names)
-    if len(path) > 1:
-        value = _replaced(getattr(owner, path[0]), path[1:], value, key)
-    return dataclasses.replace(owner, **{path[0]: value})
+    new: dict[str, Any] = {}
+    inside: dict[str, dict[tuple[str, ...], object]] = {}
+    for path, value in changes.items():
+        if path[0] not in names:
+            raise unknown_name(f"hardware key {'.'.join((*above, *path))}", path[0], names)
+        if len(path) > 1:
+            inside.setdefault(path[0], {})[path[1:]] = value
+        else:
+            new[path[0]] = value
+    for name, of_part in inside.items():
+        new[name] = _replaced(new.get(name, getattr(owner, name)), of_part, (*above, name))
+    return dataclasses.replace(owner, **new)
 
 
 __all__ = ["Adc", "Crossbar", "Dac", "Device", "Encoding", "Hardware", "Periphery"]

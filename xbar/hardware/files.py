@@ -185,8 +185,13 @@ def preset_names(kind: str) -> list[str]:
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def _find(kind: str, name: str) -> Path:
+def _find(kind: str, name: str | Path) -> Path:
     """Path of a preset by name, or of a user's TOML file."""
+    if not isinstance(name, str | Path):
+        raise XbarError(
+            f"{kind[:-1]}: a {type(name).__name__}; must be the name of a preset, or the path of a TOML file"
+        )
+    name = str(name)
     if name.endswith(".toml"):
         return Path(name)
     if name not in preset_names(kind):
@@ -194,13 +199,13 @@ def _find(kind: str, name: str) -> Path:
     return Path(str(resources.files("xbar.hardware") / kind / f"{name}.toml"))
 
 
-def load_device(name: str) -> Device:
+def load_device(name: str | Path) -> Device:
     """A device by preset name or path of a TOML file."""
     path = _find("devices", name)
     return build(Device, read_toml(path), str(path.name))
 
 
-def hardware_dict(name: str) -> dict[str, Any]:
+def hardware_dict(name: str | Path) -> dict[str, Any]:
     """Plain data of a whole-hardware preset (or file), its device preset resolved in place."""
     path = _find("designs", name)
     return resolve_device(beside(read_toml(path), path.parent), path.name, path.parent)
@@ -247,7 +252,7 @@ def resolve_device(data: dict[str, Any], where: str, folder: Path | None = None)
     return data
 
 
-def load_hardware(name: str) -> Hardware:
+def load_hardware(name: str | Path) -> Hardware:
     """A whole-hardware preset by name, or a user's TOML file by path.
 
     Raises
@@ -255,4 +260,4 @@ def load_hardware(name: str) -> Hardware:
     XbarError
         For an unknown preset, a missing file, an unknown or impossible key.
     """
-    return build(Hardware, hardware_dict(name), name)
+    return build(Hardware, hardware_dict(name), str(name))

@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from networks import designs
 
 from xbar import XbarError
-from xbar.hardware.design import Hardware
+from xbar.hardware.design import Crossbar, Hardware
 from xbar.hardware.device import Device, ProgrammingNoise
 from xbar.hardware.files import build, load_device, load_hardware, preset_names, read_toml, to_dict
 from xbar.hardware.iv import IV
@@ -236,6 +236,32 @@ def test_cells_that_are_not_ohmic_are_refused_behind_wires() -> None:
     curved = IDEAL.replace(device__iv=IV("sinh", alpha=2.0))
     with pytest.raises(XbarError, match=r"device\.iv\.kind = 'sinh' with wires .*xbar\.solve takes both"):
         curved.replace(crossbar__r_bl=1.0)
+
+
+def test_replace_checks_values_that_fit_together_only() -> None:
+    # The copy was checked after each key: these two were refused in either order.
+    window = {"device__g_min": 1e-3, "device__g_max": 1e-2}
+    assert IDEAL.device.g_max < 1e-3
+    for keys in (window, dict(reversed(window.items()))):
+        device = IDEAL.replace(device__noise_beyond_window=True, **keys).device
+        assert (device.g_min, device.g_max) == (1e-3, 1e-2)
+    curved = IDEAL.replace(device__iv=IV("sinh", alpha=2.0))
+    assert curved.replace(crossbar__r_bl=1.0, device__iv=IV()).crossbar.wired
+    small = Crossbar(rows=8)
+    assert IDEAL.replace(crossbar=small, crossbar__cols=4).crossbar == Crossbar(rows=8, cols=4)
+    with pytest.raises(XbarError, match=r"hardware key device\.iv\.alpa: unknown name 'alpa'"):
+        IDEAL.replace(device__iv__alpa=3, crossbar__rows=8)
+
+
+def test_a_path_is_as_good_as_its_text(tmp_path: Path) -> None:
+    # load_device(Path) was an AttributeError.
+    path = tmp_path / "own.toml"
+    path.write_text(tomli_w.dumps(to_dict(IDEAL.device)))
+    assert load_device(path) == load_device(str(path))
+    path.write_text(tomli_w.dumps(to_dict(IDEAL)))
+    assert load_hardware(path) == IDEAL
+    with pytest.raises(XbarError, match="device: a int; must be the name of a preset, or the path"):
+        load_device(3)  # type: ignore[arg-type]
 
 
 def test_replace_changes_one_value_and_checks_it() -> None:
