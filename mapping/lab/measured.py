@@ -16,11 +16,14 @@ from mapping.chips.chip import ProgrammedBand, ProgrammedLayer, ProgrammedNetwor
 from mapping.chips.wires import whole_tiles
 from mapping.lab.target_files import Targets, index_of, tile_targets
 from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork
-from xbar.conductances.programming import BEYOND
 from xbar.hardware.errors import XbarError, unknown_name
 
 Missing = Literal["refuse", "target"]
 Measured = Mapping[str, Sequence[ArrayLike]]
+SHORT = 1.0
+"""Largest conductance of a cell, shorted or not [S]: an ohm, less than its lines and contacts have."""
+BEYOND = 30.0
+"""Times its target that a cell may typically have: less than the step of 1000 to the next unit."""
 
 
 def with_conductances(
@@ -50,7 +53,8 @@ def with_conductances(
     ------
     XbarError
         For layers, bands, shapes or files that do not fit the mapping; for conductances that are negative,
-        infinite, typed in uS, or missing; for a conductance where the mapping has no cell.
+        above 1 S, in another unit (half of a band's cells at more than 30 times their targets), or missing;
+        for a conductance where the mapping has no cell.
     """
     if missing not in get_args(Missing):
         raise unknown_name("missing", str(missing), get_args(Missing))
@@ -105,14 +109,24 @@ def _cells(
             f"{where}: shape {g.shape}; must be {states.shape}: planes, slices, word lines, columns"
         )
     present, device = states >= 0, layer.hardware.device
+    window = f"in S: the window of {device.name!r} is {device.g_min:g} to {device.g_max:g} S"
     nowhere = ~present & ~np.isnan(g) & (g != 0)
     if nowhere.any():
         raise XbarError(f"{where}: {_cell(g, nowhere)}, where the mapping has no cell; must be 0 or NaN")
-    wrong = present & ~np.isnan(g) & ~((g >= 0) & (g <= BEYOND * device.g_max))
+    known = present & ~np.isnan(g)
+    wrong = known & ~((g >= 0) & (g <= SHORT))
     if wrong.any():
         raise XbarError(
-            f"{where}: {_cell(g, wrong)}; must be at least 0 and finite, in S: the window of {device.name!r} "
-            f"is {device.g_min:g} to {device.g_max:g} S"
+            f"{where}: {_cell(g, wrong)}; must be at least 0 and at most {SHORT:g} (a short of an ohm), "
+            f"{window}"
+        )
+    targets = np.where(present, device.conductances()[states], 0.0)
+    conducting = known & (targets > 0)
+    times = float(np.median(g[conducting] / targets[conducting])) if conducting.any() else 1.0
+    if times > BEYOND:
+        raise XbarError(
+            f"{where}: half of its cells have more than {times:.3g} times their targets; conductances are "
+            f"{window}"
         )
     unknown = present & np.isnan(g)
     if unknown.any() and missing == "refuse":
@@ -120,7 +134,7 @@ def _cells(
             f"{where}: {int(unknown.sum())} of {int(present.sum())} cells are not measured (NaN); "
             "missing = 'target' gives them their targets"
         )
-    g[unknown] = device.conductances()[states[unknown]]
+    g[unknown] = targets[unknown]
     g[~present] = 0
     return ProgrammedBand(band, g, present)
 

@@ -151,6 +151,21 @@ def test_targets_in_us_are_refused() -> None:
 CELL: dict[str, Any] = {"seed": 0, "chip": 0, "layer": "a", "plane": 0, "slice_": 0}
 
 
+def test_targets_in_ms_are_refused() -> None:
+    """The limit was 1000 g_max, so that 0.1 for 0.1 mS, all of a device's window, was 0.1 S."""
+    with pytest.raises(XbarError, match=r"targets up to 0\.1 S; the window of 'ideal' is 0 to 0\.0001 S"):
+        program(np.full((1, 1), 0.1), load_device("ideal"), [0], [0], **CELL)
+
+
+def test_flicker_noise_that_is_0_in_the_whole_window_is_refused() -> None:
+    """log10(g / 1 uS) is 0 there: an amplitude in uS passed, and one in S did nothing."""
+    for amplitude in (0.02773, 0.02773e-6):
+        noise = LowFrequencyNoise("log10", amplitude, 1.0)
+        with pytest.raises(XbarError, match=r"low_frequency\.kind = 'log10': is 0 below 1 uS, and so in the"):
+            Device("d", "s", 1e-7, 1e-6, 16, low_frequency=noise)
+        Device("d", "s", 1e-7, 1e-6, 16, low_frequency=noise, noise_beyond_window=True)
+
+
 def test_noise_of_a_noise_case_is_held_against_the_window_too() -> None:
     """Cases of a study replace the device's noise; they are refused before work starts."""
     with pytest.raises(XbarError, match=r"device.programming.sigma = 1.5: a deviation of up to"):

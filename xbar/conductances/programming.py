@@ -28,8 +28,9 @@ from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
 from xbar.hardware.kernels import njit
 
-BEYOND = 1000.0
-"""Times g_max that no cell conducts, a short included: such a number is in another unit than S."""
+BEYOND = 30.0
+"""Times g_max that no cell is written to: such a number is in another unit than S, of which the next is 1000
+times smaller."""
 
 _f32 = np.float32
 
@@ -96,7 +97,7 @@ def program(
     if target.size and target.max() > BEYOND * device.g_max:
         raise XbarError(
             f"layer {layer!r}: targets up to {target.max():g} S; the window of {device.name!r} is "
-            f"{device.g_min:g} to {device.g_max:g} S; conductances are in S, not in uS"
+            f"{device.g_min:g} to {device.g_max:g} S; conductances are in S, not in mS or uS"
         )
     values, index = np.unique(np.asarray(target, np.float64), return_inverse=True)
     index = index.reshape(shape).astype(np.int32)

@@ -217,7 +217,7 @@ class LowFrequencyNoise:
     ``sigma = Q(g) sqrt(ln((t + t_read) / (2 t_read)))``, where Q is, by ``kind``,
 
     ``power``: g min(limit, amplitude (g_target/g_max)^-exponent);
-    ``log10``: amplitude log10(g / 1 uS), 0 below 1 uS.
+    ``log10``: amplitude log10(g / 1 uS), 0 below 1 uS; a window that lies there is refused.
 
     Parameters
     ----------

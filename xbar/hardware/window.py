@@ -80,6 +80,11 @@ def _deviations(device: Device) -> Iterator[tuple[str, object, float]]:
         for key in ("mean", "sigma", "sigma_0"):
             yield f"relaxation.{key}", getattr(relaxation, key), abs(getattr(relaxation, key))
     if flicker:
+        if flicker.kind == "log10" and device.g_max <= 1e-6 and not device.noise_beyond_window:
+            raise XbarError(
+                f"device.low_frequency.kind = 'log10': is 0 below 1 uS, and so in the whole window from "
+                f"{device.g_min:g} to {device.g_max:g} S, whatever its amplitude; kind = 'power' is not"
+            )
         grown = max(flicker.growth(device.first_time), 1.0)
         largest = float(flicker.amplitude_at(g, g / device.g_max).max())
         yield "low_frequency.amplitude", flicker.amplitude, largest * grown

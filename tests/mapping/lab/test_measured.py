@@ -138,7 +138,11 @@ def measured_as(chip: ProgrammedNetwork, change: Any) -> dict[str, list[np.ndarr
 WRONG = {
     "in uS": (
         lambda m: m["0"][0].__imul__(1e6),
-        r"measured: 0: band 0: .* S in plane 0, .*; must be at least",
+        r"measured: 0: band 0: .* S in plane 0, .*; must be at least 0 and at most 1 \(a short",
+    ),
+    "in mS": (
+        lambda m: m["0"][0].__imul__(1e3),
+        r"measured: 0: band 0: half of its cells have more than [\d.e+]+ times their targets; conductances",
     ),
     "negative": (
         lambda m: m["2"][0].__setitem__((1, 0, 2, 1), -1e-9),
@@ -160,6 +164,16 @@ def test_what_cannot_have_been_measured_is_refused(change: Any, message: str) ->
     assert (chip.conductances["0"][0] == 0).any()
     with pytest.raises(XbarError, match=message):
         with_conductances(mapped, measured_as(chip, change))
+
+
+def test_milli_siemens_and_shorts_of_cells_of_many_ohm() -> None:
+    """1000 g_max was the limit: mS passed on every device, and a short of 500 ohm was refused on 10 Mohm."""
+    _, mapped, _ = case(device=dataclasses.replace(device(4), g_min=1e-9, g_max=1e-6))
+    chip = program_network(mapped)
+    with pytest.raises(XbarError, match=r"2: band 0: half of its cells have more than 1e\+03 times"):
+        with_conductances(mapped, measured_as(chip, lambda m: m["2"][0].__imul__(1e3)))
+    shorts = measured_as(chip, lambda m: m["2"][0].__setitem__((0, 0, 2, 1), 1 / 500))
+    assert with_conductances(mapped, shorts).conductances["2"][0][0, 0, 2, 1] == np.float32(1 / 500)
 
 
 def test_files_of_another_mapping_are_refused(tmp_path: Path) -> None:
