@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mapping.constraints.levels import Values
+from mapping.constraints.levels import Values, check_mask
 from mapping.constraints.scale import nearest_values
 from xbar.hardware.checks import check_whole
 from xbar.hardware.kernels import njit
@@ -41,6 +41,7 @@ class Centroids(Values):
 
     def __post_init__(self) -> None:
         check_whole(f"count of {type(self).__name__.lower()}", self.count, 1, 256)
+        check_mask(self.mask)
 
     def fit(self, v: torch.Tensor) -> NDArray[np.float64]:
         """Centroids of least squared error on the unmasked weights, ascending, at most (count,)."""

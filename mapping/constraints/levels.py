@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
@@ -75,8 +75,8 @@ class Levels(Values):
     Parameters
     ----------
     values
-        Positive levels, ascending, shape (L,): `equal_levels`, `power_levels`, or those of an encoding
-        (`xbar.conductances.encoding.levels`). Zero is not among them.
+        Positive levels, ascending, shape (L,), as a tensor, an array or a list: `equal_levels`,
+        `power_levels`, or those of an encoding (`xbar.conductances.encoding.levels`). Zero is not among them.
     mask
         Weights that stay (K, N); None: all.
     scale
@@ -96,9 +96,11 @@ class Levels(Values):
     per: Per = "layer"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "values", _as_tensor(self.values))
         steps = torch.diff(self.values, prepend=self.values.new_zeros(1)) if self.values.ndim == 1 else None
         if steps is None or not len(steps) or not (steps[0] > 0 and (steps >= 0).all()):
             raise XbarError("levels: must be a list of positive numbers, ascending, without zero")
+        check_mask(self.mask)
         _check_scale(self.scale, self.per)
 
     @property
@@ -157,6 +159,7 @@ class Window(Values):
     def __post_init__(self) -> None:
         check_range("high of a window", self.high, 1e-30, 1e30)
         check_range("low of a window", self.low, 0, self.high)
+        check_mask(self.mask)
         _check_scale(self.scale, self.per)
 
     @property
@@ -202,6 +205,7 @@ class Ternary:
     exact: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_mask(self.mask)
         _check_scale(None, self.per)
 
     def fit(self, v: torch.Tensor) -> Fitted:
@@ -252,6 +256,28 @@ def power_levels(count: int) -> torch.Tensor:
     """
     check_range("levels of one sign", count, 1, 64)
     return torch.arange(count, dtype=torch.float64).exp2()
+
+
+def _as_tensor(values: Any) -> torch.Tensor:
+    if isinstance(values, torch.Tensor):
+        return values
+    try:
+        return torch.tensor(np.asarray(values, np.float64))
+    except (TypeError, ValueError):
+        raise XbarError(f"levels: a {type(values).__name__}; must be a list of positive numbers") from None
+
+
+def check_mask(mask: Any) -> None:
+    """Refuse what is no mask of weights.
+
+    Raises
+    ------
+    XbarError
+        For another type than a tensor of bool, or None.
+    """
+    if mask is not None and not (isinstance(mask, torch.Tensor) and mask.dtype == torch.bool):
+        kind = str(mask.dtype) if isinstance(mask, torch.Tensor) else f"a {type(mask).__name__}"
+        raise XbarError(f"mask: {kind}; must be a torch.Tensor of bool, true where a weight stays")
 
 
 def _check_scale(scale: float | None, per: str) -> None:

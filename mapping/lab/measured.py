@@ -182,7 +182,7 @@ def _listed(mapped: MappedNetwork, folder: Path) -> dict[tuple[Any, ...], Path]:
         places = [(e["layer"], e["band"], e["tile"], e["plane"], folder / e["file"]) for e in listed]
     except OSError as error:
         raise XbarError(f"{path}: cannot be read ({error.strerror}); export_conductances writes it") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise XbarError(f"{path}: is not an index of export_conductances ({error!r})") from None
     for key, value in parts.items():
         if value != expected[key]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -218,6 +219,34 @@ def test_laws_of_a_projection(constraint: Constraint, dtype: torch.dtype) -> Non
     again, same = constraint.project(z)
     assert torch.allclose(z, again, atol=1e-12 if dtype == torch.float64 else 1e-6)
     assert same[mask].all()
+
+
+def test_levels_of_an_encoding_are_an_array() -> None:
+    """`Levels` said to take them, and ended in an AttributeError."""
+    v, values = torch.randn(6, 4), np.array([1.0, 3.0, 4.0])
+    for given_values in (values, [1, 3, 4], (1.0, 3.0, 4.0)):
+        found = Levels(given_values).project(v)[0]  # type: ignore[arg-type]
+        assert torch.equal(found, Levels(torch.tensor(values)).project(v)[0])
+    for wrong in (None, "a", ["a"], [[1.0]], [], [0.0, 1.0], np.array([2.0, 1.0])):
+        with pytest.raises(XbarError, match="levels: "):
+            Levels(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda mask: Levels(torch.ones(1), mask),
+        lambda mask: Window(0.0, 1.0, mask),
+        lambda mask: Ternary(mask),
+        lambda mask: Centroids(2, mask),
+        lambda mask: Magnitudes(2, mask),
+    ],
+)
+def test_a_mask_of_another_type_is_refused(build: Any) -> None:
+    """A NumPy mask was an AttributeError at the first projection, one of floats a wrong index."""
+    for mask, words in ((np.ones((2, 2), bool), "a ndarray"), (torch.ones(2, 2), r"torch\.float32")):
+        with pytest.raises(XbarError, match=rf"mask: {words}; must be a torch\.Tensor of bool"):
+            build(mask)
 
 
 def test_shares_reach_the_rate() -> None:

@@ -196,6 +196,9 @@ def test_files_of_another_mapping_are_refused(tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text("[]")
     with pytest.raises(XbarError, match="is not an index of export_conductances"):
         with_conductances(mapped, tmp_path)
+    (tmp_path / "index.json").write_text("[" * 100_000)  # it ended in a RecursionError
+    with pytest.raises(XbarError, match="is not an index of export_conductances"):
+        with_conductances(mapped, tmp_path)
 
 
 def test_a_mistyped_choice_is_refused() -> None:
