@@ -364,7 +364,7 @@ def accuracy(
         of_batch = metric.of_batch(call(model, x), y)
         if sums is not None and sums.shape != of_batch.shape:
             raise XbarError(f"{metric.name}: batches differ in the shape of their targets")
-        sums = of_batch if sums is None else sums + of_batch
+        sums = of_batch if sums is None else metric.join(sums, of_batch)
     if sums is None:
         raise XbarError("accuracy: the data loader gave no batch")
     return metric.of_sums(sums)

@@ -1,7 +1,8 @@
 """What a network is measured by: classes, top-k, classes of pixels, two classes, regression, perplexity.
 
-A metric adds up statistics over batches and makes its value of their sums, so that the value is that of all
-samples together, however they are split into batches; a mean of the values of batches would not be.
+A metric joins statistics of batches, adding them up as a rule, and makes its value of those of all, so that
+the value is that of all samples together, however they are split into batches; a mean of the values of
+batches would not be.
 """
 
 from __future__ import annotations
@@ -34,14 +35,16 @@ class Metric:
     takes
         Shapes and types of outputs and targets, in words, for messages.
     statistics
-        ``statistics(outputs, targets)`` of a batch: numbers, always as many, whose sums over all batches the
-        value is made of. Raises `XbarError` for what does not fit.
+        ``statistics(outputs, targets)`` of a batch: numbers, always as many, that the value is made of once
+        those of all batches are joined. Raises `XbarError` for what does not fit.
     value
-        The metric, of these sums (float64).
+        The metric, of the joined statistics (float64).
     unit
         Of the value.
     higher_is_better
         Direction: true for an accuracy, false for an error.
+    join
+        Statistics of two parts of the samples together, of those of each: by default their sum.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Metric:
     value: Callable[[Tensor], float]
     unit: str = "%"
     higher_is_better: bool = True
+    join: Callable[[Tensor, Tensor], Tensor] = torch.add
 
     def of_batch(self, outputs: Any, targets: Any) -> Tensor:
         """Statistics of a batch, float64: the one door where outputs and targets are checked.
@@ -196,17 +200,28 @@ def _errors(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
 
 
 def _moments(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Of each output samples, sums of targets, of their squares, and of squared errors: (4, outputs)."""
+    """Of each output the number of samples, the mean of the targets, their squared deviations from it, and
+    the squared errors: (4, outputs)."""
     outputs = _in_shape_of(targets, outputs).double().reshape(len(targets), -1)
     targets = targets.double().reshape(outputs.shape)
-    of_each = (targets.new_ones(targets.shape), targets, targets.square(), (outputs - targets).square())
-    return torch.stack([values.sum(0) for values in of_each])
+    mean = targets.mean(0)
+    count = torch.full_like(mean, len(targets))
+    return torch.stack([count, mean, (targets - mean).square().sum(0), (outputs - targets).square().sum(0)])
 
 
-def _explained(sums: Tensor) -> float:
-    count, total, squares, errors = sums
-    spread = squares - total.square() / count
-    if (spread <= 1e-13 * squares).any():
+def _join_moments(one: Tensor, other: Tensor) -> Tensor:
+    """Moments of two parts together, without the cancellation of sums of squares (Chan, Golub and LeVeque,
+    Am. Stat. 37, 242 (1983), doi:10.1080/00031305.1983.10483115)."""
+    (n, mean, spread, errors), (m, its_mean, its_spread, its_errors) = one, other
+    apart = its_mean - mean
+    joined = spread + its_spread + apart.square() * n * m / (n + m)
+    return torch.stack([n + m, mean + apart * m / (n + m), joined, errors + its_errors])
+
+
+def _explained(moments: Tensor) -> float:
+    count, mean, spread, errors = moments
+    rounding = 16 * torch.finfo(torch.float64).eps * mean
+    if (spread <= count * rounding.square()).any():
         raise XbarError("the targets of an output are all alike, or nearly so: nothing is there to explain")
     return float((1 - errors / spread).mean())
 
@@ -226,7 +241,7 @@ RMSE = Metric(
     higher_is_better=False,
 )
 """Root of the mean squared error over all samples and outputs, in the unit of the targets."""
-R2 = Metric("R2", _AS_MANY, _moments, _explained, unit="")
+R2 = Metric("R2", _AS_MANY, _moments, _explained, unit="", join=_join_moments)
 """Coefficient of determination, 1 - sum of squared errors / that of the targets about their mean; of several
 outputs the mean."""
 

@@ -126,6 +126,17 @@ def test_r2_of_several_outputs_is_their_mean() -> None:
     assert "alike" in refused(found, torch.full((3, 2), 7.0), R2)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e9, -1e12])
+@pytest.mark.parametrize("batch", [10, 3, 1])
+def test_r2_does_not_depend_on_an_offset(offset: float, batch: int) -> None:
+    """Years in seconds, say. At 1e9 sums of squares had lost the spread: "all alike", or another value for
+    each size of the batches."""
+    y = torch.arange(10, dtype=torch.float64)[:, None] + offset
+    errors = torch.full((10, 1), 0.5, dtype=torch.float64)
+    assert measured(y + errors, y, R2, batch) == pytest.approx(1 - 10 * 0.25 / 82.5, rel=1e-12)
+    assert "alike" in refused(y, torch.full_like(y, offset + 0.1), R2)
+
+
 def test_top_k_and_perplexity() -> None:
     best = X.topk(3, 1).indices
     assert measured(X, Y, top_k(3), 10) == 100 * float((best == Y[:, None]).any(1).double().mean())
