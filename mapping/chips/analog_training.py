@@ -82,8 +82,8 @@ def trainable_network(
     Raises
     ------
     XbarError
-        For a mapping of another network, without weights or without the calibration that it needs; for a seed
-        or time that no chip can have.
+        For a mapping of another network, without weights or without the calibration that it needs; where
+        columns were moved off faults and weights of 0 need places; for a seed or time that no chip can have.
     """
     if multiply not in get_args(Multiply):
         raise unknown_name("multiply", str(multiply), get_args(Multiply))

@@ -84,8 +84,9 @@ def _check_parameters(name: str, module: Layer, layer: MappedLayer) -> None:
     rows = torch.linspace(0, layer.k - 1, min(layer.k, max(SAMPLE // layer.n, 1))).long()
     some = w[rows.to(w.device)].float().cpu().numpy()
     mask = np.ones(some.shape, np.bool_) if layer.mask is None else layer.mask[rows.numpy()]
-    zeros = None if layer.zeros is None else layer.zeros[rows.numpy()]
-    if zeros is not None and (some[zeros] != 0).any():
+    zeros = np.zeros(some.shape, np.bool_) if layer.zeros is None else layer.zeros[rows.numpy()]
+    zeros = zeros | (mask & (np.asarray(layer.scale) == 0))  # a column of zeros has no scale
+    if (some[zeros] != 0).any():
         raise XbarError(f"{name}: its weights are not those that were mapped; {HOW}")
     state = encode(some, layer.scale, mask, layer.hardware.encoding, layer.hardware.device)
     if not np.array_equal(state, layer.state[rows.numpy()]):

@@ -11,6 +11,7 @@ from mapping.chips.adc_ranges import step_without_currents
 from mapping.tiles.mapped import Band, MappedLayer
 from mapping.tiles.packing import laid_out
 from mapping.tiles.zeros import given_mask
+from xbar.hardware.errors import XbarError
 
 
 def with_room(layer: MappedLayer) -> MappedLayer:
@@ -18,6 +19,11 @@ def with_room(layer: MappedLayer) -> MappedLayer:
 
     Where some have none, its columns are laid anew. A column that is new on its band has the largest ADC step
     of the layer.
+
+    Raises
+    ------
+    XbarError
+        Where columns were moved off the faults of a chip: laid anew, they would be back on them.
     """
     if layer.zeros is None:
         return layer
@@ -25,6 +31,12 @@ def with_room(layer: MappedLayer) -> MappedLayer:
     free = dataclasses.replace(layer, mask=given, zeros=None)
     if (_weights_on_tiles(layer) | (False if given is None else ~given)).all():
         return free
+    if any(tile.places is not None for tile in layer.tiles):
+        raise XbarError(
+            f"{layer.name}: weights that were 0 may grow and need places of their own, but its columns were "
+            "moved off the faults of a chip; train on the mapping as it was before around_faults, and then "
+            "move those of the mapping that trained() gives"
+        )
     laid = laid_out(free, packed=given is not None)
     calibration = layer.calibration
     if calibration is not None and calibration.adc_steps is not None:
