@@ -230,15 +230,15 @@ def _with_weights(layer: MappedLayer, w: NDArray[np.float32]) -> MappedLayer:
     """The layer with its state numbers and scale."""
     if layer.bias is not None and not np.isfinite(layer.bias).all():
         raise XbarError(f"{layer.name}: has biases that are not finite numbers")
-    kept = np.ones(w.shape, np.bool_) if layer.mask is None else layer.mask
-    encoding, device = layer.hardware.encoding, layer.hardware.device
-    scale, held = layer.scale, held_on_levels(w, layer.mask, encoding)
+    scale, encoding, device = layer.scale, layer.hardware.encoding, layer.hardware.device
+    held: NDArray[np.bool_] | None = held_on_levels(w, layer.mask, encoding)
+    if held is not None and held.all():
+        held = None  # memory of a byte a weight
     if scale is None:
-        values = levels(encoding, device)
-        scale = fit_scales(w, None if held.all() else held, values, encoding.scale)
-    elif (w[held] != 0).any() and not (np.broadcast_to(scale, w.shape)[held & (w != 0)] > 0).all():
+        scale = fit_scales(w, held, levels(encoding, device), encoding.scale)
+    elif ((w != 0 if held is None else held & (w != 0)) & (scale == 0)).any():
         raise XbarError(f"scale of {layer.name} = 0.0: must be a positive number where there are weights")
-    state = encode(w, scale, kept, encoding, device)
+    state = encode(w, scale, layer.mask, encoding, device)
     return dataclasses.replace(layer, state=state, scale=scale)
 
 

@@ -125,14 +125,20 @@ def held_on_levels(
     w: NDArray[np.floating], mask: NDArray[np.bool_] | None, encoding: Encoding
 ) -> NDArray[np.bool_]:
     """Which weights take a level: those kept (None: all), without those of exactly 0 that have none."""
-    held = np.ones(w.shape, np.bool_) if mask is None else mask
-    return held if encoding.zeros == "level" else held & (w != 0)
+    if encoding.zeros == "level":
+        return np.ones(w.shape, np.bool_) if mask is None else mask
+    held: NDArray[np.bool_] = w != 0
+    return held if mask is None else np.logical_and(held, mask, out=held)
+
+
+AT_ONCE = 1 << 16
+"""Weights that are encoded at a time, as what lies between them and their states takes 40 bytes each."""
 
 
 def encode(
     w: NDArray[np.floating],
     scale: float | NDArray[np.float64],
-    mask: NDArray[np.bool_],
+    mask: NDArray[np.bool_] | None,
     encoding: Encoding,
     device: Device,
 ) -> NDArray[np.int16]:
@@ -143,12 +149,12 @@ def encode(
     Parameters
     ----------
     w
-        Weights, any shape.
+        Weights, any shape of at least one axis.
     scale
         Weight of level 1.0 [weight units a `device.unit`], of all weights or of any shape that broadcasts to
         theirs, such as (N,) for columns; 0 where there is no weight other than 0.
     mask
-        True where a weight is kept; same shape as `w`.
+        True where a weight is kept, same shape as `w`; None: all.
 
     Raises
     ------
@@ -156,14 +162,31 @@ def encode(
         Where the scale is not a positive number, and not 0 for weights that are all 0.
     """
     w = np.asarray(w)
+    state = np.zeros(w.shape, np.int16)
+    scales, some = np.broadcast_to(scale, w.shape), max(AT_ONCE * len(w) // max(w.size, 1), 1)
+    for first in range(0, len(w), some):
+        part = slice(first, first + some)
+        kept = None if mask is None else mask[part]
+        state[part] = _states(w[part], scales[part], kept, encoding, device)
+    return state
+
+
+def _states(
+    w: NDArray[np.floating],
+    scale: NDArray[np.float64],
+    mask: NDArray[np.bool_] | None,
+    encoding: Encoding,
+    device: Device,
+) -> NDArray[np.int16]:
+    """`encode` of some of the weights."""
     held = held_on_levels(w, mask, encoding)
-    kept, q = w[held].astype(np.float64), np.broadcast_to(scale, w.shape)[held]
+    kept, q = w[held].astype(np.float64), scale[held]
     wrong = ~(np.isfinite(q) & ((q > 0) | ((q == 0) & (kept == 0))))
     if wrong.any():
         raise XbarError(f"encoding scale = {q[wrong][0]}: must be a positive number")
     values = codebook(encoding, device).levels
     number = 1 + np.searchsorted(thresholds(values), np.abs(kept) / np.where(q > 0, q, 1.0))
-    state = np.zeros(mask.shape, np.int16)
+    state = np.zeros(w.shape, np.int16)
     state[held] = np.where(kept < 0, -number, number)
     return state
 
