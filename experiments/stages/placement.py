@@ -37,6 +37,8 @@ class Placement:
         Type of every layer that could go onto crossbars, such as ``Conv2d``, by name.
     settings
         What a study says of single layers.
+    idle
+        Layers that eval mode does not reach, such as auxiliary heads: digital, unless a setting names them.
     states
         Of the cells of layers, where compression or quantisation chose them.
     states_key
@@ -46,6 +48,7 @@ class Placement:
     hardware: Hardware
     types: Mapping[str, str]
     settings: tuple[LayerSetting, ...] = ()
+    idle: frozenset[str] = frozenset()
     states: Mapping[str, States] = field(default_factory=dict)
     states_key: str = ""
 
@@ -65,6 +68,7 @@ class Placement:
         }
         found = by_pattern(table, list(self.types), "layers", self.types)
         chosen = {name: found.get(name, Choice()) for name in self.types}
+        chosen |= {name: Choice(digital=True) for name in self.types if name in self.idle - table.keys()}
         for name, of in self.states.items():
             own = with_states(chosen[name].hardware or self.hardware, of, self.states_key)
             chosen[name] = dataclasses.replace(chosen[name], hardware=own)

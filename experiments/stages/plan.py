@@ -37,6 +37,7 @@ from mapping.smaller_networks.hardware_budget import keep_within
 from mapping.smaller_networks.sensitivity import Family
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import without_weights
+from mapping.tiles.trace import unreached
 from mapping.training.loop import derive_seed
 from power.estimates.table import estimate
 from xbar.conductances.encoding import levels
@@ -179,7 +180,8 @@ def resolve(study: Study, data: Dataset, out: Path, quiet: bool = False) -> Stud
     data = _normalised(data, study.train)
     network = untrained(study, data)
     types = types_of(network.layers)
-    placement = Placement(study.hardware, types, study.layers, states_key=study.chooses_states)
+    idle = _idle(network)
+    placement = Placement(study.hardware, types, study.layers, idle, states_key=study.chooses_states)
     on_crossbars = placement.by_layer()
     if not on_crossbars:
         raise XbarError("layers: every layer is left digital; at least one must go onto crossbars")
@@ -240,6 +242,15 @@ def _normalised(data: Dataset, training: Training) -> Dataset:
     if training.normalise == "none":
         return data
     return normalised(data, IMAGENET if training.normalise == "imagenet" else of_training_part(data))
+
+
+def _idle(network: Untrained) -> frozenset[str]:
+    """Layers that eval mode does not reach; none of a network that does not take the data, which `check`
+    refuses in words of its own."""
+    try:
+        return frozenset(unreached(network.form, network.layers, network.example))
+    except XbarError:
+        return frozenset()
 
 
 def _rules(study: Study, types: Mapping[str, str], layers: Mapping[str, Layer]) -> dict[str, Any]:

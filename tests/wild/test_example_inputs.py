@@ -17,7 +17,9 @@ from experiments.commands.estimate import mapped
 from experiments.commands.layers import form_of, layers_of
 from experiments.inputs.examples import Input, example_of, parsed_inputs
 from experiments.inputs.networks import build_network, draws_weights
+from experiments.stages.run import prepare
 from experiments.studies.designs import load_design
+from experiments.studies.study import load_study
 from mapping import (
     accuracy,
     analog_network,
@@ -250,13 +252,19 @@ def test_a_program_says_what_it_takes(tmp_path: Path) -> None:
         assert data["input"] == [[1, 5, 5], [3]]
 
 
-def test_heads_that_only_training_reaches_stay_digital(nets: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_heads_that_only_training_reaches_stay_digital(
+    nets: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     # These were refused: "aux: is not reached by the forward pass of the example input".
     main(["layers", f"{nets}:Aux", "--input", "1x8x8"])
     assert "not reached in eval mode, and left digital: aux" in capsys.readouterr().out
     main(["estimate", f"{nets}:Aux", "--input", "1x8x8", "--json"])
     (result,) = json.loads(capsys.readouterr().out).values()
     assert "aux" not in result["by_layer"]
+    changes = [f"network='{nets}:Aux'", "compress.layers=[{layer='*', share=1.0}]"]
+    for more in ([], ["layers=[{layer='*', bias_rows=1}]"]):
+        plan = prepare(load_study("digits", [*changes, *more]), None, tmp_path / "run")
+        assert list(plan.placement.by_layer()) == list(plan.rules.layers) == ["body"]
 
 
 def test_random_weights_are_the_mean_case(
