@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,3 +59,15 @@ def resolved_hardware(hardware: Any, where: str) -> dict[str, Any]:
         if "base" in hardware:
             changes = merged(hardware_dict(str(hardware["base"])), changes)
         return resolve_device(changes, where)
+
+
+def hardware_from(table: Any) -> Hardware:
+    """A hardware from the table ``[hardware]`` of a study; equal ones of a sweep are built once."""
+    if not isinstance(table, Mapping):
+        raise XbarError(f"hardware = {table!r}: must be a table")
+    return _built(json.dumps(table))
+
+
+@functools.lru_cache(maxsize=1024)
+def _built(table: str) -> Hardware:
+    return build(Hardware, json.loads(table), "", "hardware.")

@@ -13,7 +13,7 @@ from pydantic import PlainValidator
 
 from experiments.studies.changes import with_change
 from experiments.studies.compression import Compression, compression_from
-from experiments.studies.designs import changed, resolved_hardware
+from experiments.studies.designs import changed, hardware_from, resolved_hardware
 from experiments.studies.labels import check_label
 from experiments.studies.noise_cases import NoiseCase, NoiseCurve
 from experiments.studies.own_code import load_extension
@@ -101,7 +101,7 @@ class Study:
     name: str
     network: str
     data: str
-    hardware: Hardware
+    hardware: Annotated[Hardware, PlainValidator(hardware_from)]
     train: Training
     compress: Annotated[Compression, PlainValidator(compression_from)]
     quantise: Quantisation

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import functools
 import json
 import os
 import secrets
@@ -181,8 +182,14 @@ def to_dict(value: Any) -> Any:
 
 def preset_names(kind: str) -> list[str]:
     """Names of the presets that ship: kind is ``devices`` or ``designs``."""
-    folder = resources.files("xbar.hardware") / kind
-    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return sorted(_presets(kind))
+
+
+@functools.cache
+def _presets(kind: str) -> dict[str, Path]:
+    """Files of the presets that ship, by name."""
+    folder = Path(str(resources.files("xbar.hardware"))) / kind
+    return {path.stem: path for path in folder.glob("*.toml")}
 
 
 def _find(kind: str, name: str | Path) -> Path:
@@ -194,21 +201,35 @@ def _find(kind: str, name: str | Path) -> Path:
     name = str(name)
     if name.endswith(".toml"):
         return Path(name)
-    if name not in preset_names(kind):
-        raise unknown_name(f"{kind[:-1]} preset (or a path that ends in .toml)", name, preset_names(kind))
-    return Path(str(resources.files("xbar.hardware") / kind / f"{name}.toml"))
+    presets = _presets(kind)
+    if name not in presets:
+        raise unknown_name(f"{kind[:-1]} preset (or a path that ends in .toml)", name, sorted(presets))
+    return presets[name]
 
 
 def load_device(name: str | Path) -> Device:
     """A device by preset name or path of a TOML file."""
     path = _find("devices", name)
+    return _preset_device(path) if path in _presets("devices").values() else _device(path)
+
+
+def _device(path: Path) -> Device:
     return build(Device, read_toml(path), str(path.name))
+
+
+_preset_device = functools.cache(_device)
+"""The device of a preset that ships: built once, as sweeps name it at every point."""
 
 
 def hardware_dict(name: str | Path) -> dict[str, Any]:
     """Plain data of a whole-hardware preset (or file), its device preset resolved in place."""
     path = _find("designs", name)
-    return resolve_device(beside(read_toml(path), path.parent), path.name, path.parent)
+    read = _read_preset if path in _presets("designs").values() else read_toml
+    return resolve_device(beside(read(path), path.parent), path.name, path.parent)
+
+
+_read_preset = functools.cache(read_toml)
+"""The contents of a design that ships, which nobody changes."""
 
 
 PRICED_BY = (("periphery", "architecture"), ("periphery", "library"), ("adc", "library"))
