@@ -76,8 +76,11 @@ CAPTIONS = {
 
 COSTS = (
     ("Area (whole arrays, share of tiles)", "mm²", "area_mm2", "area"),
+    ("Area of the nodes that are bought for it", "mm²", "area_allocated_mm2", None),
     ("Area in whole periphery tiles", "mm²", "area_whole_tiles_mm2", None),
     ("Energy an image", "nJ", "energy_nj_per_image", "energy"),
+    ("of it what leaks, by a source", "nJ", "idle_nj_per_image", None),
+    ("What could leak beside it (assumed, in no total)", "nJ", "assumed_idle_nj_per_image", None),
     ("Image rate", "1/s", "image_rate_per_s", None),
     ("Power at this image rate", "mW", "power_mw", "power"),
     ("Latency of an image", "µs", "latency_us_per_image", None),
@@ -91,7 +94,7 @@ PEAKS = (
     ("Peak image rate", "1/s", "peak_image_rate_per_s"),
     ("Power at this rate", "mW", "peak_power_mw"),
 )
-REDUCIBLE = {"area_whole_tiles_mm2", "latency_us_per_image", "arrays", "groups", "tiles"}
+REDUCIBLE = {"area_allocated_mm2", "area_whole_tiles_mm2", "latency_us_per_image", "arrays", "groups", "tiles"}
 
 UNITS = {
     "device.g_min": (1e6, "µS"),
