@@ -175,7 +175,7 @@ class Architecture:
         return frozenset().union(*(names_of("", level.holds) for level in self.levels))
 
 
-def load_architecture(name: str) -> Architecture:
+def load_architecture(name: str | Path) -> Architecture:
     """Architecture by name, or from a user's file where `name` ends in .toml.
 
     Raises
@@ -183,7 +183,7 @@ def load_architecture(name: str) -> Architecture:
     XbarError
         For an unknown name, a missing file, or a missing, unknown or impossible key.
     """
-    return architecture_of(architecture_toml(name))
+    return architecture_of(architecture_toml(str(name)))
 
 
 def architecture_toml(name: str) -> tuple[TomlFile, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 from power.components.files import TomlFile, check_cost, check_positive, find_file, said
@@ -151,7 +152,7 @@ class AdcRegression:
 AdcLibrary = AdcTable | AdcRegression
 
 
-def load_adc(name: str) -> AdcLibrary:
+def load_adc(name: str | Path) -> AdcLibrary:
     """ADC library by name, or from a user's file where `name` ends in .toml: one with a table ``converter``
     or one with a ``regression``.
 
@@ -160,7 +161,7 @@ def load_adc(name: str) -> AdcLibrary:
     XbarError
         For an unknown name, a missing file, or a missing, unknown or impossible key.
     """
-    return adc_of(adc_toml(name))
+    return adc_of(adc_toml(str(name)))
 
 
 def adc_toml(name: str) -> TomlFile:

@@ -113,7 +113,7 @@ class PeripheryLibrary:
     """Blocks that a library with a base names, and no base of it does."""
 
 
-def load_periphery(name: str) -> PeripheryLibrary:
+def load_periphery(name: str | Path) -> PeripheryLibrary:
     """Periphery library by name, or from a user's file where `name` ends in .toml.
 
     Raises
@@ -122,7 +122,7 @@ def load_periphery(name: str) -> PeripheryLibrary:
         For an unknown name, a missing file, a missing, unknown or impossible key, or a base that leads back
         to the library.
     """
-    return library_of(library_toml(name))
+    return library_of(library_toml(str(name)))
 
 
 def library_toml(name: str) -> tuple[TomlFile, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from power_cases import hardware, network, unpacked
 
+from power.architecture.chip import load_architecture
 from power.components.converters import load_adc
 from power.components.library import at_node, load_periphery
 from power.estimates.prices import prices_of
@@ -276,3 +277,15 @@ def test_a_memory_of_another_size_and_a_cell_in_f2() -> None:
     )
     with pytest.raises(XbarError, match=r"^periphery.buffer_kb = 0.0: must lie between"):
         design.replace(periphery__buffer_kb=0.0)
+
+
+def test_paths_of_files_are_as_good_as_their_texts(tmp_path: Path) -> None:
+    """`load_periphery(Path)` ended in an AttributeError, as did the other two."""
+    for load, room, name in (
+        (load_periphery, "power.components", "isaac"),
+        (load_adc, "power.components", "isaac-adc"),
+        (load_architecture, "power.architecture", "isaac-periphery"),
+    ):
+        path = tmp_path / f"{room}-{name}.toml"
+        shutil.copy(str(resources.files(room) / f"{name}.toml"), path)
+        assert load(path) == load(str(path))
