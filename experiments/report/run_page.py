@@ -94,7 +94,8 @@ PEAKS = (
     ("Peak image rate", "1/s", "peak_image_rate_per_s"),
     ("Power at this rate", "mW", "peak_power_mw"),
 )
-REDUCIBLE = {"area_allocated_mm2", "area_whole_tiles_mm2", "latency_us_per_image", "arrays", "groups", "tiles"}
+AREAS = {"area_allocated_mm2", "area_whole_tiles_mm2"}
+REDUCIBLE = AREAS | {"latency_us_per_image", "arrays", "groups", "tiles"}
 
 UNITS = {
     "device.g_min": (1e6, "µS"),
