@@ -73,7 +73,7 @@ CSV_COLUMNS = (
 def mapped(
     what: str,
     hardware: str = "",
-    against: str = "",
+    against: Sequence[str] = (),
     width: float = 1.0,
     inputs: Sequence[Input] = (),
     changes: Sequence[str] = (),
@@ -81,7 +81,7 @@ def mapped(
     weights: Path | None = None,
     drawn: bool = False,
 ) -> dict[str, MappedNetwork]:
-    """Mapping of what is named, by the name of its design; with `against`, a second one.
+    """Mapping of what is named, by the name of its design, and of each in `against`.
 
     Parameters
     ----------
@@ -126,9 +126,12 @@ def mapped(
     form, example = form_of(network, width, inputs, weights, batch_norm or "fold")
     digital = left_digital(form, example)
     designs = {first.name: first}
-    if against:
-        second = load_design(against, changes)
-        designs[second.name if second.name not in designs else f"{second.name} ({against})"] = second
+    for name in against:
+        other = load_design(name, changes)
+        label = other.name if other.name not in designs else f"{other.name} ({name})"
+        if label in designs:
+            raise XbarError(f"--against {name}: is there already")
+        designs[label] = other
     with torch.no_grad():
         found = {name: map_network(form, each, example, layers=digital) for name, each in designs.items()}
     return {name: without_weights(one) for name, one in found.items()} if drawn else found
@@ -217,9 +220,14 @@ def text(
     layers: bool = False,
     notes: Sequence[str] = (),
 ) -> str:
-    """Totals and the table by component, of two designs side by side with the reduction; then the notes."""
+    """Totals and the table by component of designs side by side, with the reductions; then the notes."""
     estimates = list(results.values())
-    parts = [_title(what, results), "", text_table(_totals(results), "l" + "r" * len(results) + "lr"), ""]
+    parts = [
+        _title(what, results),
+        "",
+        text_table(_totals(results), "l" + "r" * len(results) + "l" + "r" * (len(results) - 1)),
+        "",
+    ]
     for name, result in results.items():
         if len(results) > 1:
             parts += [name]
@@ -254,21 +262,23 @@ def _title(what: str, results: Mapping[str, Estimate]) -> str:
 
 
 def _totals(results: Mapping[str, Estimate]) -> list[tuple[str, ...]]:
-    two = len(results) > 1
-    rows = [("", *(results if two else ("",)), "", "less" if two else "")]
-    at_peak = all(result.image_rate_per_s == result.peak_image_rate_per_s for result in results.values())
+    """Label, a value a design, unit, and how much less each further design has than the first."""
+    estimates, others = list(results.values()), list(results)[1:]
+    less = ["less"] if len(others) == 1 else [f"less, {name}" for name in others]
+    rows = [("", *results, "", *less)] if others else []
+    at_peak = all(result.image_rate_per_s == result.peak_image_rate_per_s for result in estimates)
     for label, key, unit in TOTALS:
         if at_peak and key in ("image_rate_per_s", "power_mw"):
             continue
-        values = [float(getattr(result, key)) for result in results.values()]
-        if key in IDLE and not any(result.leakage_mw for result in results.values()):
+        values = [float(getattr(result, key)) for result in estimates]
+        if key in IDLE and not any(result.leakage_mw for result in estimates):
             continue
-        less = f"{100 * (1 - values[1] / values[0]):.1f} %" if two and values[0] else ""
-        rows.append((label, *map(number, values), unit, less))
-    if two:
-        cut = reduction_percent(*results.values())
-        rows.append(("power at the first one's rate", *("",) * len(results), "", f"{cut['power']:.1f} %"))
-    return rows[1:] if not two else rows
+        cuts = [f"{100 * (1 - value / values[0]):.1f} %" if values[0] else "" for value in values[1:]]
+        rows.append((label, *map(number, values), unit, *cuts))
+    if others:
+        cuts = [f"{reduction_percent(estimates[0], other)['power']:.1f} %" for other in estimates[1:]]
+        rows.append(("power at the lower rate of both", *("",) * len(results), "", *cuts))
+    return rows
 
 
 def _sums(
@@ -384,8 +394,8 @@ class EstimateCommand:
     """A network (built-in name, path/net.py:function, path/program.pt2), a study, or the folder of a run."""
     hardware: str = ""
     """A design, or a TOML file; by default admm-32x32, or that of the study or run."""
-    against: str = ""
-    """A second design, or a TOML file, to compare with."""
+    against: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
+    """Another design, or a TOML file, to compare with, as often as needed: --against isaac"""
     arrays: int | None = None
     """Copy the slowest layers, so that all layers fill at most so many arrays."""
     lossless_adc: bool = False

@@ -83,7 +83,11 @@ def _busy(ax: Axes, results: Mapping[str, Estimate]) -> None:
     for number, (name, shares) in enumerate(busy.items()):
         places = np.arange(len(parts)) + (number - (len(results) - 1) / 2) * height
         ax.barh(
-            places, [100 * shares.get(part, 0.0) for part in parts], height, color=MUTED[number], label=name
+            places,
+            [100 * shares.get(part, 0.0) for part in parts],
+            height,
+            color=MUTED[number % len(MUTED)],
+            label=name,
         )
     ax.set_yticks(range(len(parts)), parts, fontsize=6)
     ax.invert_yaxis()

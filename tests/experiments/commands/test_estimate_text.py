@@ -17,7 +17,7 @@ from experiments.inputs.networks import build_network
 from experiments.stages.finished import ACTIVITY_FILE, MAPPING_FILE
 from mapping import map_network, save_mapping
 from power.architecture.chip import load_architecture
-from power.estimates.table import estimate
+from power.estimates.table import estimate, reduction_percent
 from xbar import load_hardware
 
 CHARGED = set(load_architecture("isaac-periphery").components) - {"hyper_transport"}
@@ -80,13 +80,33 @@ def test_two_designs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[
     design = (Path(__file__).parents[3] / "xbar" / "hardware" / "designs" / "admm-32x32.toml").read_text()
     coarse.write_text(design.replace("bits = 9\n", "bits = 6\n").replace('"admm-32x32"', '"coarse"'))
     shown = printed(capsys, "lenet5", "--against", str(coarse))
-    first, second = (estimate(one) for one in mapped("lenet5", "", str(coarse)).values())
+    first, second = (estimate(one) for one in mapped("lenet5", "", (str(coarse),)).values())
     assert second.by_component["adc"]["energy_nj"] == pytest.approx(
         first.by_component["adc"]["energy_nj"] * 1.20 / 1.969
     )
     less = f"{100 * (1 - second.area_mm2 / first.area_mm2):.1f} %"
     (row,) = [line for line in shown.splitlines() if line.startswith("area  ")]
     assert row.endswith(less)
+
+
+def test_any_number_of_designs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    coarse = tmp_path / "coarse.toml"
+    design = (Path(__file__).parents[3] / "xbar" / "hardware" / "designs" / "admm-32x32.toml").read_text()
+    coarse.write_text(design.replace("bits = 9\n", "bits = 6\n").replace('"admm-32x32"', '"coarse"'))
+    figure = tmp_path / "costs.svg"
+    others = ["--against", "isaac", "--against", str(coarse)]
+    shown = printed(capsys, "lenet5", *others, "--figure", str(figure))
+    results = [estimate(one) for one in mapped("lenet5", "", ("isaac", str(coarse))).values()]
+    (head,) = [line for line in shown.splitlines() if "less, isaac" in line]
+    assert head.split("  ")[-1].strip() == "less, coarse"
+    (area,) = [line.split() for line in shown.splitlines() if line.startswith("area  ")]
+    assert [float(cell) for cell in area[1:4]] == pytest.approx([r.area_mm2 for r in results], rel=1e-3)
+    cuts = [f"{100 * (1 - other.area_mm2 / results[0].area_mm2):.1f}" for other in results[1:]]
+    assert [cell for cell in area[5:] if cell != "%"] == cuts
+    (power,) = [line.split() for line in shown.splitlines() if line.startswith("power at the lower rate")]
+    expected = reduction_percent(results[0], results[2])["power"]
+    assert power[-2] == f"{expected:.1f}"
+    assert figure.stat().st_size > 1000
 
 
 @pytest.mark.parametrize("component", sorted(CHARGED))
@@ -195,6 +215,7 @@ def test_the_nameplate_of_isaac(capsys: pytest.CaptureFixture[str]) -> None:
         (["lenet5", "--figure", "costs.gif"], "must end in .svg, .png or .pdf"),
         (["lenet5", "--json", "--explain", "adc"], "choose one"),
         (["digits", "--width", "2"], "is a study, which has its own"),
+        (["lenet5", "--against", "admm-32x32", "--against", "admm-32x32"], "is there already"),
         ([".", "--against", "ideal"], "a finished run is on its own hardware"),
         (["lenet5", "--csv", ""], "--csv .: is a folder; must be the path of a file"),
         (["lenet5", "--programming"], "needs weights, and so the folder of a finished run"),
