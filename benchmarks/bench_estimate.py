@@ -17,9 +17,9 @@ from xbar import load_hardware
 def rows(repeats: int = 3) -> list[dict[str, Any]]:
     """ResNet-50 from its mapping, against the mapping; three networks of the ADMM papers, both."""
     hardware = load_hardware("admm-32x32")
-    resnet50, image = form_of("resnet50", 1.0, None)
+    resnet50, image = form_of("resnet50", 1.0)
     mapped = map_network(resnet50, hardware, image)
-    forms = [form_of(name, 1.0, None) for name in ("alexnet", "vgg16-cifar", "resnet18-cifar")]
+    forms = [form_of(name, 1.0) for name in ("alexnet", "vgg16-cifar", "resnet18-cifar")]
     return [
         record(
             "estimate of ResNet-50 (ImageNet, 32 x 32 tiles) from its mapping",
