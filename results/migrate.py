@@ -41,6 +41,12 @@ MADE_BEFORE = (
 )
 """Kept runs whose weights were put onto levels by an earlier version of that stage."""
 
+POINTS_MADE_BEFORE = ("crossbar-sizing",)
+"""Kept sweeps whose points the estimate's version 1 made, in which only arrays set the time of an image."""
+
+OF_SERVERS = ("latency_us_per_image", "peak_image_rate_per_s", "peak_power_mw", "tops_per_mm2")
+"""Figures of a point that depend on it."""
+
 OF_ADMM = ("epochs", "lr", "rho", "rho_factor", "rho_limit", "interval")
 OF_GSM = ("epochs", "lr", "momentum", "weight_decay", "active")
 SHAPES = {"cifar10": (3, 32, 32), "digits": (1, 8, 8)}
@@ -105,7 +111,8 @@ def migrate_run(path: Path) -> bool:
 def migrate_store(path: Path, checksum: str) -> bool:
     """Rewrite the store of the sweep whose file lies beside it, and that file; whether it was of before.
 
-    A point is known by the values that it sets. One that the sweep no longer has is kept as it is.
+    A point is known by the values that it sets. One that the sweep no longer has is kept as it is. Of points
+    that an earlier estimate made, those in `POINTS_MADE_BEFORE`, figures that today's gives otherwise are null.
     """
     _migrate_sweep(path.with_name("sweep.toml"))
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -127,7 +134,10 @@ def migrate_store(path: Path, checksum: str) -> bool:
             old = json.dumps(row["stages"], sort_keys=True)
             if old not in known:
                 known[old] = todays_ids(study, checksum)
-            new |= {"stages": known[old], "result": {**row["result"], "mapping": tiles}}
+            result = {**row["result"], "mapping": tiles}
+            if path.parent.name in POINTS_MADE_BEFORE:
+                result["estimate"] = {**result["estimate"], **dict.fromkeys(OF_SERVERS)}
+            new |= {"stages": known[old], "result": result}
         changed.append(new)
     if changed == rows:
         return False
