@@ -26,7 +26,7 @@ import tomli_w
 import torch
 
 from experiments.inputs.data import Dataset
-from experiments.stages.ids import files_of, point_id
+from experiments.run_folder.ids import files_of, point_id
 from experiments.stages.plan import resolve
 from experiments.stages.planned import planned_ids
 from experiments.studies.study import Study, load_study, resolve_study, study_dict
@@ -112,7 +112,7 @@ def migrate_store(path: Path, checksum: str) -> bool:
     """Rewrite the store of the sweep whose file lies beside it, and that file; whether it was of before.
 
     A point is known by the values that it sets. One that the sweep no longer has is kept as it is. Of points
-    that an earlier estimate made, those in `POINTS_MADE_BEFORE`, figures that today's gives otherwise are null.
+    that an earlier estimate made, `POINTS_MADE_BEFORE`, figures that today's gives otherwise are null.
     """
     _migrate_sweep(path.with_name("sweep.toml"))
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -18,8 +18,8 @@ from experiments.inputs.networks import draws_weights
 from experiments.results.csv_text import csv_text
 from experiments.results.summary import not_counted, percent_of_macs
 from experiments.results.text_table import number, text_table
-from experiments.stages.finished import finished_run, first_chip, run_activity
-from experiments.stages.ids import COST_ONLY, simulated
+from experiments.run_folder.finished import finished_run, first_chip, run_activity
+from experiments.run_folder.ids import COST_ONLY, simulated
 from experiments.studies.designs import changed_design, load_design
 from experiments.studies.study import load_study, study_names
 from mapping.lowering.form import BatchNormChoice

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.stages.chips import chips_seed
-from experiments.stages.finished import MAPPING_FILE, finished_run
+from experiments.run_folder.finished import MAPPING_FILE, finished_run
+from experiments.run_folder.ids import chips_seed
 from experiments.stages.measure import networks
 from experiments.stages.run import prepare
 from experiments.studies.noise_cases import NoiseCase, with_noise

@@ -12,7 +12,7 @@ import tyro
 
 from experiments.report.run_report import compare_runs, report_run
 from experiments.report.sweep_report import report_store
-from experiments.stages.finished import RESULT_FILE
+from experiments.run_folder.finished import RESULT_FILE
 from xbar.hardware.errors import XbarError
 
 Reporter = Callable[[Sequence[Path], Path | None], Path]

@@ -16,7 +16,7 @@ from experiments.figures.plots import (
     masks_on_tiles,
     save,
 )
-from experiments.stages.finished import FinishedRun
+from experiments.run_folder.finished import FinishedRun
 from mapping.chips.chip import ProgrammedNetwork
 from xbar.conductances.encoding import cell_states
 

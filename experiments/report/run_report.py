@@ -9,7 +9,7 @@ from experiments.figures.run_figures import draw
 from experiments.report.comparison import write_comparison
 from experiments.report.page import check_replaceable
 from experiments.report.run_page import write_report
-from experiments.stages.finished import read_measured
+from experiments.run_folder.finished import read_measured
 from xbar.hardware.errors import XbarError
 
 REPORT_FILE = "report.html"

@@ -1,6 +1,6 @@
 """What is computed once, and kept under its id?
 
-Training, compression, levels, mapping, chips and estimates of a study, and the folder of a run.
+Training, compression, levels, mapping, chips and estimates of a study, and the run that joins them.
 """
 
 import lazy_loader

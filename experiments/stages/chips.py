@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from experiments.run_folder.folder import finished_chips
+from experiments.run_folder.ids import chips_seed, simulated_layers
+from experiments.run_folder.json_lines import append_line
+from experiments.run_folder.stage import StageResult
 from experiments.stages.context import Context
-from experiments.stages.folder import finished_chips
-from experiments.stages.ids import simulated_layers
-from experiments.stages.json_lines import append_line
 from experiments.stages.placement import Placement
 from experiments.stages.plan import Untrained
 from experiments.stages.quantise import QuantisedNetwork
-from experiments.stages.stage import StageResult
 from experiments.studies.noise_cases import NoiseCase, with_noise
 from experiments.studies.study import Chips
 from mapping.chips.calibration import calibrate
@@ -29,7 +29,6 @@ from mapping.monte_carlo.layer_noise import noise_in
 from mapping.monte_carlo.one_chip import chip_accuracy
 from mapping.monte_carlo.sampling import sample_chips
 from mapping.tiles.mapped import MappedNetwork
-from mapping.training.loop import derive_seed
 
 Activity = dict[str, NDArray[np.float64]]
 """Activity of each layer's word lines on the calibration images."""
@@ -134,8 +133,3 @@ def _measured(
 
         found = sample_chips(run_chip, most=chips.n, least=chips.least, until=chips.until, known=finished)
     return {"accuracies": list(found.accuracies), "settled": found.settled}
-
-
-def chips_seed(seed: int) -> int:
-    """Key of the noise of a study's chips."""
-    return derive_seed(seed, "chips") % (1 << 31)

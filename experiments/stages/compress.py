@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from experiments.run_folder.ids import component_files
+from experiments.run_folder.stage import StageResult
 from experiments.stages.context import Context
-from experiments.stages.ids import component_files
 from experiments.stages.placement import States, states_of_bits
 from experiments.stages.plan import LayerRules, Untrained
-from experiments.stages.stage import StageResult
 from experiments.stages.train import NetworkWeights, split_masks, with_masks
 from experiments.studies.compression import Compression, CompressionStep, Purify
 from mapping.compression.configs import METHODS, AreaLimit, ByteBudget, EnergyLimit

@@ -13,9 +13,9 @@ from torch import nn
 
 from experiments.inputs.batches import Batches
 from experiments.inputs.data import Dataset
-from experiments.stages.ids import stage_id
+from experiments.run_folder.ids import stage_id
+from experiments.run_folder.stage import Compute, StageResult, run_stage
 from experiments.stages.process import bar
-from experiments.stages.stage import Compute, StageResult, run_stage
 from experiments.studies.study import Study
 from mapping.monte_carlo.sampling import half_width
 from mapping.training.checkpoints import Checkpoint

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from experiments.stages.ids import simulated
+from experiments.run_folder.ids import simulated
 from experiments.studies.study import LayerSetting
 from mapping.constraints.constraint import by_pattern
 from mapping.tiles.mapped import MappedNetwork

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from experiments.run_folder.stage import StageResult
 from experiments.stages.compress import CompressedWeights, Fit
 from experiments.stages.context import Context
 from experiments.stages.placement import Placement, States, states_of_magnitudes
 from experiments.stages.plan import Untrained
-from experiments.stages.stage import StageResult
 from experiments.stages.train import split_masks, with_masks
 from experiments.studies.training import Quantisation
 from mapping.chips.analog_training import trainable_network

@@ -26,9 +26,9 @@ from experiments.results.summary import (
     over_chips,
     versions,
 )
+from experiments.run_folder.finished import ACTIVITY_FILE, LOG_FILE, MAPPING_FILE, RESULT_FILE
+from experiments.run_folder.folder import open_folder
 from experiments.stages.chips import calibrated, chip_accuracies
-from experiments.stages.finished import ACTIVITY_FILE, LOG_FILE, MAPPING_FILE, RESULT_FILE
-from experiments.stages.folder import open_folder
 from experiments.stages.measure import Networks, accuracies, networks, uncompressed_estimate
 from experiments.stages.plan import StudyPlan, check, resolve
 from experiments.stages.process import with_threads

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from experiments.run_folder.stage import StageResult
 from experiments.stages.context import Context
 from experiments.stages.plan import Untrained
-from experiments.stages.stage import StageResult
 from experiments.studies.training import Training
 from mapping.compression.pruning import WARMUP_EPOCHS
 from mapping.training.recipe import COSINE, Recipe

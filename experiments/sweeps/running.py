@@ -14,7 +14,7 @@ from typing import Any
 import tomli_w
 
 from experiments.inputs import data as datasets
-from experiments.stages.ids import files_of, point_id
+from experiments.run_folder.ids import files_of, point_id
 from experiments.studies.study import Study
 from experiments.sweeps.pools import Pool
 from experiments.sweeps.store import FILE, StoredRow, Writer, read_rows, told_unreadable

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from experiments.stages.ids import files_of
+from experiments.run_folder.ids import files_of
 from experiments.sweeps.axes import AxisValues, Dimension, Options, dimension, flat
 from experiments.sweeps.conditions import Condition
 from experiments.sweeps.objectives import DEFAULT, FIGURES, Objective

@@ -10,7 +10,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from experiments.stages.json_lines import append_line, read_lines
+from experiments.run_folder.json_lines import append_line, read_lines
 from xbar.hardware.errors import XbarError
 
 StoredRow = dict[str, Any]

@@ -61,8 +61,8 @@ def do(task: Task) -> Outcome:
 
 
 def _do(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
+    from experiments.run_folder.ids import files_of, point_id
     from experiments.stages.compress import compress
-    from experiments.stages.ids import files_of, point_id
     from experiments.stages.plan import resolve
     from experiments.stages.point import point
     from experiments.stages.process import with_threads

@@ -15,8 +15,8 @@ import torch
 from small_study import SMALL, comparable, result_of_run
 from small_sweep import small_sweep
 
-from experiments.stages.json_lines import append_line
-from experiments.stages.stage import run_stage
+from experiments.run_folder.json_lines import append_line
+from experiments.run_folder.stage import run_stage
 from experiments.studies.study import load_study
 from experiments.sweeps.store import FILE, Writer, read_rows
 from mapping.training.checkpoints import save_checkpoint

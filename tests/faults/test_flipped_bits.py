@@ -20,10 +20,10 @@ from torch import nn
 
 from experiments.commands.cli import main
 from experiments.inputs.weights import read_weights
-from experiments.stages.finished import read_measured, run_activity
-from experiments.stages.folder import finished_chips
-from experiments.stages.json_lines import append_line, read_lines
-from experiments.stages.stage import run_stage
+from experiments.run_folder.finished import read_measured, run_activity
+from experiments.run_folder.folder import finished_chips
+from experiments.run_folder.json_lines import append_line, read_lines
+from experiments.run_folder.stage import run_stage
 from experiments.studies.study import load_study
 from experiments.sweeps.store import FILE, read_rows
 from mapping import (

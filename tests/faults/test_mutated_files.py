@@ -21,7 +21,7 @@ from torch import nn
 
 from experiments.inputs import data
 from experiments.inputs.weights import read_weights
-from experiments.stages.finished import ACTIVITY_FILE, LOG_FILE, RESULT_FILE, read_measured, run_activity
+from experiments.run_folder.finished import ACTIVITY_FILE, LOG_FILE, RESULT_FILE, read_measured, run_activity
 from experiments.studies.study import load_study
 from experiments.sweeps.search import load_search
 from experiments.sweeps.store import told_unreadable

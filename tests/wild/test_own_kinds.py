@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from small_study import SMALL, result_of_run
 
-from experiments.stages.ids import files_of, point_id
+from experiments.run_folder.ids import files_of, point_id
 from experiments.stages.run import prepare
 from experiments.studies.study import load_study, resolve_study, study_dict
 from mapping import METHODS, RULES

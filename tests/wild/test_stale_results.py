@@ -12,7 +12,7 @@ from small_study import SMALL, comparable, result_of_run
 from small_sweep import small_sweep
 
 from experiments.inputs.networks import build_network
-from experiments.stages.ids import component_files, files_of, network_files, point_id
+from experiments.run_folder.ids import component_files, files_of, network_files, point_id
 from experiments.studies.sources import code_digest, project_modules
 from experiments.studies.study import load_study, study_dict
 from experiments.sweeps.makers import this_maker

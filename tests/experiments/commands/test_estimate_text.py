@@ -14,7 +14,7 @@ from safetensors.numpy import save as save_arrays
 from experiments.commands.cli import main
 from experiments.commands.estimate import explain, lossless_text, mapped, text
 from experiments.inputs.networks import build_network
-from experiments.stages.finished import ACTIVITY_FILE, MAPPING_FILE
+from experiments.run_folder.finished import ACTIVITY_FILE, MAPPING_FILE
 from mapping import map_network, save_mapping
 from power.architecture.chip import load_architecture
 from power.estimates.table import estimate, reduction_percent

@@ -15,7 +15,7 @@ from experiments.commands.cli import main
 from experiments.report.comparison import differences
 from experiments.report.page import leaves
 from experiments.report.run_page import write_report
-from experiments.stages.finished import read_measured
+from experiments.run_folder.finished import read_measured
 from xbar.hardware.errors import XbarError
 
 

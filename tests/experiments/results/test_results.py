@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from experiments.stages.ids import simulated
+from experiments.run_folder.ids import simulated
 from experiments.studies.study import load_study, resolve_study
 from xbar.conductances.encoding import levels
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from experiments.stages.ids import point_id
+from experiments.run_folder.ids import point_id
 from experiments.sweeps.store import read_rows, store_files
 from experiments.sweeps.sweep import load_sweep, points_of
 

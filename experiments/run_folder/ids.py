@@ -17,6 +17,7 @@ from experiments.inputs.networks import network_file
 from experiments.studies.sources import code_digest, sha256_of
 from experiments.studies.study import Study, study_dict
 from mapping.tiles.mapped import MappedNetwork
+from mapping.training.loop import derive_seed
 from power.architecture.chip import architecture_files
 from power.components.library import library_files
 from xbar.hardware.design import Hardware
@@ -49,6 +50,11 @@ def simulated(hardware: Hardware) -> dict[str, Any]:
 def simulated_layers(mapped: MappedNetwork) -> dict[str, Any]:
     """Plain data of what a simulation reads of the hardware of each layer."""
     return {name: simulated(layer.hardware) for name, layer in mapped.layers.items()}
+
+
+def chips_seed(seed: int) -> int:
+    """Key of the noise of a study's chips."""
+    return derive_seed(seed, "chips") % (1 << 31)
 
 
 def stage_id(stage: str, inputs: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import tomli_w
 
-from experiments.stages.json_lines import read_lines
+from experiments.run_folder.json_lines import read_lines
 from experiments.studies.study import Study, load_study, study_dict
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import write_atomically

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from experiments.inputs.data import Dataset
-from experiments.stages.ids import COST_ONLY, simulated, stage_id
+from experiments.run_folder.ids import COST_ONLY, simulated, stage_id
 from experiments.stages.plan import resolve
 from experiments.stages.planned import planned_ids
 from experiments.studies.study import Study, load_study, resolve_study, study_dict

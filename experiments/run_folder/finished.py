@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from experiments.results.result import Residuals, Result
-from experiments.stages.chips import chips_seed
+from experiments.run_folder.ids import chips_seed
 from experiments.studies.noise_cases import with_noise
 from experiments.studies.study import Study, load_study
 from mapping.chips.chip import ProgrammedNetwork, program_network

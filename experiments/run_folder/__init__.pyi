@@ -1,0 +1,1 @@
+from .finished import read_measured as read_measured
