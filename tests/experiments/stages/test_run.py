@@ -328,11 +328,11 @@ def test_free_states_survive_a_break(tmp_path: Path, monkeypatch: pytest.MonkeyP
     fit = Context.fit
 
     def broken(
-        context: Context, model: nn.Module, prefix: Path, stage: str, *rest: Any
+        context: Context, model: nn.Module, prefix: Path, stage: str, *rest: Any, **keys: Any
     ) -> list[dict[str, Any]]:
         if stage == "levels-retrain":
             raise KeyboardInterrupt
-        return fit(context, model, prefix, stage, *rest)
+        return fit(context, model, prefix, stage, *rest, **keys)
 
     monkeypatch.setattr(Context, "fit", broken)
     with pytest.raises(KeyboardInterrupt):
