@@ -16,12 +16,12 @@ from mapping.tiles.mapped import MappedNetwork
 from power.architecture.chip import ARRAY, LAYER, NODE
 from power.components.price import Price
 from power.counts.events import (
-    arrays_of,
     fastest_vector_s,
     has_sign,
     layer_time_s,
     network_events,
 )
+from power.estimates.allocation import Allocation, allocated
 from power.estimates.array import Case, read_energy_j, row_conductance
 from power.estimates.prices import Bill, Item, bill_of, not_scaled
 from power.estimates.rows import DIGITAL, NO_LAYER, NO_NETWORK, UNUSED, Load, Row, layer_load, rows_of, sums
@@ -310,53 +310,28 @@ def estimate(
     used = {name: layer.hardware for name, layer in mapped.layers.items()}
     bills = {name: bill_of(own) for name, own in used.items()}
     bill = bill_of(hardware)
+    bought = allocated(mapped, bill)
     active = _activity(mapped, activity, case)
+    table = _layer_rows(mapped, bills, bought, active, case, chip) + _other_rows(mapped, bill, bought)
     times = {name: layer_time_s(layer, used[name]) for name, layer in mapped.layers.items()}
-    arrays = {name: arrays_of(layer, used[name]) for name, layer in mapped.layers.items()}
-    slots = {name: bill.slots(count) for name, count in arrays.items()}
-    in_all = sum(arrays.values())
-    whole = math.ceil(in_all / bill.node) * bill.node
-    bought = max(sum(slots.values()), whole)
-    table: list[Row] = []
-    for name, layer in mapped.layers.items():
-        own = used[name]
-        load = layer_load(layer, own, bills[name], in_all, bought)
-        conductance = row_conductance(layer, own, case, chip)
-        vector_j = read_energy_j(active[name], conductance, own.dac.v_read, own.periphery.t_read)
-        reads = load.happening("array_reads") / layer.positions
-        load = dataclasses.replace(load, read_pj=vector_j * 1e12 / reads if reads else 0.0)
-        table += rows_of(load, bills[name].charged, 1.0)
-    happens = {**bill.variables, **NO_LAYER, **network_events(mapped)}
-    between = Load(DIGITAL, 0, in_all, 0, bought, happens, bill.variables, 0.0)
-    table += rows_of(between, [item for item in bill.charged if item.of_network], 1.0)
-    if bought > sum(slots.values()):
-        nothing = {**bill.variables, **NO_LAYER, **NO_NETWORK}
-        unused = Load(UNUSED, 0, in_all, bought - sum(slots.values()), bought, nothing, bill.variables, 0.0)
-        table += rows_of(unused, [item for item in bill.charged if item.level != LAYER], 1.0)
-
     servers = servers_of(table, times)
     peak = 1 / servers[0].busy_s
     rate = checked_rate(peak if image_rate is None else image_rate, peak, servers[0])
-    counts = {name: math.ceil(in_all / size) for name, size in bill.levels.items()}
-    white_space = (whole - in_all) * sum(
-        item.units(1, in_all, bill.variables) * item.price.area_um2 * 1e-6
-        for item in bill.charged
-        if item.arrays is not None
-    )
+    counts = {name: math.ceil(bought.arrays / size) for name, size in bill.levels.items()}
     known = all(layer.has_states for layer in mapped.layers.values())
     names = dict.fromkeys(item.name for each in bills.values() for item in each.charged)
     priced = {name: _item_prices(name, bills.values()) for name in names}
     return Estimate(
         table=tuple(row.at(1 / rate) for row in table),
-        area_whole_tiles_mm2=sum(row.area_mm2 for row in table) + white_space,
+        area_whole_tiles_mm2=sum(row.area_mm2 for row in table) + bought.white_space_mm2(bill),
         image_rate_per_s=rate,
         peak_image_rate_per_s=peak,
         servers=servers,
         latency_us_per_image=latency_s(table, times) * 1e6,
-        arrays=in_all,
-        groups=counts.get("core", in_all),
-        tiles=counts.get(NODE, in_all),
-        nodes={name: round(count / bill.node) for name, count in slots.items()} if bill.owned > 1 else {},
+        arrays=bought.arrays,
+        groups=counts.get("core", bought.arrays),
+        tiles=counts.get(NODE, bought.arrays),
+        nodes=bought.nodes(bill),
         levels={name: count for name, count in counts.items() if name != ARRAY},
         operations=2 * sum(layer.positions * layer.weights_kept for layer in mapped.layers.values()),
         dense_operations=2 * mapped.macs,
@@ -377,6 +352,40 @@ def estimate(
         not_scaled=not_scaled(bills.values(), hardware.periphery.node_nm),
         not_modelled=_not_modelled(mapped, priced, bill.missing),
     )
+
+
+def _layer_rows(
+    mapped: MappedNetwork,
+    bills: Mapping[str, Bill],
+    chip_has: Allocation,
+    active: Mapping[str, NDArray[np.floating]],
+    case: Case,
+    chip: ProgrammedNetwork | None,
+) -> list[Row]:
+    """Rows of what layers do, their arrays read at the conductances that are there."""
+    table: list[Row] = []
+    for name, layer in mapped.layers.items():
+        own = layer.hardware
+        load = layer_load(layer, own, bills[name], chip_has.arrays, chip_has.bought)
+        conductance = row_conductance(layer, own, case, chip)
+        vector_j = read_energy_j(active[name], conductance, own.dac.v_read, own.periphery.t_read)
+        reads = load.happening("array_reads") / layer.positions
+        load = dataclasses.replace(load, read_pj=vector_j * 1e12 / reads if reads else 0.0)
+        table += rows_of(load, bills[name].charged, 1.0)
+    return table
+
+
+def _other_rows(mapped: MappedNetwork, bill: Bill, chip_has: Allocation) -> list[Row]:
+    """Rows of what stands between layers, and of what is bought and no layer's."""
+    arrays, bought = chip_has.arrays, chip_has.bought
+    happens = {**bill.variables, **NO_LAYER, **network_events(mapped)}
+    between = Load(DIGITAL, 0, arrays, 0, bought, happens, bill.variables, 0.0)
+    table = rows_of(between, [item for item in bill.charged if item.of_network], 1.0)
+    if chip_has.unused > 0:
+        nothing = {**bill.variables, **NO_LAYER, **NO_NETWORK}
+        unused = Load(UNUSED, 0, arrays, chip_has.unused, bought, nothing, bill.variables, 0.0)
+        table += rows_of(unused, [item for item in bill.charged if item.level != LAYER], 1.0)
+    return table
 
 
 def checked_rate(image_rate: float, peak: float, busiest: Server) -> float:
