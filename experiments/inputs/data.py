@@ -96,7 +96,8 @@ class _Raw:
 
 
 def load(name: str, folder: Path | None, seed: int = 0) -> Dataset:
-    """A data set by name: ``digits``, ``mnist``, ``fashion-mnist`` or ``cifar10``.
+    """A data set by name: ``digits``, ``mnist``, ``fashion-mnist`` or ``cifar10``, or what a function of a
+    user's file gives, ``path/file.py:function`` (`experiments.inputs.own_data`).
 
     The validation part is the last tenth, at most 5,000 images, of a permutation of the training images that
     depends on `seed` alone. The test part is the published one (for digits, a fixed fifth).
@@ -104,7 +105,8 @@ def load(name: str, folder: Path | None, seed: int = 0) -> Dataset:
     Parameters
     ----------
     folder
-        Where the files are; not used for ``digits``, which scikit-learn brings along.
+        Where the files are; not used for ``digits``, which scikit-learn brings along. A user's function is
+        given it.
     seed
         Of the split; studies leave it at 0, so that runs of any seed share one split.
 
@@ -113,11 +115,13 @@ def load(name: str, folder: Path | None, seed: int = 0) -> Dataset:
     XbarError
         For an unknown name, a missing folder, and files that are missing, broken, or of another data set.
     """
+    if ":" in name:
+        from experiments.inputs.own_data import own_data
+
+        return own_data(name, folder)
     raw = _raw(name, folder)
     images, labels = raw.train
-    held = min(VALIDATION_MOST, len(images) // 10)
-    order = _permutation(len(images), seed)
-    train, val = order[: len(order) - held], order[len(order) - held :]
+    train, val = split_off(len(images), seed)
     return Dataset(
         name,
         *_tensors(images[train], labels[train], raw.white),
@@ -130,12 +134,19 @@ def load(name: str, folder: Path | None, seed: int = 0) -> Dataset:
 
 def checksum(name: str, folder: Path | None) -> str:
     """Checksum of a data set, and the check that it is there; errors as those of `load`."""
-    return _raw(name, folder).checksum
+    return load(name, folder).checksum if ":" in name else _raw(name, folder).checksum
+
+
+def split_off(count: int, seed: int = 0) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Places of the training part and of the validation part among so many inputs."""
+    held = min(VALIDATION_MOST, count // 10)
+    order = _permutation(count, seed)
+    return order[: count - held], order[count - held :]
 
 
 def _raw(name: str, folder: Path | None) -> _Raw:
     if name not in READERS:
-        raise unknown_name("data", name, READERS)
+        raise unknown_name("data (or path/file.py:function)", name, READERS)
     if folder is not None and not folder.is_dir():
         raise XbarError(f"data {name!r}: {folder} is not a folder; --data takes the folder of the files")
     return READERS[name](folder)

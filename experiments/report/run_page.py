@@ -180,7 +180,8 @@ def provenance(result: Result) -> dict[str, str]:
 
 def _command(result: Result) -> str:
     """The command that runs the study once more."""
-    data = "" if result.data.name == "digits" else " --data FOLDER"
+    alone = result.data.name == "digits" or ":" in result.data.name
+    data = "" if alone else " --data FOLDER"
     return f"xbar run study.toml{data} --out runs/again"
 
 
