@@ -34,7 +34,7 @@ from xbar import XbarError, load_device, load_hardware
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = ROOT / "experiments" / "studies" / "files"
-MUTATIONS = 25
+MUTATIONS = 70
 """Of each kind of file."""
 
 DIGITS = "9" * 4400
