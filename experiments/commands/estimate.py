@@ -33,7 +33,7 @@ from power.estimates.prices import LEAKING_SHARES
 from power.estimates.programming import Programming, programming
 from power.estimates.rows import Row
 from power.estimates.servers import layer_interval
-from power.estimates.table import Estimate, estimate, reduction_percent
+from power.estimates.table import Estimate, at_one_rate, estimate
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import write_atomically
@@ -275,9 +275,6 @@ def _totals(results: Mapping[str, Estimate]) -> list[tuple[str, ...]]:
             continue
         cuts = [f"{100 * (1 - value / values[0]):.1f} %" if values[0] else "" for value in values[1:]]
         rows.append((label, *map(number, values), unit, *cuts))
-    if others:
-        cuts = [f"{reduction_percent(estimates[0], other)['power']:.1f} %" for other in estimates[1:]]
-        rows.append(("power at the lower rate of both", *("",) * len(results), "", *cuts))
     return rows
 
 
@@ -417,7 +414,7 @@ class EstimateCommand:
     """What inputs and weights that are not known are taken for; by default the worst or, where a function
     draws other weights each time, the mean."""
     image_rate: float | None = None
-    """Images a second that the power is for; by default the most that the design can do."""
+    """Images a second that energy and power are for; by default the most that all the designs can do."""
     layers: bool = False
     """Print a table by layer, too."""
     explain: str = ""
@@ -461,6 +458,8 @@ class EstimateCommand:
             results = {
                 name: estimate(one, activity, self.image_rate, case=case) for name, one in sides.items()
             }
+            if self.image_rate is None:
+                results = dict(zip(results, at_one_rate(*results.values()), strict=True))
         except XbarError as error:
             raise XbarError(f"--lossless-adc: {error}" if self.lossless_adc else str(error)) from None
         if self.csv is not None:

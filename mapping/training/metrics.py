@@ -24,6 +24,10 @@ IGNORED = -100
 """Label that does not count: what `torch.nn.functional.cross_entropy` ignores."""
 
 
+def _added(sums: Tensor, more: Tensor) -> Tensor:
+    return sums + more
+
+
 @dataclass(frozen=True)
 class Metric:
     """A figure of merit of a network's outputs.
@@ -53,7 +57,7 @@ class Metric:
     value: Callable[[Tensor], float]
     unit: str = "%"
     higher_is_better: bool = True
-    join: Callable[[Tensor, Tensor], Tensor] = torch.add
+    join: Callable[[Tensor, Tensor], Tensor] = _added
 
     def of_batch(self, outputs: Any, targets: Any) -> Tensor:
         """Statistics of a batch, float64: the one door where outputs and targets are checked.

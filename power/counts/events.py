@@ -29,7 +29,8 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
     """
     signed = has_sign(layer)
     vectors, phases, planes = layer.positions, hardware.dac.phases_of(signed), hardware.encoding.planes
-    input_bytes = hardware.dac.phases / 8
+    assert hardware.dac.bits != "ideal"
+    input_bytes = hardware.dac.bits / 8
     sums = vectors * sum(len(tile.cols) for tile in layer.tiles)
     outputs = layer.output_values
     lines = sum(converted_lines(len(tile.cols), hardware) for tile in layer.tiles)

@@ -406,10 +406,10 @@ def checked_rate(image_rate: float, peak: float, busiest: Server) -> float:
     return min(image_rate, peak)
 
 
-def at_one_rate(before: Estimate, after: Estimate) -> tuple[Estimate, Estimate]:
-    """Two estimates at one image rate, the lower of their peaks."""
-    rate = min(before.peak_image_rate_per_s, after.peak_image_rate_per_s)
-    return before.at(rate), after.at(rate)
+def at_one_rate(*estimates: Estimate) -> tuple[Estimate, ...]:
+    """Estimates at one image rate, the lowest of their peaks."""
+    rate = min(each.peak_image_rate_per_s for each in estimates)
+    return tuple(each.at(rate) for each in estimates)
 
 
 def _item(name: str, bills: Iterable[Bill]) -> Item:
@@ -469,12 +469,14 @@ def _unpriced(mapped: MappedNetwork) -> list[str]:
 def reduction_percent(before: Estimate, after: Estimate) -> dict[str, float]:
     """How much less `after` costs than `before` [%]: `area`, `power`, `energy` and its `dynamic` part.
 
-    Power is that of both at the lower of their image rates.
+    Both are taken at the lower of their image rates: what is idle takes more energy an image, the longer an
+    image lasts.
     """
     rate = min(before.image_rate_per_s, after.image_rate_per_s)
+    before, after = before.at(rate), after.at(rate)
     pairs = {
         "area": (before.area_mm2, after.area_mm2),
-        "power": (before.power_mw_at(rate), after.power_mw_at(rate)),
+        "power": (before.power_mw, after.power_mw),
         "energy": (before.energy_nj_per_image, after.energy_nj_per_image),
         "dynamic": (before.dynamic_nj_per_image, after.dynamic_nj_per_image),
     }

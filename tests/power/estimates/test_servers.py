@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from power_cases import hardware, network, packed_layers, unpacked
 
 from power.counts.duplication import duplicate, with_copies
-from power.counts.events import layer_time_s
+from power.counts.events import layer_events, layer_time_s
 from power.estimates.servers import layer_interval
 from power.estimates.table import at_one_rate, estimate, reduction_percent
 from xbar.hardware.design import Hardware
@@ -130,3 +130,22 @@ def test_copies_respect_the_adders_of_the_nodes(tmp_path_factory, layers, spare:
             own = {f"l{i}": with_copies(design, c) for i, c in enumerate(chosen)}
             best = max(best, estimate(mapped.on_hardware(design, own)).peak_image_rate_per_s)
     assert found.peak_image_rate_per_s == pytest.approx(best)
+
+
+def test_a_reduction_is_that_of_one_rate() -> None:
+    """A chip that is twice as fast, and leaks, saves no energy by it: power and energy fall alike."""
+    design = hardware(adc__library="adc-regression")
+    slow = network(design, unpacked(design, 16, 4, positions=5))
+    assert estimate(slow).idle_nj_per_image > 0
+    fast = slow.with_hardware(lambda own: own.replace(periphery__t_read=own.periphery.t_read / 2))
+    found = reduction_percent(estimate(slow), estimate(fast))
+    assert found["power"] == pytest.approx(found["energy"])
+
+
+def test_bytes_of_an_input_do_not_depend_on_the_bits_of_a_phase() -> None:
+    """Eight bits are one byte, whether a phase applies one of them or four."""
+    layer = unpacked(hardware(), 16, 4, positions=5)
+    found = [layer_events(layer, hardware(dac__phase_bits=bits)) for bits in (1, 2, 4)]
+    for event in ("fetched_bytes", "stored_bytes"):
+        assert len({each[event] for each in found}) == 1
+    assert found[0]["row_drives"] == 4 * found[2]["row_drives"]
