@@ -28,14 +28,14 @@ from mapping.lab.chip_file import save_mapping
 from mapping.lowering.form import BatchNormChoice, crossbar_form
 from mapping.monte_carlo.one_chip import chip_accuracy
 from mapping.monte_carlo.sampling import ChipSample, sample_chips
-from mapping.network.inputs import Inputs, tensors_of
+from mapping.network.inputs import Inputs, length_of
 from mapping.tiles.images import first_image
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import map_network
 from mapping.training.loop import BatchSource, accuracy, pair
 from mapping.training.metrics import CLASSES, Metric
 from power.estimates.table import Estimate, estimate
-from xbar.hardware.checks import check_whole
+from xbar.hardware.checks import check_range, check_whole
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import load_hardware, write_atomically
@@ -193,7 +193,7 @@ class Evaluation:
 def evaluate(
     model: nn.Module,
     data: Data,
-    hardware: Hardware | str = "admm-32x32",
+    hardware: Hardware | str | Path = "admm-32x32",
     *,
     calibration: Data | None = None,
     metric: Metric = CLASSES,
@@ -216,7 +216,8 @@ def evaluate(
         A design, the name of a preset, or the path of a TOML file.
     calibration
         What converter ranges are fitted on, and how often word lines are driven is measured on: training
-        data. None: the first inputs of `data`, and the evaluation says so.
+        data, of which the first batches with 512 inputs are taken, once. None: those of `data`, and the
+        evaluation says so.
     metric
         As in `mapping.accuracy`.
     chips
@@ -235,15 +236,22 @@ def evaluate(
         For data that are no pairs, or none, a network that cannot be put onto crossbars, and what the design
         does not allow; each before any chip is simulated.
     """
-    check_whole("chips", chips, 1, 100_000)
+    check_whole("chips", chips, 2 if until else 1, 100_000)
+    for key, value in (("until", until), ("time", time)):
+        if not (value is None or isinstance(value, int | float)):
+            raise XbarError(f"{key} = {value!r}: must be a number")
+    check_range("until", until, 0, 1e12)
     batches = _batches(data, "data")
-    form, mapped, activity, notes = _calibrated(model, batches, hardware, calibration, batch_norm)
+    notes = []
+    if calibration is None:
+        notes.append("calibrated on the first of the data that it is measured on; calibration= takes others")
+    shown = _first(data, "data") if calibration is None else _first(calibration, "calibration")
+    form, mapped, activity = _calibrated(model, shown, hardware, batch_norm)
     if time is not None and not any(layer.hardware.device.ages for layer in mapped.layers.values()):
         raise XbarError(f"time = {time:g} s: has no effect; no device of {mapped.hardware.name!r} ages")
     costs = estimate(mapped, activity)
     exact = without_device_effects(mapped)
-    of_exact = _first(batches if calibration is None else _batches(calibration, "calibration"))
-    ideal = analog_network(form, program_network(calibrate(exact, form, of_exact)[0]))
+    ideal = analog_network(form, program_network(calibrate(exact, form, shown)[0]))
     value = accuracy(model, batches, metric=metric)
     ideal_value = accuracy(ideal, batches, metric=metric)
     clipped = [name for name, share in clipped_inputs(ideal).items() if share > 1e-3]
@@ -272,7 +280,7 @@ def evaluate(
 
 def convert(
     model: nn.Module,
-    hardware: Hardware | str,
+    hardware: Hardware | str | Path,
     calibration: Data,
     *,
     seed: int = 0,
@@ -285,38 +293,42 @@ def convert(
     It is put into the form of crossbars, mapped, calibrated and programmed in one step, so that a chip cannot
     be paired with another network. Parameters and errors are those of `evaluate`.
     """
-    form, mapped, _, _ = _calibrated(model, _batches(calibration, "calibration"), hardware, None, batch_norm)
+    form, mapped, _ = _calibrated(model, _first(calibration, "calibration"), hardware, batch_norm)
     return analog_network(form, program_network(mapped, seed=seed, chip=chip, time=time))
 
 
 def _calibrated(
     model: nn.Module,
-    batches: BatchSource,
-    hardware: Hardware | str,
-    calibration: Data | None,
+    shown: list[tuple[Inputs, Any]],
+    hardware: Hardware | str | Path,
     batch_norm: BatchNormChoice,
-) -> tuple[nn.Module, MappedNetwork, dict[str, Any], list[str]]:
-    """The network as crossbars hold it, on its tiles, with the activity of its word lines; and notes."""
-    design = load_hardware(hardware) if isinstance(hardware, str) else hardware
-    notes = []
-    if calibration is None:
-        notes.append("calibrated on the first of the data that it is measured on; calibration= takes others")
-    shown = _first(batches if calibration is None else _batches(calibration, "calibration"))
+) -> tuple[nn.Module, MappedNetwork, dict[str, Any]]:
+    """The network as crossbars hold it, on its tiles, with the activity of its word lines."""
+    design = load_hardware(hardware) if isinstance(hardware, str | Path) else hardware
     example = first_image(model, shown[0][0])
     form = crossbar_form(model, example, batch_norm=batch_norm)
     mapped, activity = calibrate(map_network(form, design, example), form, shown)
-    return form, mapped, activity, notes
+    return form, mapped, activity
 
 
 def _batches(data: Data, what: str) -> BatchSource:
     """Batches of what was given: two tensors are cut into some."""
     if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], torch.Tensor):
-        x, y = torch.as_tensor(data[0]), torch.as_tensor(data[1])
+        x, y = data
+        if not isinstance(y, torch.Tensor) or not x.dim() or not y.dim():
+            raise XbarError(
+                f"{what}: a tensor and a {type(y).__name__}; must be tensors of inputs and targets"
+            )
         if len(x) != len(y):
-            raise XbarError(f"{what}: {len(x)} inputs and {len(y)} targets; must be as many")
+            raise XbarError(
+                f"{what}: {len(x)} inputs and {len(y)} targets along the first axis; must be as many "
+                "(batches in a list may have another batch axis)"
+            )
         if not len(x):
             raise XbarError(f"{what}: holds no input")
         return list(zip(torch.split(x, 256), torch.split(y, 256), strict=True))
+    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[1], torch.Tensor):
+        raise XbarError(f"{what}: one batch; put it into a list, [(inputs, targets)]")
     if not isinstance(data, Iterable) or isinstance(data, str | bytes | torch.Tensor | Iterator):
         raise XbarError(
             f"{what}: a {type(data).__name__}; must be batches of (inputs, targets) that can be gone through "
@@ -325,18 +337,20 @@ def _batches(data: Data, what: str) -> BatchSource:
     return cast(BatchSource, data)
 
 
-def _first(batches: BatchSource) -> list[tuple[Inputs, Any]]:
-    """The first batches, of as many inputs as ranges are fitted on."""
+def _first(data: Data, what: str) -> list[tuple[Inputs, Any]]:
+    """The first whole batches, until they have as many inputs as ranges are fitted on.
+
+    They are taken once: a loader that shuffles gives others each time.
+    """
     found: list[tuple[Inputs, Any]] = []
-    left = CALIBRATION_INPUTS
-    for batch in itertools.islice(batches, CALIBRATION_INPUTS):
-        x, y = pair(batch, "calibration")
-        found.append((x[:left], y[:left]) if isinstance(x, torch.Tensor) else (x, y))
-        left -= len(tensors_of(x)[0])
-        if left <= 0:
+    inputs = 0
+    for batch in itertools.islice(_batches(data, what), CALIBRATION_INPUTS):
+        found.append(pair(batch, what))
+        inputs += length_of(found[-1][0])
+        if inputs >= CALIBRATION_INPUTS:
             return found
     if not found:
-        raise XbarError("calibration: the data loader gave no batch")
+        raise XbarError(f"{what}: the data loader gave no batch")
     return found
 
 

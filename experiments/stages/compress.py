@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.run_folder.ids import component_files
+from experiments.run_folder.ids import component_files, simulated
 from experiments.run_folder.stage import StageResult
 from experiments.stages.context import Context
 from experiments.stages.placement import States, states_of_bits
@@ -24,13 +24,14 @@ from mapping.compression.pruning import Masks, PruningTask
 from mapping.compression.shared_weights import by_weight
 from mapping.constraints.budgets import WidthBudget
 from mapping.constraints.joint_budget import JointBudget
-from mapping.constraints.rule_kinds import RULES
+from mapping.constraints.rule_kinds import RULES, reads_more_than_tiles
 from mapping.network.gemm import finite_gemm, mappable_layers
 from mapping.smaller_networks.purification import Purification
 from mapping.smaller_networks.unused_paths import remove_unused_paths
 from mapping.training.method import Method
 from mapping.training.recipe import Recipe
 from mapping.training.state import Log
+from xbar.hardware.design import Hardware
 from xbar.hardware.files import to_dict
 
 Fit = Callable[[str, Recipe, list[Method]], Log]
@@ -149,7 +150,7 @@ def _plain_rules(rules: LayerRules, step: CompressionStep) -> dict[str, Any]:
         "layers": {
             name: {
                 "tile": [hardware.crossbar.rows, hardware.weights_per_tile_row],
-                "rule": _plain_rule(rules.rules[name]) if name in rules.rules else {},
+                "rule": _plain_rule(rules.rules[name], hardware) if name in rules.rules else {},
             }
             for name, hardware in own.items()
         }
@@ -162,8 +163,9 @@ def _plain_rules(rules: LayerRules, step: CompressionStep) -> dict[str, Any]:
     return found
 
 
-def _plain_rule(rule: Any) -> dict[str, Any]:
-    return {"kind": RULES.kind(rule), **RULES.plain(rule)}
+def _plain_rule(rule: Any, hardware: Hardware) -> dict[str, Any]:
+    read = {"hardware": simulated(hardware)} if reads_more_than_tiles(rule) else {}
+    return {"kind": RULES.kind(rule), "keys": RULES.plain(rule), **read}
 
 
 def prune(

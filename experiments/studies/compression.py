@@ -63,7 +63,11 @@ def _rule(row: Any) -> LayerRule:
         raise XbarError(f"compress.layers: layer = {layer!r}: must be a layer's name or a pattern")
     if not isinstance(kind, str) or kind not in RULES.kinds:
         raise unknown_name(f"compress.layers: kind of {layer!r}", str(kind), RULES.kinds)
-    return LayerRule(layer, RULES.build(kind, keys, f"compress.layers: {layer!r}: "))
+    at = f"compress.layers: {layer!r}: "
+    try:
+        return LayerRule(layer, RULES.build(kind, keys, at))
+    except XbarError as error:
+        raise XbarError(f"{at}{str(error).removeprefix(at).removeprefix('compress.layers: ')}") from None
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,9 @@ class CompressionStep:
     def __post_init__(self) -> None:
         check_epochs("compress.retrain_", self.retrain_epochs, self.retrain_lr)
         kind, given = METHODS.kind(self.method), next(iter(to_dict(self.target)))
-        if type(self.target) not in self.method.takes:
-            takes = [key for key, target in TARGETS.items() if target in self.method.takes]
+        possible = getattr(self.method, "takes", (Rate,))
+        if type(self.target) not in possible:
+            takes = [key for key, target in TARGETS.items() if target in possible]
             raise XbarError(
                 f"compress.{given}: the method {kind!r} cannot be asked for it; allowed: {', '.join(takes)}"
             )
@@ -233,17 +238,33 @@ def compression_from(table: Any) -> Compression:
         raise XbarError(f"compress = {table!r}: must be a table")
     _check_keys(table, (*OWN_KEYS, "before", "target", "method"), "compress")
     target, method = _chosen(table, "target", tuple(TARGETS)), _chosen(table, "method", METHODS.kinds)
+    for key in table:  # those that are not used now may be by the next point of a sweep
+        if key in TARGETS:
+            _target({key: table[key]})
+        elif key in METHODS.kinds:
+            _method({key: table[key]})
     before = table.get("before", [])
     if not isinstance(before, Sequence) or not all(isinstance(step, Mapping) for step in before):
         raise XbarError("compress.before: must be a list of tables, a rate each")
-    steps = []
-    for step in before:
-        _check_keys(step, (), "compress.before")
+    last, steps = _step(table, target, method), []
+    _step_from(last)  # first, so that what a step takes over from the table is not told as its mistake
+    for place, step in enumerate(before):
+        at = f"compress.before.{place}"
+        _check_keys(step, (), at)
         if "rate" not in step:
-            raise XbarError("compress.before: rate: missing")
+            raise XbarError(f"{at}.rate: missing")
+        for key in step:
+            if (key in TARGETS and key != "rate") or (key in METHODS.kinds and key != method):
+                raise XbarError(
+                    f"{at}.{key}: has no effect; a step has a rate, and keys of the method {method!r}"
+                )
         steps.append(_step(merged(table, step), "rate", method))
+        try:
+            _step_from(steps[-1])
+        except XbarError as error:
+            raise XbarError(str(error).replace("compress.", f"{at}.", 1)) from None
     own = {key: table[key] for key in OWN_KEYS if key in table}
-    content = {"last": _step(table, target, method), "before": steps, "layers": [], **own}
+    content = {"last": last, "before": steps, "layers": [], **own}
     return build(Compression, content, "", "compress.")
 
 

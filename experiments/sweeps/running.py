@@ -14,13 +14,14 @@ from typing import Any
 import tomli_w
 
 from experiments.inputs import data as datasets
-from experiments.run_folder.ids import files_of, point_id
+from experiments.run_folder.ids import files_of, point_id, simulated
 from experiments.studies.study import Study
 from experiments.sweeps.pools import Pool
 from experiments.sweeps.store import FILE, StoredRow, Writer, read_rows, told_unreadable
 from experiments.sweeps.sweep import FileKind, Sweep, SweepPoint, sweep_dict
 from experiments.sweeps.tasks import STAGES, Outcome, Task
 from mapping.compression.configs import AreaLimit, EnergyLimit
+from mapping.constraints.rule_kinds import reads_more_than_tiles
 from xbar.conductances.encoding import levels
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import read_toml, to_dict, write_atomically
@@ -67,7 +68,9 @@ def point_ids(points: Sequence[SweepPoint], data: Path | None) -> list[str]:
         hardware = study.hardware
         priced = hardware.periphery
         libraries = [hardware.adc.library, priced.library, priced.architecture]
-        named = json.dumps(to_dict([study.network, study.train.weights, study.layers, libraries]))
+        named = json.dumps(
+            to_dict([study.network, study.train.weights, study.layers, study.extensions, libraries])
+        )
         if named not in files:
             files[named] = files_of(study)
         found.append(point_id(study, checksums[study.data], files[named]))
@@ -176,15 +179,20 @@ def count_tasks(points: Mapping[str, SweepPoint]) -> int:
 
 
 def network_key(stage: str, study: Study) -> str:
-    """The same for studies that share the network of a stage."""
-    hardware = study.hardware
-    parts: list[Any] = [study.network, study.width, study.data, study.seed, study.train]
+    """The same for studies that share the network of a stage; it may differ for some that do."""
+    hardware, encoding = study.hardware, study.hardware.encoding
+    parts: list[Any] = [study.network, study.width, study.data, study.seed, study.train, study.extensions]
     if stage != "train":
         limited = isinstance(study.compress.target, AreaLimit | EnergyLimit)
+        own = any(reads_more_than_tiles(rule.rule) for rule in study.compress.layers)
         tile = (hardware.crossbar.rows, hardware.weights_per_tile_row)
         parts += [study.compress, study.layers, tile, hardware if limited else None]
+        parts += [simulated(hardware) if own else None]
     if stage == "quantise":
-        parts += [study.quantise, study.batch_norm, levels(hardware.encoding, hardware.device).tolist()]
+        parts += [study.quantise, study.batch_norm, levels(encoding, hardware.device).tolist()]
+        parts += [encoding.scale, encoding.zeros]
+        if study.quantise.trains_on_hardware or any(setting.bias_rows for setting in study.layers):
+            parts += [simulated(hardware), study.calibration_images]
     return json.dumps(to_dict(parts), sort_keys=True)
 
 

@@ -165,7 +165,13 @@ def check_admm(table: str, config: Any) -> None:
     check_whole(f"{table}.interval", config.interval, 1, 1000)
 
 
-METHODS: Registry[Callable[[Any, Any], Any]] = Registry("compression method")
+METHODS: Registry[Callable[[Any, Any], Any]] = Registry(
+    "compression method",
+    (
+        *("rate", "area_mm2", "energy_nj", "bytes", "target", "method", "layers", "before", "batch"),
+        *("children", "purify", "retrain_epochs", "retrain_lr"),
+    ),
+)
 """Handlers ``(config, PruningTask) -> Pruning`` of the compression methods, by the names of their tables in
 ``[compress]``."""
 

@@ -107,6 +107,12 @@ class Segments:
 RULES: Registry[Callable[[Any, float, Any, Any], Any]] = Registry("kind of rule")
 """Handlers ``(config, keep, layer, hardware) -> Constraint`` of the kinds of rules, by name."""
 
+
+def reads_more_than_tiles(rule: Any) -> bool:
+    """Whether a rule may read more of hardware than the size of tiles: those that ship do not."""
+    return type(rule).__module__ != __name__
+
+
 for _kind, _config in {
     "tile-columns": TileColumns,
     "tile-rows": TileRows,

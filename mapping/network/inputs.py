@@ -39,6 +39,11 @@ def tensors_of(inputs: Any) -> list[torch.Tensor]:
     return [each for each in tree_leaves(_plain(inputs)) if isinstance(each, torch.Tensor)]
 
 
+def length_of(inputs: Any) -> int:
+    """Length of the first axis of a batch: of its first tensor that has one."""
+    return next((len(each) for each in tensors_of(inputs) if each.dim()), 1)
+
+
 def each_tensor(function: Callable[[torch.Tensor], torch.Tensor], inputs: Inputs) -> Inputs:
     """The batch with a function of each of its tensors in its place."""
     made: Inputs = tree_map_only(torch.Tensor, function, _plain(inputs))

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mapping.network.inputs import Inputs, call, each_tensor, is_inputs, tensors_of
+from mapping.network.inputs import Inputs, call, each_tensor, is_inputs, length_of, tensors_of
 from mapping.training.arguments import digests_of, form_of
 from mapping.training.averaging import Average
 from mapping.training.checkpoints import Checkpoint
@@ -256,7 +256,7 @@ class _Loop:
     def _add_gradient(self, x: Inputs, y: Any) -> torch.Tensor:
         """Add the gradient of a batch to that of the step; its loss."""
         x = laid_out(x, self.layout)
-        value, count = self.objective(self.model, x, y), len(tensors_of(x)[0])
+        value, count = self.objective(self.model, x, y), length_of(x)
         if not self.inputs:
             # Not before the forward pass: memory freed there goes back to the system, and is asked for again.
             self.state.optimizer.zero_grad(set_to_none=True)

@@ -13,8 +13,10 @@ import pytest
 from small_study import SMALL, result_of_run
 
 from experiments.run_folder.ids import files_of, point_id
+from experiments.stages.planned import planned_ids
 from experiments.stages.run import prepare
-from experiments.studies.study import load_study, resolve_study, study_dict
+from experiments.studies.study import Study, load_study, resolve_study, study_dict
+from experiments.sweeps.running import network_key
 from mapping import METHODS, RULES
 from mapping.lowering import form
 from mapping.network.gemm import to_gemm
@@ -170,6 +172,28 @@ def test_what_cannot_be_added_is_refused() -> None:
         METHODS.add("mine", str, print)
     with pytest.raises(XbarError, match="compression method 'admm': exists already"):
         METHODS.add("admm", Mine, print)
+    with pytest.raises(XbarError, match="compression method 'rate': is the name of a key beside it"):
+        METHODS.add("rate", Mine, print)
+    METHODS.add("mine", Mine, print)
+    with pytest.raises(XbarError, match="compression method 'ours': Mine is the config of 'mine'"):
+        METHODS.add("ours", Mine, print)
+
+
+def compress_ids(study: Study, folder: Path) -> tuple[str, str]:
+    """The id of the compression, and what a sweep shares it by."""
+    return planned_ids(prepare(study, None, folder), study)["compress"], network_key("compress", study)
+
+
+def test_what_an_own_kind_may_read_is_in_the_id(tmp_path: Path) -> None:
+    """A rule may ask the converter's bits: a result made at others must not be taken up."""
+    own, shipped = changes(tmp_path), [*SMALL, "chips.n=1"]
+    for made, same in ((own, False), (shipped, True)):
+        found = []
+        for bits in (6, 8):
+            study = load_study("digits", [*made, f"hardware.adc.bits={bits}"])
+            found.append(compress_ids(study, tmp_path / "run"))
+        for first, second in zip(*found, strict=True):
+            assert (first == second) is same
 
 
 LAYER = """

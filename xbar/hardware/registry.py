@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from xbar.hardware.errors import XbarError, unknown_name
@@ -24,10 +24,12 @@ class Registry(Generic[H]):
     ----------
     what
         What an entry is, for messages, such as ``compression method``.
+    reserved
+        Names that no kind can have: keys that stand beside its table.
     """
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self, what: str, reserved: Sequence[str] = ()) -> None:
+        self.what, self.reserved = what, tuple(reserved)
         self._configs: dict[str, type] = {}
         self._handlers: dict[str, H | str] = {}
 
@@ -51,12 +53,19 @@ class Registry(Generic[H]):
         Raises
         ------
         XbarError
-            For a config that is no frozen dataclass, and a name that another config has already. A module
-            that is loaded again replaces its own entries.
+            For a config that is no frozen dataclass, or that of another kind, and a name that is reserved or
+            that another config has already. A module that is loaded again replaces its own entries.
         """
         is_frozen = dataclasses.is_dataclass(config) and config.__dataclass_params__.frozen  # type: ignore[attr-defined]
         if not (isinstance(config, type) and is_frozen):
             raise XbarError(f"{self.what} {kind!r}: its config must be a frozen dataclass, not {config!r}")
+        if kind in self.reserved:
+            raise XbarError(f"{self.what} {kind!r}: is the name of a key beside it; choose another")
+        for other, of in self._configs.items():
+            if other != kind and _name(of) == _name(config):
+                raise XbarError(
+                    f"{self.what} {kind!r}: {config.__name__} is the config of {other!r}; must be its own"
+                )
         known = self._configs.get(kind)
         if known is not None and _name(known) != _name(config):
             raise XbarError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,6 +26,8 @@ from mapping.lab.chip_file import load_mapping
 from power import estimate
 from xbar import Hardware, ProgrammingNoise, load_hardware
 from xbar.hardware.errors import XbarError
+
+PRESET = Path(__file__).parents[3] / "xbar/hardware/designs/admm-32x32.toml"
 
 
 def network() -> nn.Module:
@@ -77,9 +80,47 @@ def test_the_chip_of_an_evaluation_is_the_one_that_was_measured() -> None:
     x, y = data()
     found = evaluate(network(), (x, y), design(), chips=2, seed=3)
     assert accuracy(found.chip(1), [(x, y)]) == found.chips.accuracies[1]
+    assert accuracy(found.chip(0), [(x, y)]) == found.chips.accuracies[0]
     alone = convert(network(), design(), (x, y), seed=3, chip=1)
     with torch.no_grad():
         assert torch.equal(alone(x), found.chip(1)(x))
+
+
+def test_a_calibration_that_is_shuffled_is_read_once() -> None:
+    """Read twice, what chip 0 is calibrated on would not be what the ideal chip is."""
+    times_read = []
+
+    class Shuffled(list):  # type: ignore[type-arg]
+        def __iter__(self):
+            times_read.append(1)
+            return super().__iter__()
+
+    found = evaluate(network(), data(), str(PRESET), calibration=Shuffled([data(40, seed=2)]), chips=2)
+    assert len(times_read) == 1
+    assert found.costs.area_mm2 == evaluate(network(), data(), PRESET, chips=2).costs.area_mm2
+
+
+class TimeFirst(nn.Module):
+    """A recurrent layer over ``(time, batch, inputs)``, and a class of each sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.head = nn.LSTM(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.rnn(x)[0][-1])
+
+
+def test_a_long_sequence_is_not_cut() -> None:
+    """Ranges are fitted on 512 inputs: whole ones, of more steps than that."""
+    torch.manual_seed(0)
+    model, x = TimeFirst().eval(), torch.rand(600, 2, 3)
+    batches = [(x, torch.tensor([0, 1]))]
+    found = evaluate(model, batches, design(), chips=1)
+    form = crossbar_form(model, x[:, :1])
+    mapped, activity = calibrate(map_network(form, design(), x[:, :1]), form, batches)
+    assert found.costs.energy_nj_per_image == estimate(mapped, activity).energy_nj_per_image
+    assert found.mapped == mapped
 
 
 def test_a_regression_has_its_own_unit() -> None:
@@ -133,7 +174,16 @@ def test_chips_stop_where_the_mean_is_known() -> None:
         (lambda: evaluate(network(), iter([data()])), "data: a list_iterator; must be batches"),
         (lambda: evaluate(network(), data()[0]), "data: a Tensor; must be batches"),
         (lambda: evaluate(network(), (data()[0], data()[1][:5])), "data: 96 inputs and 5 targets"),
-        (lambda: evaluate(network(), []), "calibration: the data loader gave no batch"),
+        (lambda: evaluate(network(), []), "data: the data loader gave no batch"),
+        (lambda: evaluate(network(), data(), calibration=[]), "calibration: the data loader gave no batch"),
+        (lambda: evaluate(network(), (data()[0], None)), "data: a tensor and a NoneType; must be tensors"),
+        (lambda: evaluate(network(), (data()[0], "cat")), "data: a tensor and a str; must be tensors"),
+        (lambda: evaluate(network(), (data()[0], [1, 2])), "data: a tensor and a list; must be tensors"),
+        (lambda: evaluate(network(), ([data()[0]], data()[1])), "data: one batch; put it into a list"),
+        (lambda: evaluate(network(), data(), time="1 day"), "time = '1 day': must be a number"),
+        (lambda: evaluate(network(), data(), until="a"), "until = 'a': must be a number"),
+        (lambda: evaluate(network(), data(), until=float("nan")), "until = nan: must lie between 0"),
+        (lambda: evaluate(network(), data(), chips=1, until=0.5), "chips = 1: must lie between 2"),
         (lambda: evaluate(network(), data(), "admm"), "did you mean 'admm-32x32'"),
         (lambda: evaluate(network(), data(), chips=0), "chips = 0: must lie between 1"),
         (lambda: evaluate(network(), data(), time=5.0), "time = 5 s: has no effect; no device of"),

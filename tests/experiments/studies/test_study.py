@@ -133,10 +133,32 @@ def test_rates_on_the_way_are_compressions_of_their_own() -> None:
     assert last == study.compress.last
     with pytest.raises(XbarError, match=r"compress.before: rates 2, 2.5, 2: must rise up to compress.rate"):
         load_study("digits", [before, "compress.rate=2.0"])
-    with pytest.raises(XbarError, match=r"compress.admm.epochs = -1: must lie between 0"):
+    with pytest.raises(XbarError, match=r"compress.before.0.admm.epochs = -1: must lie between 0"):
         load_study("digits", ["compress.before=[{rate=1.5, admm={epochs=-1}}]"])
+    with pytest.raises(XbarError, match=r"digits: compress.retrain_lr = -1.0"):
+        load_study("digits", ["compress.before=[{rate=1.5}]", "compress.retrain_lr=-1"])
+    with pytest.raises(XbarError, match=r"compress.before.1.rate: missing"):
+        load_study("digits", ["compress.before=[{rate=1.5}, {retrain_epochs=2}]"])
+    with pytest.raises(XbarError, match=r"compress.before.0.gsm: has no effect; .* the method 'admm'"):
+        load_study("digits", ["compress.before=[{rate=1.5, gsm={epochs=1}}]"])
+    with pytest.raises(XbarError, match=r"compress.before.0.bytes: has no effect"):
+        load_study("digits", ["compress.before=[{rate=1.5, bytes=900}]"])
     with pytest.raises(XbarError, match=r"compress.children = 0: must lie between 1 and 100"):
         load_study("digits", ["compress.children=0"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("compress.gsm.epoch=3", "compress.gsm.epoch: unknown key; did you mean 'epochs'"),
+        ("compress.gsm={epochs=-1, weight_decay=0.0}", "compress.gsm.epochs = -1: must lie between 0"),
+        ("compress.bytes=-4", "compress.bytes = -4"),
+    ],
+)
+def test_what_no_point_uses_yet_is_checked(change: str, words: str) -> None:
+    """A sweep over `compress.method` meets the table at its next point: not in the middle of a night."""
+    with pytest.raises(XbarError, match=words):
+        load_study("digits", ["compress.method=admm", "compress.target=rate", change])
 
 
 def test_layers_that_go_onto_levels_last() -> None:

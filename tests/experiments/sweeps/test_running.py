@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import tomli_w
 import torch
-from small_study import result_of_run
+from small_study import SMALL, result_of_run
 from small_sweep import small_sweep
 
 from experiments.commands.cli import main
-from experiments.studies.study import raw_study
+from experiments.stages.planned import planned_ids
+from experiments.stages.run import prepare
+from experiments.studies.study import load_study, raw_study
 from experiments.sweeps.running import count_tasks, network_key, plan
 from experiments.sweeps.store import FILE, read_rows
 from experiments.sweeps.sweep import load_sweep, points_of
@@ -204,6 +206,30 @@ def test_tasks_are_counted(finished: tuple[Path, Path, dict], tmp_path: Path) ->
     points = plan(list(points_of(load_sweep(str(finished[0])))), None, tmp_path).points
     assert count_tasks(points) == 8 + 1 + 2 + 2
     assert len({network_key("train", point.study) for point in points.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "stage"),
+    [
+        ("hardware.encoding.scale=layer", "quantise"),
+        ("hardware.encoding.zeros=level", "quantise"),
+        ("hardware.device.states=4", "quantise"),
+        ("hardware.crossbar.rows=16", "compress"),
+        ("seed=1", "train"),
+    ],
+)
+def test_points_share_a_network_only_where_its_stage_is_the_same(
+    change: str, stage: str, tmp_path: Path
+) -> None:
+    """Wherever the ids of a stage differ, so do the keys."""
+    studies = [load_study("digits", [*SMALL, *more]) for more in ([], [change])]
+    ids = [planned_ids(prepare(study, None, tmp_path), study) for study in studies]
+    order = ["train", "compress", "quantise"]
+    for each in order:
+        keys = [network_key(each, study) for study in studies]
+        assert (
+            (ids[0][each] == ids[1][each]) is (keys[0] == keys[1]) is (order.index(each) < order.index(stage))
+        )
 
 
 @pytest.mark.parametrize(
