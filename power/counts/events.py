@@ -20,6 +20,8 @@ from xbar.hardware.design import Hardware
 def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
     """How often each of `power.architecture.vocabulary.EVENTS` happens in a layer for one image.
 
+    Of a layer without a tile nothing does: its outputs are its bias.
+
     Parameters
     ----------
     layer
@@ -28,11 +30,12 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
         With `dac.bits` a number.
     """
     signed = has_sign(layer)
-    vectors, phases, planes = layer.positions, hardware.dac.phases_of(signed), hardware.encoding.planes
+    vectors = layer.positions if layer.tiles else 0
+    phases, planes = hardware.dac.phases_of(signed), hardware.encoding.planes
     assert hardware.dac.bits != "ideal"
     input_bytes = hardware.dac.bits / 8
     sums = vectors * sum(len(tile.cols) for tile in layer.tiles)
-    outputs = layer.output_values
+    outputs = layer.output_values if layer.tiles else 0
     lines = sum(converted_lines(len(tile.cols), hardware) for tile in layer.tiles)
     encoding = hardware.encoding
     bit_lines = sum(len(t.cols) * encoding.slices + encoding.reference_columns for t in layer.tiles)

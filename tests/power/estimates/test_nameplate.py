@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from power_cases import network, unpacked
 
+from mapping.tiles.mapped import MappedLayer
+from power.architecture.vocabulary import EVENTS
 from power.counts.events import layer_events, layer_time_s
 from power.estimates.nameplate import nameplate, rated_mw
 from power.estimates.table import estimate
@@ -83,18 +88,40 @@ def test_a_node_that_is_full_and_always_busy_has_the_power_of_its_plate(
     assert plate.operations_per_s == pytest.approx(result.dense_operations * rate)
 
 
+def without_tiles(layer: MappedLayer) -> MappedLayer:
+    """A layer of which a mask left nothing: its outputs are its bias."""
+    bands = tuple(dataclasses.replace(band, tiles=()) for band in layer.bands)
+    return dataclasses.replace(layer, bands=bands, mask=np.zeros((layer.k, layer.n), bool))
+
+
+def test_a_layer_without_a_tile_costs_nothing() -> None:
+    """It had the writes of its outputs, and no time for them: a chip above its plate."""
+    design = load_hardware("admm-32x32")
+    live, gone = unpacked(design, 400, 10, 1, "live"), unpacked(design, 36, 400, 1024, "gone")
+    gone = without_tiles(gone)
+    assert layer_events(gone, design) == dict.fromkeys(EVENTS, 0)
+    alone, both = estimate(network(design, live)), estimate(network(design, live, gone))
+    assert both.energy_nj_per_image == alone.energy_nj_per_image
+    assert both.area_allocated_mm2 == alone.area_allocated_mm2
+    assert both.latency_us_per_image == alone.latency_us_per_image
+    assert both.peak_power_mw < nameplate(design, sum(both.nodes.values())).power_mw()
+
+
 @pytest.mark.parametrize("name", ["isaac", "admm-32x32"])
 @settings(deadline=None, max_examples=25)
 @given(
     st.lists(st.tuples(st.integers(1, 700), st.integers(1, 90), st.integers(1, 60)), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(1, 700), st.integers(1, 900), st.integers(1, 900)), max_size=2),
     st.integers(0, 10**6),
 )
 def test_no_network_takes_more_of_any_component_than_its_plate(
-    name: str, sizes: list[tuple[int, int, int]], pooled: int
+    name: str, sizes: list[tuple[int, int, int]], masked: list[tuple[int, int, int]], pooled: int
 ) -> None:
-    """At its peak rate, on as many nodes as its layers own: every component below its rated power."""
+    """At its peak rate, on as many nodes as its layers own, with some layers of which nothing is left: every
+    component below its rated power."""
     design = load_hardware(name)
     layers = [unpacked(design, k, n, positions, f"l{i}") for i, (k, n, positions) in enumerate(sizes)]
+    layers += [without_tiles(unpacked(design, *shape, f"m{i}")) for i, shape in enumerate(masked)]
     result = estimate(network(design, *layers, digital_elements={"max_pool2d": pooled}))
     plate = nameplate(design, sum(result.nodes.values()))
     for row in plate.rows:
