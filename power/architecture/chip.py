@@ -253,7 +253,7 @@ def architecture_of(files: tuple[TomlFile, ...]) -> Architecture:
     own = files[0].path
     with naming(own.name):
         check_range("phase_bits", phase_bits, 1, 16)
-        _check_levels(levels)
+        _check_levels(levels, nodes)
     places = {level.name for level in levels} | {LAYER}
     components = {name: _component(name, table, where[name], places) for name, table in tables.items()}
     if not components:
@@ -269,8 +269,9 @@ def architecture_of(files: tuple[TomlFile, ...]) -> Architecture:
     )
 
 
-def _check_levels(levels: tuple[Level, ...]) -> None:
-    """Refuse levels without arrays, twice the same, or a chip that is not the last one."""
+def _check_levels(levels: tuple[Level, ...], nodes: Literal["own", "shared"]) -> None:
+    """Refuse levels without arrays, twice the same, a chip that is not the last one, or a gate where layers
+    share."""
     names = [level.name for level in levels]
     if ARRAY not in names:
         raise XbarError(f"levels = {names}: must have one of the name {ARRAY!r}, which a mapping counts")
@@ -284,7 +285,7 @@ def _check_levels(levels: tuple[Level, ...]) -> None:
                 f"levels.{level.name}.holds = {level.holds!r}: has no effect on the first level or a chip"
             )
         check_expression(f"levels.{level.name}.holds", level.holds, VARIABLES)
-    own = names.index(NODE if NODE in names else ARRAY)
+    own = names.index(NODE if NODE in names and nodes == "own" else ARRAY)
     for level in levels[own + 1 :]:
         if level.gated:
             raise XbarError(

@@ -115,6 +115,16 @@ def test_a_level_that_layers_share_cannot_be_gated(tmp_path: Path) -> None:
         prices_of(hardware(periphery__architecture=str(path)))
 
 
+def test_a_node_that_layers_share_cannot_be_gated(tmp_path: Path) -> None:
+    """The level has no layer of its own; it was taken, and off while others worked."""
+    path = Path(gated(tmp_path, "false", "true"))
+    path.write_text('nodes = "shared"\n' + path.read_text())
+    with pytest.raises(
+        XbarError, match=r"levels\.node\.gated = true: layers share this level; allowed: array$"
+    ):
+        prices_of(hardware(periphery__architecture=str(path)))
+
+
 def test_a_table_of_converters_may_say_what_they_leak(tmp_path: Path) -> None:
     path = tmp_path / "adc.toml"
     row = '[[converter]]\nbits = 8\nenergy_pj = 0.0\narea_um2 = 9.0\nleakage_uw = 5.0\nsource = "a test"\n'
