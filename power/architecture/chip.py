@@ -46,8 +46,8 @@ class Level:
         How many units of the level before it one of this has; the first level holds nothing, and a chip as
         many as there are.
     gated
-        Whether its power, and that of the levels below it, is off while the layer that it serves has nothing
-        to do.
+        Whether its power, and that of the levels below it, is off while nothing that stands in it has
+        anything to do.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -165,10 +165,18 @@ class Architecture:
     folder: Path
 
     @property
-    def gated(self) -> frozenset[str]:
-        """Levels whose power is off while their layer has nothing to do: those gated, and all below them."""
-        highest = max((n for n, level in enumerate(self.levels) if level.gated), default=-1)
-        return frozenset(level.name for level in self.levels[: highest + 1])
+    def gates(self) -> dict[str, tuple[str, ...]]:
+        """By level, those that its power is on and off with: all up to the first gated one from it upwards.
+
+        A level without a gate at or above it is not there: it is always on.
+        """
+        names = tuple(level.name for level in self.levels)
+        found: dict[str, tuple[str, ...]] = {}
+        for number, level in enumerate(self.levels):
+            if level.gated:
+                with_it = names[: number + 1]
+                found |= {name: with_it for name in with_it if name not in found}
+        return found
 
     def level_names(self) -> frozenset[str]:
         """Names that its levels' expressions read."""

@@ -61,8 +61,6 @@ class Item:
         Events a second that one unit serves [1/s]; None: without limit, or not known.
     by_device
         Whether the energy of its event is that of the cells, in place of the price's.
-    gated
-        Whether its power is off while its layer has nothing to do.
     leaking_share
         Share of its rated power that leaks in the scenario of `LEAKING_SHARES`.
     formula
@@ -77,7 +75,6 @@ class Item:
     price: Price
     rate_per_s: float | None
     by_device: bool
-    gated: bool
     leaking_share: float
     formula: str
 
@@ -206,7 +203,7 @@ def _bill(
         where = f"{architecture.name}: components.{name}"
         price = _price(where, component, architecture, hardware, periphery, converters, variables)
         with naming(where):
-            items.append(_item(name, component, price, levels, architecture.gated, variables))
+            items.append(_item(name, component, price, levels, variables))
     for name in sorted(periphery.new - used):
         raise unknown_name(f"{periphery.name}: components", name, used)
     return Bill(architecture, tuple(items), levels, variables, tuple(missing))
@@ -233,7 +230,6 @@ def _item(
     component: Component,
     price: Price,
     levels: Mapping[str, float],
-    gated: frozenset[str],
     variables: Mapping[str, float],
 ) -> Item:
     count: Expression = component.count
@@ -257,7 +253,6 @@ def _item(
         price=price,
         rate_per_s=rate,
         by_device=isinstance(component.price, CellPrice) and component.price.read == DEVICE,
-        gated=component.level in gated,
         leaking_share=_leaking_share(component),
         formula=str(component.count),
     )

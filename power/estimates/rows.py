@@ -10,7 +10,7 @@ from typing import Any
 from mapping.tiles.mapped import MappedLayer
 from power.architecture.chip import LAYER
 from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, OFF_CHIP
-from power.counts.events import arrays_of, layer_events, layer_time_s
+from power.counts.events import arrays_of, layer_events
 from power.estimates.prices import Bill, Item
 from xbar.hardware.design import Hardware
 
@@ -125,8 +125,6 @@ class Load:
         Of the layer.
     owned
         Arrays in what a layer has of its own; what stands at a larger level serves all layers.
-    busy_s
-        Time of an image in which its arrays are busy [s].
     """
 
     layer: str
@@ -139,7 +137,6 @@ class Load:
     read_pj: float
     copies: int = 1
     owned: float = 1.0
-    busy_s: float = 0.0
 
     def happening(self, event: str) -> float:
         """How often an event happens for one image."""
@@ -172,7 +169,6 @@ def layer_load(
         read_pj=0.0,
         copies=hardware.periphery.copies,
         owned=bill.owned,
-        busy_s=layer_time_s(layer, hardware),
     )
 
 
@@ -209,7 +205,6 @@ def _row(load: Load, item: Item, image_s: float) -> Row:
         leakage_mw=bought * price.leakage_uw * 1e-3 if price.leakage_uw is not None else None,
         assumed_leakage_mw=0.0 if known else item.leaking_share * rated * price.energy_pj * 1e-9,
         image_s=image_s,
-        awake_s=load.busy_s if item.gated and load.events is not None else None,
         busy_s=_busy_s(load, item, events, units, bought, shared),
         shared=shared,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -54,6 +55,46 @@ def servers_of(table: Iterable[Row], times: Mapping[str, float]) -> tuple[Server
             busy[key] = max(busy.get(key, 0.0), row.busy_s)
     found = [Server(component, layer, time) for (component, layer), time in busy.items() if time]
     return tuple(sorted(found, key=lambda server: -server.busy_s))
+
+
+def with_gates(
+    table: Iterable[Row], times: Mapping[str, float], gates: Mapping[str, Mapping[str, tuple[str, ...]]]
+) -> list[Row]:
+    """Rows that know how long an image keeps the units of a gated level awake (`Row.awake_s`).
+
+    That is the time of the busiest of the layer's arrays, of what serves it at the levels of the same gate,
+    and of what stands there and serves all layers, which is the pool.
+
+    Parameters
+    ----------
+    table
+        Rows of all layers.
+    times
+        Time of the arrays of each layer for one image [s].
+    gates
+        Of each layer of the table, `Architecture.gates`.
+    """
+    rows = list(table)
+    own: dict[tuple[str, str], float] = {}
+    shared: dict[tuple[str, str], float] = {}
+    for row in rows:
+        key = row.layer, row.level
+        if row.shared:
+            shared[row.level, row.component] = shared.get((row.level, row.component), 0.0) + row.busy_s
+        else:
+            own[key] = max(own.get(key, 0.0), row.busy_s)
+    of_all: dict[str, float] = {}
+    for (level, _), time in shared.items():
+        of_all[level] = max(of_all.get(level, 0.0), time)
+
+    def awake_s(row: Row) -> float | None:
+        levels = gates[row.layer].get(row.level)
+        if levels is None:
+            return None
+        busy = (max(own.get((row.layer, level), 0.0), of_all.get(level, 0.0)) for level in levels)
+        return max(times.get(row.layer, 0.0), *busy)
+
+    return [dataclasses.replace(row, awake_s=awake_s(row)) for row in rows] if any(gates.values()) else rows
 
 
 def latency_s(table: Iterable[Row], times: Mapping[str, float]) -> float:

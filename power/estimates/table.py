@@ -25,7 +25,7 @@ from power.estimates.allocation import Allocation, allocated
 from power.estimates.array import Case, read_energy_j, row_conductance
 from power.estimates.prices import Bill, Item, bill_of, not_scaled
 from power.estimates.rows import DIGITAL, NO_LAYER, NO_NETWORK, UNUSED, Load, Row, layer_load, rows_of, sums
-from power.estimates.servers import Server, latency_s, servers_of
+from power.estimates.servers import Server, latency_s, servers_of, with_gates
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -312,8 +312,10 @@ def estimate(
     bill = bill_of(hardware)
     bought = allocated(mapped, bill)
     active = _activity(mapped, activity, case)
-    table = _layer_rows(mapped, bills, bought, active, case, chip) + _other_rows(mapped, bill, bought)
     times = {name: layer_time_s(layer, used[name]) for name, layer in mapped.layers.items()}
+    gates = {name: one.architecture.gates for name, one in {**bills, DIGITAL: bill, UNUSED: bill}.items()}
+    rows = _layer_rows(mapped, bills, bought, active, case, chip) + _other_rows(mapped, bill, bought)
+    table = with_gates(rows, times, gates)
     servers = servers_of(table, times)
     peak = 1 / servers[0].busy_s
     rate = checked_rate(peak if image_rate is None else image_rate, peak, servers[0])

@@ -88,6 +88,68 @@ def test_a_gated_level_leaks_while_its_layer_is_busy(core: str, node: str, tmp_p
     assert slow < always.power_mw_at(sometimes.peak_image_rate_per_s / 10) / 2
 
 
+LEAKING_BLOCK = """
+[components.%s]
+rate = 1e6
+[components.%s.price]
+energy_pj = 0.1
+area_um2 = 1.0
+leakage_uw = 10.0
+source = "a test"
+node_nm = 32.0
+kind = "analog"
+event = "event"
+unit = "unit"
+"""
+
+
+def leaking_block(name: str) -> str:
+    return LEAKING_BLOCK % (name, name)
+
+
+def awake(result: Estimate) -> dict[tuple[str, str], float | None]:
+    return {(row.layer, row.component): row.awake_s for row in result.table}
+
+
+@pytest.mark.parametrize(("core", "node"), [("true", "false"), ("false", "true"), ("true", "true")])
+def test_a_gated_level_is_awake_while_anything_at_or_below_it_works(
+    core: str, node: str, tmp_path: Path
+) -> None:
+    """A node adder of 1e6/s has 12 additions at each of 5 positions: 60 us, where the arrays take 4. The node
+    was off after 4 us, with its adder at work. A core of its own that is gated need not wait for it."""
+    path = Path(gated(tmp_path, core, node))
+    path.write_text(path.read_text() + leaking_block("tile_shift_add"))
+    design = LEAKY.replace(periphery__architecture=str(path))
+    layers = [unpacked(design, 16, 4, 5, "slow"), unpacked(design, 4, 4, 1, "fast")]
+    found = estimate(network(design, *layers))
+    on = awake(found)
+    assert layer_time_s(layers[0], design) == pytest.approx(4e-6)
+    of_core, of_node = 4e-6, 60e-6 if node == "true" else None
+    of_core = of_core if core == "true" else of_node
+    assert on["slow", "adc"] == pytest.approx(of_core)
+    if of_node is None:
+        assert on["slow", "tile_shift_add"] is on["slow", "edram"] is None
+    else:
+        assert on["slow", "tile_shift_add"] == on["slow", "edram"] == pytest.approx(of_node)
+        assert on["fast", "tile_shift_add"] == pytest.approx(layer_time_s(layers[1], design))
+    assert on["slow", "router"] is None
+    for row in found.table:
+        assert row.awake_s is None or row.shared or row.busy_s <= row.awake_s
+
+
+def test_gated_nodes_are_awake_while_their_pools_work(tmp_path: Path) -> None:
+    """1000 inputs on two pools of 1e6/s are 500 us; the layers were done, and their nodes off, before."""
+    path = Path(gated(tmp_path, "false", "true"))
+    path.write_text(path.read_text() + leaking_block("max_pool"))
+    design = LEAKY.replace(periphery__architecture=str(path))
+    layers = [unpacked(design, 16, 4, name=name) for name in ("a", "b")]
+    found = estimate(network(design, *layers, digital_elements={"max_pool2d": 1000}))
+    assert found.bottleneck == "max_pool of the chip"
+    on = awake(found)
+    assert on["a", "max_pool"] == on["b", "edram"] == on["a", "adc"] == pytest.approx(500e-6)
+    assert found.by_component["max_pool"]["idle_nj"] == pytest.approx(2 * 10e-6 * 500e-6 * 1e9)
+
+
 def test_what_no_source_gives_is_not_modelled_and_a_scenario_says_what_it_could_be() -> None:
     """ISAAC's table: nothing is known; the scenario is .2 of converters and .1 of the rest, cells apart."""
     design = hardware()
