@@ -30,6 +30,8 @@ class Price:
         DOI or number of each publication, and table.
     rate_per_s
         Events a second that one unit can serve, by its source [1/s]; None: not known.
+    not_known
+        ``energy`` and ``area``, where the source gives none and a 0 stands for it.
     """
 
     energy_pj: float
@@ -41,10 +43,11 @@ class Price:
     derivation: str
     sources: tuple[str, ...]
     rate_per_s: float | None = None
+    not_known: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {**dataclasses.asdict(self), "sources": list(self.sources)}
+        return {**dataclasses.asdict(self), "sources": list(self.sources), "not_known": list(self.not_known)}
 
 
 def price_of(part: Part, node_nm: float, capacity_kb: float | None = None) -> Price:
@@ -92,7 +95,13 @@ def price_of(part: Part, node_nm: float, capacity_kb: float | None = None) -> Pr
         derivation=derivation,
         sources=sources,
         rate_per_s=part.rate_per_s,
+        not_known=not_known(energy=part.power_mw, area=part.area_mm2),
     )
+
+
+def not_known(**given: float | None) -> tuple[str, ...]:
+    """Names of what is None: a number that no source gives, which is not 0."""
+    return tuple(name for name, value in given.items() if value is None)
 
 
 def area_words(part: Part) -> str:

@@ -29,7 +29,7 @@ from power.architecture.vocabulary import BUFFER, EVENTS, NETWORK_EVENTS, OFF_CH
 from power.components.converters import AdcLibrary, adc_of, adc_toml
 from power.components.files import TomlFile, file_and_bases
 from power.components.library import Part, PeripheryLibrary, library_of, library_toml
-from power.components.price import Price, area_words, price_of
+from power.components.price import Price, area_words, not_known, price_of
 from power.counts.events import fastest_vector_s
 from xbar.hardware.design import Hardware, Periphery
 from xbar.hardware.errors import XbarError, naming, unknown_name
@@ -350,11 +350,13 @@ def _cells(where: str, price: CellPrice, hardware: Hardware, periphery: Peripher
     """Of all cells of an array: their size is the library's, or so many F^2; a read is a lump, or theirs."""
     cell, crossbar = _part(where, periphery, price.cells), hardware.crossbar
     size, source, node_nm = area_words(cell), cell.source, cell.node_nm
+    unknown = set(not_known(area=cell.area_mm2))
     area_um2 = cell.unit_area_mm2 * 1e6
     if crossbar.cell_f2 != "library":
         node_nm = hardware.periphery.node_nm
         size, source = f"{crossbar.cell_f2:g} F^2, F = {node_nm:g} nm", "crossbar.cell_f2"
         area_um2 = crossbar.cell_f2 * (node_nm * 1e-3) ** 2
+        unknown.clear()
     else:
         _check_node(hardware, f"{periphery.name}: {price.cells}", node_nm)
     cells = f"{crossbar.rows} x {crossbar.cols} cells of {size}; a read: "
@@ -365,6 +367,7 @@ def _cells(where: str, price: CellPrice, hardware: Hardware, periphery: Peripher
     else:
         lump = _part(where, periphery, price.read)
         energy_pj, sources = lump.energy_j * 1e12, (source, lump.source)
+        unknown.update(not_known(energy=lump.power_mw))
         read = f"{price.read}, {lump.power_mw or 0:g} mW / ({lump.count} x {lump.rate_per_s or 0:g} /s)"
     return Price(
         energy_pj=energy_pj,
@@ -375,6 +378,7 @@ def _cells(where: str, price: CellPrice, hardware: Hardware, periphery: Peripher
         node_nm=node_nm,
         derivation=cells + read,
         sources=sources,
+        not_known=tuple(sorted(unknown)),
     )
 
 

@@ -352,7 +352,7 @@ def estimate(
         prices=priced,
         counting={name: _item(name, bills.values()).counting() for name in names},
         not_scaled=not_scaled(bills.values(), hardware.periphery.node_nm),
-        not_modelled=_not_modelled(mapped, priced, bill.missing),
+        not_modelled=_not_modelled(mapped, table, priced, bill.missing),
     )
 
 
@@ -434,14 +434,26 @@ def _mean_bits(mapped: MappedNetwork) -> float:
 
 
 def _not_modelled(
-    mapped: MappedNetwork, priced: Mapping[str, tuple[Price, ...]], without: Iterable[str]
+    mapped: MappedNetwork,
+    table: Iterable[Row],
+    priced: Mapping[str, tuple[Price, ...]],
+    without: Iterable[str],
 ) -> tuple[str, ...]:
     """What no number of an estimate holds."""
+    used = {"energy": {row.component for row in table if row.events}}
+    used["area"] = {row.component for row in table if row.allocated_units}
+    zeros = {
+        what: [
+            name for name in priced if name in of and any(what in price.not_known for price in priced[name])
+        ]
+        for what, of in used.items()
+    }
     known = {name: all(p.leakage_uw is not None for p in prices) for name, prices in priced.items()}
     silent = ", ".join(name for name in known if not known[name])
     missing = ", ".join(without)
     return (
         f"leakage of {silent if any(known.values()) else 'any block'}: not in the libraries",
+        *(f"{what} of {', '.join(names)}: not in the libraries" for what, names in zeros.items() if names),
         *([f"{missing}: not in the library"] if missing else []),
         *NOT_MODELLED,
         *(

@@ -289,3 +289,49 @@ def test_paths_of_files_are_as_good_as_their_texts(tmp_path: Path) -> None:
         path = tmp_path / f"{room}-{name}.toml"
         shutil.copy(str(resources.files(room) / f"{name}.toml"), path)
         assert load(path) == load(str(path))
+
+
+AREA_ONLY = (
+    'source = "mine"\nnode_nm = 32.0\nkind = "memory"\nper = "tile"\nunit = "buffer"\ncount = 1\n'
+    "capacity_kb = 64.0\narea_mm2 = 0.083\n"
+)
+POWER_ONLY = (
+    'source = "mine"\nnode_nm = 32.0\nkind = "wire"\nper = "tile"\nunit = "bus"\ncount = 1\n'
+    'power_mw = 7.0\nrate_per_s = 1.024e10\nevent = "byte"\n'
+)
+
+
+def test_a_price_that_a_block_does_not_give_is_not_modelled(tmp_path: Path) -> None:
+    """Bytes of a buffer that has an area only were 0 pJ, and a bus without an area 0 mm2, in silence."""
+    path = tmp_path / "own.toml"
+    path.write_text(
+        'name = "own"\nsource = "mine"\nbase = "isaac"\n'
+        f"[components.edram]\n{AREA_ONLY}[components.bus]\n{POWER_ONLY}"
+    )
+    design = hardware(periphery__library=str(path))
+    found = estimate(network(design, unpacked(design, 16, 4, positions=3)))
+    assert "energy of edram: not in the libraries" in found.not_modelled
+    assert "area of bus: not in the libraries" in found.not_modelled
+    design = hardware()
+    shipped = estimate(network(design, unpacked(design, 16, 4, positions=3)))
+    assert not [text for text in shipped.not_modelled if text.startswith(("energy of", "area of"))]
+    assert shipped.prices["edram"][0].not_known == ()
+    assert found.prices["edram"][0].to_dict()["not_known"] == ["energy"]
+
+
+def test_a_lump_or_a_cell_without_its_number_is_not_modelled(tmp_path: Path) -> None:
+    cell = 'source = "mine"\nnode_nm = 32.0\nkind = "analog"\nper = "chip"\nunit = "cell"\ncount = 1\n%s'
+    path = tmp_path / "own.toml"
+    path.write_text(
+        'name = "own"\nsource = "mine"\nbase = "isaac"\n[components.cell]\n'
+        + cell % 'power_mw = 1.0\nrate_per_s = 1e7\nevent = "read"\n'
+        + "[components.array_read]\n"
+        + cell % "area_mm2 = 1e-6\n"
+    )
+    design = hardware(periphery__library=str(path), periphery__architecture="isaac")
+    found = estimate(network(design, unpacked(design, 16, 4)))
+    assert {"energy of array: not in the libraries", "area of array: not in the libraries"} <= set(
+        found.not_modelled
+    )
+    of_size = estimate(network(design.replace(crossbar__cell_f2=4.0), unpacked(design, 16, 4)))
+    assert "area of array: not in the libraries" not in of_size.not_modelled
