@@ -285,15 +285,20 @@ def _sums(
     rows = [(what, "area [mm2]", "share", "energy [nJ]", "share")]
     for name, cost in sorted(sums.items(), key=lambda pair: -pair[1]["energy_nj"]):
         area, energy = cost["area_mm2"], cost["energy_nj"]
-        shares = area / result.area_mm2, energy / result.energy_nj_per_image
+        shares = share(area, result.area_mm2), share(energy, result.energy_nj_per_image)
         rows.append((name, number(area), percent_text(shares[0]), number(energy), percent_text(shares[1])))
     total = number(result.area_mm2), "", number(result.energy_nj_per_image), ""
     return [*rows, ("sum", *total)]
 
 
-def percent_text(share: float) -> str:
+def share(part: float, whole: float) -> float:
+    """Of a whole; 0 where there is none."""
+    return part / whole if whole else 0.0
+
+
+def percent_text(part: float) -> str:
     """A share as percent."""
-    return f"{100 * share:.1f} %"
+    return f"{100 * part:.1f} %"
 
 
 def explain(title: str, result: Estimate, component: str) -> str:

@@ -46,8 +46,9 @@ def _colours(results: Mapping[str, Estimate]) -> dict[str, str]:
     own."""
     largest: dict[str, float] = {}
     for result in results.values():
+        totals = {"area_mm2": result.area_mm2, "energy_nj": result.energy_nj_per_image}
         for name, cost in result.by_component.items():
-            shares = cost["area_mm2"] / result.area_mm2, cost["energy_nj"] / result.energy_nj_per_image
+            shares = [cost[what] / total if total else 0.0 for what, total in totals.items()]
             largest[name] = max(largest.get(name, 0.0), *shares)
     order = sorted(largest, key=lambda name: -largest[name])
     return {name: MUTED[i] if i < len(MUTED) else PALE for i, name in enumerate(order)}
@@ -123,9 +124,9 @@ def _mosaic(ax: Axes, result: Estimate, quantity: str, colours: Mapping[str, str
     total = sum(getattr(row, quantity) for row in result.table)
     left, ticks = 0.0, []
     for layer, cost in result.by_layer.items():
-        width = cost[quantity] / total
-        if not width:
+        if not cost[quantity]:
             continue
+        width = cost[quantity] / total
         parts = {row.component: getattr(row, quantity) for row in result.table if row.layer == layer}
         bottom = 0.0
         for name, colour in colours.items():

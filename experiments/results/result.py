@@ -408,8 +408,8 @@ class PointCosts:
     peak_image_rate_per_s: float
     peak_power_mw: float
     arrays: int
-    tops_per_w: float
-    tops_per_mm2: float
+    tops_per_w: float | None
+    tops_per_mm2: float | None
     by_component: Mapping[str, ComponentCost]
 
 

@@ -16,7 +16,7 @@ from mapping.tiles.mapped import Band, MappedLayer, Tile
 from power.architecture.chip import CHIP, LAYER
 from power.estimates.array import read_energy_j, row_conductance
 from power.estimates.prices import bill_of
-from power.estimates.rows import Load, Row, rows_of
+from power.estimates.rows import Load, Row, ratio, rows_of
 from power.estimates.table import peak_operations_per_s
 from xbar.hardware.checks import check_whole
 from xbar.hardware.design import Hardware
@@ -56,13 +56,13 @@ class Nameplate:
 
     @property
     def gops_per_w(self) -> float:
-        """Operations for their energy [1e9/J]."""
-        return self.operations_per_s * 1e-9 / (self.power_mw() * 1e-3)
+        """Operations for their energy, infinite where they take none [1e9/J]."""
+        return ratio(self.operations_per_s * 1e-9, self.power_mw() * 1e-3)
 
     @property
     def gops_per_mm2(self) -> float:
-        """Operations a second on the area [1e9/s/mm^2]."""
-        return self.operations_per_s * 1e-9 / self.area_mm2()
+        """Operations a second on the area, infinite where that is 0 [1e9/s/mm^2]."""
+        return ratio(self.operations_per_s * 1e-9, self.area_mm2())
 
 
 def rated_mw(row: Row) -> float:

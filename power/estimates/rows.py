@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -224,6 +225,11 @@ def _busy_s(load: Load, item: Item, events: float, units: float, bought: float, 
     else:
         serving = units if item.arrays is None or item.arrays <= 1 else bought
     return events / (serving * item.rate_per_s) if serving else 0.0
+
+
+def ratio(work: float, cost: float) -> float:
+    """Work for its cost: infinite where it is free, 0 where nothing is done."""
+    return work / cost if cost else math.inf if work else 0.0
 
 
 def sums(pairs: Iterable[tuple[str, Row]]) -> dict[str, dict[str, float]]:

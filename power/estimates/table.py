@@ -24,7 +24,18 @@ from power.counts.events import (
 from power.estimates.allocation import Allocation, allocated
 from power.estimates.array import Case, read_energy_j, row_conductance
 from power.estimates.prices import Bill, Item, bill_of, not_scaled
-from power.estimates.rows import DIGITAL, NO_LAYER, NO_NETWORK, UNUSED, Load, Row, layer_load, rows_of, sums
+from power.estimates.rows import (
+    DIGITAL,
+    NO_LAYER,
+    NO_NETWORK,
+    UNUSED,
+    Load,
+    Row,
+    layer_load,
+    ratio,
+    rows_of,
+    sums,
+)
 from power.estimates.servers import Server, latency_s, servers_of, with_gates
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
@@ -165,7 +176,12 @@ class Estimate:
         return sum(row.assumed_leakage_mw * row.on_s * 1e6 for row in self.table)
 
     def power_mw_at(self, image_rate: float) -> float:
-        """Power at an image rate [1/s]: what events take, and what leaks [mW]."""
+        """Power at an image rate [1/s]: what events take, and what leaks [mW].
+
+        At rate 0 that is what leaks in blocks that are never gated.
+        """
+        if image_rate == 0:
+            return sum(row.leakage_mw or 0.0 for row in self.table if row.awake_s is None)
         return sum(row.at(1 / image_rate).energy_nj for row in self.table) * image_rate * 1e-6
 
     @property
@@ -215,13 +231,13 @@ class Estimate:
 
     @property
     def tops_per_w(self) -> float:
-        """Operations of kept weights for their energy [1e12/J]."""
-        return self.operations / self.energy_nj_per_image * 1e-3
+        """Operations of kept weights for their energy, infinite where they take none [1e12/J]."""
+        return ratio(self.operations, self.energy_nj_per_image) * 1e-3
 
     @property
     def tops_per_mm2(self) -> float:
-        """`tops` on `area_mm2` [1e12/s/mm^2]."""
-        return self.tops / self.area_mm2
+        """`tops` on `area_mm2`, infinite where that is 0 [1e12/s/mm^2]."""
+        return ratio(self.tops, self.area_mm2)
 
     @property
     def by_component(self) -> dict[str, dict[str, float]]:
@@ -239,7 +255,10 @@ class Estimate:
         return sums((row.layer, row) for row in self.table)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: totals, what they were made from, and the sums by component and layer."""
+        """Plain data for JSON: totals, what they were made from, and the sums by component and layer.
+
+        A ratio that is infinite, as JSON cannot say it, is None.
+        """
         derived = [
             "area_mm2",
             "area_allocated_mm2",
@@ -250,13 +269,15 @@ class Estimate:
         ]
         derived += ["dynamic_nj_per_image", "idle_nj_per_image"]
         derived += ["assumed_leakage_mw", "assumed_idle_nj_per_image"]
-        derived += ["macs_share", "tops", "tops_per_w", "tops_per_mm2"]
+        derived += ["macs_share", "tops"]
+        ratios = {name: getattr(self, name) for name in ("tops_per_w", "tops_per_mm2")}
         derived += ["bottleneck", "utilisation"]
         stored = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "servers"}
         lists = {name: list(getattr(self, name)) for name in ("not_scaled", "not_modelled", "sources")}
         prices = {name: [price.to_dict() for price in priced] for name, priced in self.prices.items()}
         return {
             **{name: getattr(self, name) for name in derived},
+            **{name: value if math.isfinite(value) else None for name, value in ratios.items()},
             **stored,
             **lists,
             "by_component": self.by_component,
