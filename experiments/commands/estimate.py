@@ -211,7 +211,8 @@ def nameplate_text(name: str, plate: Nameplate) -> str:
         f"{number(plate.gops_per_w)} GOPS/W, {number(plate.gops_per_mm2)} GOPS/mm2"
     )
     nodes = f"{plate.tiles} node{'s' * (plate.tiles > 1)}"
-    return f"{name}, {nodes}\n" + text_table(rows, "llrrr") + f"\n{peak}"
+    without = f"\nnot modelled: {'; '.join(plate.not_modelled)}" if plate.not_modelled else ""
+    return f"{name}, {nodes}\n{text_table(rows, 'llrrr')}\n{peak}{without}"
 
 
 def text(

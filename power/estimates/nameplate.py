@@ -32,11 +32,15 @@ class Nameplate:
         A row a component; an image of theirs is one second.
     operations_per_s
         Two a multiply-accumulate, where every cell holds a weight and is always busy [1/s].
+    not_modelled
+        What a network is charged for and these rows hold no energy of: components without a rate, or counted
+        by the layer.
     """
 
     rows: tuple[Row, ...]
     tiles: int
     operations_per_s: float
+    not_modelled: tuple[str, ...] = ()
 
     def power_mw(self, levels: Iterable[str] | None = None) -> float:
         """Of all components, or of those that stand at these levels [mW]."""
@@ -99,7 +103,12 @@ def nameplate(hardware: Hardware, tiles: int = 1, links: bool = False) -> Namepl
         if item.level != LAYER and (links or not (item.is_link or item.level == CHIP))
     ]
     operations = arrays / hardware.encoding.planes * peak_operations_per_s(hardware)
-    return Nameplate(tuple(rows_of(load, items, 1.0)), tiles, operations)
+    charged = [item for item in bill.items if item.is_charged(bill.variables)]
+    without = (
+        *(f"energy of {item.name}: has no rate" for item in items if item in charged and not item.rate_per_s),
+        *(f"{item.name}: counted by the layer" for item in charged if item.level == LAYER),
+    )
+    return Nameplate(tuple(rows_of(load, items, 1.0)), tiles, operations, without)
 
 
 def full_read_pj(hardware: Hardware) -> float:

@@ -106,6 +106,13 @@ class Item:
         """Events that it is charged for, from those of an image and the numbers of a design."""
         return value_of(f"{self.name}.events", self.events, events)
 
+    def is_charged(self, variables: Mapping[str, float]) -> bool:
+        """Whether there is a design's load that it is charged for: not of what has only an area."""
+        try:
+            return self.times({**variables, **dict.fromkeys((*EVENTS, *NETWORK_EVENTS, OFF_CHIP), 1.0)}) > 0
+        except XbarError:
+            return True
+
     def counting(self) -> dict[str, str]:
         """How its units and events are counted, in words."""
         words = {**EVENTS, **NETWORK_EVENTS}
@@ -244,7 +251,7 @@ def _item(
         rate = value_of("rate", component.rate, variables)
         if rate == 0:
             raise XbarError(f"rate = {component.rate!r}: gives 0, at which nothing is ever served")
-    return Item(
+    item = Item(
         name=name,
         level=component.level,
         count=count,
@@ -256,6 +263,12 @@ def _item(
         leaking_share=_leaking_share(component),
         formula=str(component.count),
     )
+    if count == 0 and rate is not None and item.is_charged(variables):
+        raise XbarError(
+            f"count = {component.count!r}: gives no unit that serves its events; allowed: events = 0, or "
+            "rate = 'unlimited'"
+        )
+    return item
 
 
 def _leaking_share(component: Component) -> float:

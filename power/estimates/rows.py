@@ -14,6 +14,7 @@ from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, OFF_CHIP
 from power.counts.events import arrays_of, layer_events
 from power.estimates.prices import Bill, Item
 from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError
 
 DIGITAL, UNUSED = "(digital)", "(unused)"
 """Layers of the table that are none: what lies between layers, and arrays of shared nodes that stay empty."""
@@ -224,7 +225,12 @@ def _busy_s(load: Load, item: Item, events: float, units: float, bought: float, 
         serving = item.units(load.slots_in_all, load.slots_in_all, load.numbers)
     else:
         serving = units if item.arrays is None or item.arrays <= 1 else bought
-    return events / (serving * item.rate_per_s) if serving else 0.0
+    if not serving:
+        raise XbarError(
+            f"{item.name}: count = {item.formula!r}: gives no unit that serves layer {load.layer!r}, which "
+            f"has {events:g} of its events an image; allowed: a number above 0, or rate = 'unlimited'"
+        )
+    return events / (serving * item.rate_per_s)
 
 
 def ratio(work: float, cost: float) -> float:

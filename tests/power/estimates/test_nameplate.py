@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from power_cases import network, unpacked
 
+from experiments.commands.estimate import nameplate_text
 from mapping.tiles.mapped import MappedLayer
 from power.architecture.vocabulary import EVENTS
 from power.counts.events import layer_events, layer_time_s
 from power.estimates.nameplate import nameplate, rated_mw
 from power.estimates.table import estimate
-from xbar import load_hardware
+from xbar import Hardware, load_hardware
 from xbar.hardware.errors import XbarError
 
 ON_NODES = ("array", "core", "node", "cluster")
@@ -133,3 +135,65 @@ def test_no_network_takes_more_of_any_component_than_its_plate(
     assert result.peak_power_mw < plate.power_mw()
     assert max(result.utilisation.values()) == pytest.approx(1)
     assert result.tops <= plate.operations_per_s * 1e-12
+
+
+def with_components(folder: Path, more: str) -> Hardware:
+    """The shipped design with a few lines more of architecture."""
+    path = folder / "own.toml"
+    path.write_text(f'name = "own"\nsource = "a test"\nbase = "isaac-periphery"\n{more}')
+    return load_hardware("admm-32x32").replace(periphery__architecture=str(path))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            "[components.edram]\ncount = 0",
+            r"components\.edram: count = 0\.0: gives no unit that serves its events",
+        ),
+        (
+            '[components.adc]\ncount = "0 * cols"',
+            r"components\.adc: count = '0 \* cols': gives no unit that serves its events",
+        ),
+    ],
+)
+def test_events_without_a_unit_that_serves_them_are_refused(tmp_path: Path, more: str, said: str) -> None:
+    """They were served at once: a chip without a buffer was as fast as one with."""
+    design = with_components(tmp_path, more)
+    with pytest.raises(XbarError, match=said):
+        nameplate(design)
+    nameplate(with_components(tmp_path, f"{more}\nevents = 0"))
+
+
+def test_a_layer_without_a_unit_for_its_events_is_refused(tmp_path: Path) -> None:
+    """The index of an unpacked layer has no bytes, and serves none."""
+    design = with_components(
+        tmp_path,
+        '[components.table]\nlevel = "layer"\ncount = "layer_index_bytes"\nevents = "outputs"\nrate = 1e9\n'
+        'price = "output_register"\n',
+    )
+    with pytest.raises(
+        XbarError, match=r"table: count = 'layer_index_bytes': gives no unit that serves layer 'live'"
+    ):
+        estimate(network(design, unpacked(design, 40, 10, name="live")))
+    design = with_components(
+        tmp_path,
+        '[components.table]\nlevel = "layer"\ncount = "layer_index_bytes"\nevents = "index_bytes"\n'
+        'rate = 1e9\nprice = "output_register"\n',
+    )
+    estimate(network(design, unpacked(design, 40, 10, name="live")))
+
+
+def test_what_has_no_rate_is_named_by_a_nameplate(tmp_path: Path) -> None:
+    """Its energy was 0 there without a word, below that of a network."""
+    design = with_components(
+        tmp_path, '[components.bus]\nrate = "unlimited"\n[components.router]\nevents = 0'
+    )
+    plate = nameplate(design)
+    assert rated_mw(plate.of("bus")) == 0
+    assert plate.not_modelled == (
+        "energy of bus: has no rate",
+        "index: counted by the layer",
+    )
+    assert "not modelled: energy of bus: has no rate" in nameplate_text("own", plate)
+    assert nameplate(load_hardware("admm-32x32")).not_modelled == ("index: counted by the layer",)
