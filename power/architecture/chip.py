@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
-from power.architecture.expressions import Expression, check_expression, names_of
+from power.architecture.expressions import Expression, addends_of, check_expression, names_of
 from power.architecture.vocabulary import (
     BUFFER,
     EVENTS,
@@ -311,6 +311,7 @@ def _component(name: str, table: Mapping[str, Any], where: str, places: set[str]
     counted = {*VARIABLES, *(LAYER_VARIABLES if plain.level == LAYER else ())}
     check_expression(f"{where}.count", plain.count, counted)
     check_expression(f"{where}.events", plain.events, {*EVENTS, *NETWORK_EVENTS, OFF_CHIP, *VARIABLES})
+    _check_events(f"{where}.events", plain)
     if plain.rate not in ("library", "unlimited"):
         check_expression(f"{where}.rate", plain.rate, VARIABLES)
     if plain.capacity_kb is not None:
@@ -328,6 +329,24 @@ def _component(name: str, table: Mapping[str, Any], where: str, places: set[str]
         capacity_kb=plain.capacity_kb,
         optional=plain.optional,
     )
+
+
+def _check_events(key: str, component: _Plain) -> None:
+    """Refuse events that are neither a layer's, nor the network's, nor a sum of both."""
+    said = f"{key} = {component.events!r:.100}"
+    of_network = sorted(names_of(key, component.events) & NETWORK_EVENTS.keys())
+    if component.level == LAYER and of_network:
+        raise XbarError(f"{said}: a layer has no {of_network[0]!r}, which happens between layers")
+    for names in addends_of(key, component.events):
+        network, layer = sorted(names & NETWORK_EVENTS.keys()), sorted(names & EVENTS.keys())
+        if network and layer:
+            raise XbarError(
+                f"{said}: mixes {network[0]}, which is of the network, with {layer[0]}, which is of a layer; "
+                "allowed: sums of the two"
+            )
+    others = names_of(key, component.events) & (EVENTS.keys() | NETWORK_EVENTS.keys())
+    if OFF_CHIP in names_of(key, component.events) and others:
+        raise XbarError(f"{said}: {OFF_CHIP} stands alone, as no network knows it; without {min(others)}")
 
 
 def _price(price: Any, where: str) -> str | Given | FromLibrary | CellPrice:

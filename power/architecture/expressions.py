@@ -51,6 +51,21 @@ def names_of(key: str, text: Expression) -> frozenset[str]:
     return frozenset() if not isinstance(text, str) else _parsed(key, text)[1]
 
 
+def addends_of(key: str, text: Expression) -> tuple[frozenset[str], ...]:
+    """Names that each addend of a sum or difference reads; errors as those of `value_of`."""
+    if not isinstance(text, str):
+        return ()
+    names = names_of(key, text)
+    found, left = [], [ast.parse(text.strip(), mode="eval").body]
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+            left += [node.left, node.right]
+        else:
+            found.append(names & {part.id for part in ast.walk(node) if isinstance(part, ast.Name)})
+    return tuple(found)
+
+
 def value_of(key: str, text: Expression, names: Mapping[str, float]) -> float:
     """Value of an expression over numbers by name.
 

@@ -263,6 +263,11 @@ def _item(
         leaking_share=_leaking_share(component),
         formula=str(component.count),
     )
+    nothing = dict.fromkeys((*EVENTS, *NETWORK_EVENTS, OFF_CHIP), 0.0)
+    if constant := value_of("events", component.events, {**variables, **nothing}):
+        raise XbarError(
+            f"events = {component.events!r}: gives {constant:g} where nothing happens; must give 0"
+        )
     if count == 0 and rate is not None and item.is_charged(variables):
         raise XbarError(
             f"count = {component.count!r}: gives no unit that serves its events; allowed: events = 0, or "

@@ -249,3 +249,53 @@ def test_a_block_that_nothing_reads_is_refused(tmp_path: Path) -> None:
     path.write_text(f'name = "lib"\nsource = "x"\nbase = "isaac"\n{block}count = 1\narea_mm2 = 0.1\n')
     with pytest.raises(XbarError, match=r"^lib: components: unknown name 'buss'; did you mean 'bus'\?"):
         prices_of(hardware(periphery__library=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("level", "count", "events", "words"),
+    [
+        ("layer", "'layer_index_bytes'", "pooled", r"events = 'pooled': a layer has no 'pooled'"),
+        ("layer", "1", "pooled + outputs", r"events = 'pooled \+ outputs': a layer has no 'pooled'"),
+        (
+            "chip",
+            "1",
+            "outputs * images",
+            r"'outputs \* images': mixes images, which is of the network, with out",
+        ),
+        ("node", "1", "2 * max(pooled, sums)", r"mixes pooled, which is of the network, with sums"),
+        (
+            "node",
+            "1",
+            "pooled if pooled > 10 else outputs",
+            r"mixes pooled, which is of the network, with outputs",
+        ),
+        ("chip", "1", "off_chip_bytes + outputs", r"off_chip_bytes stands alone"),
+        ("chip", "1", "5", r"events = '5': gives 5 where nothing happens; must give 0"),
+        ("chip", "1", "1 + images", r"events = '1 \+ images': gives 1 where nothing happens; must give 0"),
+        ("chip", "1", "1000 / vectors", r"events = '1000 / vectors': .*division by zero"),
+    ],
+)
+def test_events_that_no_row_can_be_charged_for_are_refused(
+    level: str, count: str, events: str, words: str, tmp_path: Path
+) -> None:
+    """A KeyError; an expression that was taken once with the network's events at 0 and once with the layers'
+    at 0, and summed; a constant that was charged to every layer, to pools and to empty arrays."""
+    text = (
+        f'[components.amp]\nlevel = "{level}"\ncount = {count}\nevents = "{events}"\n'
+        'price = "output_register"\n'
+    )
+    with pytest.raises(XbarError, match=rf"components\.amp\.events.*{words}|amp.*{words}") as caught:
+        estimates(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_sums_of_events_of_layers_and_of_the_network_are_charged_to_both(tmp_path: Path) -> None:
+    text = (
+        '[components.amp]\nlevel = "node"\ncount = 1\nevents = "2 * pooled + cols * (outputs + sums)"\n'
+        'rate = 1e9\nprice = "output_register"\n'
+    )
+    design = hardware(periphery__architecture=own(tmp_path, text))
+    layer = unpacked(design, 6, 5, positions=3)
+    found = estimate(network(design, layer, digital_elements={"max_pool2d": 7}))
+    events = {row.layer: row.events for row in found.table if row.component == "amp" and row.events}
+    assert events == {"layer": 4 * (15 + 30), "(digital)": 14}
