@@ -278,8 +278,8 @@ def architecture_of(files: tuple[TomlFile, ...]) -> Architecture:
 
 
 def _check_levels(levels: tuple[Level, ...], nodes: Literal["own", "shared"]) -> None:
-    """Refuse levels without arrays, twice the same, a chip that is not the last one, or a gate where layers
-    share."""
+    """Refuse levels without arrays, twice the same, a chip that is not the last one, a node below an array,
+    or a gate where layers share."""
     names = [level.name for level in levels]
     if ARRAY not in names:
         raise XbarError(f"levels = {names}: must have one of the name {ARRAY!r}, which a mapping counts")
@@ -287,6 +287,8 @@ def _check_levels(levels: tuple[Level, ...], nodes: Literal["own", "shared"]) ->
         raise XbarError(f"levels = {names}: each name may be there once, and {LAYER!r} is no level of a chip")
     if CHIP in names[:-1]:
         raise XbarError(f"levels = {names}: {CHIP!r} must be the last")
+    if NODE in names and names.index(NODE) < names.index(ARRAY):
+        raise XbarError(f"levels = {names}: {NODE!r} must be above {ARRAY!r}, whole numbers of which it has")
     for number, level in enumerate(levels):
         if level.holds != 1 and (number == 0 or level.name == CHIP):
             raise XbarError(

@@ -224,8 +224,11 @@ def _levels(architecture: Architecture, variables: Mapping[str, float]) -> dict[
         if level.name == CHIP:
             continue
         holds = value_of(f"{architecture.name}: levels.{level.name}.holds", level.holds, variables)
-        if holds == 0:
-            raise XbarError(f"{architecture.name}: levels.{level.name}.holds = {level.holds!r}: gives 0")
+        if holds < 1 or holds % 1:
+            raise XbarError(
+                f"{architecture.name}: levels.{level.name}.holds = {level.holds!r}: gives {holds:g}; must "
+                "give a whole number from 1 on"
+            )
         size *= holds
         sizes[level.name] = size
     array = sizes[names[names.index(ARRAY)]]

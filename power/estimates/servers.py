@@ -20,20 +20,23 @@ CONTROL = "array"
 
 @dataclass(frozen=True)
 class Server:
-    """Units that serve one layer, or, where `layer` is empty, all of them.
+    """Units that serve one layer, or all of them.
 
     Parameters
     ----------
+    layer
+        Its name, which is empty in a network that is one module; None: all layers.
     busy_s
         Time that the events of one image take them [s].
     """
 
     component: str
-    layer: str
+    layer: str | None
     busy_s: float
 
     def __str__(self) -> str:
-        return f"{self.component} of {self.layer}" if self.layer else f"{self.component} of the chip"
+        served = "the chip" if self.layer is None else self.layer or "the network"
+        return f"{self.component} of {served}"
 
 
 def servers_of(table: Iterable[Row], times: Mapping[str, float]) -> tuple[Server, ...]:
@@ -46,9 +49,9 @@ def servers_of(table: Iterable[Row], times: Mapping[str, float]) -> tuple[Server
     times
         Time of the arrays of each layer for one image [s].
     """
-    busy: dict[tuple[str, str], float] = {(CONTROL, name): time for name, time in times.items()}
+    busy: dict[tuple[str, str | None], float] = {(CONTROL, name): time for name, time in times.items()}
     for row in table:
-        key = row.component, "" if row.shared else row.layer
+        key = row.component, None if row.shared else row.layer
         if row.shared:
             busy[key] = busy.get(key, 0.0) + row.busy_s
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -179,10 +180,16 @@ class Estimate:
         """Power at an image rate [1/s]: what events take, and what leaks [mW].
 
         At rate 0 that is what leaks in blocks that are never gated.
+
+        Raises
+        ------
+        XbarError
+            For a rate that is no number from 0 on, or above the peak.
         """
         if image_rate == 0:
             return sum(row.leakage_mw or 0.0 for row in self.table if row.awake_s is None)
-        return sum(row.at(1 / image_rate).energy_nj for row in self.table) * image_rate * 1e-6
+        rate = checked_rate(image_rate, self.peak_image_rate_per_s, self.servers[0])
+        return sum(row.at(1 / rate).energy_nj for row in self.table) * rate * 1e-6
 
     @property
     def power_mw(self) -> float:
@@ -419,14 +426,15 @@ def checked_rate(image_rate: float, peak: float, busiest: Server) -> float:
     XbarError
         For what is no positive number, or above the peak.
     """
-    if not (math.isfinite(image_rate) and image_rate > 0):
-        raise XbarError(f"image_rate = {image_rate}: must be a positive number of images a second")
+    is_number = isinstance(image_rate, numbers.Real) and not isinstance(image_rate, bool)
+    if not (is_number and math.isfinite(image_rate) and image_rate > 0):
+        raise XbarError(f"image_rate = {image_rate!r:.60}: must be a positive number of images a second")
     if image_rate > peak * (1 + 1e-9):
         raise XbarError(
             f"image_rate = {image_rate:g}: above the {peak:.6g} images a second at which the busiest server, "
             f"{busiest}, is always busy"
         )
-    return min(image_rate, peak)
+    return min(float(image_rate), peak)
 
 
 def at_one_rate(*estimates: Estimate) -> tuple[Estimate, ...]:

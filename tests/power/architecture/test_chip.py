@@ -299,3 +299,33 @@ def test_sums_of_events_of_layers_and_of_the_network_are_charged_to_both(tmp_pat
     found = estimate(network(design, layer, digital_elements={"max_pool2d": 7}))
     events = {row.layer: row.events for row in found.table if row.component == "amp" and row.events}
     assert events == {"layer": 4 * (15 + 30), "(digital)": 14}
+
+
+@pytest.mark.parametrize(
+    ("levels", "words"),
+    [
+        (
+            '{ name = "core" }, { name = "node", holds = 2 }, { name = "array", holds = 4 }, '
+            '{ name = "cluster", holds = 3 }',
+            "'node' must be above 'array'",
+        ),
+        (
+            '{ name = "array" }, { name = "core", holds = 1.5 }, { name = "node" }, { name = "cluster" }',
+            r"levels\.core\.holds = 1\.5: gives 1\.5; must give a whole number from 1 on",
+        ),
+        (
+            '{ name = "array" }, { name = "core", holds = "rows / 8" }, { name = "node" }, '
+            '{ name = "cluster" }',
+            r"levels\.core\.holds = 'rows / 8': gives 0\.5; must give a whole number from 1 on",
+        ),
+        (
+            '{ name = "array" }, { name = "core", holds = 0 }, { name = "node" }, { name = "cluster" }',
+            r"levels\.core\.holds = 0\.0: gives 0; must give a whole number from 1 on",
+        ),
+    ],
+)
+def test_levels_hold_whole_units_and_nodes_hold_arrays(levels: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(XbarError, match=words):
+        prices_of(
+            hardware(periphery__architecture=own(tmp_path, f'levels = [{levels}, {{ name = "chip" }}]'))
+        )

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from power_cases import hardware, network, packed_layers, unpacked
@@ -149,3 +150,41 @@ def test_bytes_of_an_input_do_not_depend_on_the_bits_of_a_phase() -> None:
     for event in ("fetched_bytes", "stored_bytes"):
         assert len({each[event] for each in found}) == 1
     assert found[0]["row_drives"] == 4 * found[2]["row_drives"]
+
+
+def test_a_network_of_one_module_has_servers_of_its_own() -> None:
+    """Its layer has no name, and its servers read as those of the chip."""
+    design = hardware()
+    found = estimate(network(design, unpacked(design, 16, 4, name=""), digital_elements={"max_pool2d": 1}))
+    assert found.bottleneck == "array of the network"
+    said = {str(server) for server in found.servers}
+    assert {"adc of the network", "max_pool of the chip", "router of the chip"} <= said
+    assert [server.layer for server in found.servers if server.component == "array"] == [""]
+    assert [server.layer for server in found.servers if server.component == "router"] == [None]
+
+
+def test_power_above_the_peak_is_refused() -> None:
+    design = hardware()
+    found = estimate(network(design, unpacked(design, 16, 4, positions=5)))
+    peak = found.peak_image_rate_per_s
+    with pytest.raises(XbarError, match=r"^image_rate = .*: above the 250000 images a second"):
+        found.power_mw_at(2 * peak)
+    for rate in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(
+            XbarError, match=r"^image_rate = .*: must be a positive number of images a second"
+        ):
+            found.power_mw_at(rate)
+    assert found.power_mw_at(peak) == found.peak_power_mw
+
+
+@pytest.mark.parametrize("rate", ["5", True, [5.0], 5j])
+def test_a_rate_that_is_no_number_is_one_line(rate: object) -> None:
+    design = hardware()
+    mapped = network(design, unpacked(design, 16, 4))
+    for take in (lambda: estimate(mapped, image_rate=rate), lambda: estimate(mapped).power_mw_at(rate)):
+        with pytest.raises(
+            XbarError, match=r"^image_rate = .*: must be a positive number of images a second$"
+        ):
+            take()
+    assert estimate(mapped, image_rate=np.float32(5)).image_rate_per_s == 5
+    assert estimate(mapped, image_rate=np.int64(5)).image_rate_per_s == 5
