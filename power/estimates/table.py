@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapping.chips.chip import ProgrammedNetwork
-from mapping.tiles.mapped import MappedNetwork
+from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from power.architecture.chip import ARRAY, LAYER, NODE
 from power.components.price import Price
 from power.counts.events import (
@@ -341,9 +341,8 @@ def estimate(
     bought = allocated(mapped, bill)
     active = _activity(mapped, activity, case)
     times = {name: layer_time_s(layer, used[name]) for name, layer in mapped.layers.items()}
-    gates = {name: one.architecture.gates for name, one in {**bills, DIGITAL: bill, UNUSED: bill}.items()}
-    rows = _layer_rows(mapped, bills, bought, active, case, chip) + _other_rows(mapped, bill, bought)
-    table = with_gates(rows, times, gates)
+    table = _layer_rows(mapped, bills, bought, active, case, chip) + _other_rows(mapped, bill, bought)
+    table = with_gates(table, times, _gates(bills, bill))
     servers = servers_of(table, times)
     peak = 1 / servers[0].busy_s
     rate = checked_rate(peak if image_rate is None else image_rate, peak, servers[0])
@@ -367,10 +366,7 @@ def estimate(
         dense_operations=2 * mapped.macs,
         digital_macs=dict(mapped.digital_macs),
         digital_unknown=dict(mapped.digital_unknown),
-        peak_operations_per_s=sum(
-            len(layer.tiles) * used[name].periphery.copies * peak_operations_per_s(used[name])
-            for name, layer in mapped.layers.items()
-        ),
+        peak_operations_per_s=sum(map(_peak_operations_per_s, mapped.layers.values())),
         weight_bits=_mean_bits(mapped),
         slices=hardware.encoding.slices,
         conductances="programmed" if chip is not None else "target" if known else case,
@@ -403,6 +399,11 @@ def _layer_rows(
         load = dataclasses.replace(load, read_pj=vector_j * 1e12 / reads if reads else 0.0)
         table += rows_of(load, bills[name].charged, 1.0)
     return table
+
+
+def _gates(bills: Mapping[str, Bill], bill: Bill) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Gates of each layer of the table."""
+    return {name: one.architecture.gates for name, one in {**bills, DIGITAL: bill, UNUSED: bill}.items()}
 
 
 def _other_rows(mapped: MappedNetwork, bill: Bill, chip_has: Allocation) -> list[Row]:
@@ -500,6 +501,12 @@ def _not_modelled(
 def peak_operations_per_s(hardware: Hardware) -> float:
     """Operations of one tile (in all planes) that is full and always busy [1/s]."""
     return 2 * hardware.crossbar.rows * hardware.weights_per_tile_row / fastest_vector_s(hardware)
+
+
+def _peak_operations_per_s(layer: MappedLayer) -> float:
+    """Those of all copies of all tiles of a layer [1/s]."""
+    own = layer.hardware
+    return len(layer.tiles) * own.periphery.copies * peak_operations_per_s(own)
 
 
 def _unpriced(mapped: MappedNetwork) -> list[str]:
