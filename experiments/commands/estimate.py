@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -274,7 +275,8 @@ def _totals(results: Mapping[str, Estimate]) -> list[tuple[str, ...]]:
         values = [float(getattr(result, key)) for result in estimates]
         if key in IDLE and not any(result.leakage_mw for result in estimates):
             continue
-        cuts = [f"{100 * (1 - value / values[0]):.1f} %" if values[0] else "" for value in values[1:]]
+        known = bool(values[0]) and math.isfinite(values[0])
+        cuts = [f"{100 * (1 - value / values[0]):.1f} %" if known else "" for value in values[1:]]
         rows.append((label, *map(number, values), unit, *cuts))
     return rows
 

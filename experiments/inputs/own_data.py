@@ -16,7 +16,7 @@ from experiments.inputs.data import Dataset, split_off
 from experiments.studies.own_code import load_with_modules, neighbours_first
 from xbar.hardware.errors import XbarError, one_line, unknown_name
 
-Part = tuple[torch.Tensor, torch.Tensor]
+InputsAndLabels = tuple[torch.Tensor, torch.Tensor]
 
 FORMS = (
     "(train, test) or (train, validation, test), or a table of them with these names and `classes`; each two "
@@ -96,7 +96,7 @@ def _parts(name: str, given: Any) -> tuple[dict[str, Any], Sequence[Any]]:
     return found, classes
 
 
-def _tensors(what: str, part: Any) -> Part:
+def _tensors(what: str, part: Any) -> InputsAndLabels:
     """Inputs and classes of a part."""
     if isinstance(part, DataLoader):
         pairs = [(torch.as_tensor(x), torch.as_tensor(y)) for x, y in part]

@@ -232,5 +232,12 @@ class Points:
     def figures(self, row: StoredRow) -> Figures | None:
         """Objectives of a line of the store; None where the point failed."""
         flattened = flat_row(row)
-        done = row["status"] == "done"
-        return tuple(float(flattened[one.figure]) for one in self.search.objectives) if done else None
+        if row["status"] != "done":
+            return None
+        found = [flattened[one.figure] for one in self.search.objectives]
+        for objective, value in zip(self.search.objectives, found, strict=True):
+            if value is None:
+                raise XbarError(
+                    f"objectives: {objective.figure}: point {row['id']} has none; choose another figure"
+                )
+        return tuple(map(float, found))

@@ -520,7 +520,7 @@ def reduction_percent(before: Estimate, after: Estimate) -> dict[str, float]:
     """How much less `after` costs than `before` [%]: `area`, `power`, `energy` and its `dynamic` part.
 
     Both are taken at the lower of their image rates: what is idle takes more energy an image, the longer an
-    image lasts.
+    image lasts. What costs nothing before and after has a reduction of 0.
     """
     rate = min(before.image_rate_per_s, after.image_rate_per_s)
     before, after = before.at(rate), after.at(rate)
@@ -530,7 +530,13 @@ def reduction_percent(before: Estimate, after: Estimate) -> dict[str, float]:
         "energy": (before.energy_nj_per_image, after.energy_nj_per_image),
         "dynamic": (before.dynamic_nj_per_image, after.dynamic_nj_per_image),
     }
-    return {name: 100 * (1 - new / old) for name, (old, new) in pairs.items()}
+    return {name: _reduction(old, new) for name, (old, new) in pairs.items()}
+
+
+def _reduction(before: float, after: float) -> float:
+    if before == 0:
+        return 0.0 if after == 0 else -math.inf
+    return 100 * (1 - after / before)
 
 
 def _activity(

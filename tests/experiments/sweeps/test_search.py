@@ -180,6 +180,16 @@ def test_the_command_searches_and_goes_on(small: Path, capsys: pytest.CaptureFix
     assert "energy_nj_per_image" in shown
 
 
+def test_a_figure_that_a_point_does_not_have_is_told(small: Path) -> None:
+    """A chip of no energy has no TOPS/W: null in its result."""
+    points = Points(load_search(str(small)), None, small.parent / "out")
+    keys = [one.figure for one in points.search.objectives]
+    row = {"id": "ab", "values": {}, "status": "done", **dict.fromkeys(keys, 2.0)}
+    assert points.figures(row) == (2.0,) * len(keys)
+    with pytest.raises(XbarError, match=rf"objectives: {keys[1]}: point ab has none; choose another figure"):
+        points.figures({**row, keys[1]: None})
+
+
 def test_a_search_skips_points_that_the_study_refuses(small: Path) -> None:
     """A phase has no more bits than an input."""
     small.write_text(small.read_text() + "hardware.dac.bits = [2, 4]\nhardware.dac.phase_bits = [4, 1]\n")

@@ -13,7 +13,7 @@ from experiments.commands.estimate import nameplate_text, text
 from experiments.figures.estimate_plots import estimate_figure
 from experiments.results.result import Side
 from power.estimates.nameplate import nameplate
-from power.estimates.table import Estimate, estimate
+from power.estimates.table import Estimate, estimate, reduction_percent
 from xbar.hardware.design import Hardware
 from xbar.hardware.files import build
 
@@ -60,6 +60,14 @@ def test_a_chip_that_costs_nothing_is_infinitely_efficient(tmp_path: Path) -> No
     assert "inf GOPS/W" in nameplate_text("free", plate)
 
 
+def test_nothing_is_less_than_nothing(tmp_path: Path) -> None:
+    costly, costs_nothing = free(tmp_path, 10.0)[1], free(tmp_path)[1]
+    same = {"area": 0, "power": 0, "energy": 0, "dynamic": 0}
+    assert reduction_percent(costs_nothing, costs_nothing) == same
+    assert reduction_percent(costly, costs_nothing) == {**same, "area": 100}
+    assert reduction_percent(costs_nothing, costly) == {**same, "area": -math.inf}
+
+
 def test_only_what_is_zero_divides_to_infinity(tmp_path: Path) -> None:
     found = free(tmp_path, 10.0)[1]
     assert found.tops_per_w == math.inf
@@ -70,7 +78,7 @@ def test_only_what_is_zero_divides_to_infinity(tmp_path: Path) -> None:
 def test_the_text_of_a_chip_that_costs_nothing(tmp_path: Path) -> None:
     """And its figure."""
     found = free(tmp_path)[1]
-    said = text("net", {"free": found}, layers=True)
+    said = text("net", {"free": found}, layers=True) + text("net", {"free": found, "same": found})
     estimate_figure({"free": found})
     assert "inf" in said
     assert "nan" not in said
