@@ -1,4 +1,4 @@
-"""What a user runs: `evaluate`, studies, sweeps, their results, figures and reports, the command `xbar`."""
+"""The part that a user runs: `evaluate`, studies, sweeps, results, figures, reports, the command `xbar`."""
 
 import lazy_loader
 

@@ -295,7 +295,7 @@ def _sums(
 
 
 def share(part: float, whole: float) -> float:
-    """Of a whole; 0 where there is none."""
+    """The share that a part is of a whole; 0 where the whole is 0."""
     return part / whole if whole else 0.0
 
 
@@ -348,7 +348,7 @@ def _leakage(price: Price) -> str:
 
 
 def busy_text(results: Mapping[str, Estimate], shown: int = 4) -> str:
-    """What sets the highest image rate, by design, and how busy arrays and shared blocks are then."""
+    """Text of the busiest server by design, and of how busy arrays and shared blocks are then."""
     lines = []
     for name, result in results.items():
         at_peak = result.at(result.peak_image_rate_per_s)
@@ -361,7 +361,7 @@ def busy_text(results: Mapping[str, Estimate], shown: int = 4) -> str:
 
 
 def idle_text(results: Mapping[str, Estimate]) -> str:
-    """What blocks could leak that no source gives the leakage of, by design; empty where there is none."""
+    """Text of the leakage, as a scenario, of blocks of which no source gives it; empty without such."""
     lines = []
     for name, result in results.items():
         leaks, idle = result.assumed_leakage_mw, result.assumed_idle_nj_per_image

@@ -54,7 +54,7 @@ Seconds = float
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a network does on chips of a design, and what it costs there.
+    """The accuracy of a network on chips of a design, and its costs there.
 
     It prints as a table, and shows as one in a notebook.
 
@@ -203,7 +203,7 @@ def evaluate(
     time: float | None = None,
     batch_norm: BatchNormChoice = "fold",
 ) -> Evaluation:
-    """What a trained network does on chips of a design, and what it costs there.
+    """Measure a trained network on chips of a design, and estimate what it costs there.
 
     Parameters
     ----------

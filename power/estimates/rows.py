@@ -22,7 +22,7 @@ DIGITAL, UNUSED = "(digital)", "(unused)"
 
 @dataclass(frozen=True)
 class Row:
-    """What one component costs in one layer.
+    """The cost of one component in one layer.
 
     Parameters
     ----------

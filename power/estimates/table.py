@@ -153,12 +153,12 @@ class Estimate:
 
     @property
     def dynamic_nj_per_image(self) -> float:
-        """What the events of one image take [nJ]."""
+        """Energy that the events of one image take [nJ]."""
         return sum(row.dynamic_nj for row in self.table)
 
     @property
     def idle_nj_per_image(self) -> float:
-        """What leaks in the time of one image, of all blocks that it is known of [nJ]."""
+        """Energy that leaks in the time of one image, of all blocks that it is known of [nJ]."""
         return sum(row.idle_nj for row in self.table)
 
     @property
@@ -173,7 +173,7 @@ class Estimate:
 
     @property
     def assumed_idle_nj_per_image(self) -> float:
-        """What `assumed_leakage_mw` takes in the time of one image, gated blocks off [nJ]."""
+        """Energy that `assumed_leakage_mw` takes in the time of one image, gated blocks off [nJ]."""
         return sum(row.assumed_leakage_mw * row.on_s * 1e6 for row in self.table)
 
     def power_mw_at(self, image_rate: float) -> float:
@@ -469,7 +469,7 @@ def _not_modelled(
     priced: Mapping[str, tuple[Price, ...]],
     without: Iterable[str],
 ) -> tuple[str, ...]:
-    """What no number of an estimate holds."""
+    """Parts and operations of a chip that no number of an estimate holds."""
     used = {"energy": {row.component for row in table if row.events}}
     used["area"] = {row.component for row in table if row.allocated_units}
     zeros = {
