@@ -34,6 +34,9 @@ from power.counts.events import fastest_vector_s
 from xbar.hardware.design import Hardware, Periphery
 from xbar.hardware.errors import XbarError, naming, unknown_name
 
+LEAST_RATE, MOST_RATE = 1e-3, 1e15
+"""Rates that a unit may have [1/s]; far outside them times of an image overflow."""
+
 LEAKING_SHARES = {"converter": 0.2, "other": 0.1}
 """Shares of the rated power that leak in a scenario, which no source gives for these blocks. A converter's is
 the rule of the ADC plug-in of Accelergy (hwcomponents-adc); PUMA (doi:10.1145/3297858.3304049) books about a
@@ -254,6 +257,11 @@ def _item(
         rate = value_of("rate", component.rate, variables)
         if rate == 0:
             raise XbarError(f"rate = {component.rate!r}: gives 0, at which nothing is ever served")
+        if not LEAST_RATE <= rate <= MOST_RATE:
+            raise XbarError(
+                f"rate = {component.rate!r}: gives {rate:g}; must lie between {LEAST_RATE:g} and "
+                f"{MOST_RATE:g} [1/s]"
+            )
     item = Item(
         name=name,
         level=component.level,

@@ -208,6 +208,7 @@ def test_a_mistake_in_an_architecture_is_one_line(text: str, words: str, tmp_pat
             "own: components.sigmoid.price: the component library 'isaac'",
         ),
         ("[components.dac]\nrate = 0", {}, "own: components.dac: rate = 0.0: gives 0, at which nothing is"),
+        ("[components.dac]\nrate = 1e-300", {}, "own: components.dac: rate = 1e-300: gives 1e-300; must lie"),
         (
             "[components.bus]\ncapacity_kb = 3",
             {},
