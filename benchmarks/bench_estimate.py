@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from timing import record
 
-from experiments.commands.layers import form_of
+from experiments.commands.networks.layers import form_of
 from mapping import map_network
 from power.estimates.table import estimate
 from xbar import load_hardware

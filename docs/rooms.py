@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -36,11 +36,12 @@ class Room(NamedTuple):
     folders: list[Folder]
 
 
-def package(path: Path) -> Folder:
-    """A folder with the first two paragraphs of its docstring."""
-    docstring = ast.get_docstring(ast.parse((path / "__init__.py").read_text(encoding="utf-8"))) or ""
+def package(path: Path, folder: str = "") -> Folder:
+    """A room, or a folder of it by its path there, with the first two paragraphs of its docstring."""
+    source = (path / folder / "__init__.py").read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(source)) or ""
     line, holds, *_ = [*(" ".join(part.split()) for part in docstring.split("\n\n")), "", ""]
-    return Folder(path.name, line, holds)
+    return Folder(folder or path.name, line, holds)
 
 
 def rooms() -> list[Room]:
@@ -53,9 +54,18 @@ def rooms() -> list[Room]:
     (ordered,) = (contract["layers"] for contract in layers if "containers" not in contract)
     alone = [name for name in linter["root_packages"] if name not in ordered]
     return [
-        Room(package(ROOT / name), [package(ROOT / name / folder) for folder in within.get(name, ())])
+        Room(package(ROOT / name), [package(ROOT / name, folder) for folder in folders(name, within)])
         for name in (*ordered, *alone)
     ]
+
+
+def folders(name: str, within: Mapping[str, Sequence[str]], above: str = "") -> Iterator[str]:
+    """The folders of a package in the order of the contracts, each followed by those inside it."""
+    for layer in within.get(name, ()):
+        for folder in layer.split(" | "):
+            if (ROOT / name.replace(".", "/") / folder).is_dir():
+                yield above + folder
+                yield from folders(f"{name}.{folder}", within, f"{above}{folder}/")
 
 
 def rows() -> list[str]:
@@ -110,7 +120,8 @@ def box(room: Room, y: int, height: int) -> Iterator[str]:
     first = y + HEAD + 15
     for index, folder in enumerate(room.folders):
         line = first + LINE * index
-        yield f'<text class="folder" x="48" y="{line}">{folder.name}</text>'
+        *inside, name = folder.name.split("/")
+        yield f'<text class="folder" x="{48 + 12 * len(inside)}" y="{line}">{name}</text>'
         yield f'<text class="note" x="152" y="{line}">{words(folder.line)}</text>'
     if room.folders:
         yield f'<path d="M34 {first - 10} V{first + LINE * (len(room.folders) - 1) + 2}"/>'

@@ -77,6 +77,14 @@ from .monte_carlo.layer_noise import LayerNoise as LayerNoise, noise_by_layer as
 from .monte_carlo.one_chip import accuracy_over_time as accuracy_over_time, chip_accuracy as chip_accuracy
 from .monte_carlo.sampling import ChipSample as ChipSample, sample_chips as sample_chips
 from .network.geometry import Geometry as Geometry
+from .recipes.options import (
+    Cutout as Cutout,
+    Distillation as Distillation,
+    Ema as Ema,
+    Mixup as Mixup,
+    TrainingOptions as TrainingOptions,
+)
+from .recipes.recipe import Recipe as Recipe
 from .smaller_networks.purification import Purification as Purification
 from .smaller_networks.smaller import (
     SmallerNetwork as SmallerNetwork,
@@ -107,11 +115,3 @@ from .training.metrics import (
     pixel_classes as pixel_classes,
     top_k as top_k,
 )
-from .training.options import (
-    Cutout as Cutout,
-    Distillation as Distillation,
-    Ema as Ema,
-    Mixup as Mixup,
-    TrainingOptions as TrainingOptions,
-)
-from .training.recipe import Recipe as Recipe

@@ -18,7 +18,7 @@ import numpy as np
 import points
 
 from experiments.inputs.batches import Batches
-from experiments.stages.context import EVALUATION_BATCH
+from experiments.plans.context import EVALUATION_BATCH
 from experiments.stages.measure import networks
 from experiments.stages.run import prepare
 from experiments.studies.study import load_study

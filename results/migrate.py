@@ -26,8 +26,8 @@ import tomli_w
 import torch
 
 from experiments.inputs.data import Dataset
+from experiments.plans.plan import resolve
 from experiments.run_folder.ids import files_of, point_id
-from experiments.stages.plan import resolve
 from experiments.stages.planned import planned_ids
 from experiments.studies.study import Study, load_study, resolve_study, study_dict
 from experiments.sweeps.sweep import load_sweep, points_of

@@ -18,8 +18,8 @@ from statistics import mean
 import points
 
 from experiments.inputs.batches import Batches
+from experiments.plans.context import EVALUATION_BATCH
 from experiments.stages.compress import compress
-from experiments.stages.context import EVALUATION_BATCH
 from experiments.stages.quantise import quantise
 from experiments.stages.run import prepare
 from experiments.stages.train import train

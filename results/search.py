@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import points
 
-from experiments.commands.layers import form_of
+from experiments.commands.networks.layers import form_of
+from experiments.searches.objectives import DEFAULT, Box, Objective
+from experiments.searches.trials import Figures, Sampler, keys_of, run_trials
 from experiments.sweeps.axes import AxisValues, Options
-from experiments.sweeps.objectives import DEFAULT, Box, Objective
 from experiments.sweeps.store import read_rows, store_files
 from experiments.sweeps.table import flat_row
-from experiments.sweeps.trials import Figures, Sampler, keys_of, run_trials
 from mapping import map_network
 from mapping.network.gemm import mappable_layers
 from power.counts.resolution import lossless_bits_of_network

@@ -1,4 +1,5 @@
 """What does each verb of the command line do?
 
-A file a verb, beside the arguments that it takes: run, sweep, search, report, estimate, layers and the rest.
+The command `xbar`, which finds a verb in the folder that it belongs to; a file a verb, beside the arguments
+that it takes.
 """

@@ -1,7 +1,7 @@
 """The command `xbar`: one verb is imported at a time, so that help and errors come at once.
 
-A verb is a file of this folder with a frozen dataclass: its fields are the arguments, and calling it does the
-work.
+A verb is a file of one of the folders beside this one, with a frozen dataclass: its fields are the arguments,
+and calling it does the work.
 """
 
 from __future__ import annotations
@@ -17,28 +17,39 @@ import tyro
 
 from xbar.hardware.errors import XbarError, place_of
 
-VERBS = {
-    "run": "Run a study: train, compress, map, program, infer, estimate, report.",
-    "sweep": "Run a sweep: studies that differ in a few keys. The same command goes on where it was stopped.",
-    "search": "Search for designs that are best in several figures. The same command goes on where "
-    "it was stopped.",
-    "results": "Print, filter, merge and export the points of sweeps.",
-    "layers": "Print what of a network goes onto crossbars: matrices, tiles, operations by layer. "
-    "Nothing is run.",
-    "estimate": "Area, energy, power and latency of a network on crossbars, line by line. Nothing is run.",
-    "sensitivity": "What a trained network loses where one layer alone is pruned, at each rate, on the "
-    "validation part.",
-    "nameplate": "Area and power of whole tiles of a design, every block at its rated speed, as papers "
-    "print them.",
-    "export": "Write a finished run's mapping, one of its chips, and the target conductances of every tile.",
-    "report": "Write the report of a finished run or a sweep, or one page that compares runs. "
-    "Nothing is run.",
-    "list": "List what is built in: studies, sweeps, searches, networks, data sets, hardware "
-    "designs and devices.",
-    "devices": "List the device presets; with a NAME, print one device in full, and plot it.",
-    "version": "Print the version.",
+FOLDERS = {
+    "studies": {
+        "run": "Run a study: train, compress, map, program, infer, estimate, report.",
+        "sweep": "Run a sweep: studies that differ in a few keys. The same command goes on where it was "
+        "stopped.",
+        "search": "Search for designs that are best in several figures. The same command goes on where "
+        "it was stopped.",
+        "results": "Print, filter, merge and export the points of sweeps.",
+        "report": "Write the report of a finished run or a sweep, or one page that compares runs. "
+        "Nothing is run.",
+        "export": "Write a finished run's mapping, one of its chips, and the target conductances of every "
+        "tile.",
+    },
+    "networks": {
+        "layers": "Print what of a network goes onto crossbars: matrices, tiles, operations by layer. "
+        "Nothing is run.",
+        "estimate": "Area, energy, power and latency of a network on crossbars, line by line. "
+        "Nothing is run.",
+        "sensitivity": "What a trained network loses where one layer alone is pruned, at each rate, on the "
+        "validation part.",
+        "nameplate": "Area and power of whole tiles of a design, every block at its rated speed, as papers "
+        "print them.",
+    },
+    "built_in": {
+        "list": "List what is built in: studies, sweeps, searches, networks, data sets, hardware "
+        "designs and devices.",
+        "devices": "List the device presets; with a NAME, print one device in full, and plot it.",
+        "version": "Print the version.",
+    },
 }
-"""What each verb does. The dataclass of a verb says the same, which a test holds."""
+"""What each verb does, by its folder. The dataclass of a verb says the same, which a test holds."""
+
+VERBS = {verb: words for verbs in FOLDERS.values() for verb, words in verbs.items()}
 
 GOES_ON = {"run": "with --resume ", "sweep": "", "search": ""}
 """How the same command goes on after Ctrl-C, for the verbs that can."""
@@ -46,9 +57,9 @@ GOES_ON = {"run": "with --resume ", "sweep": "", "search": ""}
 
 def command_of(verb: str) -> Callable[..., Any]:
     """The dataclass of a verb, from the module of its name."""
-    command: Callable[..., Any] = getattr(
-        importlib.import_module(f"experiments.commands.{verb}"), f"{verb.capitalize()}Command"
-    )
+    folder = next(folder for folder, verbs in FOLDERS.items() if verb in verbs)
+    module = importlib.import_module(f"experiments.commands.{folder}.{verb}")
+    command: Callable[..., Any] = getattr(module, f"{verb.capitalize()}Command")
     return command
 
 

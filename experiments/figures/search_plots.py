@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from experiments.figures.plots import BLUE, INK, ORANGE, blank_figure, styled
-from experiments.sweeps.objectives import Objective, front_of
-from experiments.sweeps.pareto import pareto_front
-from experiments.sweeps.trials import Trial
+from experiments.searches.objectives import Objective, front_of
+from experiments.searches.pareto import pareto_front
+from experiments.searches.trials import Trial
 
 TITLES = {
     "accuracy.chips.mean": "mean accuracy over chips [%]",

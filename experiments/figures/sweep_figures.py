@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from experiments.figures.plots import GREY, INK, MUTED, SHADES, blank_figure, styled
-from experiments.sweeps.pareto import pareto_front
+from experiments.searches.pareto import pareto_front
 from experiments.sweeps.table import titles
 
 ACCURACY, ENERGY = "accuracy.chips.mean", "estimate.energy_nj_per_image"

@@ -8,10 +8,10 @@ from typing import Any
 
 from experiments.results.csv_text import csv_text
 from experiments.results.text_table import number, text_table
-from experiments.sweeps.objectives import Box, front_of
-from experiments.sweeps.search import Search
+from experiments.searches.objectives import Box, front_of
+from experiments.searches.search import Search
+from experiments.searches.trials import Trial, keys_of
 from experiments.sweeps.table import titles
-from experiments.sweeps.trials import Trial, keys_of
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import write_atomically
 

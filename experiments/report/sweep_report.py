@@ -11,8 +11,8 @@ from experiments.figures.plots import save, svg
 from experiments.figures.sweep_figures import fixed_at, front_of, sweep_figures
 from experiments.report.citations import citations_of
 from experiments.report.page import check_replaceable, placed, toml, unique, write_page
+from experiments.searches.search import Search, load_search
 from experiments.studies.study import Study
-from experiments.sweeps.search import Search, load_search
 from experiments.sweeps.store import StoredRow, read_rows, store_files
 from experiments.sweeps.sweep import FileKind, Sweep, base_of, load_sweep, study_at
 from experiments.sweeps.table import MAIN, differing, flat_row, one_an_axis, titles

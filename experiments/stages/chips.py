@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from experiments.plans.context import Context
+from experiments.plans.placement import Placement
+from experiments.plans.plan import Untrained
 from experiments.run_folder.folder import finished_chips
 from experiments.run_folder.ids import chips_seed, simulated_layers
 from experiments.run_folder.json_lines import append_line
 from experiments.run_folder.stage import StageResult
-from experiments.stages.context import Context
-from experiments.stages.placement import Placement
-from experiments.stages.plan import Untrained
 from experiments.stages.quantise import QuantisedNetwork
 from experiments.studies.noise_cases import NoiseCase, with_noise
 from experiments.studies.study import Chips

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from experiments.plans.context import Context
+from experiments.plans.placement import States, states_of_bits
+from experiments.plans.plan import LayerRules, Untrained
 from experiments.run_folder.ids import component_files, simulated
 from experiments.run_folder.stage import StageResult
-from experiments.stages.context import Context
-from experiments.stages.placement import States, states_of_bits
-from experiments.stages.plan import LayerRules, Untrained
 from experiments.stages.train import NetworkWeights, split_masks, with_masks
 from experiments.studies.compression import Compression, CompressionStep, Purify
 from mapping.compression.configs import METHODS, AreaLimit, ByteBudget, EnergyLimit
@@ -26,10 +26,10 @@ from mapping.constraints.budgets import WidthBudget
 from mapping.constraints.joint_budget import JointBudget
 from mapping.constraints.rule_kinds import RULES, reads_more_than_tiles
 from mapping.network.gemm import finite_gemm, mappable_layers
+from mapping.recipes.recipe import Recipe
 from mapping.smaller_networks.purification import Purification
 from mapping.smaller_networks.unused_paths import remove_unused_paths
 from mapping.training.method import Method
-from mapping.training.recipe import Recipe
 from mapping.training.state import Log
 from xbar.hardware.design import Hardware
 from xbar.hardware.files import to_dict

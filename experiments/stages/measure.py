@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from experiments.plans.context import Context
+from experiments.plans.plan import StudyPlan
 from experiments.run_folder.ids import simulated_layers
 from experiments.run_folder.stage import StageResult
 from experiments.stages.compress import CompressedWeights, compress
-from experiments.stages.context import Context
-from experiments.stages.plan import StudyPlan
 from experiments.stages.quantise import QuantisedNetwork, quantise
 from experiments.stages.train import NetworkWeights, train
 from experiments.studies.study import Study

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from experiments.plans.plan import StudyPlan
 from experiments.run_folder.ids import stage_id
 from experiments.stages.compress import compress_inputs
-from experiments.stages.plan import StudyPlan
 from experiments.stages.quantise import quantise_inputs
 from experiments.stages.train import train_inputs
 from experiments.studies.study import Study

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from experiments.plans.plan import StudyPlan
 from experiments.results.result import PointAccuracy, PointCosts, PointRate, PointResult, PointTiles
 from experiments.results.summary import over_chips
 from experiments.stages.chips import calibrated, chip_accuracies
 from experiments.stages.measure import accuracies, networks
-from experiments.stages.plan import StudyPlan
 from experiments.studies.study import Study
 from power.estimates.table import estimate
 from xbar.hardware.files import build

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from experiments.plans.context import Context
+from experiments.plans.placement import Placement, States, states_of_magnitudes
+from experiments.plans.plan import Untrained
 from experiments.run_folder.stage import StageResult
 from experiments.stages.compress import CompressedWeights, Fit
-from experiments.stages.context import Context
-from experiments.stages.placement import Placement, States, states_of_magnitudes
-from experiments.stages.plan import Untrained
 from experiments.stages.train import split_masks, with_masks
 from experiments.studies.training import Quantisation
 from mapping.chips.analog_training import trainable_network
@@ -28,10 +28,10 @@ from mapping.compression.pruning import Masks
 from mapping.constraints.centroids import Magnitudes
 from mapping.constraints.levels import Levels, Values
 from mapping.network.gemm import finite_gemm, mappable_layers
+from mapping.recipes.recipe import Recipe
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.training.loop import derive_seed
 from mapping.training.method import Method
-from mapping.training.recipe import Recipe
 from mapping.training.state import Log
 from xbar.conductances.encoding import levels
 from xbar.hardware.design import Hardware

@@ -9,6 +9,8 @@ from pathlib import Path
 from safetensors.numpy import save as save_arrays
 
 from experiments.inputs import data as datasets
+from experiments.plans.plan import StudyPlan, check, resolve
+from experiments.plans.process import with_threads
 from experiments.results.domain import clipped_sentences, residual_sentences
 from experiments.results.result import (
     Accuracy,
@@ -30,8 +32,6 @@ from experiments.run_folder.finished import ACTIVITY_FILE, LOG_FILE, MAPPING_FIL
 from experiments.run_folder.folder import open_folder
 from experiments.stages.chips import calibrated, chip_accuracies
 from experiments.stages.measure import Networks, accuracies, networks, uncompressed_estimate
-from experiments.stages.plan import StudyPlan, check, resolve
-from experiments.stages.process import with_threads
 from experiments.stages.under_noise import measured_curves, measured_layers
 from experiments.studies.study import Study
 from mapping.chips.noise_domain import noise_outside_domain

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
+from experiments.plans.context import Context
+from experiments.plans.plan import Untrained
 from experiments.run_folder.stage import StageResult
-from experiments.stages.context import Context
-from experiments.stages.plan import Untrained
 from experiments.studies.training import Training
 from mapping.compression.pruning import WARMUP_EPOCHS
-from mapping.training.recipe import COSINE, Recipe
+from mapping.recipes.recipe import COSINE, Recipe
 from xbar.hardware.files import to_dict
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 
+from experiments.plans.plan import StudyPlan
 from experiments.results.result import Curve, CurvePoint, LayerNoiseAccuracy
 from experiments.results.summary import over_chips
 from experiments.stages.chips import chip_accuracies
 from experiments.stages.measure import Networks
-from experiments.stages.plan import StudyPlan
 from experiments.stages.quantise import QuantisedNetwork, quantise
 from experiments.studies.noise_cases import points
 from experiments.studies.study import Study

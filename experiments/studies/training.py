@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from mapping.compression.configs import check_admm, check_epochs
-from mapping.training.options import TrainingOptions
+from mapping.recipes.options import TrainingOptions
 from xbar.hardware.checks import check_range, check_rising_to_one
 from xbar.hardware.device import ProgrammingNoise
 from xbar.hardware.errors import XbarError
@@ -61,7 +61,7 @@ class Training:
         plain = {"optimizer": "Adam", "scheduler": "cosine", "nesterov": False, "decayed": "all"}
         if self.momentum is None and all(getattr(self, key) == value for key, value in plain.items()):
             return
-        from mapping.training.recipe import Recipe  # torch takes seconds, and most studies do not get here
+        from mapping.recipes.recipe import Recipe  # torch takes seconds, and most studies do not get here
 
         try:
             Recipe(1, **self.recipe_keys())

@@ -1,6 +1,6 @@
 """Which points does a sweep have, where are they computed, and where are they kept?
 
-Axes and conditions, tasks, workers and clusters, the store, and the search for the best designs.
+Axes and conditions, tasks, workers and clusters, and the store.
 """
 
 import lazy_loader

@@ -61,11 +61,11 @@ def do(task: Task) -> Outcome:
 
 
 def _do(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
+    from experiments.plans.plan import resolve
+    from experiments.plans.process import with_threads
     from experiments.run_folder.ids import files_of, point_id
     from experiments.stages.compress import compress
-    from experiments.stages.plan import resolve
     from experiments.stages.point import point
-    from experiments.stages.process import with_threads
     from experiments.stages.quantise import quantise
     from experiments.stages.train import train
     from xbar.hardware.errors import XbarError

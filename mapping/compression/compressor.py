@@ -22,12 +22,12 @@ from mapping.constraints.constraint import Constraint, by_pattern
 from mapping.constraints.intersections import SparseValues
 from mapping.constraints.levels import Levels, Ternary, Values, equal_levels
 from mapping.network.gemm import mappable_layers, types_of
+from mapping.recipes.recipe import Recipe
 from mapping.training.arguments import digests_of
 from mapping.training.checkpoints import Checkpoint
 from mapping.training.loop import BatchSource, Progress, length, train
 from mapping.training.method import Method
 from mapping.training.objective import Loss
-from mapping.training.recipe import Recipe
 from xbar.hardware.errors import XbarError
 
 

@@ -16,8 +16,8 @@ from mapping.constraints.budgets import NonzeroBudget
 from mapping.constraints.constraint import Constraint, NetworkConstraint
 from mapping.constraints.joint_budget import JointBudget
 from mapping.network.gemm import finite_gemm, from_gemm, layer_of, mappable_layers
+from mapping.recipes.recipe import Recipe
 from mapping.training.method import Method
-from mapping.training.recipe import Recipe
 
 WARMUP_EPOCHS = 0.3
 """Of training with a large learning rate from the start."""

@@ -1,7 +1,7 @@
 """How is a network trained, and by what is it measured?
 
-The one training loop with its checkpoints, the recipe of an optimiser and its learning rate, options that
-every stage shares, and metrics.
+The one training loop with its loss, its checkpoints and the epoch that it keeps, what can hook into it, and
+the metrics of a network.
 """
 
 import lazy_loader

@@ -11,11 +11,3 @@ from .metrics import (
     pixel_classes as pixel_classes,
     top_k as top_k,
 )
-from .options import (
-    Cutout as Cutout,
-    Distillation as Distillation,
-    Ema as Ema,
-    Mixup as Mixup,
-    TrainingOptions as TrainingOptions,
-)
-from .recipe import Recipe as Recipe

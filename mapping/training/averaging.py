@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from mapping.recipes.options import Ema
 from mapping.training.method import Method
-from mapping.training.options import Ema
 
 
 class Average(Method):

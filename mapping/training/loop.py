@@ -16,14 +16,14 @@ import torch
 from torch import nn
 
 from mapping.network.inputs import Inputs, call, each_tensor, is_inputs, length_of, tensors_of
+from mapping.recipes.recipe import Recipe, undecayed
+from mapping.recipes.schedule import Schedule
 from mapping.training.arguments import digests_of, form_of
 from mapping.training.averaging import Average
 from mapping.training.checkpoints import Checkpoint
 from mapping.training.method import Method
 from mapping.training.metrics import CLASSES, Metric
 from mapping.training.objective import BatchLoss, Loss
-from mapping.training.recipe import Recipe, undecayed
-from mapping.training.schedule import Schedule
 from mapping.training.selection import EpochSelection
 from mapping.training.state import Log, Place, TrainingState
 from xbar.hardware.errors import XbarError

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from mapping.network.inputs import Inputs, call, tensors_of
 from mapping.network.modules import copy_of
+from mapping.recipes.options import Cutout, Distillation, Mixup, TrainingOptions
 from mapping.training.metrics import described
-from mapping.training.options import Cutout, Distillation, Mixup, TrainingOptions
 from xbar.hardware.errors import XbarError
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

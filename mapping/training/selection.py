@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mapping.training.options import TrainingOptions
+from mapping.recipes.options import TrainingOptions
 
 
 class EpochSelection:

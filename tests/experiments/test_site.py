@@ -41,7 +41,8 @@ def test_the_rooms_are_all_packages_each_with_its_question() -> None:
     found = runpy.run_path(str(DOCS / "rooms.py"))["rooms"]()
     assert [room.folder.name for room in found] == ["experiments", "power", "mapping", "xbar", "models"]
     for room in found:
-        packages = {path.parent.name for path in (ROOT / room.folder.name).glob("*/__init__.py")}
+        home = ROOT / room.folder.name
+        packages = {path.parent.relative_to(home).as_posix() for path in home.glob("*/**/__init__.py")}
         assert {folder.name for folder in room.folders} == packages
         for folder in room.folders:
             assert folder.line.endswith("?"), folder.name

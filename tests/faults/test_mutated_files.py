@@ -22,8 +22,8 @@ from torch import nn
 from experiments.inputs import data
 from experiments.inputs.weights import read_weights
 from experiments.run_folder.finished import ACTIVITY_FILE, LOG_FILE, RESULT_FILE, read_measured, run_activity
+from experiments.searches.search import load_search
 from experiments.studies.study import load_study
-from experiments.sweeps.search import load_search
 from experiments.sweeps.store import told_unreadable
 from experiments.sweeps.sweep import load_sweep, points_of
 from experiments.sweeps.table import results

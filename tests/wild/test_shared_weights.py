@@ -11,8 +11,8 @@ from small_study import SMALL
 from torch import nn
 
 from experiments.inputs import data as datasets
+from experiments.plans.plan import StudyPlan, resolve
 from experiments.stages.measure import networks
-from experiments.stages.plan import StudyPlan, resolve
 from experiments.studies.study import Study, load_study
 from mapping import (
     Admm,

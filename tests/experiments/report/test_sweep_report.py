@@ -11,7 +11,7 @@ import tomli_w
 from small_sweep import small_sweep
 
 from experiments.commands.cli import main
-from experiments.commands.report import report
+from experiments.commands.studies.report import report
 from experiments.figures.sweep_figures import ACCURACY, ENERGY, fixed_at, front_of
 from experiments.sweeps.sweep import load_sweep, points_of, sweep_dict
 from experiments.sweeps.table import differing, flat_row, one_an_axis, titles

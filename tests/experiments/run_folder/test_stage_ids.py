@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from experiments.inputs.data import Dataset
+from experiments.plans.plan import resolve
 from experiments.run_folder.ids import COST_ONLY, simulated, stage_id
-from experiments.stages.plan import resolve
 from experiments.stages.planned import planned_ids
 from experiments.studies.study import Study, load_study, resolve_study, study_dict
 from mapping import analog_network, calibrate, map_network, program_network

@@ -12,9 +12,9 @@ from small_study import SMALL
 from torch import nn
 
 from experiments.inputs.data import load
-from experiments.stages import context
+from experiments.plans import context
+from experiments.plans.plan import resolve
 from experiments.stages.measure import networks
-from experiments.stages.plan import resolve
 from experiments.stages.run import prepare
 from experiments.studies.study import load_study, resolve_study, study_dict
 from mapping import Cutout, Distillation, Ema, Mixup, Recipe, TrainingOptions

@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import nn
 
+from experiments.plans.process import with_threads
 from experiments.stages.compress import purified
-from experiments.stages.process import with_threads
 from mapping import Purification
 
 

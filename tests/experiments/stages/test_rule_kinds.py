@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from experiments.inputs import data as datasets
-from experiments.stages.plan import resolve
+from experiments.plans.plan import resolve
 from experiments.studies.study import load_study
 from mapping import BothSparse
 from mapping.constraints.rule_kinds import RULES

@@ -19,14 +19,14 @@ import torch
 from small_study import SMALL, comparable, result_of_run
 from torch import nn
 
-from experiments.commands.estimate import mapped
+from experiments.commands.networks.estimate import mapped
 from experiments.inputs import data as datasets
 from experiments.inputs.networks import build_network
+from experiments.plans.context import Context
 from experiments.report.run_report import report_run
 from experiments.results.summary import chip_statistics, finite_test_set_ci95
 from experiments.run_folder.folder import finished_chips
 from experiments.run_folder.stage import run_stage
-from experiments.stages.context import Context
 from experiments.stages.run import prepare
 from experiments.stages.train import split_masks
 from experiments.studies.study import load_study

@@ -32,10 +32,10 @@ from mapping import (
     train,
     trainable_network,
 )
+from mapping.recipes.recipe import undecayed
 from mapping.training.checkpoints import Checkpoint, load_checkpoint
 from mapping.training.method import Method
 from mapping.training.objective import cut_out, distilled, mixed
-from mapping.training.recipe import undecayed
 from xbar import ProgrammingNoise, XbarError, load_hardware
 
 X = torch.rand(40, 1, 6, 6, generator=torch.Generator().manual_seed(1))

@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from mapping.training.options import TrainingOptions
+from mapping.recipes.options import TrainingOptions
 from xbar.hardware.checks import check_range, check_whole
 from xbar.hardware.errors import XbarError, unknown_name
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from mapping.training.recipe import COSINE, Recipe, first_line, name_of
+from mapping.recipes.recipe import COSINE, Recipe, first_line, name_of
 from xbar.hardware.errors import XbarError
 
 

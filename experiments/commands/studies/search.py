@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.commands.sweep import check, check_places, chosen_pool
+from experiments.commands.studies.sweep import check, check_places, chosen_pool
 from experiments.report.search_report import report
+from experiments.searches.search import Points, Search, load_search, search_dict
+from experiments.searches.trials import Evaluate, Figures, Sampler, Trial, imported_optuna, run_trials
 from experiments.sweeps.axes import AxisValues
 from experiments.sweeps.pools import Pool
 from experiments.sweeps.running import open_folder, warn_of_unreadable
-from experiments.sweeps.search import Points, Search, load_search, search_dict
-from experiments.sweeps.trials import Evaluate, Figures, Sampler, Trial, imported_optuna, run_trials
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError
 

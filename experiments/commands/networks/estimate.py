@@ -13,7 +13,7 @@ import torch
 import tyro
 
 from experiments.commands.arguments import DEFAULT_DESIGN, check_figure, check_file
-from experiments.commands.layers import form_of, left_digital
+from experiments.commands.networks.layers import form_of, left_digital
 from experiments.inputs.examples import Input, parsed_inputs
 from experiments.inputs.networks import draws_weights
 from experiments.results.csv_text import csv_text

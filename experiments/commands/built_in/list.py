@@ -10,10 +10,10 @@ class ListCommand:
     """List what is built in: studies, sweeps, searches, networks, data sets, hardware designs and devices."""
 
     def __call__(self) -> None:
-        from experiments.commands.layers import networks_table
+        from experiments.commands.networks.layers import networks_table
         from experiments.inputs.data import READERS
+        from experiments.searches.search import load_search
         from experiments.studies.study import load_study, study_names
-        from experiments.sweeps.search import load_search
         from experiments.sweeps.sweep import load_sweep, sweep_names
         from xbar.hardware.files import preset_names
 

@@ -22,7 +22,7 @@ class NameplateCommand:
     """Change a key of the hardware, as often as needed: --set hardware.adc.bits=8"""
 
     def __call__(self) -> None:
-        from experiments.commands.estimate import nameplate_text
+        from experiments.commands.networks.estimate import nameplate_text
         from experiments.studies.designs import load_design
         from power.estimates.nameplate import nameplate
 

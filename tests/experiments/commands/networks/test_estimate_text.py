@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import save as save_arrays
 
 from experiments.commands.cli import main
-from experiments.commands.estimate import explain, lossless_text, mapped, text
+from experiments.commands.networks.estimate import explain, lossless_text, mapped, text
 from experiments.inputs.networks import build_network
 from experiments.run_folder.finished import ACTIVITY_FILE, MAPPING_FILE
 from mapping import map_network, save_mapping
@@ -77,7 +77,7 @@ def test_totals_are_those_of_the_estimate(capsys: pytest.CaptureFixture[str]) ->
 
 def test_two_designs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     coarse = tmp_path / "coarse.toml"
-    design = (Path(__file__).parents[3] / "xbar" / "hardware" / "designs" / "admm-32x32.toml").read_text()
+    design = (Path(__file__).parents[4] / "xbar" / "hardware" / "designs" / "admm-32x32.toml").read_text()
     coarse.write_text(design.replace("bits = 9\n", "bits = 6\n").replace('"admm-32x32"', '"coarse"'))
     shown = printed(capsys, "lenet5", "--against", str(coarse))
     first, second = (estimate(one) for one in mapped("lenet5", "", (str(coarse),)).values())
@@ -91,7 +91,7 @@ def test_two_designs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_any_number_of_designs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     coarse = tmp_path / "coarse.toml"
-    design = (Path(__file__).parents[3] / "xbar" / "hardware" / "designs" / "admm-32x32.toml").read_text()
+    design = (Path(__file__).parents[4] / "xbar" / "hardware" / "designs" / "admm-32x32.toml").read_text()
     coarse.write_text(design.replace("bits = 9\n", "bits = 6\n").replace('"admm-32x32"', '"coarse"'))
     figure = tmp_path / "costs.svg"
     others = ["--against", "isaac", "--against", str(coarse)]

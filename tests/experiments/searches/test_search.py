@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from experiments.commands.cli import main
+from experiments.searches.objectives import FIGURES, Box, Objective, front_of
+from experiments.searches.search import Points, load_search
+from experiments.searches.trials import Figures, Trial, run_trials
 from experiments.sweeps.axes import AxisValues, Options, Range
-from experiments.sweeps.objectives import FIGURES, Box, Objective, front_of
-from experiments.sweeps.search import Points, load_search
 from experiments.sweeps.store import read_rows
 from experiments.sweeps.sweep import sweep_names
-from experiments.sweeps.trials import Figures, Trial, run_trials
 from xbar.hardware.errors import XbarError
 
 pytest.importorskip("optuna")
@@ -90,7 +90,7 @@ def test_keys_of_one_name_get_one_value_within_the_space() -> None:
 def test_every_point_of_a_small_space_is_tried_once_unless_it_is_not_allowed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("experiments.sweeps.trials.MOST_REFUSED", 100)
+    monkeypatch.setattr("experiments.searches.trials.MOST_REFUSED", 100)
     space = {"a": Options((1, 2, 3)), "b": Options(("x", "y"))}
     found = run_trials(
         space,
@@ -153,7 +153,7 @@ hardware.adc.bits = [6, 8]
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("experiments.sweeps.trials.MOST_REFUSED", 100)
+    monkeypatch.setattr("experiments.searches.trials.MOST_REFUSED", 100)
     (tmp_path / "net.py").write_text(NETWORK)
     path = tmp_path / "small.toml"
     path.write_text(FILE.format(network=tmp_path / "net.py"))

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
 
+from experiments.commands.built_in.devices import describe, table
 from experiments.commands.cli import main
-from experiments.commands.devices import describe, table
 from experiments.figures import device_plots
 from xbar import IV, Device, Drift, LogClamp, LowFrequencyNoise, ProgrammingNoise, Verify, load_device
 from xbar.hardware.files import preset_names
@@ -268,7 +268,7 @@ def device_keys(cls: Any, prefix: str = "") -> set[str]:
 
 
 def test_every_key_and_preset_is_documented() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "devices.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[4] / "docs" / "devices.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1] for line in page.split("\n### Keys\n")[1].splitlines() if line[:1] == "|"]
     assert {key for row in rows for key in re.findall(r"`([^`]+)`", row)} == device_keys(Device)
     rows = [

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from experiments.searches.pareto import Goal
 from experiments.sweeps.axes import AxisValues, Dimension, Range
-from experiments.sweeps.pareto import Goal
 from xbar.hardware.errors import XbarError
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ from experiments.inputs import data as datasets
 from experiments.inputs.batches import Batches
 from experiments.inputs.networks import build_network, built_in_networks
 from experiments.inputs.weights import form_with_weights
+from experiments.plans.context import EVALUATION_BATCH
+from experiments.plans.plan import resolve
+from experiments.plans.process import bar
 from experiments.results.text_table import text_table
-from experiments.stages.context import EVALUATION_BATCH
-from experiments.stages.plan import resolve
-from experiments.stages.process import bar
 from experiments.studies.designs import load_design
 from experiments.studies.study import load_study, study_names
 from mapping.constraints.rule_kinds import RULES

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from experiments.sweeps.pareto import hypervolume, pareto_front
+from experiments.searches.pareto import hypervolume, pareto_front
 
 EDGE = 5
 

@@ -15,8 +15,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.sweeps.pareto import Goal, hypervolume, pareto_front
-from experiments.sweeps.trials import Figures
+from experiments.searches.pareto import Goal, hypervolume, pareto_front
+from experiments.searches.trials import Figures
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from experiments.run_folder.ids import files_of
+from experiments.searches.objectives import DEFAULT, FIGURES, Objective
+from experiments.searches.pareto import Goal
+from experiments.searches.trials import Evaluate, Figures, keys_of, run_trials
 from experiments.sweeps.axes import AxisValues, Dimension, Options, dimension, flat
 from experiments.sweeps.conditions import Condition
-from experiments.sweeps.objectives import DEFAULT, FIGURES, Objective
-from experiments.sweeps.pareto import Goal
 from experiments.sweeps.pools import Pool
 from experiments.sweeps.running import Plan, known_rows, point_ids, run_points
 from experiments.sweeps.store import StoredRow
@@ -28,7 +29,6 @@ from experiments.sweeps.sweep import (
     told,
 )
 from experiments.sweeps.table import flat_row
-from experiments.sweeps.trials import Evaluate, Figures, keys_of, run_trials
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import build, to_dict

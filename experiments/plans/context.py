@@ -13,16 +13,16 @@ from torch import nn
 
 from experiments.inputs.batches import Batches
 from experiments.inputs.data import Dataset
+from experiments.plans.process import bar
 from experiments.run_folder.ids import stage_id
 from experiments.run_folder.stage import Compute, StageResult, run_stage
-from experiments.stages.process import bar
 from experiments.studies.study import Study
 from mapping.monte_carlo.sampling import half_width
+from mapping.recipes.options import TrainingOptions
+from mapping.recipes.recipe import DEFAULTS, Recipe
 from mapping.training.checkpoints import Checkpoint
 from mapping.training.loop import Progress, accuracy, derive_seed, train
 from mapping.training.method import Method
-from mapping.training.options import TrainingOptions
-from mapping.training.recipe import DEFAULTS, Recipe
 
 EVALUATION_BATCH = 500
 

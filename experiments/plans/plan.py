@@ -19,9 +19,9 @@ from experiments.inputs.data import Dataset
 from experiments.inputs.networks import build_network, network_file
 from experiments.inputs.normalisation import IMAGENET, normalised, of_training_part
 from experiments.inputs.weights import form_with_weights
+from experiments.plans.context import Context
+from experiments.plans.placement import Placement, States, states_of_bits
 from experiments.run_folder.ids import network_files
-from experiments.stages.context import Context
-from experiments.stages.placement import Placement, States, states_of_bits
 from experiments.studies.noise_cases import points, with_noise
 from experiments.studies.study import Study
 from experiments.studies.training import Training

@@ -1,0 +1,4 @@
+"""Which verbs say what is built in?
+
+list, devices and version.
+"""

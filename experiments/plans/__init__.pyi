@@ -1,0 +1,2 @@
+from .context import Context as Context
+from .plan import StudyPlan as StudyPlan, resolve as resolve
