@@ -14,7 +14,8 @@ from mapping import calibrate, map_network, program_network
 from mapping.chips.codes import quantise_inputs
 from mapping.chips.columns import blocks
 from xbar import Device, Hardware, ProgrammingNoise, WhiteNoise
-from xbar.hardware.design import Adc, Crossbar, Dac
+from xbar.hardware.converters import Adc, Dac
+from xbar.hardware.design import Crossbar
 from xbar.multiply.converters import drive
 from xbar.multiply.mvm import mvm
 

@@ -36,7 +36,8 @@ from xbar.conductances.encoding import cell_states, codebook, decode, slice_weig
 from xbar.conductances.noise import sigma, white_sigma
 from xbar.conductances.programming import Cells, program
 from xbar.conductances.rng import stream_key
-from xbar.hardware.design import Adc, Crossbar, Dac, Encoding, Hardware
+from xbar.hardware.converters import Adc, Dac
+from xbar.hardware.design import Crossbar, Encoding, Hardware
 from xbar.hardware.device import Device, ProgrammingNoise, Verify, WhiteNoise
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import load_device, preset_names

@@ -1,9 +1,8 @@
 __version__: str
 
+from .hardware.converters import Adc as Adc, Dac as Dac
 from .hardware.design import (
-    Adc as Adc,
     Crossbar as Crossbar,
-    Dac as Dac,
     Encoding as Encoding,
     Hardware as Hardware,
     Periphery as Periphery,

@@ -21,7 +21,8 @@ from mapping.tiles.mapped import Calibration, MappedLayer, MappedNetwork
 from mapping.tiles.unfold import batched, checked_input
 from mapping.training.loop import BatchSource, pair
 from xbar.conductances.encoding import encode, levels as levels_of
-from xbar.hardware.design import Adc, Dac, Hardware
+from xbar.hardware.converters import Adc, Dac
+from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import IV
 from xbar.multiply.converters import currents, drive

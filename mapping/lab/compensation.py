@@ -24,7 +24,8 @@ from mapping.network.inputs import call
 from mapping.tiles.by_value import ByValue
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.training.loop import BatchSource, pair
-from xbar.hardware.design import Adc, Hardware
+from xbar.hardware.converters import Adc
+from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.multiply.converters import applied
 

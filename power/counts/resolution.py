@@ -8,7 +8,8 @@ import numpy as np
 
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from xbar.conductances.encoding import codebook
-from xbar.hardware.design import Dac, Hardware
+from xbar.hardware.converters import Dac
+from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import IV
 from xbar.multiply.converters import code_range, drive

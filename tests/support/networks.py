@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from mapping import MappedNetwork, ProgrammedNetwork, calibrate, map_network
 from mapping.network.gemm import from_gemm, mappable_layers
 from xbar.conductances.encoding import decode_states
-from xbar.hardware.design import Adc, Crossbar, Dac, Encoding, Hardware
+from xbar.hardware.converters import Adc, Dac
+from xbar.hardware.design import Crossbar, Encoding, Hardware
 from xbar.hardware.device import Device
 
 seeds = st.integers(0, 2**31 - 1)

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork, Tile
-from xbar.hardware.design import Adc, Crossbar, Dac, Device, Encoding, Hardware, Periphery
+from xbar.hardware.converters import Adc, Dac
+from xbar.hardware.design import Crossbar, Device, Encoding, Hardware, Periphery
 
 
 def hardware(rows=4, cols=4, states=4, slices=1, **changes) -> Hardware:

@@ -30,7 +30,7 @@ from mapping.smaller_networks.storage import storage
 from power.estimates.table import estimate
 from xbar import Hardware, ProgrammingNoise, XbarError, load_hardware
 from xbar.conductances.encoding import decode_states, levels
-from xbar.hardware.design import Dac
+from xbar.hardware.converters import Dac
 
 FACTORS = torch.logspace(-1, 1, 16)
 

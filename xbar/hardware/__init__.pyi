@@ -1,11 +1,5 @@
-from .design import (
-    Adc as Adc,
-    Crossbar as Crossbar,
-    Dac as Dac,
-    Encoding as Encoding,
-    Hardware as Hardware,
-    Periphery as Periphery,
-)
+from .converters import Adc as Adc, Dac as Dac
+from .design import Crossbar as Crossbar, Encoding as Encoding, Hardware as Hardware, Periphery as Periphery
 from .device import (
     Device as Device,
     Drift as Drift,

@@ -17,6 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from xbar.hardware.errors import XbarError
 
+STRICT = {"extra": "forbid"}
+"""What every dataclass that a file is read into tells pydantic: an unknown key is refused."""
+
 
 def check_range(key: str, value: float, low: float, high: float, unit: str = "") -> None:
     """Refuse a number outside [low, high] (NaN included).

@@ -16,19 +16,17 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xbar.hardware.checks import check_finite, check_range, check_types, refuse_idle
+from xbar.hardware.checks import STRICT, check_finite, check_range, check_types, refuse_idle
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import IV
 from xbar.hardware.window import check_window
-
-_STRICT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
 class PolynomialAt:
     """Coefficients [S] of `ProgrammingNoise.coefficients` that were measured a `time` [s] after the write."""
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     time: float
     coefficients: tuple[float, ...]
 
@@ -52,7 +50,7 @@ class Verify:
         Writes after which the cell stays as it is, accepted or not.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     acceptance: float
     relative_to: Literal["target", "g_max", "range"] = "target"
     max_pulses: int = 100
@@ -91,7 +89,7 @@ class ProgrammingNoise:
         Repeats the write until the cell is accepted; `sigma` is then that of a single write.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     kind: Literal["none", "gaussian", "lognormal", "polynomial", "states"] = "none"
     sigma: float = 0.0
     relative_to: Literal["target", "g_max", "range"] = "target"
@@ -148,7 +146,7 @@ class Relaxation:
         b and c [S].
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     mean: float = 0.0
     sigma: float = 0.0
     sigma_0: float = 0.0
@@ -164,7 +162,7 @@ class Relaxation:
 class LogClamp:
     """clamp(slope ln(g / g_max) + intercept, low, high) of a target conductance g."""
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     intercept: float
     slope: float = 0.0
     low: float = 0.0
@@ -200,7 +198,7 @@ class Drift:
         Mean and standard deviation of the exponent by target conductance.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     t0: float
     nu: LogClamp
     nu_sigma: LogClamp = LogClamp(0.0)
@@ -227,7 +225,7 @@ class LowFrequencyNoise:
         Length of the read [s].
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     kind: Literal["power", "log10"]
     amplitude: float
     t_read: float
@@ -265,7 +263,7 @@ class WhiteNoise:
     ``relative_to``: sigma times the cell's conductance as it is, times g_max, or times g_max - g_min.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     sigma: float = 0.0
     relative_to: Literal["conductance", "g_max", "range"] = "conductance"
 
@@ -289,7 +287,7 @@ class WritePulse:
         Where the numbers come from.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     voltage: float
     width: float
     source: str
@@ -330,7 +328,7 @@ class Device:
         What the source says, and what it does not.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     name: str
     source: str
     g_min: float

@@ -28,7 +28,7 @@ from mapping import (
 from mapping.chips.analog_training import TrainableNetwork, trainable_network
 from mapping.network.gemm import from_gemm, to_gemm
 from xbar import Drift, Hardware, LogClamp, ProgrammingNoise, WhiteNoise, XbarError
-from xbar.hardware.design import Adc, Dac
+from xbar.hardware.converters import Adc, Dac
 
 FALSE_ALARM = 1e-6
 NOISE = ProgrammingNoise("lognormal", 0.2)

@@ -19,7 +19,8 @@ from mapping.chips.columns import blocks
 from mapping.tiles.unfold import input_vectors
 from xbar import XbarError
 from xbar.conductances.encoding import decode_states
-from xbar.hardware.design import Adc, Dac, Encoding, Hardware
+from xbar.hardware.converters import Adc, Dac
+from xbar.hardware.design import Encoding, Hardware
 from xbar.multiply.converters import code_range
 
 

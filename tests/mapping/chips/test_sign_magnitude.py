@@ -15,7 +15,7 @@ from mapping import analog_network, calibrate, map_network, program_network, tra
 from power.counts.events import layer_events, layer_time_s
 from power.counts.resolution import lossless_bits
 from xbar import WhiteNoise, XbarError
-from xbar.hardware.design import Dac
+from xbar.hardware.converters import Dac
 from xbar.hardware.files import load_hardware
 from xbar.multiply.converters import code_range, drive
 from xbar.multiply.reference import mvm_reference

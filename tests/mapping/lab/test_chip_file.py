@@ -30,7 +30,7 @@ from mapping.lab.compensation import compensate, read_known_inputs
 from mapping.lab.faults import around_faults
 from mapping.tiles.mapper import without_weights
 from xbar import XbarError
-from xbar.hardware.design import Adc
+from xbar.hardware.converters import Adc
 from xbar.hardware.device import Drift, LogClamp, ProgrammingNoise, WhiteNoise
 
 NOISY = device(

@@ -16,7 +16,8 @@ from mapping.chips.columns import blocks
 from mapping.tiles.mapped import Band, MappedLayer, Tile
 from power.counts.resolution import lossless_bits, lossless_bits_of_network
 from xbar.conductances.encoding import codebook, decode_states, reference_conductances, target_conductances
-from xbar.hardware.design import Dac, Encoding, Hardware
+from xbar.hardware.converters import Dac
+from xbar.hardware.design import Encoding, Hardware
 from xbar.hardware.errors import XbarError
 from xbar.multiply.converters import code_range, drive
 from xbar.multiply.mvm import mvm
