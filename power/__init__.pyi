@@ -8,9 +8,9 @@ from .estimates.nameplate import Nameplate as Nameplate, nameplate as nameplate
 from .estimates.prices import prices_of as prices_of
 from .estimates.programming import Programming as Programming, programming as programming
 from .estimates.rows import Row as Row
-from .estimates.table import (
+from .estimates.table import estimate as estimate
+from .estimates.totals import (
     Estimate as Estimate,
     at_one_rate as at_one_rate,
-    estimate as estimate,
     reduction_percent as reduction_percent,
 )

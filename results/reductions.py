@@ -28,7 +28,8 @@ from mapping.constraints.constraint import by_pattern
 from mapping.constraints.rule_kinds import EntireTiles, Share, TileColumns
 from mapping.constraints.rules import constraint_of
 from mapping.network.gemm import mappable_layers, to_gemm
-from power.estimates.table import Estimate, estimate, reduction_percent
+from power.estimates.table import estimate
+from power.estimates.totals import Estimate, reduction_percent
 
 FILE = Path(__file__).with_name("reductions.json")
 PUBLISHED = {

@@ -34,7 +34,8 @@ from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import map_network
 from mapping.training.loop import BatchSource, accuracy, pair
 from mapping.training.metrics import CLASSES, Metric
-from power.estimates.table import Estimate, estimate
+from power.estimates.table import estimate
+from power.estimates.totals import Estimate
 from xbar.hardware.checks import check_range, check_whole
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError

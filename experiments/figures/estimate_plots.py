@@ -12,7 +12,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from experiments.figures.plots import DARK, INK, MUTED, PALE, QUANTITIES, blank_figure, styled
-from power.estimates.table import Estimate
+from power.estimates.totals import Estimate
 
 LABELLED = 0.05
 """Share of the whole from which a part carries its name."""

@@ -195,7 +195,7 @@ class ComponentCost:
 
 @dataclass(frozen=True)
 class Side:
-    """Estimate of one mapping: `power.estimates.table.Estimate` as plain data."""
+    """Estimate of one mapping: `power.estimates.totals.Estimate` as plain data."""
 
     area_mm2: float
     area_whole_tiles_mm2: float

@@ -23,7 +23,8 @@ from mapping.chips.calibration import calibrate
 from mapping.chips.chip import program_network, without_device_effects
 from mapping.tiles.mapped import MappedNetwork
 from mapping.training.loop import accuracy
-from power.estimates.table import Estimate, estimate
+from power.estimates.table import estimate
+from power.estimates.totals import Estimate
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,7 +38,8 @@ from mapping.chips.noise_domain import noise_outside_domain
 from mapping.lab.chip_file import save_mapping
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import unpruned
-from power.estimates.table import Estimate, at_one_rate, estimate, reduction_percent
+from power.estimates.table import estimate
+from power.estimates.totals import Estimate, at_one_rate, reduction_percent
 from xbar.hardware.files import build, write_atomically
 from xbar.hardware.sealed_files import write_sealed
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mapping.tiles.mapped import MappedNetwork
 from power.counts.events import arrays_of
-from power.estimates.prices import Bill
+from power.estimates.bill import Bill
 
 
 @dataclass(frozen=True)

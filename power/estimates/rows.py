@@ -12,7 +12,7 @@ from mapping.tiles.mapped import MappedLayer
 from power.architecture.chip import LAYER
 from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, OFF_CHIP
 from power.counts.events import arrays_of, layer_events
-from power.estimates.prices import Bill, Item
+from power.estimates.bill import Bill, Item
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 

@@ -18,7 +18,7 @@ from experiments.studies.compression import OF_A_STEP, TARGETS, Compression, Com
 from experiments.studies.study import Study, load_study
 from mapping import METHODS, RULES, Calibration, MappedLayer, MappedNetwork, ProgrammedBand, Tile
 from power.estimates.rows import Row
-from power.estimates.table import Estimate
+from power.estimates.totals import Estimate
 from xbar import Device, Hardware
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import Converter

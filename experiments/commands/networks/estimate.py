@@ -34,7 +34,8 @@ from power.estimates.prices import LEAKING_SHARES
 from power.estimates.programming import Programming, programming
 from power.estimates.rows import Row
 from power.estimates.servers import layer_interval
-from power.estimates.table import Estimate, at_one_rate, estimate
+from power.estimates.table import estimate
+from power.estimates.totals import Estimate, at_one_rate
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import write_atomically

@@ -14,7 +14,8 @@ from torch import nn
 from mapping import calibrate, map_network, program_network
 from power.estimates.array import row_conductance
 from power.estimates.prices import prices_of
-from power.estimates.table import Estimate, estimate
+from power.estimates.table import estimate
+from power.estimates.totals import Estimate
 from xbar.conductances.encoding import target_conductances
 from xbar.hardware.device import ProgrammingNoise
 from xbar.hardware.errors import XbarError

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from mapping import Choice, MappedNetwork, calibrate, map_network
 from power.components.converters import load_adc
 from power.components.library import load_periphery
-from power.estimates.table import Estimate, estimate
+from power.estimates.table import estimate
+from power.estimates.totals import Estimate
 from xbar.hardware.design import Hardware
 from xbar.hardware.device import Device
 

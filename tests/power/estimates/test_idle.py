@@ -13,7 +13,8 @@ from power.components.converters import load_adc
 from power.counts.events import layer_time_s
 from power.estimates.nameplate import nameplate, rated_mw
 from power.estimates.prices import LEAKING_SHARES, prices_of
-from power.estimates.table import Estimate, estimate
+from power.estimates.table import estimate
+from power.estimates.totals import Estimate
 from xbar.hardware.errors import XbarError
 
 LEAKY = hardware(

@@ -14,7 +14,8 @@ from power.architecture.vocabulary import EVENTS
 from power.components.library import load_periphery
 from power.counts.events import layer_events, layer_time_s
 from power.estimates.array import read_energy_j, row_conductance
-from power.estimates.table import estimate, reduction_percent
+from power.estimates.table import estimate
+from power.estimates.totals import reduction_percent
 from xbar.conductances.encoding import target_conductances
 from xbar.hardware.errors import XbarError
 

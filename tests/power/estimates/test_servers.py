@@ -14,7 +14,8 @@ from power_cases import hardware, network, packed_layers, unpacked
 from power.counts.duplication import duplicate, with_copies
 from power.counts.events import layer_events, layer_time_s
 from power.estimates.servers import layer_interval
-from power.estimates.table import at_one_rate, estimate, reduction_percent
+from power.estimates.table import estimate
+from power.estimates.totals import at_one_rate, reduction_percent
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 

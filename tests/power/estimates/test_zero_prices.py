@@ -13,7 +13,8 @@ from experiments.commands.networks.estimate import nameplate_text, text
 from experiments.figures.estimate_plots import estimate_figure
 from experiments.results.result import Side
 from power.estimates.nameplate import nameplate
-from power.estimates.table import Estimate, estimate, reduction_percent
+from power.estimates.table import estimate
+from power.estimates.totals import Estimate, reduction_percent
 from xbar.hardware.design import Hardware
 from xbar.hardware.files import build
 

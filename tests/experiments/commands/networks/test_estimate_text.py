@@ -17,7 +17,8 @@ from experiments.inputs.networks import build_network
 from experiments.run_folder.finished import ACTIVITY_FILE, MAPPING_FILE
 from mapping import map_network, save_mapping
 from power.architecture.chip import load_architecture
-from power.estimates.table import at_one_rate, estimate
+from power.estimates.table import estimate
+from power.estimates.totals import at_one_rate
 from xbar import load_hardware
 
 CHARGED = set(load_architecture("isaac-periphery").components) - {"hyper_transport"}

@@ -1,0 +1,142 @@
+"""The bill of one design as data: its components, each with its count, its price, its events and its rate."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from power.architecture.chip import LAYER, NODE, Architecture
+from power.architecture.expressions import Expression, names_of, value_of
+from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, OFF_CHIP
+from power.components.price import Price
+from xbar.hardware.errors import XbarError
+
+
+@dataclass(frozen=True)
+class Item:
+    """A component of a design.
+
+    Parameters
+    ----------
+    level
+        Where it stands.
+    count
+        Units in one of its level; an expression for what is counted by the layer.
+    arrays
+        Arrays in one of its level; None: all of the chip, or a layer.
+    events
+        What it is charged for.
+    rate_per_s
+        Events a second that one unit serves [1/s]; None: without limit, or not known.
+    by_device
+        Whether the energy of its event is that of the cells, in place of the price's.
+    leaking_share
+        Share of its rated power that leaks in the scenario of `LEAKING_SHARES`.
+    formula
+        Its count, in words.
+    """
+
+    name: str
+    level: str
+    count: Expression
+    arrays: float | None
+    events: Expression
+    price: Price
+    rate_per_s: float | None
+    by_device: bool
+    leaking_share: float
+    formula: str
+
+    @functools.cached_property
+    def names(self) -> frozenset[str]:
+        """Names of events and variables that `events` reads."""
+        return names_of(f"{self.name}.events", self.events)
+
+    @property
+    def of_network(self) -> bool:
+        """Whether it is charged for what happens between layers."""
+        return bool(self.names & NETWORK_EVENTS.keys())
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is charged for traffic that no mapping knows."""
+        return OFF_CHIP in self.names
+
+    def units(
+        self, arrays: float, arrays_in_all: float, variables: Mapping[str, float], copies: int = 1
+    ) -> float:
+        """Units that so many arrays of a chip bring, shares of what they share included."""
+        if self.level == LAYER:
+            return copies * value_of(f"{self.name}.count", self.count, variables)
+        assert isinstance(self.count, float)
+        return self.count * arrays / (self.arrays or arrays_in_all or 1)
+
+    def times(self, events: Mapping[str, float]) -> float:
+        """Events that it is charged for, from those of an image and the numbers of a design."""
+        return value_of(f"{self.name}.events", self.events, events)
+
+    def is_charged(self, variables: Mapping[str, float]) -> bool:
+        """Whether there is a design's load that it is charged for: not of what has only an area."""
+        try:
+            return self.times({**variables, **dict.fromkeys((*EVENTS, *NETWORK_EVENTS, OFF_CHIP), 1.0)}) > 0
+        except XbarError:
+            return True
+
+    def counting(self) -> dict[str, str]:
+        """How its units and events are counted, in words."""
+        words = {**EVENTS, **NETWORK_EVENTS}
+        said = [f"{name}: {words[name]}" for name in sorted(self.names & words.keys())]
+        level = "copy of a layer" if self.level == LAYER else self.level
+        article = "an" if level[0] in "aeiou" else "a"
+        return {"events": "; ".join([str(self.events), *said]), "units": f"{self.formula} {article} {level}"}
+
+
+@dataclass(frozen=True)
+class Bill:
+    """All components of a design.
+
+    Parameters
+    ----------
+    levels
+        Arrays in one unit of each level but a chip.
+    missing
+        Optional components that the library has no block for.
+    """
+
+    architecture: Architecture
+    items: tuple[Item, ...]
+    levels: Mapping[str, float]
+    variables: Mapping[str, float]
+    missing: tuple[str, ...]
+
+    @functools.cached_property
+    def charged(self) -> tuple[Item, ...]:
+        """Those that a network is charged for, links left out."""
+        return tuple(item for item in self.items if not item.is_link)
+
+    @property
+    def node(self) -> float:
+        """Arrays in what is bought whole; 1 for an architecture without nodes."""
+        return self.levels.get(NODE, 1.0)
+
+    @property
+    def owned(self) -> float:
+        """Arrays in what a layer has of its own: a node, or an array where layers share nodes."""
+        return self.node if self.architecture.nodes == "own" else 1.0
+
+    def slots(self, arrays: int) -> float:
+        """Arrays that are bought for so many of a layer."""
+        return math.ceil(arrays / self.owned) * self.owned
+
+
+def not_scaled(used: Iterable[Bill], node_nm: float) -> tuple[str, ...]:
+    """Components whose numbers are of another node than the design's, with it."""
+    others = {
+        f"{item.name} ({item.price.node_nm:g} nm)"
+        for bill in used
+        for item in bill.items
+        if item.price.node_nm != node_nm and not item.is_link
+    }
+    return tuple(sorted(others))

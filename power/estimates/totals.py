@@ -1,0 +1,303 @@
+"""`Estimate`: what a mapped network costs, as a table whose plain sums are the totals."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from power.components.price import Price
+from power.estimates.rows import Row, ratio, sums
+from power.estimates.servers import Server
+from xbar.hardware.errors import XbarError
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cost of a mapped network; every total is the plain sum of rows of `table`.
+
+    Parameters
+    ----------
+    table
+        One row a layer and component.
+    image_rate_per_s, peak_image_rate_per_s
+        Rate that `power_mw` is for, and the rate at which the busiest server is always busy [1/s].
+    servers
+        The arrays of each layer and what serves them, the busiest first: it sets the peak rate.
+    latency_us_per_image
+        Sum of the layers' times, each that of its busiest server [us].
+    arrays, groups, tiles, levels
+        Physical arrays that hold weights, and the whole groups and tiles of the periphery that hold them; of
+        an architecture without levels ``core`` and ``node``, the arrays. Whole units of every level by name.
+        All as if layers shared them.
+    nodes
+        Nodes that each layer has of its own, by name; empty where layers share them.
+    area_whole_tiles_mm2
+        Area where groups and tiles of the periphery can only be bought whole [mm^2].
+    operations, dense_operations
+        Operations an image, two a multiply-accumulate: of kept weights, and of all weights as if none were
+        masked.
+    digital_macs, digital_unknown
+        Multiply-accumulates an image of products left digital, and calls of operators that take a weight and
+        may be products, by operator name; neither has a row in `table`.
+    peak_operations_per_s
+        Where every cell of every array that is there holds a weight and is always busy [1/s].
+    conductances
+        ``programmed`` (those of a chip), ``target`` (from the weights), or, without weights, ``worst`` (every
+        kept weight at its largest) or ``mean``.
+    inputs
+        ``measured`` (from `activity`), ``worst`` (every phase at `v_read`) or ``mean`` (every second one).
+    adc
+        Converter model and its bits.
+    prices
+        By component, those that its rows were made with: one, unless layers have hardware of their own.
+    counting
+        By component, how its units and events are counted, in words.
+    not_scaled
+        Components whose numbers are of another node than `periphery.node_nm`.
+    """
+
+    table: tuple[Row, ...]
+    image_rate_per_s: float
+    peak_image_rate_per_s: float
+    servers: tuple[Server, ...]
+    latency_us_per_image: float
+    arrays: int
+    groups: int
+    tiles: int
+    levels: Mapping[str, int]
+    nodes: Mapping[str, int]
+    area_whole_tiles_mm2: float
+    operations: int
+    dense_operations: int
+    digital_macs: Mapping[str, int]
+    digital_unknown: Mapping[str, int]
+    peak_operations_per_s: float
+    weight_bits: float
+    slices: int
+    conductances: Literal["programmed", "target", "worst", "mean"]
+    inputs: Literal["measured", "worst", "mean"]
+    adc: str
+    architecture: str
+    prices: Mapping[str, tuple[Price, ...]]
+    counting: Mapping[str, Mapping[str, str]]
+    not_scaled: tuple[str, ...]
+    not_modelled: tuple[str, ...]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every source that a number comes from, each once."""
+        cited = [source for priced in self.prices.values() for price in priced for source in price.sources]
+        return tuple(dict.fromkeys(cited))
+
+    @property
+    def area_mm2(self) -> float:
+        """Occupied area: whole arrays with their converters, and their share of groups and tiles [mm^2]."""
+        return sum(row.area_mm2 for row in self.table)
+
+    @property
+    def area_allocated_mm2(self) -> float:
+        """Area that is bought, with the arrays of whole nodes that stay empty [mm^2].
+
+        Each layer has nodes of its own, unless the architecture lets layers share them.
+        """
+        return sum(row.allocated_mm2 for row in self.table)
+
+    @property
+    def energy_nj_per_image(self) -> float:
+        """Energy of one image, dynamic and idle, the latter where it is known [nJ]."""
+        return sum(row.energy_nj for row in self.table)
+
+    @property
+    def dynamic_nj_per_image(self) -> float:
+        """Energy that the events of one image take [nJ]."""
+        return sum(row.dynamic_nj for row in self.table)
+
+    @property
+    def idle_nj_per_image(self) -> float:
+        """Energy that leaks in the time of one image, of all blocks that it is known of [nJ]."""
+        return sum(row.idle_nj for row in self.table)
+
+    @property
+    def leakage_mw(self) -> float:
+        """Of all blocks that it is known of, where none is gated [mW]."""
+        return sum(row.leakage_mw or 0.0 for row in self.table)
+
+    @property
+    def assumed_leakage_mw(self) -> float:
+        """Of blocks that it is not known of, by the scenario of `LEAKING_SHARES`; in no other figure [mW]."""
+        return sum(row.assumed_leakage_mw for row in self.table)
+
+    @property
+    def assumed_idle_nj_per_image(self) -> float:
+        """Energy that `assumed_leakage_mw` takes in the time of one image, gated blocks off [nJ]."""
+        return sum(row.assumed_leakage_mw * row.on_s * 1e6 for row in self.table)
+
+    def power_mw_at(self, image_rate: float) -> float:
+        """Power at an image rate [1/s]: what events take, and what leaks [mW].
+
+        At rate 0 that is what leaks in blocks that are never gated.
+
+        Raises
+        ------
+        XbarError
+            For a rate that is no number from 0 on, or above the peak.
+        """
+        if image_rate == 0:
+            return sum(row.leakage_mw or 0.0 for row in self.table if row.awake_s is None)
+        rate = checked_rate(image_rate, self.peak_image_rate_per_s, self.servers[0])
+        return sum(row.at(1 / rate).energy_nj for row in self.table) * rate * 1e-6
+
+    @property
+    def power_mw(self) -> float:
+        """Energy an image times `image_rate_per_s` [mW]."""
+        return self.energy_nj_per_image * self.image_rate_per_s * 1e-6
+
+    @property
+    def peak_power_mw(self) -> float:
+        """Power at `peak_image_rate_per_s` [mW]."""
+        return self.power_mw_at(self.peak_image_rate_per_s)
+
+    @property
+    def bottleneck(self) -> str:
+        """What sets the peak image rate: a component, and the layer that it serves."""
+        return str(self.servers[0])
+
+    @property
+    def utilisation(self) -> dict[str, float]:
+        """Share of the time that the busiest server of each component is busy, at `image_rate_per_s`."""
+        found: dict[str, float] = {}
+        for server in self.servers:
+            found.setdefault(server.component, min(server.busy_s * self.image_rate_per_s, 1.0))
+        return found
+
+    def at(self, image_rate: float) -> Estimate:
+        """The same at another image rate [1/s].
+
+        Raises
+        ------
+        XbarError
+            For a rate that is no positive number, or above the peak.
+        """
+        rate = checked_rate(image_rate, self.peak_image_rate_per_s, self.servers[0])
+        table = tuple(row.at(1 / rate) for row in self.table)
+        return dataclasses.replace(self, table=table, image_rate_per_s=rate)
+
+    @property
+    def macs_share(self) -> float:
+        """Share of all known multiply-accumulates of an image that is on crossbars, and in this estimate."""
+        return self.dense_operations / (self.dense_operations + 2 * sum(self.digital_macs.values()))
+
+    @property
+    def tops(self) -> float:
+        """Operations of kept weights at the peak image rate [1e12/s]."""
+        return self.operations * self.peak_image_rate_per_s * 1e-12
+
+    @property
+    def tops_per_w(self) -> float:
+        """Operations of kept weights for their energy, infinite where they take none [1e12/J]."""
+        return ratio(self.operations, self.energy_nj_per_image) * 1e-3
+
+    @property
+    def tops_per_mm2(self) -> float:
+        """`tops` on `area_mm2`, infinite where that is 0 [1e12/s/mm^2]."""
+        return ratio(self.tops, self.area_mm2)
+
+    @property
+    def by_component(self) -> dict[str, dict[str, float]]:
+        """Sums of area and energy, dynamic and idle, of each component."""
+        return sums((row.component, row) for row in self.table)
+
+    @property
+    def by_level(self) -> dict[str, dict[str, float]]:
+        """Those sums of each level of the chip."""
+        return sums((row.level, row) for row in self.table)
+
+    @property
+    def by_layer(self) -> dict[str, dict[str, float]]:
+        """Those sums of each layer; pooling is a layer of its own."""
+        return sums((row.layer, row) for row in self.table)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: totals, what they were made from, and the sums by component and layer.
+
+        A ratio that is infinite, as JSON cannot say it, is None.
+        """
+        derived = [
+            "area_mm2",
+            "area_allocated_mm2",
+            "energy_nj_per_image",
+            "power_mw",
+            "peak_power_mw",
+            "leakage_mw",
+        ]
+        derived += ["dynamic_nj_per_image", "idle_nj_per_image"]
+        derived += ["assumed_leakage_mw", "assumed_idle_nj_per_image"]
+        derived += ["macs_share", "tops"]
+        ratios = {name: getattr(self, name) for name in ("tops_per_w", "tops_per_mm2")}
+        derived += ["bottleneck", "utilisation"]
+        stored = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "servers"}
+        lists = {name: list(getattr(self, name)) for name in ("not_scaled", "not_modelled", "sources")}
+        prices = {name: [price.to_dict() for price in priced] for name, priced in self.prices.items()}
+        return {
+            **{name: getattr(self, name) for name in derived},
+            **{name: value if math.isfinite(value) else None for name, value in ratios.items()},
+            **stored,
+            **lists,
+            "by_component": self.by_component,
+            "by_layer": self.by_layer,
+            "by_level": self.by_level,
+            "prices": prices,
+            "table": [row.to_dict() for row in self.table],
+        }
+
+
+def checked_rate(image_rate: float, peak: float, busiest: Server) -> float:
+    """An image rate that a chip can have [1/s].
+
+    Raises
+    ------
+    XbarError
+        For what is no positive number, or above the peak.
+    """
+    is_number = isinstance(image_rate, numbers.Real) and not isinstance(image_rate, bool)
+    if not (is_number and math.isfinite(image_rate) and image_rate > 0):
+        raise XbarError(f"image_rate = {image_rate!r:.60}: must be a positive number of images a second")
+    if image_rate > peak * (1 + 1e-9):
+        raise XbarError(
+            f"image_rate = {image_rate:g}: above the {peak:.6g} images a second at which the busiest server, "
+            f"{busiest}, is always busy"
+        )
+    return min(float(image_rate), peak)
+
+
+def at_one_rate(*estimates: Estimate) -> tuple[Estimate, ...]:
+    """Estimates at one image rate, the lowest of their peaks."""
+    rate = min(each.peak_image_rate_per_s for each in estimates)
+    return tuple(each.at(rate) for each in estimates)
+
+
+def reduction_percent(before: Estimate, after: Estimate) -> dict[str, float]:
+    """How much less `after` costs than `before` [%]: `area`, `power`, `energy` and its `dynamic` part.
+
+    Both are taken at the lower of their image rates: what is idle takes more energy an image, the longer an
+    image lasts. What costs nothing before and after has a reduction of 0.
+    """
+    rate = min(before.image_rate_per_s, after.image_rate_per_s)
+    before, after = before.at(rate), after.at(rate)
+    pairs = {
+        "area": (before.area_mm2, after.area_mm2),
+        "power": (before.power_mw, after.power_mw),
+        "energy": (before.energy_nj_per_image, after.energy_nj_per_image),
+        "dynamic": (before.dynamic_nj_per_image, after.dynamic_nj_per_image),
+    }
+    return {name: _reduction(old, new) for name, (old, new) in pairs.items()}
+
+
+def _reduction(before: float, after: float) -> float:
+    if before == 0:
+        return 0.0 if after == 0 else -math.inf
+    return 100 * (1 - after / before)
