@@ -19,7 +19,7 @@ import torch
 from small_study import SMALL, comparable, result_of_run
 from torch import nn
 
-from experiments.commands.networks.estimate import mapped
+from experiments.commands.networks.mappings import mapped
 from experiments.inputs import data as datasets
 from experiments.inputs.networks import build_network
 from experiments.plans.context import Context

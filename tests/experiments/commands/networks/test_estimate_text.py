@@ -12,7 +12,8 @@ import torch
 from safetensors.numpy import save as save_arrays
 
 from experiments.commands.cli import main
-from experiments.commands.networks.estimate import explain, lossless_text, mapped, text
+from experiments.commands.networks.estimate_text import explain, lossless_text, text
+from experiments.commands.networks.mappings import mapped
 from experiments.inputs.networks import build_network
 from experiments.run_folder.finished import ACTIVITY_FILE, MAPPING_FILE
 from mapping import map_network, save_mapping

@@ -1,0 +1,265 @@
+"""Estimates in words and tables, and as CSV."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from experiments.results.csv_text import csv_text
+from experiments.results.summary import not_counted, percent_of_macs
+from experiments.results.text_table import number, text_table
+from mapping.tiles.mapped import MappedNetwork
+from power.components.price import Price
+from power.counts.resolution import lossless_bits_of_network
+from power.estimates.prices import LEAKING_SHARES
+from power.estimates.programming import Programming
+from power.estimates.rows import Row
+from power.estimates.totals import Estimate
+from xbar.hardware.errors import XbarError, unknown_name
+from xbar.hardware.files import write_atomically
+
+TOTALS = (
+    ("area", "area_mm2", "mm2"),
+    ("area in whole tiles", "area_whole_tiles_mm2", "mm2"),
+    ("area allocated", "area_allocated_mm2", "mm2"),
+    ("energy an image", "energy_nj_per_image", "nJ"),
+    ("  dynamic", "dynamic_nj_per_image", "nJ"),
+    ("  idle, where leakage is known", "idle_nj_per_image", "nJ"),
+    ("leakage, where it is known", "leakage_mw", "mW"),
+    ("image rate", "image_rate_per_s", "1/s"),
+    ("power at it", "power_mw", "mW"),
+    ("highest image rate", "peak_image_rate_per_s", "1/s"),
+    ("power at it", "peak_power_mw", "mW"),
+    ("latency", "latency_us_per_image", "us"),
+    ("operations an image, kept weights", "operations", ""),
+    ("operations an image, all weights", "dense_operations", ""),
+    ("throughput, kept weights", "tops", "TOPS"),
+    ("efficiency, kept weights", "tops_per_w", "TOPS/W"),
+    ("density, kept weights", "tops_per_mm2", "TOPS/mm2"),
+    ("arrays", "arrays", ""),
+)
+
+
+IDLE = ("dynamic_nj_per_image", "idle_nj_per_image", "leakage_mw")
+"""Totals that are shown where a library knows the leakage of anything."""
+
+CSV_COLUMNS = (
+    *("design", "layer", "component", "level", "events", "event_energy_pj"),
+    *("dynamic_nj", "idle_nj", "energy_nj"),
+    *("units", "unit_area_um2", "area_mm2"),
+)
+
+
+def lossless_text(sides: Mapping[str, MappedNetwork]) -> str:
+    """ADC bits that lose nothing, by design: of all layers, and of which the most."""
+    lines = []
+    for name, mapped in sides.items():
+        given = dict.fromkeys(str(layer.hardware.adc.bits) for layer in mapped.layers.values())
+        has = f"; {name} has {', '.join(given)}"
+        try:
+            bits = lossless_bits_of_network(mapped)
+        except XbarError as error:
+            lines.append(f"ADC bits that lose nothing: not known, {error}{has}")
+            continue
+        fewest, most = min(bits, key=bits.__getitem__), max(bits, key=bits.__getitem__)
+        found = f"{bits[fewest]}"
+        if bits[most] > bits[fewest]:
+            found += f" ({fewest}) to {bits[most]} ({most}); --lossless-adc takes each layer's own"
+        lines.append(f"ADC bits that lose nothing: {found}{has}")
+    return "\n".join(lines)
+
+
+def programming_text(cost: Programming) -> str:
+    """Time and energy of writing a chip, by layer."""
+    table: list[tuple[str, ...]] = [
+        ("layer", "cells", "pulses", "reads", "nJ pulses", "nJ reads", "us an array", "us all arrays")
+    ]
+    table += [
+        (
+            row.layer,
+            *map(number, (row.cells, row.pulses, row.reads, row.pulse_energy_nj, row.read_energy_nj)),
+            *map(number, (row.array_time_us, row.total_time_us)),
+        )
+        for row in cost.layers
+    ]
+    return (
+        f"programming one chip: {number(cost.energy_uj)} uJ; {number(cost.array_time_us)} us with all arrays "
+        f"at once, {number(cost.total_time_us)} us one array after the other (pulse: {cost.source})\n"
+        + text_table(table, "lrrrrrrr")
+    )
+
+
+def text(
+    what: str,
+    results: Mapping[str, Estimate],
+    layers: bool = False,
+    notes: Sequence[str] = (),
+) -> str:
+    """Totals and the table by component of designs side by side, with the reductions; then the notes."""
+    estimates = list(results.values())
+    parts = [
+        _title(what, results),
+        "",
+        text_table(_totals(results), "l" + "r" * len(results) + "l" + "r" * (len(results) - 1)),
+        "",
+    ]
+    for name, result in results.items():
+        if len(results) > 1:
+            parts += [name]
+        parts += [text_table(_sums(result.by_component, result, "component"), "lrrrr"), ""]
+        if layers:
+            parts += [text_table(_sums(result.by_layer, result, "layer"), "lrrrr"), ""]
+    parts += [
+        note for each in (busy_text(results), *notes, idle_text(results)) if each for note in (each, "")
+    ]
+    if estimates[0].not_scaled:
+        parts += [f"at another node, not scaled: {', '.join(estimates[0].not_scaled)}"]
+    parts += ["not modelled: " + "; ".join(estimates[0].not_modelled)]
+    return "\n".join(parts)
+
+
+def _title(what: str, results: Mapping[str, Estimate]) -> str:
+    first = next(iter(results.values()))
+    share = percent_of_macs(first.macs_share)
+    lines = [
+        what,
+        f"{share} of the multiply-accumulates of an image are on crossbars, and in these numbers",
+    ]
+    if first.digital_unknown:
+        lines.append(f"not counted: {not_counted(first.digital_unknown)}")
+    for name, result in results.items():
+        lines.append(
+            f"on {name}: {result.weight_bits:g}-bit weights in {result.slices} slice"
+            f"{'s' if result.slices > 1 else ''}, converters {result.adc}; conductances: "
+            f"{result.conductances}, inputs: {result.inputs}"
+        )
+    return "\n".join(lines)
+
+
+def _totals(results: Mapping[str, Estimate]) -> list[tuple[str, ...]]:
+    """Label, a value a design, unit, and how much less each further design has than the first."""
+    estimates, others = list(results.values()), list(results)[1:]
+    less = ["less"] if len(others) == 1 else [f"less, {name}" for name in others]
+    rows = [("", *results, "", *less)] if others else []
+    at_peak = all(result.image_rate_per_s == result.peak_image_rate_per_s for result in estimates)
+    for label, key, unit in TOTALS:
+        if at_peak and key in ("image_rate_per_s", "power_mw"):
+            continue
+        values = [float(getattr(result, key)) for result in estimates]
+        if key in IDLE and not any(result.leakage_mw for result in estimates):
+            continue
+        known = bool(values[0]) and math.isfinite(values[0])
+        cuts = [f"{100 * (1 - value / values[0]):.1f} %" if known else "" for value in values[1:]]
+        rows.append((label, *map(number, values), unit, *cuts))
+    return rows
+
+
+def _sums(
+    sums: Mapping[str, Mapping[str, float]], result: Estimate, what: str
+) -> list[tuple[str, str, str, str, str]]:
+    """Area and energy of each part with its share, the largest energy first."""
+    rows = [(what, "area [mm2]", "share", "energy [nJ]", "share")]
+    for name, cost in sorted(sums.items(), key=lambda pair: -pair[1]["energy_nj"]):
+        area, energy = cost["area_mm2"], cost["energy_nj"]
+        shares = share(area, result.area_mm2), share(energy, result.energy_nj_per_image)
+        rows.append((name, number(area), percent_text(shares[0]), number(energy), percent_text(shares[1])))
+    total = number(result.area_mm2), "", number(result.energy_nj_per_image), ""
+    return [*rows, ("sum", *total)]
+
+
+def share(part: float, whole: float) -> float:
+    """The share that a part is of a whole; 0 where the whole is 0."""
+    return part / whole if whole else 0.0
+
+
+def percent_text(part: float) -> str:
+    """A share as percent."""
+    return f"{100 * part:.1f} %"
+
+
+def explain(title: str, result: Estimate, component: str) -> str:
+    """Formula, price, derivation and source of a component, and its numbers in every layer.
+
+    Raises
+    ------
+    XbarError
+        For a component that the estimate has not.
+    """
+    if component not in result.prices:
+        raise unknown_name("--explain", component, result.prices)
+    counting = result.counting[component]
+    lines = [
+        f"{component} on {title}",
+        "energy an image = dynamic (events x energy of one) + idle (units x leakage x time); "
+        "area = units x area of one",
+        f"events: {counting['events']}",
+        f"units:  {counting['units']}",
+    ]
+    rows = [row for row in result.table if row.component == component]
+    for price in result.prices[component]:
+        own = {row.event_energy_pj for row in rows} <= {other.energy_pj for other in result.prices[component]}
+        energy = f"{number(price.energy_pj)} pJ" if own else "by layer below"
+        lines += [
+            f"price:  {energy} a {price.event}, {number(price.area_um2)} um2 a {price.unit}, "
+            f"{price.node_nm:g} nm",
+            f"        {price.derivation}",
+            f"leakage: {_leakage(price)}",
+            *(f"source: {source}" for source in price.sources),
+        ]
+    table: list[tuple[str, ...]] = [
+        ("layer", "events", "pJ each", "nJ dynamic", "nJ idle", "nJ", "units", "um2 each", "mm2")
+    ]
+    table += [(row.layer, *map(number, _factors(row))) for row in rows]
+    area, spent = sum(row.area_mm2 for row in rows), sum(row.energy_nj for row in rows)
+    parts = sum(row.dynamic_nj for row in rows), sum(row.idle_nj for row in rows)
+    table += [("sum", "", "", *map(number, (*parts, spent)), "", "", number(area))]
+    return "\n".join([*lines, "", text_table(table, "lrrrrrrrr")])
+
+
+def _leakage(price: Price) -> str:
+    return "not modelled" if price.leakage_uw is None else f"{number(price.leakage_uw)} uW a {price.unit}"
+
+
+def busy_text(results: Mapping[str, Estimate], shown: int = 4) -> str:
+    """Text of the busiest server by design, and of how busy arrays and shared blocks are then."""
+    lines = []
+    for name, result in results.items():
+        at_peak = result.at(result.peak_image_rate_per_s)
+        in_step = {row.component for row in result.table if row.level == "array"} - {"array"}
+        busy = {part: share for part, share in at_peak.utilisation.items() if part not in in_step}
+        of = f" of {name}" if len(results) > 1 else ""
+        busiest = ", ".join(f"{part} {percent_text(share)}" for part, share in list(busy.items())[:shown])
+        lines.append(f"the highest image rate{of} is that of {result.bottleneck}; busy at it: {busiest}")
+    return "\n".join(lines)
+
+
+def idle_text(results: Mapping[str, Estimate]) -> str:
+    """Text of the leakage, as a scenario, of blocks of which no source gives it; empty without such."""
+    lines = []
+    for name, result in results.items():
+        leaks, idle = result.assumed_leakage_mw, result.assumed_idle_nj_per_image
+        if leaks:
+            of = f" of {name}" if len(results) > 1 else ""
+            shares = f"{LEAKING_SHARES['converter']:g} and other blocks {LEAKING_SHARES['other']:g}"
+            lines.append(
+                f"idle power{of} that no source gives, an assumption, in no figure above: "
+                f"{number(leaks)} mW, {number(idle)} nJ an image, if converters leak {shares} of their rated "
+                "power; from nothing to twice that"
+            )
+    return "\n".join(lines)
+
+
+def _factors(row: Row) -> tuple[float, ...]:
+    energies = row.event_energy_pj, row.dynamic_nj, row.idle_nj, row.energy_nj
+    return row.events, *energies, row.units, row.unit_area_um2, row.area_mm2
+
+
+def write_csv(results: Mapping[str, Estimate], path: Path) -> None:
+    """Every row of every estimate, one a line, with the units in the header."""
+    rows = [
+        [name, row.layer, row.component, row.level, *_factors(row)]
+        for name, result in results.items()
+        for row in result.table
+    ]
+    write_atomically(path, csv_text([CSV_COLUMNS, *rows]).encode())

@@ -1,0 +1,111 @@
+"""The mappings that `xbar estimate` is asked for: of a network, a study, or the folder of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from experiments.commands.arguments import DEFAULT_DESIGN
+from experiments.commands.networks.layers import form_of, left_digital
+from experiments.inputs.examples import Input
+from experiments.inputs.networks import draws_weights
+from experiments.run_folder.finished import finished_run
+from experiments.run_folder.ids import COST_ONLY, simulated
+from experiments.studies.designs import changed_design, load_design
+from experiments.studies.study import load_study, study_names
+from mapping.lowering.form import BatchNormChoice
+from mapping.tiles.mapped import MappedNetwork
+from mapping.tiles.mapper import map_network, without_weights
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError
+
+
+def mapped(
+    what: str,
+    hardware: str = "",
+    against: Sequence[str] = (),
+    width: float = 1.0,
+    inputs: Sequence[Input] = (),
+    changes: Sequence[str] = (),
+    batch_norm: BatchNormChoice | None = None,
+    weights: Path | None = None,
+    drawn: bool = False,
+) -> dict[str, MappedNetwork]:
+    """Mapping of what is named, by the name of its design, and of each in `against`.
+
+    Parameters
+    ----------
+    what
+        A network, as in `experiments.inputs.networks.build_network`; a study, which is mapped unpruned; or
+        the folder of a finished run.
+    hardware, against
+        Designs, or TOML files; no `hardware`: that of the study or run, else admm-32x32.
+    inputs
+        As in `experiments.inputs.networks.example_input`.
+    changes
+        ``hardware.key=value``, of both designs; of a run, what its mapping and accuracy do not depend on.
+    batch_norm
+        As in `mapping.crossbar_form`; None: that of the study, else ``fold``.
+    weights
+        File of the network's weights; None: those that it has, and a built-in one has none.
+    drawn
+        Whether the network's own weights are others each time (`is_drawn`), and so are not known.
+
+    Raises
+    ------
+    XbarError
+        For a network, study, run or design that cannot be had, or a change that would make a run another one.
+    """
+    if Path(what).is_dir():
+        if hardware or against or width != 1 or inputs or batch_norm or weights:
+            raise XbarError(
+                f"{what}: a finished run is on its own hardware; --hardware, --against, --width, --input, "
+                "--batch-norm and --weights are for networks and studies"
+            )
+        finished = finished_run(Path(what))[1].with_hardware(lambda own: _priced_anew(own, changes))
+        return {finished.hardware.name: finished}
+    network, design = what, hardware or DEFAULT_DESIGN
+    if _is_study(what):
+        if width != 1:
+            raise XbarError(f"--width {width:g}: {what} is a study, which has its own")
+        study = load_study(what, changes)
+        network, width, batch_norm = study.network, study.width, batch_norm or study.batch_norm
+        first = load_design(hardware, changes) if hardware else study.hardware
+    else:
+        first = load_design(design, changes)
+    form, example = form_of(network, width, inputs, weights, batch_norm or "fold")
+    digital = left_digital(form, example)
+    designs = {first.name: first}
+    for name in against:
+        other = load_design(name, changes)
+        label = other.name if other.name not in designs else f"{other.name} ({name})"
+        if label in designs:
+            raise XbarError(f"--against {name}: is there already")
+        designs[label] = other
+    with torch.no_grad():
+        found = {name: map_network(form, each, example, layers=digital) for name, each in designs.items()}
+    return {name: without_weights(one) for name, one in found.items()} if drawn else found
+
+
+def is_drawn(what: str, changes: Sequence[str] = ()) -> bool:
+    """Whether the network that is named, or that of a study, comes from a function that draws its weights
+    anew each time."""
+    return draws_weights(load_study(what, changes).network if _is_study(what) else what)
+
+
+def _is_study(what: str) -> bool:
+    return what.endswith(".toml") or what in study_names()
+
+
+def _priced_anew(hardware: Hardware, changes: Sequence[str]) -> Hardware:
+    """Hardware of a finished run with changes of what it costs."""
+    changed = changed_design(hardware, changes)
+    if simulated(changed) != simulated(hardware):
+        allowed = [f"{table}.{key}" if table else key for table, keys in COST_ONLY.items() for key in keys]
+        raise XbarError(
+            f"--set {' '.join(changes)}: a finished run keeps what it was mapped and measured on; allowed: "
+            f"keys of hardware that only its costs depend on ({', '.join(allowed)})"
+        )
+    return changed
