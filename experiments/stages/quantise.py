@@ -245,7 +245,7 @@ def fitted_states(network: nn.Module, values: Mapping[str, Values]) -> dict[str,
     magnitudes are free."""
     layers = mappable_layers(network)
     return {
-        name: states_of_magnitudes(of.fit(finite_gemm(layers[name], name)))
+        name: states_of_magnitudes(of.fit(finite_gemm(layers[name], name)).numpy(force=True))
         for name, of in values.items()
         if isinstance(of, Magnitudes)
     }

@@ -60,8 +60,7 @@ class Freezing(Method):
         }
         for name, values_of in self.values.items():
             w = to_gemm(layer_of(model, name))
-            mask = values_of.mask if values_of.mask is not None else torch.ones_like(w, dtype=torch.bool)
-            self.z[name], self.held[name] = torch.zeros_like(w), ~mask
+            self.z[name], self.held[name] = torch.zeros_like(w), ~_stays(values_of, w)
 
     @property
     def total_epochs(self) -> int:
@@ -81,13 +80,12 @@ class Freezing(Method):
             self._hold(weight_of(model, name), name)
 
     def _freeze(self, name: str, w: torch.Tensor, share: float) -> None:
-        mask = self.values[name].mask
-        stays = torch.ones_like(w, dtype=torch.bool) if mask is None else mask
+        stays = _stays(self.values[name], w)
         free = stays & ~self.held[name]
         count = round(share * int(stays.sum())) - int((stays & self.held[name]).sum())
         nearest = self.values[name].nearest(w, self._fitted[name])
         distance = torch.where(free, (w - nearest).abs().double(), torch.inf).flatten()
-        chosen = torch.zeros(w.numel(), dtype=torch.bool)
+        chosen = torch.zeros_like(distance, dtype=torch.bool)
         chosen[torch.sort(distance, stable=True).indices[:count]] = True
         chosen = chosen.reshape(w.shape)
         self.z[name] = torch.where(chosen, nearest, self.z[name])
@@ -141,12 +139,17 @@ class Freezing(Method):
         """What is frozen and where, and what was fitted."""
         tensors: dict[str, torch.Tensor] = {}
         for name, fitted in self._fitted.items():
-            tensors[f"fitted.{name}"] = torch.as_tensor(fitted, dtype=torch.float64)
+            tensors[f"fitted.{name}"] = fitted
             tensors |= {f"z.{name}": self.z[name], f"held.{name}": self.held[name]}
         return tensors
 
     def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
         """Take back what `state` gave."""
         for name in self.values:
-            self._fitted[name] = tensors[f"fitted.{name}"].numpy()
+            self._fitted[name] = tensors[f"fitted.{name}"]
             self.z[name], self.held[name] = tensors[f"z.{name}"], tensors[f"held.{name}"]
+
+
+def _stays(values: Values, w: torch.Tensor) -> torch.Tensor:
+    """Mask (K, N) of the weights that take values, where w lies."""
+    return torch.ones_like(w, dtype=torch.bool) if values.mask is None else values.mask.to(w.device)

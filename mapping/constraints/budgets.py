@@ -62,11 +62,11 @@ class NonzeroBudget:
         for name, w in v.items():
             check_finite_weights(w, name)
         costs = torch.cat(
-            [torch.full((w.numel(),), float(cost[name]), dtype=torch.float64) for name, w in v.items()]
+            [torch.full_like(w, float(cost[name]), dtype=torch.float64).flatten() for name, w in v.items()]
         )
         density = torch.cat([w.double().square().flatten() for w in v.values()]) / costs
         order = torch.sort(density, descending=True, stable=True).indices
-        mask = torch.zeros(len(costs), dtype=torch.bool)
+        mask = torch.zeros_like(costs, dtype=torch.bool)
         left = self.total
         while len(order):
             spent = costs[order].cumsum(0)

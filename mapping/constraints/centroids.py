@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mapping.constraints.fits import free_values, nearest_values
 from mapping.constraints.levels import Values, check_mask
-from mapping.constraints.scale import nearest_values
 from xbar.hardware.checks import check_whole
 from xbar.hardware.kernels import njit
 
@@ -43,14 +43,19 @@ class Centroids(Values):
         check_whole(f"count of {type(self).__name__.lower()}", self.count, 1, 256)
         check_mask(self.mask)
 
-    def fit(self, v: torch.Tensor) -> NDArray[np.float64]:
-        """Centroids of least squared error on the unmasked weights, ascending, at most (count,)."""
-        kept = v if self.mask is None else v[self.mask]
-        return fit_centroids(kept.double().flatten().numpy(), self.count)
+    def fit(self, v: torch.Tensor) -> torch.Tensor:
+        """Centroids of least squared error on the unmasked weights, ascending, at most (count,).
 
-    def nearest(self, v: torch.Tensor, fitted: NDArray[np.float64]) -> torch.Tensor:
+        On the processor `fit_centroids` finds them, elsewhere `mapping.constraints.fits.free_values`.
+        """
+        kept = (v if self.mask is None else v[self.mask.to(v.device)]).detach().double().flatten()
+        if v.device.type == "cpu":
+            return torch.from_numpy(fit_centroids(kept.numpy(), self.count))
+        return free_values(kept, self.count)
+
+    def nearest(self, v: torch.Tensor, fitted: torch.Tensor) -> torch.Tensor:
         """See `Values.nearest`."""
-        return nearest_values(v, torch.from_numpy(fitted))
+        return nearest_values(v, fitted)
 
 
 class Magnitudes(Centroids):
@@ -60,11 +65,11 @@ class Magnitudes(Centroids):
     binary with scale.
     """
 
-    def fit(self, v: torch.Tensor) -> NDArray[np.float64]:
+    def fit(self, v: torch.Tensor) -> torch.Tensor:
         """Magnitudes of least squared error on the unmasked weights, ascending, at most (count,)."""
         return super().fit(v.abs())
 
-    def nearest(self, v: torch.Tensor, fitted: NDArray[np.float64]) -> torch.Tensor:
+    def nearest(self, v: torch.Tensor, fitted: torch.Tensor) -> torch.Tensor:
         """See `Values.nearest`; zero counts as positive."""
         magnitudes = super().nearest(v.abs(), fitted)
         return torch.where(v < 0, -magnitudes, magnitudes)

@@ -38,7 +38,7 @@ class SegmentSparse(Sparsity):
         k, n = gain.shape
         padded = pad(gain, (0, 0, 0, -k % self.rows), value=-torch.inf).reshape(-1, self.rows, n)
         largest = torch.sort(padded, dim=1, descending=True, stable=True).indices[:, : self.most]
-        mask = torch.zeros(padded.shape, dtype=torch.bool).scatter_(1, largest, True)
+        mask = torch.zeros_like(padded, dtype=torch.bool).scatter_(1, largest, True)
         return mask.reshape(-1, n)[:k] & ~(gain < 0)
 
 

@@ -113,6 +113,6 @@ def _from_largest(w: torch.Tensor) -> torch.Tensor:
 
 def _first(order: torch.Tensor, count: int, w: torch.Tensor) -> torch.Tensor:
     """Mask of the first `count` weights of an order, of the shape of `w`."""
-    mask = torch.zeros(w.numel(), dtype=torch.bool)
+    mask = torch.zeros(w.numel(), dtype=torch.bool, device=w.device)
     mask[order[:count]] = True
     return mask.reshape(w.shape)

@@ -9,22 +9,22 @@ from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from mapping.constraints.scale import (
-    EXACT_LEVELS,
-    Per,
-    by_columns,
-    fit_scales,
-    fit_ternary,
-    fit_window,
+from mapping.constraints.fits import (
+    columns_of,
+    fit_levels,
     nearest_levels,
+    ternary_scales,
+    to_all,
+    window_scales,
 )
+from mapping.constraints.scale import EXACT_LEVELS, Per
 from mapping.network.gemm import check_finite_weights
 from xbar.hardware.checks import check_range, check_whole
 from xbar.hardware.errors import XbarError, unknown_name
 
-Fitted = NDArray[np.float64]
+Fitted = torch.Tensor
+"""Scales (N,) or values, float64, on the device of the weights."""
 
 
 class Values(ABC):
@@ -56,12 +56,13 @@ class Values(ABC):
     def project_with(self, v: torch.Tensor, fitted: Fitted) -> torch.Tensor:
         """Nearest point with what was fitted before, such as a scale."""
         z = self.nearest(v, fitted)
-        return z if self.mask is None else torch.where(self.mask, z, 0.0)
+        return z if self.mask is None else torch.where(self.mask.to(z.device), z, 0.0)
 
     def project(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `mapping.constraints.constraint.Constraint.project`."""
         check_finite_weights(v)
-        mask = torch.ones(v.shape, dtype=torch.bool) if self.mask is None else self.mask
+        every = torch.ones(v.shape, dtype=torch.bool, device=v.device)
+        mask = every if self.mask is None else self.mask.to(v.device)
         return self.project_with(v, self.fit(v)), mask
 
 
@@ -116,9 +117,8 @@ class Levels(Values):
     def fit(self, v: torch.Tensor) -> Fitted:
         """Scales of least squared error on the unmasked weights, shape (N,)."""
         if self.scale is not None:
-            return np.full(v.shape[-1], self.scale)
-        kept = None if self.mask is None else self.mask.numpy(force=True)
-        return fit_scales(v.double().numpy(force=True), kept, self.values.double().numpy(), self.per)
+            return _given(self.scale, v)
+        return fit_levels(v, self.mask, self.values, self.per)
 
     def nearest(self, v: torch.Tensor, fitted: Fitted) -> torch.Tensor:
         """See `Values.nearest`."""
@@ -170,12 +170,12 @@ class Window(Values):
     def fit(self, v: torch.Tensor) -> Fitted:
         """Scales of least squared error on the unmasked weights, shape (N,)."""
         if self.scale is not None:
-            return np.full(v.shape[-1], self.scale)
-        return by_columns(lambda w: fit_window(w, self.low, self.high), v, self.mask, self.per)
+            return _given(self.scale, v)
+        return to_all(window_scales(columns_of(v, self.mask, self.per), self.low, self.high), v)
 
     def nearest(self, v: torch.Tensor, fitted: Fitted) -> torch.Tensor:
         """See `Values.nearest`; zero counts as positive."""
-        q = torch.from_numpy(fitted).to(v.dtype)
+        q = fitted.to(v.dtype)
         magnitudes = v.abs().clamp(q * self.low, q * self.high)
         return torch.where(v < 0, -magnitudes, magnitudes)
 
@@ -210,15 +210,15 @@ class Ternary:
 
     def fit(self, v: torch.Tensor) -> Fitted:
         """q of least squared error, shape (N,)."""
-        return by_columns(fit_ternary, v, self.mask, self.per)
+        return to_all(ternary_scales(columns_of(v, self.mask, self.per)), v)
 
     def project(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `mapping.constraints.constraint.Constraint.project`."""
         check_finite_weights(v)
-        scale = torch.from_numpy(self.fit(v)).to(v.dtype)
+        scale = self.fit(v).to(v.dtype)
         stays = v.abs() > scale / 2
         if self.mask is not None:
-            stays &= self.mask
+            stays &= self.mask.to(v.device)
         return torch.where(stays, v.sign() * scale, 0.0), stays
 
 
@@ -278,6 +278,11 @@ def check_mask(mask: Any) -> None:
     if mask is not None and not (isinstance(mask, torch.Tensor) and mask.dtype == torch.bool):
         kind = str(mask.dtype) if isinstance(mask, torch.Tensor) else f"a {type(mask).__name__}"
         raise XbarError(f"mask: {kind}; must be a torch.Tensor of bool, true where a weight stays")
+
+
+def _given(scale: float, v: torch.Tensor) -> torch.Tensor:
+    """A given scale for each column of weights (K, N)."""
+    return torch.full((v.shape[-1],), scale, dtype=torch.float64, device=v.device)
 
 
 def _check_scale(scale: float | None, per: str) -> None:

@@ -1,18 +1,16 @@
-"""Scales that bring the weights of a layer or column nearest to levels, a window or -1, 0, 1; and the nearest
-levels."""
+"""The scale that brings the weights of a layer or column nearest to levels, by a search on the processor.
+
+`mapping.constraints.fits` has the same scale, and others, as operators of torch.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from xbar.conductances.encoding import thresholds
 from xbar.multiply.threads import run_workers, worker_count
 
 Per = Literal["layer", "column"]
@@ -201,101 +199,3 @@ def _sweep(
         if _is_better(found, at, best, scale):
             best, scale = found, at
     return best, scale
-
-
-def by_columns(
-    fit: Callable[[NDArray[np.float64]], float], w: torch.Tensor, kept: torch.Tensor | None, per: Per
-) -> NDArray[np.float64]:
-    """What `fit` gives for the magnitudes (n,) of each column, or of the layer for all columns, shape (N,).
-
-    Parameters
-    ----------
-    w, kept
-        Weights and those that count, shape (K, N); None: all.
-    """
-    magnitudes = w.double().abs().numpy(force=True)
-    held = np.ones(magnitudes.shape, np.bool_) if kept is None else kept.numpy(force=True)
-    if per == "layer":
-        return np.full(magnitudes.shape[-1], fit(magnitudes[held]))
-    pairs = zip(magnitudes.T, held.T, strict=True)
-    return np.array([fit(column[stays]) for column, stays in pairs], np.float64)
-
-
-def nearest_levels(v: torch.Tensor, scale: NDArray[np.float64], levels: torch.Tensor) -> torch.Tensor:
-    """Nearest of +-scale * levels to each entry of v (K, N), with a scale a column (N,); zero counts as
-    positive. With a scale of 0, zeros."""
-    q = torch.from_numpy(scale).to(v.dtype)
-    values = nearest_values(v.abs() / torch.where(q > 0, q, 1.0), levels)
-    return torch.where(v < 0, -values, values) * q
-
-
-def nearest_values(v: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """The nearest of some ascending values to each entry of v."""
-    return values.to(v.dtype)[torch.bucketize(v.contiguous(), thresholds(values).to(v.dtype))]
-
-
-def fit_window(magnitudes: NDArray[np.floating], low: float, high: float) -> float:
-    """Scale s that brings weights nearest to s * [low, high]; the smallest of the best ones. Exact.
-
-    sum_i (s low - |w_i|)_+^2 + (|w_i| - s high)_+^2 is convex in s and quadratic between the breakpoints
-    |w_i| / low and |w_i| / high: its slope is bisected over them, and the last piece solved.
-
-    Parameters
-    ----------
-    magnitudes
-        Absolute weights, shape (n,).
-
-    Returns
-    -------
-    float
-        The scale; 0 where there is no weight other than zero.
-    """
-    w = np.sort(magnitudes).astype(np.float64)
-    if not len(w) or w[-1] == 0:
-        return 0.0
-    sums = np.concatenate([[0.0], np.cumsum(w)])
-
-    def pulls(s: float) -> tuple[float, float]:
-        """<w, l> and <l, l> over the weights outside, l the edge that each is clipped to."""
-        below, above = np.searchsorted(w, s * low), np.searchsorted(w, s * high)
-        wl = low * sums[below] + high * (sums[-1] - sums[above])
-        return float(wl), float(low**2 * below + high**2 * (len(w) - above))
-
-    inner = w[w * high < low * w[-1]]  # the largest weight bounds the scale: nothing is clipped beyond it
-    edges = np.unique(np.concatenate([[0.0], w / high, inner / low if low else inner]))
-
-    def piece(i: int) -> tuple[float, float]:
-        return pulls((edges[i] + edges[i + 1]) / 2)
-
-    def slope_at_end(i: int) -> float:
-        wl, ll = piece(i)
-        return float(edges[i + 1]) * ll - wl
-
-    pieces = range(len(edges) - 1)
-    best = min(bisect_left(pieces, 0.0, key=slope_at_end), pieces[-1])
-    wl, ll = piece(best)
-    return min(max(wl / ll if ll else 0.0, float(edges[best])), float(edges[best + 1]))
-
-
-def fit_ternary(magnitudes: NDArray[np.floating]) -> float:
-    """Scale q that brings weights nearest to -q, 0 and q. Exact.
-
-    With the k largest on +-q the best q is their mean, and (sum of them)^2 / k is what they save: the best k
-    is found by sorting.
-
-    Parameters
-    ----------
-    magnitudes
-        Absolute weights, shape (n,).
-
-    Returns
-    -------
-    float
-        The scale; 0 where there is no weight other than zero.
-    """
-    sums = np.cumsum(np.sort(magnitudes)[::-1], dtype=np.float64)
-    if not len(sums) or sums[-1] == 0:
-        return 0.0
-    counts = np.arange(1, len(sums) + 1)
-    best = int(np.argmax(sums**2 / counts))
-    return float(sums[best] / counts[best])

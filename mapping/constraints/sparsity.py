@@ -157,8 +157,8 @@ def block_sparse(layer: Layer, kind: GroupKind, keep: float) -> BlockSparse:
 
 def in_turn(first: Sparsity, second: Sparsity, v: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
     """Mask of both families: each chosen by the gain that the other leaves, to a fixed point."""
-    inside = torch.ones(v.shape, dtype=torch.bool)
-    mask = torch.zeros(v.shape, dtype=torch.bool)
+    inside = torch.ones(v.shape, dtype=torch.bool, device=v.device)
+    mask = torch.zeros_like(inside)
     for _ in range(MAX_ROUNDS):
         outer = first.choose(v, torch.where(inside, gain, 0.0))
         inside = second.choose(v, torch.where(outer, gain, 0.0))
@@ -189,7 +189,7 @@ def _keep_count(keep: float, sizes: torch.Tensor) -> int:
 def _top(sums: torch.Tensor, count: int) -> torch.Tensor:
     """Mask of the `count` largest entries; ties go to the lower index."""
     order = torch.sort(sums.flatten(), descending=True, stable=True).indices[:count]
-    mask = torch.zeros(sums.numel(), dtype=torch.bool)
+    mask = torch.zeros(sums.numel(), dtype=torch.bool, device=sums.device)
     mask[order] = True
     return mask.reshape(sums.shape)
 

@@ -165,7 +165,7 @@ def test_levels_project_to_the_nearest(seed: int) -> None:
     values = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
     constraint = Levels(values, mask)
     z, kept = constraint.project(v)
-    (q,) = set(constraint.fit(v))
+    (q,) = set(constraint.fit(v).tolist())
     grid = torch.cat([values, -values]) * q
     nearest = grid[(v[..., None] - grid).abs().argmin(-1)]
     assert torch.equal(kept, mask)

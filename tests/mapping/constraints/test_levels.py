@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
-from scales import fit_scale
+from scales import fit_scale, fit_ternary, fit_window
 
 from mapping.constraints.levels import Levels, Ternary, Window, equal_levels, power_levels
-from mapping.constraints.scale import fit_ternary, fit_window
 from xbar import XbarError
 
 seeds = st.integers(0, 2**31 - 1)
