@@ -156,7 +156,10 @@ class Gsm(Method):
 
 def largest(values: torch.Tensor, count: int) -> torch.Tensor:
     """Mask of the `count` largest of `values` (n,); ties go to the lower index."""
-    least = float(np.partition(values.numpy(force=True), -count)[-count])
+    if values.device.type == "cpu":  # numpy's partition takes a tenth of the time of torch's there
+        least = float(np.partition(values.numpy(force=True), -count)[-count])
+    else:
+        least = float(values.kthvalue(len(values) - count + 1).values)
     mask = values > least
     ties = (values == least).nonzero().flatten()
     mask[ties[: count - int(mask.sum())]] = True

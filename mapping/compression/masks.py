@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mapping.compression.shared_weights import by_weight, differ
-from mapping.network.gemm import finite_gemm, from_gemm, layer_of, mappable_layers, to_gemm, weight_of
+from mapping.network.gemm import Layer, finite_gemm, from_gemm, mappable_layers, to_gemm, weight_of
 from mapping.training.method import Method
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -29,7 +29,7 @@ def masks_met(model: nn.Module, masks: Mapping[str, torch.Tensor] | None = None)
     for name, layer in mappable_layers(model).items():
         stays = to_gemm(layer) != 0
         if stays.any() and not stays.all():
-            found[name] = stays & found[name] if name in found else stays
+            found[name] = stays & found[name].to(stays.device) if name in found else stays
     return found
 
 
@@ -59,7 +59,7 @@ class Masked(Method):
             shape = tuple(finite_gemm(layers[name], name).shape)
             if tuple(mask.shape) != shape:
                 raise XbarError(f"mask of {name}: of shape {tuple(mask.shape)}; must be (K, N) = {shape}")
-        self.masks = {name: from_gemm(mask.float(), layer_of(model, name)) for name, mask in masks.items()}
+        self.masks = {name: _of_weight(mask, layers[name]) for name, mask in masks.items()}
         for first, (_, *others) in by_weight(model, masks).items():
             for other in others:
                 if not torch.equal(self.masks[first], self.masks.pop(other)):
@@ -91,3 +91,8 @@ class Masked(Method):
     def arguments(self) -> Any:
         """The masks."""
         return ["masks", self.masks]
+
+
+def _of_weight(mask: torch.Tensor, layer: Layer) -> torch.Tensor:
+    """A mask (K, N) in the shape of the layer's weight and where that lies, 1 where a weight stays."""
+    return from_gemm(mask.float(), layer).to(layer.weight.device)

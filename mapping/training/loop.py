@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
 from mapping.network.inputs import Inputs, call, each_tensor, is_inputs, length_of, tensors_of
 from mapping.recipes.recipe import Recipe, undecayed
@@ -50,9 +51,14 @@ def pair(batch: Any, who: str) -> tuple[Inputs, Any]:
     return batch[0], batch[1]
 
 
-def laid_out(inputs: Inputs, layout: torch.memory_format) -> Inputs:
-    """Inputs with each batch of pictures in a memory format."""
-    return each_tensor(lambda x: x.contiguous(memory_format=layout) if x.dim() == 4 else x, inputs)
+def placed(inputs: Inputs, device: torch.device, layout: torch.memory_format) -> Inputs:
+    """Inputs on a device, each batch of pictures in a memory format."""
+
+    def place(x: torch.Tensor) -> torch.Tensor:
+        there = x.to(device, non_blocking=True)
+        return there.contiguous(memory_format=layout) if x.dim() == 4 else there
+
+    return each_tensor(place, inputs)
 
 
 @contextmanager
@@ -91,7 +97,8 @@ def train(
     checkpoint: Path | Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """Train `model` in place and return the log: one row an epoch, and the rows of the methods.
+    """Train `model` in place, on the device where it is, and return the log: one row an epoch, and the rows
+    of the methods.
 
     Torch's global generator is seeded at each epoch from (seed, stage, epoch), so that a loader that shuffles
     with it gives a resumed run the order of an unbroken one.
@@ -100,7 +107,8 @@ def train(
     ----------
     batches
         Any iterable of (inputs, targets) that can be iterated once an epoch, a `DataLoader` for one. Inputs
-        are a tensor, or a tuple, list or dict of what the network is called with. The loader need not know
+        are a tensor, or a tuple, list or dict of what the network is called with; they, and the targets, go
+        to the network's device. The loader need not know
         its length; then the learning rate changes by the epoch, see `Recipe`.
     methods
         Hooked in order; `after_backward` in reverse order.
@@ -176,7 +184,7 @@ class _Loop:
         self.model, self.methods = self.state.model, self.state.methods
         self.schedule = Schedule(self.recipe, self.state.optimizer)
         self.total = length(self.batches)
-        self.layout = memory_format(self.model)
+        self.device, self.layout = device_of(self.model), memory_format(self.model)
         self.inputs = 0
         """Inputs whose gradients a step has so far."""
         self.saved = time.monotonic()
@@ -255,7 +263,8 @@ class _Loop:
 
     def _add_gradient(self, x: Inputs, y: Any) -> torch.Tensor:
         """Add the gradient of a batch to that of the step; its loss."""
-        x = laid_out(x, self.layout)
+        x = placed(x, self.device, self.layout)
+        y = tree_map_only(torch.Tensor, lambda t: t.to(self.device, non_blocking=True), y)
         value, count = self.objective(self.model, x, y), length_of(x)
         if not self.inputs:
             # Not before the forward pass: memory freed there goes back to the system, and is asked for again.
@@ -322,6 +331,11 @@ def length(batches: BatchSource) -> int:
         return 0
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where a network is: the device of its first weight; the processor's for one without weights."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
 def memory_format(model: nn.Module) -> torch.memory_format:
     """``channels_last`` where the model's convolution weights are (it is the faster one), else contiguous."""
     for p in model.parameters():
@@ -356,11 +370,11 @@ def accuracy(
     if not isinstance(metric, Metric):
         raise XbarError(f"metric = {metric!r}: must be a mapping.Metric, such as RMSE, R2 or top_k(5)")
     model.eval()
-    layout = memory_format(model)
+    device, layout = device_of(model), memory_format(model)
     sums: torch.Tensor | None = None
     for batch in progress(batches, "accuracy", 0) if progress else batches:
         x, y = pair(batch, "accuracy")
-        x = laid_out(x, layout)
+        x = placed(x, device, layout)
         of_batch = metric.of_batch(call(model, x), y)
         if sums is not None and sums.shape != of_batch.shape:
             raise XbarError(f"{metric.name}: batches differ in the shape of their targets")

@@ -261,7 +261,9 @@ READY = {
 
 
 def _sums(metric: Metric, outputs: Tensor, targets: Tensor) -> Tensor:
-    return torch.as_tensor(metric.statistics(outputs, targets), dtype=torch.float64).cpu()
+    found = metric.statistics(outputs, targets)
+    parts = found if isinstance(found, Tensor) else [torch.as_tensor(part).cpu() for part in found]
+    return torch.as_tensor(parts, dtype=torch.float64).cpu()
 
 
 def _fits(metric: Metric, outputs: Tensor, targets: Tensor) -> bool:

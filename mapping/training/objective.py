@@ -111,7 +111,7 @@ def mixed(
         if not x.is_floating_point():
             raise XbarError(f"{stage}: Mixup: inputs are {described(x)}; must be floating point")
         share = float(torch.distributions.Beta(mixing.alpha, mixing.alpha).sample())
-        other = torch.randperm(len(x))
+        other = torch.randperm(len(x)).to(x.device)
         return share * x + (1 - share) * x[other], [(share, y), (1 - share, y[other])]
     return cut_out(x, mixing.size, stage), [(1.0, y)]
 

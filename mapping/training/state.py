@@ -94,8 +94,9 @@ class TrainingState:
 
         self.model.load_state_dict(part("model."))
         self._take_optimizer(part("optimizer."))
+        device = next(self.model.parameters()).device
         for i, method in enumerate(self.methods):
-            method.load_state(part(f"method.{i}."))
+            method.load_state({name: t.to(device) for name, t in part(f"method.{i}.").items()})
         self.selection.load(meta["selection"], part("selected."))
         self.place = Place(meta["epoch"], meta["batch"])
         if self.place.batch:
