@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -17,3 +18,15 @@ def _seeded() -> None:
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
         torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _on_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Analog layers compute on the device that ``XBAR_TEST_DEVICE`` names, by the torch path; ``cpu`` is the
+    torch path on the processor. Without it they compute where their inputs are."""
+    name = os.environ.get("XBAR_TEST_DEVICE")
+    if name and (analog := sys.modules.get("mapping.chips.analog")):
+        there = analog.AnalogLayer._on_device
+        monkeypatch.setattr(
+            analog.AnalogLayer, "_by_kernels", lambda layer, x: there(layer, x.to(name)).to(x)
+        )

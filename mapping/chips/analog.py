@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+import operator
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from mapping.chips.chip import ProgrammedNetwork
 from mapping.chips.codes import largest_code, layer_codes, vector_parts
 from mapping.chips.columns import blocks
 from mapping.chips.fitting import fitting_layers
+from mapping.chips.layer_on_device import LayerOnDevice
 from mapping.network.gemm import mappable_layers
 from mapping.tiles.mapped import MappedLayer
 from mapping.tiles.unfold import batched, checked_input, output_shape, place_outputs
@@ -22,7 +23,6 @@ from xbar.hardware.errors import XbarError
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import applied, drive
 from xbar.multiply.mvm import mvm
-from xbar.multiply.reference import mvm_reference
 
 VALUES_AT_ONCE = 1 << 22
 """Numbers of input vectors that are laid out at a time: they stay in memory that is used again."""
@@ -69,6 +69,7 @@ class AnalogLayer(nn.Module):
         self.clipped = 0
         self.drive = drive(layer.hardware, layer.calibration.signed)
         self.gain = output_gain(layer, compensation)
+        self._there: LayerOnDevice | None = None
         nothing = np.zeros((), np.float32)
         self.bias = nothing if layer.bias is None or layer.bias_rows else np.asarray(layer.bias, np.float32)
 
@@ -83,9 +84,14 @@ class AnalogLayer(nn.Module):
         XbarError
             For inputs that are not floating point, not finite, or not of the layer's shape.
         """
+        x = batched(checked_input(input, self.layer), self.layer.geometry).detach()
+        y = self._by_kernels(x) if x.device.type == "cpu" else self._on_device(x).to(x)
+        return y[0] if x.dim() > input.dim() else y
+
+    def _by_kernels(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs of inputs on the processor."""
         layer, hardware = self.layer, self.layer.hardware
-        x = batched(checked_input(input, layer), layer.geometry)
-        values = x.detach().float().cpu().contiguous().numpy()
+        values = x.float().contiguous().numpy()
         out = np.empty(output_shape(x.shape, layer.n, layer.geometry), np.float32)
         given, clipped = layer_codes(values, layer)
         self.inputs += given.size
@@ -93,24 +99,30 @@ class AnalogLayer(nn.Module):
         for images, codes in vector_parts(given, layer, VALUES_AT_ONCE, self.threads):
             if not self.drive.bits:
                 codes = applied(codes.astype(np.float32, copy=False), hardware)
-            products = self.multiply(codes, x.device)
+            products = self.multiply(codes)
             shape = values[images].shape
             place_outputs(products, self.gain, self.bias, out[images], shape, layer.geometry, self.threads)
             self.vectors += len(codes)
-        y = torch.from_numpy(out).to(x)
-        return y if x is input else y[0]
+        return torch.from_numpy(out).to(x)
 
-    def multiply(self, vectors: NDArray[np.generic], device: torch.device) -> NDArray[np.float32]:
-        """Outputs [v_read unit] of input codes: by the kernels on the processor, elsewhere by the torch
-        reference, with the same noise."""
-        arguments: dict[str, Any] = {"drive": self.drive, "first": self.vectors}
-        if device.type == "cpu":
-            y = mvm(vectors, self.columns, self.layer.n, threads=self.threads, **arguments)
-            return y.astype(np.float32, copy=False)
-        there = mvm_reference(
-            vectors, self.columns, self.layer.n, dtype=torch.float32, device=device, **arguments
+    def _on_device(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs of inputs on another device, to which the layer's tensors go once."""
+        arrays = (self.columns, self.gain, self.bias)
+        there = self._there
+        if there is None or there.device != x.device or any(map(operator.is_not, there.arrays, arrays)):
+            self._there = there = LayerOnDevice(self.layer, self.drive, arrays, x.device)
+        y, vectors, clipped = there(x, self.vectors)
+        self.vectors += vectors
+        self.inputs += x.numel()
+        self.clipped += clipped
+        return y
+
+    def multiply(self, vectors: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Outputs [v_read unit] of input codes, by the kernels."""
+        y = mvm(
+            vectors, self.columns, self.layer.n, drive=self.drive, first=self.vectors, threads=self.threads
         )
-        return np.asarray(there.cpu())
+        return y.astype(np.float32, copy=False)
 
     def extra_repr(self) -> str:
         """Shape and tiles."""

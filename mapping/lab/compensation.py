@@ -20,7 +20,7 @@ from torch import nn
 from mapping.chips.analog import AnalogLayer, analog_network
 from mapping.chips.chip import ProgrammedNetwork, program_network, without_device_effects
 from mapping.chips.columns import blocks
-from mapping.network.inputs import call
+from mapping.network.inputs import call, each_tensor
 from mapping.tiles.by_value import ByValue
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.training.loop import BatchSource, pair
@@ -71,7 +71,7 @@ def read_known_inputs(mapped: MappedNetwork, model: nn.Module, batches: BatchSou
     XbarError
         For a mapping that is not calibrated, or no batch.
     """
-    network = analog_network(model, program_network(_nominal(mapped)))
+    network = analog_network(model, program_network(_nominal(mapped))).cpu()
     seen: dict[str, list[tuple[NDArray[np.generic], NDArray[np.float64]]]] = {
         name: [] for name in mapped.layers
     }
@@ -80,8 +80,8 @@ def read_known_inputs(mapped: MappedNetwork, model: nn.Module, batches: BatchSou
     def record(layer: AnalogLayer) -> Callable[..., NDArray[np.float32]]:
         multiply = layer.multiply
 
-        def recorded(vectors: NDArray[np.generic], device: torch.device) -> NDArray[np.float32]:
-            y = multiply(vectors, device)
+        def recorded(vectors: NDArray[np.generic]) -> NDArray[np.float32]:
+            y = multiply(vectors)
             chosen = rng.permutation(len(vectors))[:VECTORS]
             seen[layer.layer.name].append((vectors[chosen], _weighted(layer, y[chosen])))
             return y
@@ -93,7 +93,7 @@ def read_known_inputs(mapped: MappedNetwork, model: nn.Module, batches: BatchSou
             module.multiply = record(module)  # type: ignore[method-assign]
     for batch in batches:
         x, _ = pair(batch, "read_known_inputs")
-        call(network, x)
+        call(network, each_tensor(torch.Tensor.cpu, x))
     if not all(seen.values()):
         raise XbarError("read_known_inputs: the data loader gave no batch")
     vectors, outputs = {}, {}
@@ -177,7 +177,7 @@ def _read(chip: ProgrammedNetwork, name: str, vectors: NDArray[np.generic]) -> N
     layer = AnalogLayer(of, blocks(chip, name, dtype=chip.dtype))
     layer.vectors = READS
     inputs = vectors if layer.drive.bits else applied(vectors.astype(np.float32), of.hardware)
-    return _weighted(layer, layer.multiply(inputs, torch.device("cpu")))
+    return _weighted(layer, layer.multiply(inputs))
 
 
 def _weighted(layer: AnalogLayer, y: NDArray[np.float32]) -> NDArray[np.float64]:

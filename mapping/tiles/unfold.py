@@ -151,8 +151,8 @@ def place_outputs(
         Worker threads; None: one a processor.
     """
     if geometry is not None and geometry.transposed:
-        _spread(y * gain, shape, geometry, out)
-        out += bias.reshape(-1, *(1 for _ in geometry.kernel))
+        of_channel = bias.reshape(-1, *(1 for _ in geometry.kernel))
+        out[:] = _spread(torch.from_numpy(y * gain), shape, geometry).numpy() + of_channel
         return
     bias = np.broadcast_to(bias, gain.shape)
     by_position = out.reshape(len(y), len(gain), 1) if geometry is None else out.reshape(*out.shape[:2], -1)
@@ -193,19 +193,17 @@ def output_size(geometry: Geometry, size: tuple[int, ...]) -> tuple[int, ...]:
     return tuple((s + sum(pad) - d * (k - 1) - 1) // step + 1 for s, k, step, pad, d in dimensions)
 
 
-def _spread(
-    y: NDArray[np.float32], shape: tuple[int, ...], geometry: Geometry, out: NDArray[np.float32]
-) -> None:
+def _spread(y: torch.Tensor, shape: tuple[int, ...], geometry: Geometry) -> torch.Tensor:
     """Columns (channel, kernel position) added up where they fall on one place of the output."""
     images, inside = shape[0], shape[2:]
     places = math.prod(geometry.kernel)
-    by_place = np.moveaxis(y.reshape(images, *inside, -1, places), -2, 1)
+    by_place = y.reshape(images, *inside, -1, places).movedim(-2, 1)
     whole = [
         (s - 1) * step + d * (k - 1) + 1
         for s, k, step, d in zip(inside, geometry.kernel, geometry.stride, geometry.dilation, strict=True)
     ]
     reach = [max(w, w - after) for w, (_, after) in zip(whole, geometry.padding, strict=True)]
-    spread = np.zeros((images, by_place.shape[1], *reach), y.dtype)
+    spread = y.new_zeros((images, by_place.shape[1], *reach))
     every = (slice(None), slice(None))
     for index, place in enumerate(itertools.product(*map(range, geometry.kernel))):
         target = [
@@ -215,6 +213,45 @@ def _spread(
         spread[(*every, *target)] += by_place[..., index]
     crop = [
         slice(before, before + size)
-        for (before, _), size in zip(geometry.padding, out.shape[2:], strict=True)
+        for (before, _), size in zip(geometry.padding, output_size(geometry, inside), strict=True)
     ]
-    out[:] = spread[(*every, *crop)]
+    return spread[(*every, *crop)]
+
+
+def vector_index(size: tuple[int, ...], geometry: Geometry) -> torch.Tensor:
+    """Where the inputs of each position lie in a flat image, int64, shape (positions, inputs), from 1; 0 is
+    a place of padding with zeros.
+
+    Parameters
+    ----------
+    size
+        Of an image (channels, ...).
+    """
+    image = np.arange(1, math.prod(size) + 1, dtype=np.int64).reshape(1, *size)
+    return torch.from_numpy(np.asarray(input_vectors(image, geometry, 1), np.int64))
+
+
+def gathered_vectors(x: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
+    """`input_vectors` of a tensor, on its device, with the `vector_index` of its images; None: a linear
+    layer."""
+    if index is None:
+        return x.reshape(-1, x.shape[-1])
+    images = torch.nn.functional.pad(x.flatten(1), (1, 0))
+    return images[:, index].flatten(0, 1)
+
+
+def placed_outputs(
+    y: torch.Tensor,
+    gain: torch.Tensor,
+    bias: torch.Tensor,
+    shape: tuple[int, ...],
+    geometry: Geometry | None,
+) -> torch.Tensor:
+    """The tensor of `output_shape` that output vectors make, as `place_outputs`, on their device."""
+    scaled = y * gain
+    if geometry is None:
+        return (scaled + bias).reshape(output_shape(shape, len(gain), None))
+    if geometry.transposed:
+        return _spread(scaled, shape, geometry) + bias.reshape(-1, *(1 for _ in geometry.kernel))
+    by_image = (scaled + bias).reshape(shape[0], len(y) // max(1, shape[0]), len(gain))
+    return by_image.transpose(1, 2).reshape(output_shape(shape, len(gain), geometry))

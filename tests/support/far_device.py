@@ -86,7 +86,7 @@ def _computed(function: Any, args: Any, kwargs: Any) -> Any:
     if asked is not None:
         kwargs = {**kwargs, "device": torch.device("cpu")}
     found = function(*tree_map(_near, args), **tree_map(_near, kwargs))
-    if name.endswith("_") and given and args[0] is given[0]:
+    if function._schema.is_mutable and args and isinstance(args[0], FarTensor):
         return args[0]  # in place
     return tree_map(_far, found) if there else found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,6 @@ from xbar.conductances.noise import BOLTZMANN
 from xbar.hardware.design import Hardware
 from xbar.hardware.iv import IV
 from xbar.multiply.converters import code_range, drive
-from xbar.multiply.reference import mvm_reference
 
 FALSE_ALARM = 1e-6
 
@@ -293,22 +291,6 @@ def test_read_noise_follows_the_vector_and_the_name_of_the_layer() -> None:
     for seed, chip in ((2, 0), (1, 1)):
         other = analog_network(model, program_network(mapped, seed=seed, chip=chip))(x)
         assert not torch.isclose(other, whole).any()
-
-
-def test_tensors_on_another_device_go_by_the_torch_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, mapped = noisy_layer(3, device=device(read_noise=WhiteNoise(0.1)))
-    network = analog_network(model, program_network(mapped, seed=1))
-    layer = network[0].analog
-    codes = np.ones((5, 2), np.float32)
-    expected = layer.multiply(codes, torch.device("cpu"))
-
-    def reference(*args: Any, device: Any, **kwargs: Any) -> torch.Tensor:
-        assert device.type == "elsewhere"
-        return mvm_reference(*args, **kwargs)
-
-    monkeypatch.setattr("mapping.chips.analog.mvm_reference", reference)
-    y = layer.multiply(codes, SimpleNamespace(type="elsewhere"))
-    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_mistakes_of_a_call_are_one_line() -> None:

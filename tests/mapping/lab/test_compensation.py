@@ -135,7 +135,7 @@ def test_reading_a_chip_draws_other_noise_than_using_it() -> None:
     vectors = read_known_inputs(mapped, model, [(x, x)]).vectors["0"]
     reads = module._read(chip, "0", vectors)
     layer = next(m for m in analog_network(model, chip).modules() if hasattr(m, "vectors"))
-    used = layer.multiply(vectors, torch.device("cpu")) * layer.gain
+    used = layer.multiply(vectors) * layer.gain
     np.testing.assert_array_equal(reads, module._read(chip, "0", vectors))
     assert (np.abs(reads - used) > 0).mean() > 0.9
 
@@ -203,7 +203,7 @@ def test_reads_of_a_compensation_are_not_those_of_the_first_images() -> None:
     layer = module.AnalogLayer(mapped.layers["0"], module.blocks(chip, "0"))
     vectors, wanted = known.vectors["0"], known.outputs["0"]
     inputs = vectors if layer.drive.bits else vectors.astype(np.float32)
-    first = layer.multiply(inputs, torch.device("cpu")).astype(float) * layer.gain
+    first = layer.multiply(inputs).astype(float) * layer.gain
     of_these = (first * wanted).sum(0) / np.square(first).sum(0)
     assert np.abs(of_these - 1).max() > 1e-4
     assert np.abs(found - of_these).max() > 0.2 * np.abs(of_these - 1).max()

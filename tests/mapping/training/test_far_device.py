@@ -22,10 +22,10 @@ from mapping.constraints.intersections import SparseValues
 from mapping.constraints.levels import Levels, Ternary, Window, equal_levels
 from mapping.constraints.sparsity import BlockSparse
 from mapping.network.gemm import mappable_layers, to_gemm
+from mapping.recipes.options import Cutout, Distillation, Ema, Mixup, TrainingOptions
+from mapping.recipes.recipe import Recipe
 from mapping.training.loop import accuracy, train
 from mapping.training.method import Method
-from mapping.training.options import Cutout, Distillation, Ema, Mixup, TrainingOptions
-from mapping.training.recipe import Recipe
 
 
 def network() -> nn.Module:

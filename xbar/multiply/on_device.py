@@ -1,0 +1,303 @@
+"""The analog matrix-vector multiply on torch tensors, wherever they lie: all bands and phases at once.
+
+The equations are those of `xbar.multiply.mvm`. The blocks of a layer are stacked with zeros where one is
+smaller than another, so that their products are one batched product, and noise, converters and sums are a few
+operators each: their number does not grow with phases, bands or columns. The noise has the words of the
+kernels, and its normals are theirs to rounding.
+
+Vectors go in chunks of a number that depends on the layer alone, the last one filled up with zeros: every
+product has the same shape, so that a vector's result does not depend on the size of its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xbar.hardware.errors import XbarError
+from xbar.multiply.blocks import Block
+from xbar.multiply.converters import Drive
+from xbar.multiply.draws import as_signed, polar_draws
+
+VALUES_AT_ONCE = 1 << 24
+"""Numbers of the largest operand of a chunk; some ten of its size are alive at a time."""
+
+MOST_ROWS = 1 << 16
+"""Vectors times phases of a chunk, at most."""
+
+
+@dataclass(frozen=True)
+class StackedColumns:
+    """The blocks of a layer as tensors: B blocks, R word lines and C columns of the largest one.
+
+    Parameters
+    ----------
+    rows
+        Inputs that drive the word lines, int64, shape (B, R); K, where an input of 0 is, for a line too many.
+    weights, variance
+        Shape (B, R, C); the second is None where cells have no noise.
+    floor, places, keys
+        Of the columns' own noise, shape (B, C), (B, C) and (B,); None: no noise.
+    gain, offset, step
+        Of the converters: x = gain I + offset is the code before rounding. None: ideal ones.
+    inl, low, high
+        Of the converters; see `xbar.multiply.converters.Converter`.
+    reference, has_reference
+        The column that is subtracted from each, and whether one is, shape (B, C); None: none is.
+    subtract_before
+        Whether before the converters.
+    coefficient
+        Signed place value of each column, shape (B, C).
+    terms
+        Columns of all blocks, B C in all, that add up to each output, int64, shape (N, T); B C for a term
+        too many.
+    """
+
+    rows: Tensor
+    weights: Tensor
+    variance: Tensor | None
+    floor: Tensor | None
+    places: Tensor | None
+    keys: Tensor | None
+    gain: Tensor | None
+    offset: Tensor | None
+    step: Tensor | None
+    inl: Tensor | None
+    low: float
+    high: float
+    reference: Tensor | None
+    has_reference: Tensor | None
+    subtract_before: bool
+    coefficient: Tensor
+    terms: Tensor
+
+    def to(self, device: torch.device) -> StackedColumns:
+        """The same on a device."""
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {
+            name: tensor.to(device) for name, tensor in tensors.items() if isinstance(tensor, Tensor)
+        }
+        return replace(self, **moved)
+
+
+def stacked(blocks: Sequence[Block], n_in: int, n_out: int) -> StackedColumns:
+    """Blocks of one layer, with `n_in` inputs and `n_out` outputs, as tensors of the processor.
+
+    Raises
+    ------
+    XbarError
+        For blocks that are not of one kind: some with converters or noise of cells and some without, or other
+        limits of the codes.
+    """
+    _check_one_kind(blocks)
+    widest, tallest = (max((size[i] for size in _sizes(blocks)), default=0) for i in (1, 0))
+    noise, adcs = [b.noise for b in blocks if b.noise], [b.converter for b in blocks if b.converter]
+    own = np.arange(widest)
+
+    def columns(parts: Sequence[NDArray[Any]]) -> Tensor | None:
+        return _filled(parts, (widest,)) if parts else None
+
+    reference = None
+    if any(block.reference is not None for block in blocks):
+        whole = np.tile(own, (len(blocks), 1))
+        for line, block in zip(whole, blocks, strict=True):
+            if block.reference is not None:
+                line[: len(block.out)] = np.where(block.reference < 0, own[: len(block.out)], block.reference)
+        reference = torch.from_numpy(whole)
+    rows = np.full((len(blocks), tallest), n_in, np.int64)
+    for line, block in zip(rows, blocks, strict=True):
+        line[: len(block.rows)] = block.rows
+    of_cells = any(len(each.variance) for each in noise)
+    return StackedColumns(
+        rows=torch.from_numpy(rows),
+        weights=_filled([block.weights for block in blocks], (tallest, widest)),
+        variance=_filled([each.variance for each in noise], (tallest, widest)) if of_cells else None,
+        floor=columns([each.floor for each in noise]),
+        places=columns([each.mixed_places.view(np.int32) for each in noise]),
+        keys=as_signed([each.key for each in noise]) if noise else None,
+        gain=columns([each.gain / each.step for each in adcs]),
+        offset=columns([each.offset for each in adcs]),
+        step=columns([each.step for each in adcs]),
+        inl=torch.from_numpy(adcs[0].inl) if adcs and len(adcs[0].inl) else None,
+        low=adcs[0].low if adcs else 0.0,
+        high=adcs[0].high if adcs else 0.0,
+        reference=reference,
+        has_reference=None if reference is None else reference != torch.from_numpy(own),
+        subtract_before=bool(blocks) and blocks[0].subtract_before,
+        coefficient=_filled([block.coefficient for block in blocks], (widest,)),
+        terms=_terms(blocks, n_out, widest),
+    )
+
+
+def _sizes(blocks: Sequence[Block]) -> list[tuple[int, int]]:
+    return [(len(block.rows), len(block.out)) for block in blocks]
+
+
+def _check_one_kind(blocks: Sequence[Block]) -> None:
+    kinds = {
+        (
+            block.weights.dtype.name,
+            block.noise is None,
+            block.noise is not None and len(block.noise.variance) > 0,
+            None if block.converter is None else (block.converter.low, block.converter.high),
+            None if block.converter is None else tuple(block.converter.inl),
+            block.subtract_before,
+        )
+        for block in blocks
+        if len(block.rows) and len(block.out)
+    }
+    if len(kinds) > 1:
+        raise XbarError(
+            "blocks: differ in type, noise, limits or non-linearity of converters, or in what is subtracted "
+            "when; those of one layer must be of one kind"
+        )
+
+
+def _filled(parts: Sequence[NDArray[Any]], shape: tuple[int, ...]) -> Tensor:
+    """Arrays one above the other, each with zeros up to the shape."""
+    made = np.zeros((len(parts), *shape), parts[0].dtype if parts else np.float32)
+    for whole, part in zip(made, parts, strict=True):
+        whole[tuple(map(slice, part.shape))] = part
+    return torch.from_numpy(made)
+
+
+def _terms(blocks: Sequence[Block], n_out: int, width: int) -> Tensor:
+    """Numbers b C + c of the columns that add up to each output, shape (N, T)."""
+    outputs = np.concatenate([block.out for block in blocks] or [np.empty(0, np.int64)])
+    numbers = np.concatenate(
+        [b * width + np.arange(len(block.out)) for b, block in enumerate(blocks)] or [np.empty(0, np.int64)]
+    )
+    order = np.argsort(outputs, kind="stable")
+    counts = np.bincount(outputs, minlength=n_out)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    terms = np.full((n_out, counts.max(initial=0)), len(blocks) * width, np.int64)
+    terms[outputs[order], place] = numbers[order]
+    return torch.from_numpy(terms)
+
+
+@dataclass(frozen=True)
+class DriveTables:
+    """A `Drive` as tensors: see there."""
+
+    drive: Drive
+    weights: Tensor
+    volts: Tensor
+    power: Tensor
+
+    @classmethod
+    def of(cls, drive: Drive, columns: StackedColumns) -> DriveTables:
+        """In the precision of the columns, where they lie."""
+        tables = (drive.weights, drive.volts, drive.power)
+        return cls(drive, *(torch.from_numpy(table).to(columns.weights) for table in tables))
+
+    def voltages(self, codes: Tensor, squares: bool) -> tuple[Tensor, Tensor | None]:
+        """Volts of codes (M, K) phase by phase, shape (M, P, K), and their power where it is asked for."""
+        drive = self.drive
+        if not drive.bits:
+            volts = codes.to(self.volts.dtype)[:, None]
+            return volts, volts * volts if squares else None
+        whole, mask = codes.int()[:, None], (1 << drive.digit_bits) - 1
+        shifts = (
+            torch.arange(drive.phases, dtype=torch.int32, device=codes.device)[:, None] * drive.digit_bits
+        )
+        pattern = whole.abs() if drive.sign_magnitude else whole & ((1 << drive.bits) - 1)
+        digits = (pattern >> shifts) & mask
+        if drive.sign_magnitude:
+            digits = digits + (whole < 0) * (mask + 1)
+        entry = digits + torch.arange(drive.phases, device=codes.device)[:, None] * self.volts.shape[1]
+        volts = self.volts.flatten()[entry]
+        if not squares:
+            return volts, None
+        return volts, volts * volts if drive.power_is_square else self.power.flatten()[entry]
+
+
+def mvm_on_device(codes: Tensor, columns: StackedColumns, drive: DriveTables, first: int = 0) -> Tensor:
+    """Outputs of a layer for inputs (M, K) on the device of its columns, shape (M, N) [v_read unit].
+
+    Parameters
+    ----------
+    codes
+        Whole numbers within the drive's bits, or voltages [v_read] where it has none.
+    first
+        Number of the first vector, which its read noise belongs to.
+    """
+    phases = drive.drive.phases
+    blocks, rows, width = columns.weights.shape
+    rows_at_once = min(MOST_ROWS, VALUES_AT_ONCE // max(1, blocks * max(rows, width)))
+    at_once = max(1, rows_at_once // phases)
+    padded = torch.nn.functional.pad(codes, (0, 1, 0, -len(codes) % at_once))
+    parts = [
+        _chunk(padded[start : start + at_once], columns, drive, first + start)
+        for start in range(0, len(padded), at_once)
+    ]
+    out = torch.cat(parts) if parts else codes.new_zeros((0, len(columns.terms)), dtype=columns.weights.dtype)
+    return out[: len(codes)]
+
+
+def _chunk(codes: Tensor, columns: StackedColumns, drive: DriveTables, first: int) -> Tensor:
+    """Outputs (M, N) of inputs (M, K + 1), the last of which is 0."""
+    volts, power = drive.voltages(codes, squares=columns.variance is not None)
+    current = torch.bmm(_on_lines(volts, columns.rows), columns.weights)  # (B, M P, C)
+    if columns.floor is not None:
+        current = current + _noise(power, columns, first * drive.drive.phases, current)
+    if columns.subtract_before:
+        current = _subtracted(current, columns)
+    value = _converted(current, columns)
+    value = value.view(len(value), len(codes), drive.drive.phases, value.shape[2])
+    total = (value * drive.weights[:, None]).sum(2)  # over phases: (B, M, C)
+    if not columns.subtract_before:
+        total = _subtracted(total, columns)
+    placed = (total * columns.coefficient[:, None]).transpose(0, 1).flatten(1)
+    return torch.nn.functional.pad(placed, (0, 1))[:, columns.terms].sum(2)
+
+
+def _on_lines(values: Tensor, rows: Tensor) -> Tensor:
+    """Values of inputs (M, P, K + 1) on the word lines of each block, shape (B, M P, R)."""
+    return values.flatten(0, 1)[:, rows].transpose(0, 1)
+
+
+def _noise(power: Tensor | None, columns: StackedColumns, first: int, current: Tensor) -> Tensor:
+    """A draw for each current (B, M P, C); the first row has the number `first`."""
+    assert columns.floor is not None
+    assert columns.keys is not None
+    assert columns.places is not None
+    variance = columns.floor[:, None].to(current.dtype)
+    if columns.variance is not None:
+        assert power is not None
+        variance = torch.bmm(_on_lines(power, columns.rows), columns.variance) + variance
+    numbers = first + torch.arange(current.shape[1], device=current.device)
+    square, sine = polar_draws(columns.keys, numbers, columns.places)
+    return (variance * square).sqrt() * sine
+
+
+def _subtracted(values: Tensor, columns: StackedColumns) -> Tensor:
+    """Values (B, M, C) less those of their reference columns."""
+    if columns.reference is None:
+        return values
+    assert columns.has_reference is not None
+    index = columns.reference[:, None].expand(values.shape)
+    return values - columns.has_reference[:, None] * values.gather(2, index)
+
+
+def _converted(current: Tensor, columns: StackedColumns) -> Tensor:
+    """The value of each current's code, shape (B, M P, C)."""
+    if columns.gain is None:
+        return current
+    assert columns.offset is not None
+    assert columns.step is not None
+    gain, offset, step = (
+        part[:, None].to(current.dtype) for part in (columns.gain, columns.offset, columns.step)
+    )
+    x, low, high = current * gain + offset, columns.low, columns.high
+    if columns.inl is not None:
+        inl, last = columns.inl.to(current.dtype), len(columns.inl) - 1
+        at = ((x - low) / (high - low) * last).clamp(0, last)
+        left = at.long().clamp(max=last - 1)
+        x = x + (inl[left] + (at - left) * (inl[left + 1] - inl[left]))
+    return x.clamp(low, high).round() * step
