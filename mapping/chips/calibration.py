@@ -15,7 +15,7 @@ from mapping.chips.adc_ranges import adc_steps
 from mapping.chips.chip import program_network, without_random_effects
 from mapping.chips.codes import largest_code, layer_codes, least_code, vector_parts
 from mapping.chips.fitting import fitting_layers
-from mapping.network.inputs import call
+from mapping.network.inputs import call, device_of, sent
 from mapping.network.modules import in_eval_mode
 from mapping.tiles.mapped import Calibration, MappedLayer, MappedNetwork
 from mapping.tiles.unfold import batched, checked_input
@@ -177,7 +177,7 @@ def _layer_inputs(
     try:
         with in_eval_mode(model):
             for batch in batches:
-                call(model, pair(batch, "calibrate")[0])
+                call(model, sent(pair(batch, "calibrate")[0], device_of(model)))
     finally:
         for handle in handles:
             handle.remove()

@@ -50,6 +50,16 @@ def each_tensor(function: Callable[[torch.Tensor], torch.Tensor], inputs: Inputs
     return made
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where a network is: the device of its first weight; the processor's for one without weights."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def sent(inputs: Inputs, device: torch.device) -> Inputs:
+    """The batch on a device."""
+    return each_tensor(lambda x: x.to(device, non_blocking=True), inputs)
+
+
 def _plain(inputs: Any) -> Any:
     """A dict in place of a mapping of another class, such as a tokeniser gives."""
     return dict(inputs) if isinstance(inputs, Mapping) else inputs

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from mapping.network.inputs import Inputs, call, check_inputs, shapes_of
+from mapping.network.inputs import Inputs, call, check_inputs, device_of, sent, shapes_of
 from xbar.hardware.errors import XbarError, one_line
 
 
@@ -59,7 +59,7 @@ def run_example(model: nn.Module, example_input: Inputs) -> Any:
     with in_eval_mode(model), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:
-            return call(model, example_input)
+            return call(model, sent(example_input, device_of(model)))
         except XbarError:
             raise
         except Exception as error:

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from mapping.lowering.own_forward import or_export
 from mapping.network.gemm import Layer
-from mapping.network.inputs import Inputs, call, check_inputs
+from mapping.network.inputs import Inputs, call, check_inputs, device_of, sent
 from mapping.network.modules import in_eval_mode, refused, run_example
 from mapping.network.operators import LAYOUT, is_no_product, multiply_accumulates, spreads
 from mapping.tiles.images import images_of
@@ -179,7 +179,7 @@ def trace(model: nn.Module, layers: Mapping[str, Layer], example: Inputs) -> tup
     ]
     try:
         with in_eval_mode(model), counter:
-            call(model, example)
+            call(model, sent(example, device_of(model)))
     except XbarError:
         raise
     except Exception as error:  # what a user's own forward raises may be of any kind

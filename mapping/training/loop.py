@@ -16,7 +16,16 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
-from mapping.network.inputs import Inputs, call, each_tensor, is_inputs, length_of, tensors_of
+from mapping.network.inputs import (
+    Inputs,
+    call,
+    device_of,
+    each_tensor,
+    is_inputs,
+    length_of,
+    sent,
+    tensors_of,
+)
 from mapping.recipes.recipe import Recipe, undecayed
 from mapping.recipes.schedule import Schedule
 from mapping.training.arguments import digests_of, form_of
@@ -54,11 +63,9 @@ def pair(batch: Any, who: str) -> tuple[Inputs, Any]:
 def placed(inputs: Inputs, device: torch.device, layout: torch.memory_format) -> Inputs:
     """Inputs on a device, each batch of pictures in a memory format."""
 
-    def place(x: torch.Tensor) -> torch.Tensor:
-        there = x.to(device, non_blocking=True)
-        return there.contiguous(memory_format=layout) if x.dim() == 4 else there
-
-    return each_tensor(place, inputs)
+    return each_tensor(
+        lambda x: x.contiguous(memory_format=layout) if x.dim() == 4 else x, sent(inputs, device)
+    )
 
 
 @contextmanager
@@ -329,11 +336,6 @@ def length(batches: BatchSource) -> int:
         return len(batches) if isinstance(batches, Sized) else 0
     except TypeError:  # a DataLoader of a stream has a length that it does not know
         return 0
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where a network is: the device of its first weight; the processor's for one without weights."""
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def memory_format(model: nn.Module) -> torch.memory_format:
