@@ -205,6 +205,12 @@ def test_wires_are_those_of_the_whole_tile(kind: str, gated: bool) -> None:
     assert 1e-3 < float((y - ideal).abs().max() / ideal.abs().max()) < 0.2
 
 
+def test_without_device_effects_no_wire_has_resistance() -> None:
+    mapped, _ = wired_case()
+    layers = without_device_effects(mapped).layers.values()
+    assert {layer.hardware.crossbar.wired for layer in layers} == {False}
+
+
 def test_wires_without_resistance_change_nothing() -> None:
     mapped, case = wired_case()
     thin = mapped.with_hardware(
