@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from experiments.searches.pareto import Goal, hypervolume, pareto_front
 from experiments.searches.trials import Figures
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import STRICT, check_range
 from xbar.hardware.errors import XbarError
 
 FIGURES = (
@@ -39,7 +39,7 @@ class Objective:
     ``worst``: where hypervolumes end; by default at the worst of the points that are compared.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    __pydantic_config__: ClassVar = STRICT
     figure: str
     goal: Goal
     scale: Literal["linear", "log"] = "linear"

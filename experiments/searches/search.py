@@ -29,7 +29,7 @@ from experiments.sweeps.sweep import (
     told,
 )
 from experiments.sweeps.table import flat_row
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import STRICT, check_range
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import build, to_dict
 
@@ -53,7 +53,7 @@ class Search:
         As in a sweep: changes that all points share, and conditions that they must meet.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    __pydantic_config__: ClassVar = STRICT
     name: str
     study: str
     space: dict[str, Any]

@@ -24,11 +24,9 @@ from mapping.compression.configs import (
     check_epochs,
 )
 from mapping.constraints.rule_kinds import RULES
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import STRICT, check_range
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import build, to_dict
-
-_STRICT = {"extra": "forbid"}
 
 TARGETS: dict[str, type[Target]] = {
     "rate": Rate,
@@ -99,7 +97,7 @@ class CompressionStep:
     ``method``: a config of `mapping.compression.configs.METHODS`.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     target: Annotated[Target, PlainValidator(_target)]
     method: Annotated[Any, PlainValidator(_method)]
     retrain_epochs: int
@@ -141,7 +139,7 @@ class Purify:
     on paths without use go; with ``emptiness = 1`` these alone.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     emptiness: float = 0.9
     importance: float = 0.1
 
@@ -161,7 +159,7 @@ class Compression:
     part is the parent of the next. ``purify`` takes more away than the rate does, at each.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     last: Annotated[CompressionStep, PlainValidator(_step_from)]
     layers: tuple[Annotated[LayerRule, PlainValidator(_rule)], ...]
     before: tuple[Annotated[CompressionStep, PlainValidator(_step_from)], ...] = ()

@@ -8,12 +8,10 @@ from typing import ClassVar, Literal
 
 from experiments.studies.durations import duration
 from experiments.studies.labels import check_label
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import STRICT, check_range
 from xbar.hardware.design import Hardware
 from xbar.hardware.device import Device, ProgrammingNoise
 from xbar.hardware.errors import XbarError
-
-_STRICT = {"extra": "forbid"}
 
 Compensation = Literal["none", "layer", "column"]
 
@@ -27,7 +25,7 @@ class NoiseCase:
     ``around_faults``: the columns of each chip are moved off its faulty cells.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     name: str
     programming: ProgrammingNoise | None = None
     p_stuck_g_max: float | None = None
@@ -80,7 +78,7 @@ class NoiseCurve:
         Write error at every point; None: the device's.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     name: str
     axis: Literal["mismatch", "stuck", "adc-bits", "time"]
     values: tuple[float, ...]

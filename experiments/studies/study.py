@@ -19,12 +19,10 @@ from experiments.studies.noise_cases import NoiseCase, NoiseCurve
 from experiments.studies.own_code import load_extension
 from experiments.studies.training import Quantisation, Training
 from mapping.compression.configs import ByteBudget
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import STRICT, check_range
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, naming, unknown_name
 from xbar.hardware.files import build, read_toml, resolve_device, to_dict
-
-_STRICT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class LayerSetting:
     ``bias_rows``: word lines that carry the bias, 0: it is digital.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     layer: str
     hardware: dict[str, Any] = field(default_factory=dict)
     digital: bool = False
@@ -55,7 +53,7 @@ class Chips:
     above this accuracy [percent] is reported.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     n: int
     cases: tuple[NoiseCase, ...]
     threshold: float = 99.0
@@ -77,7 +75,7 @@ class Chips:
 class Comparison:
     """The uncompressed network that area and power are held against: `slices` cells a weight and plane."""
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     slices: int = 2
 
     def __post_init__(self) -> None:
@@ -97,7 +95,7 @@ class Study:
     is fastest for small networks; last bits of results depend on it.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     name: str
     network: str
     data: str

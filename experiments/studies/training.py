@@ -7,11 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from mapping.compression.configs import check_admm, check_epochs
 from mapping.recipes.options import TrainingOptions
-from xbar.hardware.checks import check_range, check_rising_to_one
+from xbar.hardware.checks import STRICT, check_range, check_rising_to_one
 from xbar.hardware.device import ProgrammingNoise
 from xbar.hardware.errors import XbarError
-
-_STRICT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Training:
     distillation acts from the compression on, where the baseline is the teacher.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     epochs: int
     lr: float = 2e-3
     batch: int = 64
@@ -81,7 +79,7 @@ class Quantisation:
     step of the retraining. ``converters``: its last `converter_epochs` run through DAC, tiles and ADC.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     epochs: int
     retrain_epochs: int
     lr: float = 5e-4

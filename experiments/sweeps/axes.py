@@ -10,11 +10,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import STRICT, check_range
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import build
-
-_STRICT = {"extra": "forbid"}
 
 AxisValues = dict[str, Any]
 """Keys of a study and what they are set to."""
@@ -31,7 +29,7 @@ class Range:
     ``whole``: rounded to whole numbers, each once.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     low: float
     high: float
     n: int = 0
@@ -93,7 +91,7 @@ class Range:
 class Options:
     """Values of which one is chosen."""
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     values: tuple[Any, ...]
 
     def __post_init__(self) -> None:
@@ -113,7 +111,7 @@ Dimension = Range | Options
 class Sample:
     """`n` points that fill the space of some keys evenly (`scipy.stats.qmc`), the same for the same seed."""
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     method: Literal["latin-hypercube", "sobol"]
     n: int
     keys: dict[str, Any]
@@ -149,7 +147,7 @@ class Axis:
     with a list each, that step together. ``sample``: keys that are drawn together.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     key: str | tuple[str, ...] = ()
     values: tuple[Any, ...] | None = None
     range: Range | None = None

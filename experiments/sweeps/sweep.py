@@ -15,10 +15,9 @@ from experiments.studies.changes import with_value
 from experiments.studies.study import Study, raw_study, resolve_study, study_dict
 from experiments.sweeps.axes import Axis, AxisValues, flat, product
 from experiments.sweeps.conditions import Condition
+from xbar.hardware.checks import STRICT
 from xbar.hardware.errors import XbarError, naming, unknown_name
 from xbar.hardware.files import build, read_toml, to_dict
-
-_STRICT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Sweep:
         out.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     name: str
     study: str
     axes: tuple[Axis, ...]

@@ -8,12 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-from xbar.hardware.checks import check_range, check_whole
+from xbar.hardware.checks import STRICT, check_range, check_whole
 from xbar.hardware.errors import XbarError, unknown_name
 
 Precision = Literal["fp32", "bf16"]
 Keep = Literal["last", "highest", "lowest"]
-_STRICT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Mixup:
         c is drawn from Beta(alpha, alpha), once a batch.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     alpha: float = 0.2
     kind: Literal["mixup"] = "mixup"
 
@@ -44,7 +43,7 @@ class Cutout:
         Side of the square [pixels]; what lies beyond the image's edge is cut off.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     size: int = 8
     kind: Literal["cutout"] = "cutout"
 
@@ -60,7 +59,7 @@ class Distillation:
     temperature, along their second axis; T^2 keeps the gradient's size.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     temperature: float = 4.0
     weight: float = 0.5
 
@@ -78,7 +77,7 @@ class Ema:
     Validation is that of the average.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     decay: float = 0.999
 
     def __post_init__(self) -> None:
@@ -115,7 +114,7 @@ class TrainingOptions:
         For a number out of range, an unknown name, or patience without a validation that is better.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     precision: Precision = "fp32"
     accumulate: int = 1
     label_smoothing: float = 0.0

@@ -23,11 +23,9 @@ from power.architecture.vocabulary import (
     VARIABLES,
 )
 from power.components.files import TomlFile, check_cost, check_positive, file_and_bases, said, table_of
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import STRICT, check_range
 from xbar.hardware.errors import XbarError, naming, unknown_name
 from xbar.hardware.files import build
-
-_STRICT = {"extra": "forbid"}
 
 ARRAY, NODE, CHIP, LAYER = "array", "node", "chip", "layer"
 """Levels with a meaning: what a mapping counts, what layers own, the whole; what is counted by the layer."""
@@ -50,7 +48,7 @@ class Level:
         anything to do.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     name: str
     holds: Expression = 1
     gated: bool = False
@@ -60,7 +58,7 @@ class Level:
 class Given:
     """A price that an architecture gives itself: of one event, and of one unit. Zero is a price."""
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     energy_pj: float
     area_um2: float
     source: str
@@ -82,7 +80,7 @@ class Given:
 class FromLibrary:
     """A block of a library that is not the design's; its path is looked up beside the architecture."""
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     library: str
     part: str
 
@@ -98,7 +96,7 @@ class CellPrice:
         the cells that are there, of the device that is simulated.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     cells: str
     read: str
 
@@ -212,7 +210,7 @@ def architecture_files(name: str) -> list[Path]:
 class _File:
     """The keys of a file; those that it has not are its base's."""
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     name: str
     source: str
     base: str = ""
@@ -227,7 +225,7 @@ class _File:
 class _Plain:
     """The keys of a component, its price apart."""
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     level: str
     count: Expression
     events: Expression

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 from power.components.files import TomlFile, check_cost, check_positive, find_file, said
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import STRICT, check_range
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import build
-
-_STRICT = {"extra": "forbid"}
 
 
 class AdcCost(NamedTuple):
@@ -35,7 +33,7 @@ class AdcCost(NamedTuple):
 class Published:
     """One row of a table of converters: energy of a conversion [pJ], area [um^2], leakage beside it [uW]."""
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     bits: int
     energy_pj: float
     area_um2: float
@@ -52,7 +50,7 @@ class Published:
 class AdcTable:
     """Converters by their bits, at one node; their rate is that of the source."""
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     name: str
     source: str
     node_nm: float
@@ -97,7 +95,7 @@ class Regression:
     converter leaks leaking_share E f all the time.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     fom_at_rate: tuple[float, float]
     fom_at_bits: tuple[float, float]
     energy_scale: float
@@ -116,7 +114,7 @@ class Regression:
 class AdcRegression:
     """Converters of any bits from `least_bits` on, at any rate and node."""
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     name: str
     source: str
     regression: Regression

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 
 from power.components.files import TomlFile, check_cost, check_positive, file_and_bases, said, table_of
 from power.components.scaling import area_factor, energy_factor
+from xbar.hardware.checks import STRICT
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import build
 
@@ -54,7 +55,7 @@ class Part:
         Of one unit of a memory [KB].
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    __pydantic_config__: ClassVar = STRICT
     source: str
     node_nm: float
     kind: Literal["digital", "analog", "memory", "wire", "link"]
@@ -139,7 +140,7 @@ def library_files(name: str) -> list[Path]:
 class _Head:
     """What a library says beside its blocks."""
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    __pydantic_config__: ClassVar = STRICT
     name: str
     source: str
     base: str = ""

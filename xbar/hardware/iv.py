@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xbar.hardware.checks import check_range, check_types
+from xbar.hardware.checks import STRICT, check_range, check_types
 from xbar.hardware.errors import XbarError
 
 LARGEST_EXPONENT = 50.0
@@ -44,7 +44,7 @@ class IV:
         For a parameter out of range, missing, or without effect with its kind.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    __pydantic_config__: ClassVar = STRICT
     kind: Literal["ohmic", "sinh", "polynomial"] = "ohmic"
     alpha: float = 0.0
     c2: float = 0.0

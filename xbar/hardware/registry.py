@@ -11,6 +11,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
+from xbar.hardware.checks import STRICT
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import build, to_dict
 
@@ -73,7 +74,7 @@ class Registry(Generic[H]):
                 "another name"
             )
         if not hasattr(config, "__pydantic_config__"):
-            config.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]
+            config.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
         self._configs[kind], self._handlers[kind] = config, handler
 
     def config(self, kind: str) -> type:
