@@ -30,6 +30,9 @@ Family = Callable[[float], Constraint]
 PASSING = (Kind.NORM, Kind.POINTWISE, Kind.AVERAGE, Kind.MAXIMUM)
 """What leaves channels in their places."""
 
+TOGETHER = " + "
+"""What stands between the names of layers that are pruned together, in the name of their group."""
+
 
 @dataclass(frozen=True)
 class LayerLoss:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import tyro
-from matplotlib.figure import Figure
 from torch import nn
 
 from experiments.commands.arguments import DEFAULT_DESIGN, check_figure, check_file
-from experiments.figures.plots import INK, SHADES, blank_figure, save_as, styled
+from experiments.figures.plots import save_as
+from experiments.figures.sensitivity_plots import layers_of, rates_of, sensitivity_figure
 from experiments.inputs import data as datasets
 from experiments.inputs.batches import Batches
 from experiments.inputs.networks import build_network, built_in_networks
@@ -25,6 +22,7 @@ from experiments.inputs.weights import form_with_weights
 from experiments.plans.context import EVALUATION_BATCH
 from experiments.plans.plan import resolve
 from experiments.plans.process import bar
+from experiments.results.csv_text import csv_text
 from experiments.results.text_table import text_table
 from experiments.studies.designs import load_design
 from experiments.studies.study import load_study, study_names
@@ -34,6 +32,7 @@ from mapping.lowering.form import BatchNormChoice, crossbar_form
 from mapping.network.gemm import Layer, mappable_layers
 from mapping.network.modules import run_example
 from mapping.smaller_networks.sensitivity import (
+    TOGETHER,
     Family,
     LayerLoss,
     coupled_layers,
@@ -47,8 +46,6 @@ from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import write_atomically
 
 KINDS = ("tile-columns", "tile-rows", "tiles", "irregular", "filters", "channels", "shapes")
-TOGETHER = " + "
-"""Between the names of the layers of a group."""
 REACHED = 0.98
 """Part of the asked rate that counts as that rate."""
 CSV_COLUMNS = ("layer", "rate", "weights", "kept", "accuracy_percent", "loss_points")
@@ -201,11 +198,11 @@ def parsed_rates(text: str) -> tuple[float, ...]:
 
 def text(what: str, kind: str, rows: Sequence[LayerLoss], images: int) -> str:
     """A row a layer or group: the accuracy lost at each rate [percentage points]."""
-    rates = _rates(rows)
+    rates = rates_of(rows)
     table = [("layer", "weights", *(f"{rate:g}x" for rate in rates))]
     table += [
         (name, f"{own[0].total:,}", *map(_cell, own))
-        for name, own in ((name, [row for row in rows if row.layer == name]) for name in _layers(rows))
+        for name, own in ((name, [row for row in rows if row.layer == name]) for name in layers_of(rows))
     ]
     return "\n".join(
         [
@@ -226,45 +223,8 @@ def _cell(row: LayerLoss) -> str:
 
 def write_csv(rows: Sequence[LayerLoss], path: Path) -> None:
     """One line a layer and rate."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows([row.layer, row.rate, row.total, row.kept, row.value, row.loss] for row in rows)
-    write_atomically(path, buffer.getvalue().encode())
-
-
-@styled
-def sensitivity_figure(rows: Sequence[LayerLoss]) -> Figure:
-    """The accuracy lost by layer (down) and rate (across), the darker the more."""
-    layers, rates = _layers(rows), _rates(rows)
-    lost = np.array([row.loss for row in rows]).reshape(len(layers), len(rates))
-    figure = blank_figure(0.9 + 0.2 * len(layers))
-    ax = figure.subplots()
-    most = max(float(lost.max()), 1.0)
-    ax.imshow(lost, cmap=SHADES, vmin=0, vmax=most, aspect="auto", interpolation="nearest")
-    for (y, x), loss in np.ndenumerate(lost):
-        ink = "white" if loss > most / 2 else INK
-        ax.text(x, y, f"{loss:.2f}", ha="center", va="center", color=ink, fontsize=7)
-    ax.set_xticks(range(len(rates)), [f"{rate:g}x" for rate in rates])
-    ax.set_yticks(range(len(layers)), [_short(name) for name in layers])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    ax.set_xlabel("rate of the layer alone")
-    ax.set_title(f"accuracy lost [percentage points]; unpruned {rows[0].unpruned:.2f} %")
-    return figure
-
-
-def _short(name: str) -> str:
-    first, *more = name.split(TOGETHER)
-    return f"{first} and {len(more)} more" if more else first
-
-
-def _layers(rows: Sequence[LayerLoss]) -> list[str]:
-    return list(dict.fromkeys(row.layer for row in rows))
-
-
-def _rates(rows: Sequence[LayerLoss]) -> list[float]:
-    return [row.rate for row in rows if row.layer == rows[0].layer]
+    cells = [[row.layer, row.rate, row.total, row.kept, row.value, row.loss] for row in rows]
+    write_atomically(path, csv_text([CSV_COLUMNS, *cells]).encode())
 
 
 @dataclass(frozen=True)

@@ -14,20 +14,19 @@ from torch import nn
 from experiments.commands.cli import main
 from experiments.commands.networks.sensitivity import (
     KINDS,
-    TOGETHER,
     Trained,
     measured,
     parsed_rates,
-    sensitivity_figure,
     text,
     trained,
 )
+from experiments.figures.sensitivity_plots import sensitivity_figure
 from experiments.inputs.batches import Batches
 from experiments.inputs.data import Dataset, load
 from experiments.inputs.networks import build_network
 from mapping import BlockSparse, Recipe, accuracy, train
 from mapping.network.gemm import from_gemm, mappable_layers, to_gemm
-from mapping.smaller_networks.sensitivity import LayerLoss
+from mapping.smaller_networks.sensitivity import TOGETHER, LayerLoss
 from xbar import XbarError, load_hardware
 
 NET = """from torch import nn
