@@ -42,14 +42,14 @@ from xbar.hardware.errors import XbarError
 from xbar.hardware.files import load_hardware, write_atomically
 
 CALIBRATION_INPUTS = 512
-"""Inputs that converter ranges are fitted on, where fewer are not given."""
+"""At most this many inputs are used to fit the ranges of converters."""
 
 Data = BatchSource | tuple[torch.Tensor, torch.Tensor]
 """Batches of (inputs, targets), such as a `DataLoader`, or all inputs and all targets as two tensors."""
 
 
 Value = float
-"""In the unit of a metric; `Evaluation` has a field of the name of its type."""
+"""A number in the unit of a metric. `Evaluation` has a field called ``float``, which hides the type."""
 Seconds = float
 
 
@@ -125,7 +125,8 @@ class Evaluation:
         }
 
     def to_pandas(self) -> Any:
-        """One row, a column a figure: rows of several evaluations can be concatenated.
+        """A table of one row with a column for each figure; tables of several evaluations can be
+        concatenated.
 
         Raises
         ------

@@ -172,7 +172,7 @@ def _checksum(parts: list[bytes]) -> str:
 
 
 PART = 1 << 20
-"""Bytes that are read at a time."""
+"""A file is read in parts of this many bytes."""
 
 
 def _read(path: Path, head: int, size: Callable[[bytes], int]) -> bytes:
@@ -210,7 +210,7 @@ def _idx_file(folder: Path, stem: str) -> Path | None:
 
 
 IDX_DIMENSIONS = (3, 1, 3, 1)
-"""Of the arrays in `IDX_STEMS`."""
+"""Number of dimensions of each of the arrays in `IDX_STEMS`."""
 
 
 def _idx_shape(path: Path, head: bytes, dimensions: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""What a network is fed with to see what it does: one input or several, by position or name, of any type."""
+"""Example inputs of a network: one or several, by position or name, of any type."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Input:
     name: str = ""
 
     def batch_of_one(self, device: torch.device | None) -> torch.Tensor:
-        """Random numbers, or ones where they are no floating-point numbers: token ids, or a mask."""
+        """A batch of one example: random floats, and ones for other types, such as token ids and masks."""
         dtype = DTYPES[self.dtype]
         make = torch.rand if dtype.is_floating_point else torch.ones
         return make(1, *self.sizes, dtype=dtype, device=device)

@@ -1,4 +1,4 @@
-"""Inputs of a data set with mean 0 and deviation 1 a channel: all of its parts, in this one place.
+"""Normalisation of a data set: each channel of all its images gets mean 0 and deviation 1.
 
 Training, validation, calibration and the test see the same inputs, as crossbars do, whose word lines then
 carry both signs.
@@ -37,7 +37,7 @@ class Normalisation:
 
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""What torchvision's networks take, and the ResNets for CIFAR-10 of akamaster/pytorch_resnet_cifar10."""
+"""The normalisation of torchvision's networks, and of the ResNets of akamaster/pytorch_resnet_cifar10."""
 
 
 def of_training_part(data: Dataset) -> Normalisation:

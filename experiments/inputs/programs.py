@@ -24,7 +24,8 @@ from mapping.lowering.exported import from_exported
 from xbar.hardware.errors import XbarError, one_line
 
 TRUST = "XBAR_TRUST"
-"""Environment variable that is 1 where programs may run code when they are read; worker processes have it."""
+"""Name of an environment variable. Where it is 1, programs may run code when they are read; worker processes
+inherit it."""
 COMPILED = (".so", ".o", ".cubin", ".spv", ".pyd", ".dll", ".cpp", ".py")
 NAME = re.compile(r"[\w.:$-]*")
 EXPRESSION = re.compile(r"(?:[\w\s+*/(),.=<>-]|'\w+')*")
@@ -35,11 +36,11 @@ CALLS = frozenset(
     "ModularIndexing Where IntTrueDiv FloatTrueDiv PowByNatural FloatPow Identity ToFloat TruncToInt "
     "TruncToFloat FloorToInt CeilToInt RoundToInt RoundDecimal floor ceiling".split()
 )
-"""What the text of a symbolic size may call."""
+"""Functions that the text of a symbolic size may call."""
 
 
 class NeedsTrust(Exception):
-    """What of a program would run code."""
+    """The program holds something that would run code when it is read."""
 
 
 def load_program(path: Path) -> fx.GraphModule:

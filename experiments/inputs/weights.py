@@ -19,9 +19,9 @@ from xbar.hardware.errors import XbarError
 from xbar.hardware.sealed_files import check_sealed
 
 COUNTS = ("total_ops", "total_params")
-"""What a counter of operations (thop) leaves in a network that it has counted."""
+"""Names of buffers that a counter of operations (thop) leaves in a network."""
 DEEPEST = 4
-"""Tables inside tables that a state dict is looked for in."""
+"""A state dict is looked for in tables nested this deep."""
 StateDict = dict[str, torch.Tensor]
 Shapes = Mapping[str, torch.Size]
 

@@ -77,7 +77,7 @@ class Context:
         remark: str = "",
         beside: Callable[[str], Sequence[Path]] = lambda identity: (),
     ) -> StageResult:
-        """A stage of this run; says what it does, how long it took and what came out.
+        """Run a stage, or read it where it is finished; print its time and its figures.
 
         Parameters
         ----------
@@ -152,7 +152,7 @@ class Context:
         return Batches(x, y, size or self.batch, shuffle=True, shift=self.shift, flip=self.flip)
 
     def validate(self, model: nn.Module) -> float:
-        """Accuracy on the validation part [percent]."""
+        """Measure the accuracy on the validation part [percent]."""
         return accuracy(model, Batches(self.data.val_x, self.data.val_y, EVALUATION_BATCH))
 
     def calibration_batches(self) -> Batches:
@@ -170,5 +170,5 @@ class Context:
         return batches, lambda it, _, __: self.bar(it, description, len(batches))
 
     def bar(self, iterable: Iterable[Any], description: str, total: int) -> Iterable[Any]:
-        """A progress bar, but where the run is quiet."""
+        """A progress bar, unless the run is quiet."""
         return iterable if self.quiet else bar(iterable, description, total)

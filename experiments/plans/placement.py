@@ -22,7 +22,8 @@ from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 
 States = int | tuple[float, ...]
-"""Of the cells of a layer: their number, or where each lies in the window, from 0 at g_min to 1 at g_max."""
+"""The states of a layer's cells: their number, or the place of each in the window, from 0 at g_min to 1 at
+g_max."""
 
 
 @dataclass(frozen=True, eq=False)

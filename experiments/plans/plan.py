@@ -150,7 +150,7 @@ class LayerRules:
 
 @dataclass(frozen=True, eq=False)
 class StudyPlan:
-    """What the stages of a study take.
+    """A study with its network, data and rules resolved, as its stages take it.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ class StudyPlan:
 
 
 def resolve(study: Study, data: Dataset, out: Path, quiet: bool = False) -> StudyPlan:
-    """The plan of a study; nothing is written.
+    """Resolve a study against its data and network. Nothing is written.
 
     Raises
     ------

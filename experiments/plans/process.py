@@ -14,7 +14,7 @@ from mapping.training.loop import flushed_denormals
 
 
 def bar(iterable: Iterable[Any], description: str, total: int) -> Iterable[Any]:
-    """Progress bar with time left, on a terminal only."""
+    """A progress bar with the time left, shown on a terminal only."""
     shown: Iterable[Any] = tqdm(
         iterable, description, total or None, leave=False, disable=None, dynamic_ncols=True
     )
@@ -23,7 +23,7 @@ def bar(iterable: Iterable[Any], description: str, total: int) -> Iterable[Any]:
 
 @contextmanager
 def with_threads(threads: int) -> Iterator[None]:
-    """So many threads in torch and in our kernels for a while; 0: as many as they have.
+    """Give torch and our kernels this many threads for a while; 0 leaves their number as it is.
 
     Torch's threads that start within count denormal numbers as zero, as training does.
     """

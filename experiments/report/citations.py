@@ -18,7 +18,7 @@ from mapping.constraints.rule_kinds import RULES
 
 IDENTIFIER = re.compile(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,}/[^\s,;()]+")
 DEFINITION = "a definition"
-"""How the source of a preset begins that nobody published."""
+"""The source of a preset begins so if nobody published it."""
 
 DATA = {
     "mnist": "doi:10.1109/5.726791",
@@ -33,7 +33,7 @@ NETWORKS = {
     "vgg": "arXiv:1409.1556",
     "alexnet": "arXiv:1404.5997",
 }
-"""By how the name of a built-in network begins."""
+"""Works behind built-in networks, by the beginning of the network's name."""
 PRUNING = {
     "admm": [("pruning by ADMM", "arXiv:1804.03294")],
     "budget": [("pruning by ADMM", "arXiv:1804.03294"), ("one budget for all layers", "arXiv:1910.05897")],

@@ -21,7 +21,7 @@ from xbar.hardware.files import write_atomically
 NOTHING = "–"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MARK = '<meta name="generator" content="xbar report">'
-"""Of every page, by which it is known as one that may be replaced."""
+"""Text on every page, which marks it as one that a new report may replace."""
 
 
 class Picture(NamedTuple):

@@ -167,7 +167,7 @@ def write_report(result: Result, figures: Mapping[str, str], path: Path) -> None
 
 
 def provenance(result: Result) -> dict[str, str]:
-    """What the result was computed from and with: seed, data, stages, versions."""
+    """Rows that say what the result was computed from and with: seed, data, stages, versions."""
     names = {"xbar-codesign": "xbar", "machine": "processor", "threads": "threads of torch"}
     return {
         "seed": str(result.seed),

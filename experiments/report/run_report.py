@@ -13,7 +13,7 @@ from experiments.run_folder.finished import read_measured
 from xbar.hardware.errors import XbarError
 
 REPORT_FILE = "report.html"
-"""Of a run's folder: its report."""
+"""Name of the report in the folder of a run."""
 
 
 def report_run(folder: Path, page: Path | None = None) -> Path:

@@ -56,7 +56,7 @@ def report_store(kind: FileKind, folders: Sequence[Path], page: Path | None) -> 
 def content(
     what: Sweep | Search, done: Sequence[StoredRow], known: Sequence[StoredRow], figures: Path
 ) -> dict[str, Any]:
-    """What the template shows; writes the figures into their folder."""
+    """Data that the template shows; the figures are written into their folder."""
     tables = [flat_row(row) for row in done]
     keys = one_an_axis(tables, differing(tables))
     drawn = sweep_figures(tables, keys)

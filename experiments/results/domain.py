@@ -1,4 +1,4 @@
-"""What of a run lies outside the domain in which its figures are right, as sentences."""
+"""Sentences on what in a run lies outside the domain in which its figures are right."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 CLIPPED = 0.001
-"""Share of a layer's inputs beyond their calibrated range from which on it is said."""
+"""A layer that clips more than this share of its inputs is named."""
 
 
 def clipped_sentences(shares: Mapping[str, float]) -> list[str]:

@@ -19,7 +19,7 @@ from xbar.hardware.errors import XbarError
 from xbar.hardware.files import build, to_dict
 
 Percent = float
-"""A number that is a percentage; `Accuracy` has a field of the name of its type."""
+"""A percentage. `Accuracy` has a field called ``float``, which hides the type."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class StorageSummary:
-    """What the weights take as a file, and the rates against 32-bit weights."""
+    """Size of the weights as a file, and the compression rates against 32-bit weights."""
 
     rate_without_indices: float
     rate_with_indices: float
@@ -372,7 +372,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class PointAccuracy:
-    """Of an `Accuracy`, what a point of a sweep keeps."""
+    """The part of an `Accuracy` that a point of a sweep keeps."""
 
     compressed: Percent
     quantised: Percent
@@ -384,7 +384,7 @@ class PointAccuracy:
 
 @dataclass(frozen=True)
 class PointRate:
-    """Of `CompressionRates`, what a point of a sweep keeps."""
+    """The part of `CompressionRates` that a point of a sweep keeps."""
 
     rate: float
     weights_kept: int
@@ -392,7 +392,7 @@ class PointRate:
 
 @dataclass(frozen=True)
 class PointTiles:
-    """Of `Mapped`, what a point of a sweep keeps."""
+    """The part of `Mapped` that a point of a sweep keeps."""
 
     tiles_per_plane_after: int
     utilisation: float
@@ -400,7 +400,7 @@ class PointTiles:
 
 @dataclass(frozen=True)
 class PointCosts:
-    """Of a `Side`, what a point of a sweep keeps; the power is that at the point's own peak image rate."""
+    """The part of a `Side` that a point of a sweep keeps. The power is at the point's own peak rate."""
 
     area_mm2: float
     energy_nj_per_image: float

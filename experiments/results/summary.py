@@ -1,4 +1,4 @@
-"""What a run says of itself in numbers: statistics over chips, rates, tiles, versions, and a short text."""
+"""Figures of a run from its stages: statistics over chips, rates, tiles, versions, and a short text."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def operations_of(mapped: MappedNetwork) -> Operations:
 
 
 def coverage(mapping: Operations) -> str:
-    """What of a network is on crossbars; "" for a result that does not say."""
+    """One line on how much of a network is on crossbars; empty for a result that does not say."""
     if mapping.operations is None or not (mapping.digital or mapping.macs_share is not None):
         return ""
     digital = {"multiply-accumulates": 0, "elements": 0}
@@ -159,7 +159,7 @@ def not_counted(unknown: Mapping[str, int]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """What the result was computed with."""
+    """Versions of the software that the result was computed with."""
     names = ("xbar-codesign", "torch", "numpy", "numba", "scipy")
     return {
         **{name: metadata.version(name) for name in names},

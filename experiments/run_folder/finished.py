@@ -1,4 +1,4 @@
-"""What the folder of a finished run holds, read and checked."""
+"""The folder of a finished run, read and checked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RESULT_FILE = "result.json"
 """Every figure of the run."""
 
 LOG_FILE = "log.json"
-"""What training logged, epoch by epoch."""
+"""The log of the trainings, epoch by epoch."""
 
 MAPPING_FILE = "mapping.safetensors"
 """The compressed network on its tiles, calibrated."""
@@ -37,7 +37,7 @@ ACTIVITY_FILE = "activity.safetensors"
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a run found: ``result.json`` and ``log.json``."""
+    """The results of a finished run, from its ``result.json`` and ``log.json``."""
 
     folder: Path
     result: Result

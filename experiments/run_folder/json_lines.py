@@ -22,7 +22,7 @@ _SEALED = re.compile(rb'(?P<body>\{.+), "digest": "(?P<digest>[0-9a-f]{16})"\}')
 
 @dataclass(frozen=True)
 class Lines:
-    """What a file holds: its objects by the number of their line, and the lines that cannot be read."""
+    """The objects of a file by the number of their line, and the numbers of lines that cannot be read."""
 
     objects: Mapping[int, Any]
     unreadable: tuple[int, ...]

@@ -21,7 +21,7 @@ from xbar.hardware.sealed_files import check_sealed
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage leaves: its id, tensors, a JSON-able record, and the seconds that it took."""
+    """The outcome of a stage: its id, tensors, a JSON-able record, and the seconds that it took."""
 
     identity: str
     tensors: dict[str, torch.Tensor]
@@ -30,7 +30,7 @@ class StageResult:
 
 
 ANEW = "computed anew"
-"""What becomes of a damaged file of a stage."""
+"""End of the message about a damaged file of a stage."""
 
 Compute = Callable[[Path], tuple[dict[str, torch.Tensor], dict[str, Any]]]
 

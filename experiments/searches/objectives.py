@@ -1,4 +1,4 @@
-"""What a search is after: figures of a point, whether each is to be small or large, and how far all got.
+"""Objectives of a search: figures of a point that are to be small or large, and how far a search got.
 
 Hypervolumes are shares of a box that spans from the best to the worst value of each figure, those with
 ``scale = "log"`` by their logarithm. Its corners are those of all points that are compared, so that volumes

@@ -1,4 +1,4 @@
-"""Points of which none is better in everything, and how much of the space of figures they beat."""
+"""Pareto fronts, and the hypervolume that a set of points dominates."""
 
 from __future__ import annotations
 

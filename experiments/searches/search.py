@@ -1,4 +1,4 @@
-"""`Search`: a study, the space of what of it changes, and what is best; from a TOML file."""
+"""`Search`: a study, the keys that may change and their ranges, and the objectives; from a TOML file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from xbar.hardware.files import build, to_dict
 
 @dataclass(frozen=True)
 class Search:
-    """The best of studies that differ in a few keys.
+    """A search for the best of studies that differ in a few keys.
 
     Parameters
     ----------
@@ -79,15 +79,15 @@ class Search:
             raise XbarError(f"space: {twice[0]}: occurs twice")
 
     def dimensions(self) -> dict[str, Dimension]:
-        """What the values of each name in the space are drawn from."""
+        """The range or list that values are drawn from, for each name in the space."""
         return {name: dimension(f"space: {name}", of) for name, of in flat(self.space).items()}
 
     def values_at(self, share: float) -> AxisValues:
-        """What is set at a share of the way along all dimensions, 0 to 1."""
+        """The values of a point that lies this share of the way, 0 to 1, along every dimension."""
         return {key: v for name, of in self.dimensions().items() for key, v in _set(name, of, share)}
 
     def some_values(self, count: int) -> list[AxisValues]:
-        """What is set at so many places of the space, the same at every call."""
+        """The values of this many points of the space, the same at every call."""
         chance = random.Random(0)
         return [
             {
@@ -99,7 +99,7 @@ class Search:
         ]
 
     def goals(self) -> list[Goal]:
-        """Of the objectives."""
+        """Names of the objectives."""
         return [one.goal for one in self.objectives]
 
 
@@ -175,7 +175,7 @@ class Points:
                     raise refused[0]
 
     def meets(self, values: AxisValues) -> bool:
-        """Whether these values give a possible study that meets the conditions."""
+        """Whether these values give a study that is possible and meets the conditions."""
         try:
             return study_that_meets(self._base, values, self._conditions, self.search.name) is not None
         except XbarError as error:

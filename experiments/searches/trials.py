@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 Sampler = Literal["tpe", "nsga2", "random"]
 Figures = tuple[float, ...]
-"""A point's objectives."""
+"""The values of a point's objectives."""
 Evaluate = Callable[[Sequence[AxisValues]], Sequence[Figures | None]]
-"""Figures of points in their order; None of one that has none."""
+"""A function that gives the figures of points in their order, and None for a point that has none."""
 
 MOST_REFUSED = 1000
-"""Suggestions in a row that are known or not allowed, after which nothing new is expected."""
+"""After this many suggestions in a row that are known or not allowed, a search ends."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def run_trials(
     batch: int = 4,
     allowed: Callable[[AxisValues], bool] = lambda values: True,
 ) -> list[Trial]:
-    """Try so many points, each once, or as many as there are.
+    """Try this many points, each once, or all points if the space has fewer.
 
     A suggestion that was tried before, or that is not allowed, is told to the sampler as failed, and is no
     trial.
@@ -98,7 +98,7 @@ def run_trials(
 
 
 def imported_optuna() -> Any:
-    """Optuna, silent.
+    """Import Optuna and silence its log.
 
     Raises
     ------

@@ -131,7 +131,7 @@ def _compressed(stage: StageResult, baseline: NetworkWeights) -> CompressedWeigh
 def compress_inputs(
     rules: LayerRules, compression: Compression, step: CompressionStep, start: str, child: int = 0
 ) -> dict[str, Any]:
-    """What the id of one step of `compress` hashes; `start`: id of the stage that it goes on from."""
+    """Plain data that the id of one step of `compress` hashes. `start` is the id of the stage before it."""
     return {
         "start": start,
         "step": to_dict(step),

@@ -13,7 +13,8 @@ from xbar.hardware.files import build
 
 
 def point(plan: StudyPlan, study: Study) -> tuple[PointResult, dict[str, str]]:
-    """What a sweep keeps of a study, and the ids of its stages. The first noise case is measured."""
+    """Compute what a sweep keeps of a study, and the ids of its stages. Only the first noise case is
+    measured."""
     context = plan.context
     nets = networks(plan, study)
     mapped, activity = calibrated(context, plan.network, plan.placement, nets.quantised)

@@ -128,7 +128,7 @@ def quantise_inputs(
     last: Collection[str],
     compressed: str,
 ) -> dict[str, Any]:
-    """What the id of `quantise` hashes; `compressed`: id of the stage that it goes on from.
+    """Plain data that the id of `quantise` hashes. `compressed` is the id of the stage before it.
 
     The hardware counts as a whole where the retraining runs on it, and by the levels of its cells where it
     does not, so that designs that differ in their converters share a network.

@@ -1,4 +1,4 @@
-"""One study from its data to `result.json`."""
+"""A whole run: one study from its data to `result.json`."""
 
 from __future__ import annotations
 

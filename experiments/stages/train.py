@@ -55,12 +55,12 @@ def train(context: Context, network: Untrained, training: Training) -> NetworkWe
 
 
 def train_inputs(context: Context, network: Untrained, training: Training) -> dict[str, Any]:
-    """What the id of `train` hashes."""
+    """Plain data that the id of `train` hashes."""
     return {"data": context.data.checksum, "device": "cpu", **network.source, "train": to_dict(training)}
 
 
 def recipe_of(training: Training) -> Recipe:
-    """How the baseline is trained."""
+    """The recipe with which the baseline is trained."""
     is_cosine = training.scheduler == COSINE
     return Recipe(
         *(training.epochs, training.lr),

@@ -53,7 +53,7 @@ def measured_curves(plan: StudyPlan, study: Study, nets: Networks) -> tuple[Curv
 def measured_layers(
     plan: StudyPlan, study: Study, nets: Networks, mapped: MappedNetwork
 ) -> tuple[LayerNoiseAccuracy, ...]:
-    """For every layer and case that asks for it: chips with that layer noisy only, and with all others."""
+    """Accuracy of chips on which one layer alone is noisy, and of chips on which all others are."""
     rows = []
     for case in (case for case in study.chips.cases if case.by_layer):
         for name in mapped.layers:

@@ -34,7 +34,7 @@ TARGETS: dict[str, type[Target]] = {
     "energy_nj": EnergyLimit,
     "bytes": ByteBudget,
 }
-"""What a network can be compressed to, by the key in ``[compress]``."""
+"""The targets of a compression, by their key in ``[compress]``."""
 
 
 def _target(table: Mapping[str, Any]) -> Target:
@@ -132,7 +132,7 @@ def _step_from(table: Mapping[str, Any]) -> CompressionStep:
 
 @dataclass(frozen=True)
 class Purify:
-    """What goes as a whole once weights are pruned, before they are retrained.
+    """Removal of whole filters and channels that pruning left nearly empty, before weights are retrained.
 
     Input channels and filters go of which a share of at least `emptiness` is zero, and whose mean square is
     at most `importance` times the mean of that over those of their layer that are not empty. Then all weights
@@ -191,7 +191,7 @@ class Compression:
 
     @property
     def target(self) -> Target:
-        """How far the network is pruned."""
+        """The target to which the network is pruned."""
         return self.last.target
 
     @property

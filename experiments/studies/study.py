@@ -27,7 +27,7 @@ from xbar.hardware.files import build, read_toml, resolve_device, to_dict
 
 @dataclass(frozen=True)
 class LayerSetting:
-    """What the layers that `layer` (a name, a pattern with * and ?, or a type such as Conv2d) fits lie on.
+    """Hardware of the layers that `layer` fits: a name, a pattern with * and ?, or a type such as Conv2d.
 
     ``hardware``: changes of the study's, tables in the form of [hardware]; ``digital``: not on crossbars;
     ``bias_rows``: word lines that carry the bias, 0: it is digital.

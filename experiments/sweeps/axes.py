@@ -1,4 +1,4 @@
-"""The axes of a sweep: what each of its keys goes through."""
+"""The axes of a sweep: the values that each of its keys goes through."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Options:
 
 
 Dimension = Range | Options
-"""What a sampled or searched key is drawn from."""
+"""The range or list that a sampled or searched key is drawn from."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Axis:
 
 
 def points_of(axis: Axis) -> list[AxisValues]:
-    """What an axis sets, in order.
+    """The values that an axis sets, in order.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def product(axes: tuple[Axis, ...]) -> Iterator[AxisValues]:
 
 
 def dimension(key: str, data: Any) -> Dimension:
-    """What a key is drawn from: a table with low and high, or a list.
+    """Read the range or list that a key is drawn from.
 
     Raises
     ------

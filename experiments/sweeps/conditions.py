@@ -77,7 +77,7 @@ def _computed(which: int, left: Any, right: Any) -> Any:
 
 @dataclass(frozen=True)
 class Condition:
-    """What must hold of a study: an expression over its dotted keys, numbers, texts and `FUNCTIONS`.
+    """A condition that a study must meet: an expression over its dotted keys, numbers, texts and `FUNCTIONS`.
 
     Raises
     ------

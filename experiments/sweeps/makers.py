@@ -24,7 +24,7 @@ class Maker:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def differs_from(self, other: Maker) -> str:
-        """What of the code and the libraries is not the same, in words; empty where all is."""
+        """Say which code and libraries differ; empty if none do."""
         found = [
             f"{name} {self.versions.get(name, 'none')} (here {other.versions.get(name, 'none')})"
             for name in LIBRARIES

@@ -20,7 +20,7 @@ DIED = Outcome({}, {}, "its worker process died (killed, or out of memory)", 0.0
 
 
 def in_this_process(tasks: Sequence[Task]) -> Numbered:
-    """One after the other."""
+    """Do the tasks in this process, one after the other."""
     for number, task in enumerate(tasks):
         yield number, do(task)
 

@@ -179,7 +179,8 @@ def count_tasks(points: Mapping[str, SweepPoint]) -> int:
 
 
 def network_key(stage: str, study: Study) -> str:
-    """The same for studies that share the network of a stage; it may differ for some that do."""
+    """A key by which studies that share the network of a stage are found; some that share one may differ in
+    it."""
     hardware, encoding = study.hardware, study.hardware.encoding
     parts: list[Any] = [study.network, study.width, study.data, study.seed, study.train, study.extensions]
     if stage != "train":

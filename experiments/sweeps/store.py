@@ -14,10 +14,11 @@ from experiments.run_folder.json_lines import append_line, read_lines
 from xbar.hardware.errors import XbarError
 
 StoredRow = dict[str, Any]
-"""One point: ``id``, ``values``, ``status`` (done or failed), ``result`` or ``reason``, and whence it is."""
+"""A line of the store: ``id``, ``values``, ``status`` (done or failed), ``result`` or ``reason``, and its
+maker."""
 
 KEYS = {"id": str, "values": dict, "status": str}
-"""What every line has, and of which type."""
+"""Keys that every line has, with the type of each."""
 
 FILE = "points.jsonl"
 

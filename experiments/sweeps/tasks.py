@@ -1,4 +1,4 @@
-"""What a worker does: one stage of the networks that points share, or one point. The same code everywhere."""
+"""Tasks of a worker: one stage of the networks that points share, or one point."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a task: a point's figures and the ids of its stages, or the reason why there are none; and
-    who did it."""
+    """The outcome of a task: a point's figures and the ids of its stages, or the reason for its failure; and
+    its maker."""
 
     result: dict[str, Any]
     stages: dict[str, str]

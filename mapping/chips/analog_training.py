@@ -91,7 +91,8 @@ def trainable_network(
 
 
 class TrainableNetwork(nn.Module):
-    """What `trainable_network` gives; called as the network that it was made from.
+    """A network that trains on chips, as `trainable_network` gives it; it is called as the original network
+    is.
 
     Attributes
     ----------

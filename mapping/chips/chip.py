@@ -70,10 +70,10 @@ class ProgrammedLayer(ByValue):
 
     @cached_property
     def transfer(self) -> tuple[NDArray[np.float64], ...]:
-        """Where wires have resistance, what each output sees of each driver in place of conductances.
+        """Transfer matrices, which take the place of conductances where wires have resistance.
 
-        I = V @ W: float64 [S], for each band in the shape of its conductances, of which it is computed when
-        it is first asked for; without wires, nothing.
+        I = V @ W: float64 [S], one for each band in the shape of its conductances. They are computed from
+        these when they are first asked for. Without wires there are none.
         """
         if not self.mapped.hardware.crossbar.wired:
             return ()
@@ -280,7 +280,7 @@ def cells_to_write(layer: MappedLayer, band: Band) -> tuple[NDArray[np.int32], N
 
 
 def column_keys(layer: MappedLayer, band: Band, number: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What the noise of physical columns of a tile is keyed by, for their places on it.
+    """Keys of the noise of a tile's columns, by their places on it.
 
     That is the output n that stands there unless columns are moved; on a spare place, a number beyond those
     of outputs and of the tiles' reference columns, n + number.

@@ -1,4 +1,4 @@
-"""Input codes: what a layer's inputs become at its DACs."""
+"""Input codes: the integers that a layer's inputs become at its DACs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the converters of a chip see: the blocks of columns that `xbar.multiply.mvm` multiplies by.
+"""The blocks of a chip's columns that `xbar.multiply.mvm` multiplies by.
 
 A block has the columns of one band in the order (plane, slice, column); where planes are subtracted in
 analog, their difference is one column.

@@ -160,7 +160,7 @@ class Admm(Method):
         return for_all_layers(model, self.layers, masks)
 
     def may_end(self, epoch: int, epochs: int) -> bool:
-        """With the last epoch: weights are drawn to their sets until then."""
+        """A training may only keep its last epoch, since weights are drawn to their sets until then."""
         return epoch == epochs - 1
 
     def arguments(self) -> Any:

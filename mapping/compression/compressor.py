@@ -33,7 +33,7 @@ from xbar.hardware.errors import XbarError
 
 @dataclass(frozen=True)
 class Compressed:
-    """What `compress` gives.
+    """The result of `compress`.
 
     Parameters
     ----------

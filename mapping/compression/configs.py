@@ -63,7 +63,7 @@ class ByteBudget:
 
 
 Target = Rate | AreaLimit | EnergyLimit | ByteBudget
-"""What a compression is asked for."""
+"""The target of a compression."""
 
 
 class PruningConfig(Protocol):

@@ -118,11 +118,11 @@ class Freezing(Method):
             self._hold(weight_of(model, name), name)
 
     def may_end(self, epoch: int, epochs: int) -> bool:
-        """Once all shares are frozen."""
+        """A training may keep an epoch once all shares are frozen."""
         return epoch >= self.total_epochs - self.epochs
 
     def end_epoch(self, model: nn.Module, epoch: int) -> list[dict[str, Any]]:
-        """By layer, the weights that are frozen and those that stay free."""
+        """Log rows: the weights of each layer that are frozen, and those that stay free."""
         rows = []
         for name, held in self.held.items():
             mask = self.values[name].mask
@@ -136,7 +136,7 @@ class Freezing(Method):
         return ["freezing", self.values, self.shares, self.epochs]
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What is frozen and where, and what was fitted."""
+        """The frozen weights, their places, and the values that were fitted."""
         tensors: dict[str, torch.Tensor] = {}
         for name, fitted in self._fitted.items():
             tensors[f"fitted.{name}"] = fitted

@@ -129,7 +129,7 @@ class Gsm(Method):
         return for_all_layers(model, self.named, masks)
 
     def may_end(self, epoch: int, epochs: int) -> bool:
-        """With the last epoch: passive weights decay until then."""
+        """A training may only keep its last epoch, since passive weights decay until then."""
         return epoch == epochs - 1
 
     def arguments(self) -> Any:
@@ -137,7 +137,7 @@ class Gsm(Method):
         return ["GSM", self.named, self.count, self.active]
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What a cut kept after the last epoch, (K, N) bool by layer."""
+        """Masks of what a cut kept after the last epoch, (K, N) bool by layer."""
         return dict(self.masks)
 
     def load_state(self, tensors: dict[str, torch.Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Pruning by a method: what it is asked for, what it gives, and the methods that are built in."""
+"""Pruning by a method: its task, what it returns, and the methods that are built in."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mapping.recipes.recipe import Recipe
 from mapping.training.method import Method
 
 WARMUP_EPOCHS = 0.3
-"""Of training with a large learning rate from the start."""
+"""Epochs over which a large learning rate is reached from 0."""
 
 Masks = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class PruningTask:
-    """What a compression method is asked for.
+    """The task of a compression method: a network, a target, and the constraints that meet it.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class PruningTask:
 
 @dataclass(frozen=True, eq=False)
 class Pruning:
-    """A method at work on one network.
+    """A method that is ready to prune one network: a hook, a recipe, and how to finish.
 
     Parameters
     ----------
@@ -77,12 +77,15 @@ def project_layer(network: nn.Module, name: str, constraint: Constraint) -> torc
 
 
 def by_admm(config: AdmmConfig, task: PruningTask) -> Pruning:
-    """Each layer's own constraint. Where they depend on the weights, those of the last ones hold."""
+    """Prune by ADMM, each layer to its own constraint.
+
+    Constraints that depend on the weights are in the end those of the last weights.
+    """
     return _admm(config, task, task.constraints)
 
 
 def by_budget(config: BudgetConfig, task: PruningTask) -> Pruning:
-    """One number of weights, or of bits, for all layers that have a rule."""
+    """Prune by ADMM to one number of weights, or of bits, for all layers that have a rule."""
     model, target = task.model, task.target
 
     def tied() -> NetworkConstraint:
@@ -97,7 +100,7 @@ def by_budget(config: BudgetConfig, task: PruningTask) -> Pruning:
 
 
 def by_gsm(config: GsmConfig, task: PruningTask) -> Pruning:
-    """In each step of SGD, the weights that matter most over all layers that have a rule are active."""
+    """Prune by global sparse momentum SGD over all layers that have a rule."""
     assert isinstance(task.target, Rate)
     method = Gsm(task.model, task.target.rate, task.constraints(), config.active or None)
     warmup = min(WARMUP_EPOCHS, config.epochs)

@@ -81,7 +81,7 @@ class NonzeroBudget:
 
 
 class Width(NamedTuple):
-    """What a layer costs and loses at one number of bits: the budget's unit, and squared error."""
+    """The cost of a layer at one number of bits, in the budget's unit, and its squared error."""
 
     cost: float
     error: float

@@ -1,4 +1,4 @@
-"""What a constraint is, which layer has which, and how much of each layer stays.
+"""The definition of a constraint, the choice of one for each layer, and the share of each layer that stays.
 
 The sets themselves are the other modules of this folder: `sparsity`, `fragments`, `levels` and `centroids`,
 their `intersections`, and the `budgets` of a whole network.
@@ -54,7 +54,7 @@ class NetworkConstraint(Protocol):
         ...
 
     def project(self, v: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """By layer, what `Constraint.project` gives."""
+        """Project all layers at once: for each layer what `Constraint.project` gives."""
         ...
 
 
@@ -66,7 +66,7 @@ class ByLayer:
 
     @property
     def exact(self) -> bool:
-        """Whether all of them are."""
+        """Whether all constraints are exact."""
         return all(constraint.exact for constraint in self.constraints.values())
 
     def project(self, v: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

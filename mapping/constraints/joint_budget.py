@@ -63,7 +63,7 @@ class JointBudget:
         check_range("index_bits", self.index_bits, 0, 64)
 
     def choose(self, v: Mapping[str, torch.Tensor]) -> Joint:
-        """What stays of the weights (K, N) by layer, and in how many bits."""
+        """Choose which weights (K, N) of each layer stay, and in how many bits."""
         for name, w in v.items():
             check_finite_weights(w, name)
         order = {name: _from_largest(w) for name, w in v.items()}

@@ -47,7 +47,7 @@ class Values(ABC):
 
     @abstractmethod
     def fit(self, v: torch.Tensor) -> Fitted:
-        """What has least squared error on the unmasked weights."""
+        """Fit the values to the unmasked weights with the least squared error."""
 
     @abstractmethod
     def nearest(self, v: torch.Tensor, fitted: Fitted) -> torch.Tensor:

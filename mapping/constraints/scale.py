@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xbar.multiply.threads import run_workers, worker_count
 
 Per = Literal["layer", "column"]
-"""What has one scale: a layer, or each column (output) of its GEMM matrix."""
+"""The range of one scale: a layer, or each column (output) of its GEMM matrix."""
 
 EXACT_LEVELS = 64
 """Levels up to which the search for the best scale always ends."""

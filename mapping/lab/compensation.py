@@ -38,7 +38,7 @@ READS = 1 << 40
 
 @dataclass(frozen=True, eq=False)
 class KnownReads(ByValue):
-    """Inputs and what a chip would answer whose cells are at their targets, by layer name.
+    """Inputs by layer name, and the outputs of a chip whose cells are at their targets.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ Measured = Mapping[str, Sequence[ArrayLike]]
 SHORT = 1.0
 """Largest conductance of a cell, shorted or not [S]: an ohm, less than its lines and contacts have."""
 BEYOND = 30.0
-"""Times its target that a cell may typically have: less than the step of 1000 to the next unit."""
+"""Cells may typically have this many times their target: less than the step of 1000 to the next unit."""
 
 
 def with_conductances(

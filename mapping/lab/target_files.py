@@ -28,7 +28,7 @@ SPARE, REFERENCE = -1, -2
 
 @dataclass(frozen=True)
 class Targets:
-    """What to write to the array of one tile.
+    """The conductances to write to the array of one tile.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def export_conductances(mapped: MappedNetwork, folder: Path | str, format: str =
 
 
 def index_of(mapped: MappedNetwork, files: list[dict[str, Any]]) -> dict[str, Any]:
-    """What `index.json` holds: the layers' figures, and the files."""
+    """The content of `index.json`: figures of the layers, and the files."""
     layers = {
         name: {
             "k": layer.k,

@@ -36,7 +36,7 @@ LEAVE = 'leave batch norm digital (batch_norm="digital", or --batch-norm digital
 
 @dataclass(frozen=True)
 class Folds:
-    """What becomes of the batch norms of a network.
+    """The batch norms of a network: which can be folded into which layer, and which cannot, with reasons.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a network is called with: a tensor, several inputs by their position, or by their names."""
+"""Inputs of a network: a tensor, several inputs by their position, or by their names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def call(model: nn.Module, inputs: Inputs) -> Any:
-    """What a network gives for a batch."""
+    """Call a network on a batch."""
     args, kwargs = arguments(inputs)
     return model(*args, **kwargs)
 

@@ -48,7 +48,7 @@ def in_eval_mode(model: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def run_example(model: nn.Module, example_input: Inputs) -> Any:
-    """What the model gives in eval mode, from one state of torch's generator; both are left as they were.
+    """Run the model in eval mode from one state of torch's generator; both are left as they were.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def run_example(model: nn.Module, example_input: Inputs) -> Any:
 
 
 def refused(example_input: Inputs, error: Exception) -> XbarError:
-    """What to raise, from the error, where a network does not take an example."""
+    """The error to raise where a network does not take an example."""
     return XbarError(
         f"example_input of {shapes_of(example_input)}: the network refuses it: {one_line(error)}"
     )

@@ -1,4 +1,4 @@
-"""What torch's operators do with weights: move numbers, multiply, or treat each element by itself.
+"""Kinds of torch's operators by their use of weights: they move numbers, multiply, or act on each element.
 
 Operators of no known kind may do anything. One that takes a weight may be a product, whose size nobody knows.
 """
@@ -34,7 +34,7 @@ FLOPS = {
     **flop_registry,
     aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
 }
-"""Torch's own counts, two an multiply-accumulate."""
+"""Torch's own counts of operations, two for each multiply-accumulate."""
 
 
 def _grouped_mm(a: torch.Tensor, b: torch.Tensor, *_: Any, out: torch.Tensor, **__: Any) -> int:

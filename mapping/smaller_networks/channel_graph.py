@@ -30,7 +30,7 @@ aten = torch.ops.aten
 
 
 class Kind(enum.Enum):
-    """What an operator does to elements."""
+    """Kinds of operators by what they do to elements."""
 
     LAYER = "a linear or convolution layer of the network"
     NORM = "a batch norm in eval mode"

@@ -24,10 +24,10 @@ from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError, unknown_name
 
 Cost = Callable[[MappedNetwork], float]
-"""What a mapping costs, in the unit of the limit."""
+"""A function that gives the cost of a mapping, in the unit of the limit."""
 
 Errors = Mapping[str, Mapping[float, float]]
-"""What is lost, by layer and keep."""
+"""The loss of each layer at each keep."""
 
 EQUAL = 1e-9
 """Relative difference up to which costs are the same."""
@@ -43,7 +43,7 @@ class PruningStep:
 
 @dataclass(frozen=True)
 class Limited:
-    """What a search found.
+    """The result of a search: the keep of each layer, the cost, and the steps on the way.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ from xbar.hardware.checks import check_range
 
 @dataclass(frozen=True)
 class Purification:
-    """Which channels and filters go.
+    """The channels and filters that purification removes.
 
     Parameters
     ----------
@@ -56,7 +56,8 @@ class Purification:
     def masks(
         self, model: nn.Module, example_input: Inputs, masks: Mapping[str, torch.Tensor] | None = None
     ) -> dict[str, torch.Tensor]:
-        """What stays of a pruned network, (K, N) bool by layer; never where a weight is zero.
+        """Masks of the weights that stay in a pruned network, (K, N) bool by layer; a zero weight never
+        stays.
 
         One group of each layer stays, and so do all filters of a layer that nothing follows: they are the
         network's outputs. Layers whose weights are frozen stay. The model is left as it is.

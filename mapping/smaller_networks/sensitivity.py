@@ -28,7 +28,7 @@ Family = Callable[[float], Constraint]
 """Constraint by the share of weights that it keeps."""
 
 PASSING = (Kind.NORM, Kind.POINTWISE, Kind.AVERAGE, Kind.MAXIMUM)
-"""What leaves channels in their places."""
+"""Kinds of operators that leave channels in their places."""
 
 TOGETHER = " + "
 """What stands between the names of layers that are pruned together, in the name of their group."""
@@ -36,7 +36,7 @@ TOGETHER = " + "
 
 @dataclass(frozen=True)
 class LayerLoss:
-    """What a network gives with one layer, or group of layers, projected.
+    """The metric of a network in which one layer, or group of layers, is projected onto a set.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class LayerLoss:
 
     @property
     def loss(self) -> float:
-        """What is lost against the unpruned network: positive where the value is worse."""
+        """The loss against the unpruned network: positive where the metric is worse."""
         return self.unpruned - self.value if self.higher_is_better else self.value - self.unpruned
 
 

@@ -43,13 +43,13 @@ from xbar.hardware.errors import XbarError
 from xbar.hardware.files import write_atomically
 
 FIXED = 0
-"""Number of what is no channel of a layer, or has to stay."""
+"""Number that marks what is no channel of a layer, or has to stay."""
 
 CUTS = frozenset(
     "slice select split split_with_sizes chunk unbind roll flip repeat pixel_shuffle pixel_unshuffle "
     "channel_shuffle select_scatter slice_scatter".split()
 )
-"""Operators whose fixed places, or order, mean other channels once some are gone."""
+"""Operators with fixed places or an order, which mean other channels once some are gone."""
 
 
 @dataclass(frozen=True)

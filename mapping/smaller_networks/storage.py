@@ -13,7 +13,7 @@ from mapping.tiles.mapped import MappedNetwork
 from xbar.conductances.encoding import levels
 
 DENSE_BITS = 32
-"""Of a weight of the network that a rate is against."""
+"""Bits of a weight of the uncompressed network, which rates are against."""
 
 
 INDEX_BITS = range(1, 17)
@@ -22,7 +22,7 @@ INDEX_BITS = range(1, 17)
 
 @dataclass(frozen=True)
 class Storage:
-    """What the weights of a network take.
+    """The storage that the weights of a network take.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ def taken_apart(value: Any, where: str, arrays: Arrays) -> Any:
 def put_together(
     hint: Any, data: Any, where: str, arrays: Mapping[str, NDArray[Any]], **elsewhere: Any
 ) -> Any:
-    """What `taken_apart` took apart: a value of the type `hint`.
+    """Put together what `taken_apart` took apart: a value of the type `hint`.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "ci
 
 
 def checked_input(x: Any, layer: MappedLayer) -> torch.Tensor:
-    """What a layer was called with: the one door of inputs to layers on tiles.
+    """Check the input that a layer was called with: all inputs to layers on tiles pass through here.
 
     Integers are refused as torch refuses them: outputs have the type of the inputs, and would be cut.
 

@@ -1,4 +1,4 @@
-"""Digests of a call's arguments: what a checkpoint belongs to.
+"""Digests of a call's arguments, by which a checkpoint is known to belong to a training.
 
 Values count by what they hold: numbers, tensors, dataclasses, networks, functions by their code and what they
 enclose, other objects by their type and attributes. Data that a loader gives are not read.

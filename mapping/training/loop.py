@@ -350,7 +350,7 @@ def memory_format(model: nn.Module) -> torch.memory_format:
 def accuracy(
     model: nn.Module, batches: BatchSource, progress: Progress | None = None, *, metric: Metric = CLASSES
 ) -> float:
-    """What a network reaches on some data, in the unit of the metric; the model is left in eval mode.
+    """Measure a network on some data, in the unit of the metric. The model is left in eval mode.
 
     By default the share of inputs whose largest output is their class [percent]. The value is that of all
     samples together: it does not depend on how they are split into batches.

@@ -1,4 +1,4 @@
-"""What hooks into the training loop."""
+"""The hooks of the training loop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 class Method:
-    """What hooks into the training loop; every hook does nothing until a method overrides it."""
+    """A method that hooks into the training loop; every hook does nothing until a method overrides it."""
 
     def begin_epoch(self, model: nn.Module, epoch: int) -> None:
         """Before the first step of an epoch, and once more where a training goes on within one, after

@@ -1,4 +1,4 @@
-"""What a network is measured by: classes, top-k, classes of pixels, two classes, regression, perplexity.
+"""Metrics of a network: classes, top-k, classes of pixels, two classes, regression, perplexity.
 
 A metric joins statistics of batches, adding them up as a rule, and makes its value of those of all, so that
 the value is that of all samples together, however they are split into batches; a mean of the values of

@@ -1,4 +1,4 @@
-"""The loss of a batch: what is mixed into its inputs, the precision of the pass, and what a teacher adds."""
+"""The loss of a batch, with mixed inputs, in a precision of choice, and with the loss to a teacher added."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class BatchLoss:
-    """What a training minimises, as a function of network and batch.
+    """The loss that a training minimises, as a function of network and batch.
 
     Parameters
     ----------

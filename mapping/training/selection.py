@@ -40,7 +40,7 @@ class EpochSelection:
             self.since += 1
 
     def meta(self) -> dict[str, Any]:
-        """What a checkpoint says of it, beside the tensors in `network`."""
+        """Plain data for a checkpoint, beside the tensors in `network`."""
         return {"best": self.best, "epoch": self.epoch, "since": self.since}
 
     def load(self, meta: dict[str, Any], network: dict[str, torch.Tensor]) -> None:

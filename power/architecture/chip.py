@@ -138,7 +138,7 @@ class Component:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a chip is made of.
+    """The levels of a chip, and the components that stand at each.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class Architecture:
 
     @property
     def gates(self) -> dict[str, tuple[str, ...]]:
-        """By level, those that its power is on and off with: all up to the first gated one from it upwards.
+        """For each level, all levels up to the first gated one at or above it, which go on and off together.
 
         A level without a gate at or above it is not there: it is always on.
         """

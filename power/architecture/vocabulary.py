@@ -20,13 +20,13 @@ EVENTS = {
     "vectors": "positions",
     "macs": "positions x kept weights",
 }
-"""What happens in a layer for one image, and how it is counted."""
+"""Events of a layer for one image, and how each is counted."""
 
 NETWORK_EVENTS = {
     "pooled": "input elements of operators with pool in their name",
     "images": "1",
 }
-"""What happens between layers, once for the network."""
+"""Events between layers, counted once for the network."""
 
 OFF_CHIP = "off_chip_bytes"
 """Traffic of the chip's links. No mapping knows it: only a nameplate has what is charged for it."""

@@ -14,7 +14,7 @@ from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import read_toml
 
 MOST = 1e18
-"""Of any price or count in a file: a sum of products of them stays finite."""
+"""No price or count in a file may be larger, so that sums of their products stay finite."""
 
 
 class TomlFile(NamedTuple):
@@ -43,7 +43,7 @@ def read_file(path: Path) -> TomlFile:
 
 @functools.lru_cache(maxsize=128)
 def said(file: TomlFile) -> Mapping[str, Any]:
-    """What a file says, parsed once for its bytes."""
+    """The content of a file, parsed once for its bytes."""
     return MappingProxyType(read_toml(file.path))
 
 

@@ -12,7 +12,7 @@ from power.components.scaling import SOURCE as SCALING_SOURCE, area_factor, ener
 
 @dataclass(frozen=True)
 class Price:
-    """What one component costs.
+    """The price of one component: area, energy, leakage and rate, with their sources.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What happens in a layer for one image, and how long it takes: counts and times only.
+"""Counts and times of what happens in a layer for one image.
 
 There is an array for each plane of a weight. A phase is one application of an input bit; a converted line is
 a bit line that an ADC reads, or what is left of it where another plane or a reference is subtracted in

@@ -32,11 +32,11 @@ class Allocation:
 
     @property
     def unused(self) -> float:
-        """Places that are bought and no layer's."""
+        """Array places that are bought and belong to no layer."""
         return self.bought - sum(self.slots.values())
 
     def nodes(self, bill: Bill) -> dict[str, int]:
-        """Nodes of each layer's own; none where layers share them."""
+        """Nodes that each layer has of its own; none where layers share them."""
         return {name: round(of / bill.node) for name, of in self.slots.items()} if bill.owned > 1 else {}
 
     def white_space_mm2(self, bill: Bill) -> float:

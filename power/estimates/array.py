@@ -16,7 +16,7 @@ from xbar.conductances.encoding import levels, reference_conductances, target_co
 from xbar.hardware.design import Hardware
 
 Case = Literal["worst", "mean"]
-"""What is taken for inputs and weights that are not known."""
+"""The case that is assumed for inputs and weights that are not known."""
 
 
 def read_energy_j(

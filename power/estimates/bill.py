@@ -67,18 +67,18 @@ class Item:
     def units(
         self, arrays: float, arrays_in_all: float, variables: Mapping[str, float], copies: int = 1
     ) -> float:
-        """Units that so many arrays of a chip bring, shares of what they share included."""
+        """Units that come with this many arrays of a chip; what arrays share counts in parts."""
         if self.level == LAYER:
             return copies * value_of(f"{self.name}.count", self.count, variables)
         assert isinstance(self.count, float)
         return self.count * arrays / (self.arrays or arrays_in_all or 1)
 
     def times(self, events: Mapping[str, float]) -> float:
-        """Events that it is charged for, from those of an image and the numbers of a design."""
+        """Number of its events, from the events of an image and the numbers of a design."""
         return value_of(f"{self.name}.events", self.events, events)
 
     def is_charged(self, variables: Mapping[str, float]) -> bool:
-        """Whether there is a design's load that it is charged for: not of what has only an area."""
+        """Whether any load is charged for it; a component without events has only an area."""
         try:
             return self.times({**variables, **dict.fromkeys((*EVENTS, *NETWORK_EVENTS, OFF_CHIP), 1.0)}) > 0
         except XbarError:
@@ -113,12 +113,12 @@ class Bill:
 
     @functools.cached_property
     def charged(self) -> tuple[Item, ...]:
-        """Those that a network is charged for, links left out."""
+        """Components that a network is charged for, links left out."""
         return tuple(item for item in self.items if not item.is_link)
 
     @property
     def node(self) -> float:
-        """Arrays in what is bought whole; 1 for an architecture without nodes."""
+        """Arrays of a node, which is bought whole; 1 for an architecture without nodes."""
         return self.levels.get(NODE, 1.0)
 
     @property
@@ -127,7 +127,7 @@ class Bill:
         return self.node if self.architecture.nodes == "own" else 1.0
 
     def slots(self, arrays: int) -> float:
-        """Arrays that are bought for so many of a layer."""
+        """Arrays that are bought for a layer that needs this many."""
         return math.ceil(arrays / self.owned) * self.owned
 
 

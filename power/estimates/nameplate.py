@@ -43,11 +43,11 @@ class Nameplate:
     not_modelled: tuple[str, ...] = ()
 
     def power_mw(self, levels: Iterable[str] | None = None) -> float:
-        """Of all components, or of those that stand at these levels [mW]."""
+        """Power of all components, or of those that stand at these levels [mW]."""
         return sum(rated_mw(row) for row in self._at(levels))
 
     def area_mm2(self, levels: Iterable[str] | None = None) -> float:
-        """Of all components, or of those that stand at these levels [mm^2]."""
+        """Area of all components, or of those that stand at these levels [mm^2]."""
         return sum(row.area_mm2 for row in self._at(levels))
 
     def of(self, component: str) -> Row:

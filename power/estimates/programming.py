@@ -22,7 +22,7 @@ from xbar.hardware.errors import XbarError
 
 @dataclass(frozen=True)
 class LayerProgramming:
-    """What one layer takes.
+    """Time and energy of programming one layer.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class LayerProgramming:
 
 @dataclass(frozen=True)
 class Programming:
-    """What a chip takes; `layers` has one row a layer, whose plain sums are the totals.
+    """Time and energy of programming a chip. `layers` has one row a layer, whose plain sums are the totals.
 
     ``array_time_us``: all arrays at once; ``total_time_us``: one after the other.
     """
@@ -57,17 +57,17 @@ class Programming:
 
     @property
     def energy_uj(self) -> float:
-        """Of all pulses and reads [uJ]."""
+        """Energy of all pulses and reads [uJ]."""
         return sum(row.pulse_energy_nj + row.read_energy_nj for row in self.layers) * 1e-3
 
     @property
     def array_time_us(self) -> float:
-        """Where all arrays are written at once [us]."""
+        """Time of programming where all arrays are written at once [us]."""
         return max(row.array_time_us for row in self.layers)
 
     @property
     def total_time_us(self) -> float:
-        """Where arrays are written one after the other [us]."""
+        """Time of programming where arrays are written one after the other [us]."""
         return sum(row.total_time_us for row in self.layers)
 
     def to_dict(self) -> dict[str, Any]:

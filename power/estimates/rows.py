@@ -78,7 +78,7 @@ class Row:
 
     @property
     def idle_nj(self) -> float:
-        """What leaks in the time of an image [nJ]; 0 where it is not known."""
+        """Energy that leaks in the time of an image [nJ]; 0 where it is not known."""
         return (self.leakage_mw or 0.0) * self.on_s * 1e6
 
     @property
@@ -97,7 +97,7 @@ class Row:
         return self.allocated_units * self.unit_area_um2 * 1e-6
 
     def at(self, image_s: float) -> Row:
-        """The same at another time that an image takes [s]."""
+        """The same row where an image takes another time [s]."""
         return dataclasses.replace(self, image_s=image_s)
 
     def to_dict(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Load:
-    """What a layer, what lies between layers, or a synthetic load asks of the components of a chip.
+    """The load on the components of a chip: by a layer, by what lies between layers, or a synthetic one.
 
     Parameters
     ----------
@@ -156,8 +156,8 @@ NO_NETWORK = dict.fromkeys((*NETWORK_EVENTS, OFF_CHIP), 0.0)
 def layer_load(
     layer: MappedLayer, hardware: Hardware, bill: Bill, arrays_in_all: float, slots_in_all: float
 ) -> Load:
-    """What one layer asks of the components of a chip with so many arrays, and so many that are bought; reads
-    have no energy of a device yet."""
+    """The load of one layer on a chip with this many arrays, and this many bought; reads have no energy of a
+    device yet."""
     arrays, events = arrays_of(layer, hardware), layer_events(layer, hardware)
     numbers = {**bill.variables, "layer_index_bytes": events["index_bytes"] / layer.positions}
     return Load(
@@ -249,4 +249,4 @@ def sums(pairs: Iterable[tuple[str, Row]]) -> dict[str, dict[str, float]]:
 
 
 SUMMED = ("area_mm2", "allocated_mm2", "energy_nj", "dynamic_nj", "idle_nj")
-"""What is summed by component, layer and level."""
+"""Properties of a row that are summed by component, layer and level."""

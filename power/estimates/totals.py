@@ -118,17 +118,17 @@ class Estimate:
 
     @property
     def idle_nj_per_image(self) -> float:
-        """Energy that leaks in the time of one image, of all blocks that it is known of [nJ]."""
+        """Energy that leaks in the time of one image, from all blocks for which a source gives it [nJ]."""
         return sum(row.idle_nj for row in self.table)
 
     @property
     def leakage_mw(self) -> float:
-        """Of all blocks that it is known of, where none is gated [mW]."""
+        """Leakage of all blocks for which a source gives it, none of them gated [mW]."""
         return sum(row.leakage_mw or 0.0 for row in self.table)
 
     @property
     def assumed_leakage_mw(self) -> float:
-        """Of blocks that it is not known of, by the scenario of `LEAKING_SHARES`; in no other figure [mW]."""
+        """Leakage that `LEAKING_SHARES` assumes of blocks without a source; in no other figure [mW]."""
         return sum(row.assumed_leakage_mw for row in self.table)
 
     @property
@@ -163,7 +163,7 @@ class Estimate:
 
     @property
     def bottleneck(self) -> str:
-        """What sets the peak image rate: a component, and the layer that it serves."""
+        """The server that sets the peak image rate: a component, and the layer that it serves."""
         return str(self.servers[0])
 
     @property
@@ -175,7 +175,7 @@ class Estimate:
         return found
 
     def at(self, image_rate: float) -> Estimate:
-        """The same at another image rate [1/s].
+        """The same estimate at another image rate [1/s].
 
         Raises
         ------
@@ -213,12 +213,12 @@ class Estimate:
 
     @property
     def by_level(self) -> dict[str, dict[str, float]]:
-        """Those sums of each level of the chip."""
+        """Sums of area and energy, dynamic and idle, of each level of the chip."""
         return sums((row.level, row) for row in self.table)
 
     @property
     def by_layer(self) -> dict[str, dict[str, float]]:
-        """Those sums of each layer; pooling is a layer of its own."""
+        """Sums of area and energy, dynamic and idle, of each layer; pooling is a layer of its own."""
         return sums((row.layer, row) for row in self.table)
 
     def to_dict(self) -> dict[str, Any]:

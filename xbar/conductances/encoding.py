@@ -31,7 +31,7 @@ from xbar.hardware.errors import XbarError
 
 
 class Codebook(NamedTuple):
-    """All that an encoding does with a device.
+    """The levels of an encoding on a device, and the states of cells for every number.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def held_on_levels(
 
 
 AT_ONCE = 1 << 16
-"""Weights that are encoded at a time, as what lies between them and their states takes 40 bytes each."""
+"""Weights that are encoded at a time; each takes 40 bytes of temporary memory."""
 
 
 def encode(

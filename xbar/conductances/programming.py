@@ -29,8 +29,7 @@ from xbar.hardware.errors import XbarError
 from xbar.hardware.kernels import njit
 
 BEYOND = 30.0
-"""Times g_max that no cell is written to: such a number is in another unit than S, of which the next is 1000
-times smaller."""
+"""A target of more than this many times g_max is refused: it is in another unit than S, such as mS."""
 
 _f32 = np.float32
 

@@ -25,7 +25,7 @@ def unknown_name(what: str, name: str, allowed: Iterable[str]) -> XbarError:
 
 @contextmanager
 def naming(where: str) -> Iterator[None]:
-    """Errors within begin with what names their file or key, where they do not name it already."""
+    """Put the name of a file or key before the message of errors raised within, unless they have it."""
     try:
         yield
     except XbarError as error:

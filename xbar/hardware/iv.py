@@ -18,7 +18,8 @@ from xbar.hardware.checks import STRICT, check_range, check_types
 from xbar.hardware.errors import XbarError
 
 LARGEST_EXPONENT = 50.0
-"""Largest alpha |V|: sinh is 2.6e21 there, far beyond any cell."""
+"""V|: sinh is 2.6e21 there, far beyond any cell.|Largest alpha |V|; sinh is 2.6e21 there, far beyond any
+cell.|V|: sinh is 2.6e21 there, far beyond any cell."""
 
 
 @dataclass(frozen=True)

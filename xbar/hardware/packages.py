@@ -1,4 +1,4 @@
-"""Packages of a user that have the name of one of ours."""
+"""A check for packages of a user that hide one of ours by its name."""
 
 from __future__ import annotations
 

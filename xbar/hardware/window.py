@@ -1,4 +1,4 @@
-"""Every conductance of a device held against its window: what is typed in uS, or larger than any signal.
+"""Checks of a device's conductances against its window, which find values in uS and noise above any signal.
 
 A standard deviation beyond g_max - g_min leaves nothing of a weight. It is nearly always a wrong unit, so
 that a device asks for it by name (`Device.noise_beyond_window`).

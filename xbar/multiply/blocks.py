@@ -1,4 +1,4 @@
-"""What the multiply works on: blocks of columns that share their word lines, and their read noise."""
+"""Operands of the multiply: blocks of columns that share their word lines, and their read noise."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from xbar.hardware.iv import current_per_siemens
 
 @dataclass(frozen=True)
 class Drive:
-    """What a code puts on a word line, phase by phase.
+    """Voltages and powers that each input code puts on a word line, phase by phase.
 
     Digit d of phase p drives a current of ``volts[p, d]`` through a cell of one unit, with the phase's place
     value ``weights[p]``, so that with perfect drivers ``sum_p weights[p] volts[p, d_p]`` is the code.

@@ -68,7 +68,7 @@ def mvm_reference(
     dtype: torch.dtype = torch.float64,
     device: str | torch.device = "cpu",
 ) -> Tensor:
-    """As `xbar.multiply.mvm.mvm`: shape (M, n_out), on `device`."""
+    """The outputs of `xbar.multiply.mvm.mvm`, computed in torch on `device`; shape (M, n_out)."""
     out = torch.zeros(len(codes), n_out, dtype=dtype, device=device)
     volts, power = (torch.from_numpy(part).to(out) for part in drive.voltages(codes))
     for block in blocks:

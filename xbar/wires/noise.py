@@ -33,7 +33,7 @@ from xbar.wires.circuit import solve
 from xbar.wires.circuit_kernels import Floats
 
 TOLERANCE = 1e-6
-"""Of the voltages at the mean inputs: their error is far below that of the factors."""
+"""Tolerance of the voltages at the mean inputs; their error is far below that of the factors."""
 
 
 class WireNoise(NamedTuple):

@@ -35,7 +35,7 @@ def microsiemens(g: float) -> str:
 
 
 def write_in_words(device: Device) -> str:
-    """Programming noise in one phrase."""
+    """Say in one phrase what the error of a write is."""
     part = device.programming
     if part.kind == "none":
         return "none given"
@@ -68,7 +68,7 @@ def _verified(device: Device) -> str:
 
 
 def later_in_words(device: Device) -> str:
-    """What acts after the write, in one phrase."""
+    """Say in one phrase what changes a conductance after the write."""
     words = [
         "relaxation" if device.relaxation else "",
         "drift" if device.drift else "",

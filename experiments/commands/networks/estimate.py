@@ -49,7 +49,8 @@ class EstimateCommand:
     width: float = 1.0
     """Factor on the channels of a built-in network."""
     batch_norm: BatchNormChoice | None = None
-    """Batch norm: into the layer that it follows, or left digital; by default the study's choice, or fold."""
+    """Fold batch norm into the layer that it follows, or leave it digital; by default as the study says, or
+    fold."""
     input: str = ""
     """Size of one input, without the batch, as 3x224x224; built-in networks and most programs have one.
     int64:128 for token ids; several with commas between, with names as input_ids=int64:128."""

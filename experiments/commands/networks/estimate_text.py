@@ -42,7 +42,7 @@ TOTALS = (
 
 
 IDLE = ("dynamic_nj_per_image", "idle_nj_per_image", "leakage_mw")
-"""Totals that are shown where a library knows the leakage of anything."""
+"""These totals are shown only where a library gives the leakage of some block."""
 
 CSV_COLUMNS = (
     *("design", "layer", "component", "level", "events", "event_energy_pj"),
@@ -52,7 +52,7 @@ CSV_COLUMNS = (
 
 
 def lossless_text(sides: Mapping[str, MappedNetwork]) -> str:
-    """ADC bits that lose nothing, by design: of all layers, and of which the most."""
+    """For each design, the fewest ADC bits that lose nothing, and the layer that needs the most."""
     lines = []
     for name, mapped in sides.items():
         given = dict.fromkeys(str(layer.hardware.adc.bits) for layer in mapped.layers.values())
@@ -174,7 +174,7 @@ def share(part: float, whole: float) -> float:
 
 
 def percent_text(part: float) -> str:
-    """A share as percent."""
+    """A share as a text in percent."""
     return f"{100 * part:.1f} %"
 
 
@@ -222,7 +222,7 @@ def _leakage(price: Price) -> str:
 
 
 def busy_text(results: Mapping[str, Estimate], shown: int = 4) -> str:
-    """Text of the busiest server by design, and of how busy arrays and shared blocks are then."""
+    """Say for each design which server is busiest, and how busy arrays and shared blocks then are."""
     lines = []
     for name, result in results.items():
         at_peak = result.at(result.peak_image_rate_per_s)
@@ -235,7 +235,7 @@ def busy_text(results: Mapping[str, Estimate], shown: int = 4) -> str:
 
 
 def idle_text(results: Mapping[str, Estimate]) -> str:
-    """Text of the leakage, as a scenario, of blocks of which no source gives it; empty without such."""
+    """Say what blocks would leak for which no source gives it, as a scenario; empty if there are none."""
     lines = []
     for name, result in results.items():
         leaks, idle = result.assumed_leakage_mw, result.assumed_idle_nj_per_image
@@ -256,7 +256,7 @@ def _factors(row: Row) -> tuple[float, ...]:
 
 
 def write_csv(results: Mapping[str, Estimate], path: Path) -> None:
-    """Every row of every estimate, one a line, with the units in the header."""
+    """Write every row of every estimate as CSV, one a line, with the units in the header."""
     rows = [
         [name, row.layer, row.component, row.level, *_factors(row)]
         for name, result in results.items()

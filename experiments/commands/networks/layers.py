@@ -67,7 +67,7 @@ def layers_of(
 
 
 def left_digital(form: nn.Module, example: Inputs) -> dict[str, Choice]:
-    """Choices of the layers that are not reached in eval mode, such as auxiliary heads."""
+    """Choices that leave digital the layers which eval mode does not reach, such as auxiliary heads."""
     return dict.fromkeys(unreached(form, mappable_layers(form), example), Choice(digital=True))
 
 
@@ -225,7 +225,7 @@ class LayersCommand:
     """Size of one input, without the batch, as 3x224x224; built-in networks and most programs have one.
     int64:128 for token ids; several with commas between, with names as input_ids=int64:128."""
     batch_norm: BatchNormChoice = "fold"
-    """Batch norm: into the layer that it follows, or left digital."""
+    """Fold batch norm into the layer that it follows, or leave it digital."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the hardware, as often as needed: --set hardware.crossbar.rows=128"""
     weights: Path | None = None

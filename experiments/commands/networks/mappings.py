@@ -33,7 +33,7 @@ def mapped(
     weights: Path | None = None,
     drawn: bool = False,
 ) -> dict[str, MappedNetwork]:
-    """Mapping of what is named, by the name of its design, and of each in `against`.
+    """Map what is named onto its design, and onto each design in `against`; by the design's name.
 
     Parameters
     ----------

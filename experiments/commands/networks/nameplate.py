@@ -36,9 +36,9 @@ class NameplateCommand:
     design: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DESIGN")]
     """A design, or a TOML file."""
     tiles: int = 1
-    """How many tiles."""
+    """Number of tiles on the chip."""
     links: bool = False
-    """With the links of the chip."""
+    """Count the links between chips, too."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the hardware, as often as needed: --set hardware.adc.bits=8"""
 

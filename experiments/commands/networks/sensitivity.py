@@ -47,7 +47,7 @@ from xbar.hardware.files import write_atomically
 
 KINDS = ("tile-columns", "tile-rows", "tiles", "irregular", "filters", "channels", "shapes")
 REACHED = 0.98
-"""Part of the asked rate that counts as that rate."""
+"""A layer that reaches this part of the rate counts as pruned to it."""
 CSV_COLUMNS = ("layer", "rate", "weights", "kept", "accuracy_percent", "loss_points")
 
 
@@ -77,7 +77,7 @@ def trained(
     changes: Sequence[str] = (),
     batch_norm: BatchNormChoice = "digital",
 ) -> Trained:
-    """The trained network that is named.
+    """The network that the arguments name, with its trained weights and its data.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def _family(layers: list[Layer], kind: str, hardware: Hardware) -> Family:
 
 
 def parsed_rates(text: str) -> tuple[float, ...]:
-    """Rates of a text such as 2,4,8.
+    """The rates in a text such as ``2,4,8``.
 
     Raises
     ------
@@ -222,7 +222,7 @@ def _cell(row: LayerLoss) -> str:
 
 
 def write_csv(rows: Sequence[LayerLoss], path: Path) -> None:
-    """One line a layer and rate."""
+    """Write the losses as CSV, one line for each layer and rate."""
     cells = [[row.layer, row.rate, row.total, row.kept, row.value, row.loss] for row in rows]
     write_atomically(path, csv_text([CSV_COLUMNS, *cells]).encode())
 
@@ -246,9 +246,9 @@ class SensitivityCommand:
     )
     """What is pruned: parts of tiles, single weights, or filters, input channels, word lines of a layer."""
     rates: str = "2,4,8"
-    """Each keeps 1/rate of a layer's weights."""
+    """Rates to prune to, with commas between them: at rate r a layer keeps 1/r of its weights."""
     images: int | None = None
-    """Only the first so many images of the validation part."""
+    """Measure on this many images of the validation part, the first ones; by default on all."""
     batch_norm: BatchNormChoice = "digital"
     """Prune with batch norm digital, as a study does, or folded into the layer that it follows."""
     trust: bool = False
@@ -258,7 +258,7 @@ class SensitivityCommand:
     csv: Path | None = None
     """Write the rows into this file."""
     figure: Path | None = None
-    """Draw them into this file, .svg, .png or .pdf."""
+    """Draw the losses into this file, .svg, .png or .pdf."""
 
     def __call__(self) -> None:
         check_figure(self.figure)

@@ -94,11 +94,11 @@ class ExportCommand:
     format: Literal["npz", "csv"] = "npz"
     """Format of the files of conductances: NumPy arrays, or text."""
     chip: int = 0
-    """Number of the chip, from 0."""
+    """Number of the chip, counted from 0."""
     case: str = ""
     """Name of its noise case; by default the first of the study."""
     data: Path | None = None
-    """Folder with the data set, for a case with compensation."""
+    """Folder with the data set; only a noise case with compensation needs it."""
 
     def __call__(self) -> None:
         files = export_run(self.run, self.out, self.format, self.chip, self.case, self.data)

@@ -54,7 +54,7 @@ REPORTERS: dict[str, Reporter] = {
     "sweep.toml": functools.partial(report_store, "sweep"),
     "search.toml": functools.partial(report_store, "search"),
 }
-"""By the file that a folder holds: what writes the report of such folders."""
+"""The function that writes the report of a folder, by the name of a file that such folders hold."""
 
 
 @dataclass(frozen=True)

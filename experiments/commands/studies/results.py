@@ -16,13 +16,13 @@ class ResultsCommand:
     stores: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="STORE")]
     """Folders of sweeps, or their .jsonl files; several are merged by id."""
     where: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
-    """Keep points of which this holds, as often as needed: --where "hardware.adc.bits >= 6" """
+    """Keep only points that meet this condition, as often as needed: --where "hardware.adc.bits >= 6" """
     columns: tuple[str, ...] = ()
-    """Figures beside the keys that differ, such as accuracy.chips.mean; by default the main ones."""
+    """Figures to show beside the keys that differ, such as accuracy.chips.mean; by default the main ones."""
     sort: str = ""
-    """Column to sort by; -COLUMN: the largest first."""
+    """Column to sort by; with a minus before its name, the largest comes first."""
     failed: bool = False
-    """The failed points with their reasons, in place of the others."""
+    """Print the failed points with their reasons, instead of the others."""
     export: Path | None = None
     """Write the rows to this file: .csv, .parquet (extra `export`), or .jsonl, a merged store."""
 

@@ -23,17 +23,17 @@ class RunCommand:
     out: Path | None = None
     """Run folder; by default runs/NAME, with -seedN where N is not 0."""
     seed: int | None = None
-    """Seed in place of the study's."""
+    """Use this seed instead of the study's."""
     resume: bool = False
-    """Go on with the run in the folder."""
+    """Go on with an unfinished run in the folder."""
     network: str | None = None
-    """Network in place of the study's: a built-in name, path/net.py:function, or path/program.pt2."""
+    """Use this network instead of the study's: a built-in name, path/net.py:function, or path/program.pt2."""
     width: float | None = None
     """Factor on the channels of a built-in network."""
     weights: Path | None = None
     """Weights to start from: safetensors, or what torch.save(network.state_dict(), ...) wrote."""
     batch_norm: Literal["fold", "digital"] | None = None
-    """Batch norm in place of the study's choice: into the layer that it follows, or left digital."""
+    """Fold batch norm into the layer that it follows, or leave it digital; by default as the study says."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the study, as often as needed: --set compress.rate=20"""
     trust: bool = False

@@ -25,7 +25,7 @@ ON_DIAGONAL = 8
 
 
 def search(asked: SearchCommand) -> None:
-    """Run what was asked for.
+    """Run the search that the arguments ask for.
 
     Raises
     ------
@@ -110,19 +110,19 @@ class SearchCommand:
     search: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SEARCH")]
     """Name of a built-in search (`xbar list`), or a TOML file."""
     trials: int
-    """Points to try; more than before goes on from there."""
+    """Points to try in all; a larger number than last time goes on from there."""
     random: int = 0
-    """Try so many random points, too, and hold the search against them."""
+    """Try this many random points, too, and compare the search with them."""
     data: Path | None = None
     """Folder with the data set."""
     out: Path | None = None
     """Folder of the search; by default runs/NAME."""
     workers: int = 1
-    """Processes on this machine; no more than the search's `batch` have something to do."""
+    """Processes on this machine; only as many as the search's `batch` can be busy."""
     cluster: str | None = None
-    """Dask in their place: local:N workers, or a scheduler's address such as tcp://host:8786."""
+    """Use Dask instead: local:N workers, or a scheduler's address such as tcp://host:8786."""
     seed: int = 0
-    """Seed of the sampler; that of the studies is a key of theirs."""
+    """Seed of the sampler. The seed of the studies is a key of the study."""
     sampler: Literal["tpe", "nsga2", "random"] = "tpe"
     """Who asks for points: tree-structured Parzen estimators, a genetic algorithm, or chance."""
     trust: bool = False

@@ -25,11 +25,11 @@ from experiments.sweeps.tasks import STAGES, dataset
 from xbar.hardware.errors import XbarError
 
 MOST_CHECKED = 24
-"""Points that are checked in full, data and mapping included, before work starts."""
+"""This many points are checked in full, with data and mapping, before work starts."""
 
 
 def sweep(asked: SweepCommand) -> None:
-    """Run what was asked for.
+    """Run the sweep that the arguments ask for.
 
     Raises
     ------
@@ -167,15 +167,15 @@ class SweepCommand:
     out: Path | None = None
     """Folder of the sweep; by default runs/NAME."""
     workers: int = 1
-    """Processes on this machine, of one thread each unless the study says otherwise."""
+    """Processes on this machine, with one thread each unless the study says otherwise."""
     cluster: str | None = None
-    """Dask in their place: local:N workers, or a scheduler's address such as tcp://host:8786."""
+    """Use Dask instead: local:N workers, or a scheduler's address such as tcp://host:8786."""
     part: str = "1/1"
-    """Only the K-th of N parts of the points, as K/N: for N machines that share no scheduler."""
+    """Compute only the K-th of N parts of the points, as K/N, on N machines that share no scheduler."""
     retry_failed: bool = False
-    """Try points again that failed before."""
+    """Try the points again that failed before."""
     fail_fast: bool = False
-    """End with the first failure; without it the exit status is not 0 where all points failed."""
+    """Stop at the first failure. Without it only a sweep whose points all failed ends with an error."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of every point's study, as often as needed: --set chips.n=5"""
     trust: bool = False
