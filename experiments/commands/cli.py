@@ -33,12 +33,12 @@ FOLDERS = {
     "networks": {
         "layers": "Print what of a network goes onto crossbars: matrices, tiles, operations by layer. "
         "Nothing is run.",
-        "estimate": "Area, energy, power and latency of a network on crossbars, line by line. "
+        "estimate": "Estimate area, energy, power and latency of a network on crossbars, line by line. "
         "Nothing is run.",
-        "sensitivity": "What a trained network loses where one layer alone is pruned, at each rate, on the "
+        "sensitivity": "Measure what a trained network loses where one layer alone is pruned, on the "
         "validation part.",
-        "nameplate": "Area and power of whole tiles of a design, every block at its rated speed, as papers "
-        "print them.",
+        "nameplate": "Print area and power of whole tiles of a design, every block at its rated speed, as "
+        "papers do.",
     },
     "built_in": {
         "list": "List what is built in: studies, sweeps, searches, networks, data sets, hardware "

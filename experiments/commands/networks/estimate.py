@@ -32,7 +32,7 @@ from xbar.hardware.errors import XbarError
 
 @dataclass(frozen=True)
 class EstimateCommand:
-    """Area, energy, power and latency of a network on crossbars, line by line. Nothing is run."""
+    """Estimate area, energy, power and latency of a network on crossbars, line by line. Nothing is run."""
 
     what: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WHAT")]
     """A network (built-in name, path/net.py:function, path/program.pt2), a study, or the folder of a run."""
@@ -41,7 +41,7 @@ class EstimateCommand:
     against: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Another design, or a TOML file, to compare with, as often as needed: --against isaac"""
     arrays: int | None = None
-    """Copy the slowest layers, so that all layers fill at most so many arrays."""
+    """Copy the slowest layers, as long as all layers together fill at most this many arrays."""
     lossless_adc: bool = False
     """Give each layer the fewest ADC bits that lose nothing."""
     programming: bool = False
@@ -59,10 +59,10 @@ class EstimateCommand:
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the hardware, as often as needed: --set hardware.adc.bits=8"""
     case: Literal["worst", "mean"] | None = None
-    """What inputs and weights that are not known are taken for; by default the worst or, where a function
-    draws other weights each time, the mean."""
+    """Case that is assumed for inputs and weights that are not known; by default the worst, or the mean where
+    a function draws other weights each time."""
     image_rate: float | None = None
-    """Images a second that energy and power are for; by default the most that all the designs can do."""
+    """Images a second at which energy and power are given; by default the most that all designs can do."""
     layers: bool = False
     """Print a table by layer, too."""
     explain: str = ""

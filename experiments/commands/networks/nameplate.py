@@ -31,7 +31,7 @@ def nameplate_text(name: str, plate: Nameplate) -> str:
 
 @dataclass(frozen=True)
 class NameplateCommand:
-    """Area and power of whole tiles of a design, every block at its rated speed, as papers print them."""
+    """Print area and power of whole tiles of a design, every block at its rated speed, as papers do."""
 
     design: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DESIGN")]
     """A design, or a TOML file."""

@@ -229,7 +229,7 @@ def write_csv(rows: Sequence[LayerLoss], path: Path) -> None:
 
 @dataclass(frozen=True)
 class SensitivityCommand:
-    """What a trained network loses where one layer alone is pruned, at each rate, on the validation part."""
+    """Measure what a trained network loses where one layer alone is pruned, on the validation part."""
 
     what: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WHAT")]
     """A study, or a network (built-in name, path/net.py:function, path/program.pt2)."""
