@@ -20,7 +20,7 @@ from numba.core import cgutils as untyped
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from xbar.hardware.kernels import njit
+from xbar.machine.kernels import njit
 
 cgutils: Any = untyped
 _FEATURES = llvmlite.binding.get_host_cpu_features()

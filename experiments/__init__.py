@@ -2,7 +2,7 @@
 
 import lazy_loader
 
-from xbar.hardware.packages import check_not_hidden
+from xbar.machine.packages import check_not_hidden
 
 check_not_hidden("power", "mapping")
 

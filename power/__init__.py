@@ -5,7 +5,7 @@ The names that it exports are imported when they are first used.
 
 import lazy_loader
 
-from xbar.hardware.packages import check_not_hidden
+from xbar.machine.packages import check_not_hidden
 
 check_not_hidden("mapping")
 

@@ -16,7 +16,7 @@ from torch import nn
 from mapping.lowering.form import crossbar_form
 from mapping.network.inputs import Inputs
 from xbar.hardware.errors import XbarError
-from xbar.hardware.sealed_files import check_sealed
+from xbar.machine.sealed_files import check_sealed
 
 COUNTS = ("total_ops", "total_params")
 """Names of buffers that a counter of operations (thop) leaves in a network."""

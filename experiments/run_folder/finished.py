@@ -20,7 +20,7 @@ from mapping.lab.chip_file import load_mapping
 from mapping.tiles.mapped import MappedNetwork
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import build
-from xbar.hardware.sealed_files import check_sealed
+from xbar.machine.sealed_files import check_sealed
 
 RESULT_FILE = "result.json"
 """Every figure of the run."""

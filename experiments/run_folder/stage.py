@@ -16,7 +16,7 @@ from filelock import FileLock
 from mapping.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import write_atomically
-from xbar.hardware.sealed_files import check_sealed
+from xbar.machine.sealed_files import check_sealed
 
 
 @dataclass(frozen=True)

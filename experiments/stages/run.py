@@ -41,7 +41,7 @@ from mapping.tiles.mapper import unpruned
 from power.estimates.table import estimate
 from power.estimates.totals import Estimate, at_one_rate, reduction_percent
 from xbar.hardware.files import build, write_atomically
-from xbar.hardware.sealed_files import write_sealed
+from xbar.machine.sealed_files import write_sealed
 
 
 def prepare(study: Study, data_folder: Path | None, out: Path) -> StudyPlan:

@@ -13,7 +13,7 @@ from mapping.tiles.mapped import Calibration, MappedLayer
 from mapping.tiles.unfold import input_vectors, output_size
 from xbar.hardware.converters import Dac
 from xbar.hardware.errors import XbarError
-from xbar.hardware.kernels import njit
+from xbar.machine.kernels import njit
 from xbar.multiply.converters import input_codes
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mapping.constraints.fits import free_values, nearest_values
 from mapping.constraints.levels import Values, check_mask
 from xbar.hardware.checks import check_whole
-from xbar.hardware.kernels import njit
+from xbar.machine.kernels import njit
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ from mapping.tiles.plain_data import Arrays, put_together, taken_apart
 from xbar.conductances.encoding import levels
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
-from xbar.hardware.sealed_files import check_sealed, write_sealed
+from xbar.machine.sealed_files import check_sealed, write_sealed
 
 VERSION = 2
 """Of the format; raised when a file of the one before would be read wrongly, or not at all."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mapping.network.geometry import Geometry
 from mapping.tiles.mapped import MappedLayer
 from xbar.hardware.errors import XbarError
-from xbar.hardware.kernels import njit
+from xbar.machine.kernels import njit
 from xbar.multiply.threads import run_workers, worker_count
 
 PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from xbar.hardware.errors import XbarError
-from xbar.hardware.sealed_files import check_sealed, write_sealed
+from xbar.machine.sealed_files import check_sealed, write_sealed
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:

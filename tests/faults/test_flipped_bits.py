@@ -115,7 +115,7 @@ def test_a_large_file_is_checked_in_less_than_a_second(tmp_path: Path) -> None:
     path = tmp_path / "large.safetensors"
     save_checkpoint(path, {"w": torch.zeros(25_000_000)}, {})
     load_checkpoint(path)
-    from xbar.hardware.sealed_files import check_sealed
+    from xbar.machine.sealed_files import check_sealed
 
     begin = time.process_time()
     check_sealed(path, "")

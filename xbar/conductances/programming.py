@@ -26,7 +26,7 @@ from xbar.conductances.rng import (
 )
 from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
-from xbar.hardware.kernels import njit
+from xbar.machine.kernels import njit
 
 BEYOND = 30.0
 """A target of more than this many times g_max is refused: it is in another unit than S, such as mS."""

@@ -42,7 +42,7 @@ from xbar.conductances.generator import (
     SQRT_HALF_BITS,
     mixed_places,
 )
-from xbar.hardware.kernels import njit
+from xbar.machine.kernels import njit
 
 _LOW_32 = np.uint64(0xFFFFFFFF)
 

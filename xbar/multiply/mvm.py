@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from xbar.conductances.rng import add_noise, row_key, words
 from xbar.hardware.errors import XbarError
-from xbar.hardware.kernels import njit
+from xbar.machine.kernels import njit
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import Drive
 from xbar.multiply.threads import run_workers, worker_count

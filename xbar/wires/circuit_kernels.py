@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xbar.hardware.kernels import njit
+from xbar.machine.kernels import njit
 
 LANES = 16
 """Word lines that are solved side by side: their recurrences hide each other's latency."""

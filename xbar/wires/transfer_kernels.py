@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xbar.hardware.kernels import njit
+from xbar.machine.kernels import njit
 from xbar.wires.circuit_kernels import Floats
 
 Table = NDArray[np.uint64]

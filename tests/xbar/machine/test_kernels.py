@@ -13,7 +13,7 @@ from numba.core import caching
 for locator in (caching.InTreeCacheLocator, caching.UserWideCacheLocator):
     locator.from_function = classmethod(lambda cls, function, file: None)
 
-from xbar.hardware.kernels import njit
+from xbar.machine.kernels import njit
 from xbar.multiply.blocks import Block
 
 @njit(cache=True)
