@@ -1,6 +1,6 @@
 """What conductance does a cell have for a weight?
 
-Encoding of weights as states, the equations of device noise, programming, and the counter-based generator.
+Encodings of weights as states, the laws of device noise, programming, and the counter-based generator.
 """
 
 import lazy_loader

@@ -1,6 +1,7 @@
 """What is a design point made of?
 
-The frozen dataclasses of a hardware and its device, their checks, and the presets that ship as TOML files.
+The frozen dataclasses of a hardware and its device, their checks, the error that a user's mistake raises, and
+the presets that ship as TOML files.
 """
 
 import lazy_loader
