@@ -41,13 +41,15 @@ def factor(g: Floats, ohms: Ohms) -> tuple[Floats, Floats]:
         for k in range(min(LANES, m - b * LANES), LANES):
             for j in range(n):
                 word[b, j, k] = 0.0
+        # From the open end of the word lines to their drivers: Y_j = g_j + d_(j+1) Y_(j+1).
         y[:] = 0
         for j in range(n - 1, -1, -1):
-            r = r_wl if j else r_first
+            r = r_wl if j else r_first  # the first segment is in series with the driver
             for k in range(LANES):
                 y[k] += word[b, j, k]
                 word[b, j, k] = 1 / (1 + r * y[k])
                 y[k] *= word[b, j, k]
+    # The same for the bit lines, from their open end at i = 0 to the virtual ground after i = m - 1.
     bit = np.empty((m, n))
     below = np.zeros(n)
     for i in range(m):
@@ -63,9 +65,11 @@ def factor(g: Floats, ohms: Ohms) -> tuple[Floats, Floats]:
 def _solve_lanes(d: Floats, r: float, r_first: float, driven: Floats, c: Floats) -> None:
     """Voltages of LANES word lines, in place of the currents `c` into their nodes, shape (n, LANES)."""
     n = len(c)
+    # Sources, from the open end to the driver: C_j = c_j + d_(j+1) C_(j+1).
     for j in range(n - 2, -1, -1):
         for k in range(LANES):
             c[j, k] += d[j + 1, k] * c[j + 1, k]
+    # Voltages, from the driver to the open end: x_j = d_j (x_(j-1) + r C_j), x_(-1) the driven end.
     for k in range(LANES):
         c[0, k] = d[0, k] * (driven[k] + r_first * c[0, k])
     for j in range(1, n):
@@ -97,11 +101,13 @@ def word_voltages(
 def _bit_voltages(d: Floats, ohms: Ohms, s: Floats, z: Floats) -> float:
     """Bit-line voltages z = T_b^-1 s for currents `s` into their nodes, ends at ground; returns s . z."""
     m, n = s.shape
+    # Sources, from the open end i = 0 to the virtual ground: C_i = s_i + d_(i-1) C_(i-1).
     for j in range(n):
         z[0, j] = s[0, j]
     for i in range(1, m):
         for j in range(n):
             z[i, j] = s[i, j] + d[i - 1, j] * z[i - 1, j]
+    # Voltages, back from the virtual ground (0 V): x_i = d_i (x_(i+1) + r C_i).
     product = 0.0
     for j in range(n):
         z[m - 1, j] *= d[m - 1, j] * ohms[3]
@@ -190,6 +196,8 @@ def solve_linear(
     p[:] = 0
     s[:] = 0
     c = np.zeros((n, LANES))
+    # The residual b - S w: at each node of a bit line, the current that its cell gives for the word-line
+    # voltages u that belong to w, less the one that w stands for.
     word_voltages(g, word, ohms, v, w, source, u, c)
     for i in range(m):
         for j in range(n):
@@ -200,6 +208,7 @@ def solve_linear(
         floor = tolerance * tolerance * start
     beta = 0.0
     iterations = 0
+    # Conjugate gradients: p the direction, q = S p, z = T_b^-1 r the preconditioned residual.
     while left > floor and iterations < max_iterations:
         alpha = left / _direction(g, word, ohms, beta, z, rest, p, s, q, c)
         for i in range(m):
@@ -210,6 +219,8 @@ def solve_linear(
         beta = new / left
         left = new
         iterations += 1
+    # A last sweep over word lines, then over bit lines, so that w obeys its lines to rounding and the cell
+    # currents add up along them.
     word_voltages(g, word, ohms, v, w, source, u, c)
     for i in range(m):
         for j in range(n):
