@@ -175,7 +175,7 @@ class Compression:
             raise XbarError("compress.layers: needs at least one rule, for a target that takes weights away")
         if self.before and not is_rate:
             raise XbarError(
-                "compress.before: rates that are reached first; needs compress.rate as the target"
+                "compress.before: lists rates on the way to compress.rate, which must then be the target"
             )
         rates = [step.rate for step in self.steps]
         if sorted(set(rates)) != rates:
@@ -291,8 +291,10 @@ def _chosen(table: Mapping[str, Any], key: str, names: Sequence[str]) -> str:
         if len(given) == 1:
             return given[0]
         if given:
-            raise XbarError(f"compress: {', '.join(given)}: several; compress.{key} must say which one holds")
-        raise XbarError(f"compress: missing, one of {', '.join(names)}")
+            raise XbarError(
+                f"compress: {', '.join(given)}: are given together; compress.{key} must say which one holds"
+            )
+        raise XbarError(f"compress: needs one of these keys or tables: {', '.join(names)}")
     chosen = table[key]
     if chosen not in names:
         raise unknown_name(f"compress.{key}", str(chosen), names)

@@ -304,14 +304,16 @@ def _finish(
     coefficient, reference, inl = block.coefficient, block.reference, block.inl
     if len(block.floor):
         _add_noise(current, variance, block, first * np.uint64(phases))
-    if before:
+    if before:  # the reference column in analog, before its currents are converted
         for row in current:
             _subtract(row, reference)
+    # value = step clip(round_half_even(y + inl(y)), low, high), y = gain I / step + offset
     if len(inl):
         for row in current:
             _convert_bent(row, block.codes_a_unit, block.offset, inl, block.low, block.high, block.step)
     elif len(block.step):
         _convert(current, block)
+    # Shift and add, sum_p weights_p value_p; then the reference in digital. Coefficients: plane and slice.
     for m in range(len(out)):
         total = current[m * phases]
         for c in range(cols):
@@ -406,7 +408,7 @@ def _convert_bent(
     """The value of each column's code in place of its current, by a converter with non-linearity."""
     last = len(inl) - 1
     for c in range(len(row)):
-        code = row[c] * rate[c] + offset[c]
+        code = row[c] * rate[c] + offset[c]  # y, and its place between two entries of the table
         at = (code - low) / (high - low) * np.float32(last)
         at = at if at > 0 else np.float32(0)
         left: Any = min(np.int64(at), last - 1)

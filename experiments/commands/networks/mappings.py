@@ -82,7 +82,7 @@ def mapped(
         other = load_design(name, changes)
         label = other.name if other.name not in designs else f"{other.name} ({name})"
         if label in designs:
-            raise XbarError(f"--against {name}: is there already")
+            raise XbarError(f"--against {name}: is compared already; name another design")
         designs[label] = other
     with torch.no_grad():
         found = {name: map_network(form, each, example, layers=digital) for name, each in designs.items()}

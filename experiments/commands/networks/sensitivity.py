@@ -127,7 +127,7 @@ def trained(
         found = Trained(form, data, dict.fromkeys(mappable_layers(form), design))
     outputs, classes = run_example(found.model, found.data.val_x[:1]), len(found.data.classes)
     if tuple(getattr(outputs, "shape", ())) != (1, classes):
-        raise XbarError(f"{what}: gives no {classes} outputs, which the classes of {found.data.name} need")
+        raise XbarError(f"{what}: must give {classes} outputs, one for each class of {found.data.name}")
     return found
 
 

@@ -34,7 +34,7 @@ def report(folders: Sequence[Path], out: Path | None = None) -> Path:
     kinds = {_kind(folder): folder for folder in folders}
     if len(kinds) > 1:
         held = ", ".join(f"{folder} holds {kind}" for kind, folder in kinds.items())
-        raise XbarError(f"{held}: one report is of folders of one kind")
+        raise XbarError(f"{held}: one report takes folders of one kind, all of runs or all of one sweep")
     return REPORTERS[kinds.popitem()[0]](folders, out)
 
 

@@ -43,7 +43,7 @@ def sweep(asked: SweepCommand) -> None:
     said = asked.sweep if asked.sweep.endswith(".toml") else what.name
     points = list(points_of(what, dict(map(parsed_change, asked.set)), said))[part - 1 :: parts]
     if not points:
-        raise XbarError(f"{what.name}: no point; `where` leaves none, or --part has none")
+        raise XbarError(f"{what.name}: has no point to compute; `where` of the sweep or --part leaves none")
     warn_of_unreadable(out)
     found = plan(points, asked.data, out)
     left = found.left(asked.retry_failed)

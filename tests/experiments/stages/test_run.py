@@ -492,7 +492,10 @@ def test_only_layers_with_a_rule_share_a_budget_in_bytes(tmp_path: Path) -> None
             [*BYTES, "compress.layers=[{layer='fc2', share=1.0}]", "layers=[{layer='fc2', digital=true}]"],
             "compress.bytes: no rule in compress.layers fits a layer on crossbars",
         ),
-        (["compress.bytes=600"], "compress: rate, bytes: several; compress.target must say which one holds"),
+        (
+            ["compress.bytes=600"],
+            "compress: rate, bytes: are given together; compress.target must say which one holds",
+        ),
         (
             ["compress.bytes=600", "compress.target=bytes"],
             "compress.bytes: the method 'admm' cannot be asked for it; allowed: rate, area_mm2, energy_nj",
@@ -500,7 +503,7 @@ def test_only_layers_with_a_rule_share_a_budget_in_bytes(tmp_path: Path) -> None
         ([*BYTES, "compress.bytes=-1"], "compress.bytes = -1.0: must lie between 1"),
         (
             [*BYTES, "compress.before=[{rate=2.0}]"],
-            "compress.before: rates that are reached first; needs compress.rate as the target",
+            "compress.before: lists rates on the way to compress.rate, which must then be the target",
         ),
         (
             [*BYTES, "hardware.encoding.slices=2"],
@@ -540,7 +543,9 @@ def test_a_limit_in_place_of_a_rate(tmp_path: Path, key: str, share: float) -> N
     cost = found.area_mm2 if key == "area_mm2" else found.energy_nj_per_image
     assert 0.8 * limit < cost <= limit
     assert result["compression"]["rate"] > 1.3
-    with pytest.raises(XbarError, match=rf"compress: rate, {key}: several; compress.target must say"):
+    with pytest.raises(
+        XbarError, match=rf"compress: rate, {key}: are given together; compress.target must say"
+    ):
         load_study("digits", [f"compress.{key}={limit}"])
     with pytest.raises(XbarError, match=rf"compress.{key}: the method 'gsm' cannot be asked for it"):
         load_study("digits", [*changes, *GSM])

@@ -240,7 +240,10 @@ def test_points_share_a_network_only_where_its_stage_is_the_same(
         (("hardware.adc.bits", "hardware.adc.bitz"), "hardware.adc.bitz: unknown key"),
         (("[6, 8]", "[6, 99]"), "hardware.adc.bits = 99"),
         (("[0.0, 0.3]", "[0.0, -1.0]"), "sigma = -1.0"),
-        (("[set]", "where = ['hardware.adc.bits < 4']\n[set]"), "no point; `where` leaves none"),
+        (
+            ("[set]", "where = ['hardware.adc.bits < 4']\n[set]"),
+            "has no point to compute; `where` of the sweep",
+        ),
         (("[set]", "where = ['hardware.adc.bit < 4']\n[set]"), "no key 'bit'"),
         (("chips.cases.0.programming", "chips.cases.1.programming"), "chips.cases.1: must be a number"),
         (("[set]", "[set]\nhardware.periphery.node_nm = 22.0"), "periphery.node_nm"),

@@ -218,7 +218,10 @@ def test_the_nameplate_of_isaac(capsys: pytest.CaptureFixture[str]) -> None:
         (["lenet5", "--figure", "costs.gif"], "must end in .svg, .png or .pdf"),
         (["lenet5", "--json", "--explain", "adc"], "choose one"),
         (["digits", "--width", "2"], "is a study, which has its own"),
-        (["lenet5", "--against", "admm-32x32", "--against", "admm-32x32"], "is there already"),
+        (
+            ["lenet5", "--against", "admm-32x32", "--against", "admm-32x32"],
+            "is compared already; name another design",
+        ),
         ([".", "--against", "ideal"], "a finished run is on its own hardware"),
         (["lenet5", "--csv", ""], "--csv .: is a folder; must be the path of a file"),
         (["lenet5", "--programming"], "needs weights, and so the folder of a finished run"),
