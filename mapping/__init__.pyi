@@ -70,6 +70,11 @@ from .lab.compensation import (
 )
 from .lab.faults import around_faults as around_faults
 from .lab.measured import with_conductances as with_conductances
+from .lab.netlists import (
+    export_netlists as export_netlists,
+    input_volts as input_volts,
+    tile_netlist as tile_netlist,
+)
 from .lab.target_files import export_conductances as export_conductances
 from .lowering.batch_norm import batch_norm_folds as batch_norm_folds, fold_batch_norm as fold_batch_norm
 from .lowering.form import FORMS as FORMS, crossbar_form as crossbar_form

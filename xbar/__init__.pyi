@@ -23,5 +23,6 @@ from .hardware.errors import XbarError as XbarError
 from .hardware.files import load_device as load_device, load_hardware as load_hardware
 from .hardware.iv import IV as IV
 from .wires.circuit import Solution as Solution, solve as solve
+from .wires.netlist import spice_netlist as spice_netlist
 from .wires.sensitivity import gradient as gradient, output_variance as output_variance
 from .wires.transfer import transfer_matrix as transfer_matrix

@@ -62,7 +62,7 @@ def calibrate(
         Where there is no batch, or none reaches a layer; where a layer's inputs are not finite or not
         floating point, or the model is not the network that was mapped (`analog_network`).
     """
-    inputs = _layer_inputs(mapped, model, batches)
+    inputs = layer_inputs(mapped, model, batches)
     layers, activity = {}, {}
     for name, layer in mapped.layers.items():
         ranges = _input_range(name, inputs[name], layer.hardware.dac)
@@ -156,7 +156,7 @@ def _x_max(x: NDArray[np.float32], signed: bool, dac: Dac) -> float:
 
 
 @torch.no_grad()
-def _layer_inputs(
+def layer_inputs(
     mapped: MappedNetwork, model: nn.Module, batches: BatchSource
 ) -> dict[str, list[NDArray[np.float32]]]:
     """Inputs of each call of each layer."""

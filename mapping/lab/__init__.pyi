@@ -11,4 +11,9 @@ from .compensation import (
 )
 from .faults import around_faults as around_faults
 from .measured import with_conductances as with_conductances
+from .netlists import (
+    export_netlists as export_netlists,
+    input_volts as input_volts,
+    tile_netlist as tile_netlist,
+)
 from .target_files import export_conductances as export_conductances

@@ -6,10 +6,10 @@ import dataclasses
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,16 +108,38 @@ def export_conductances(mapped: MappedNetwork, folder: Path | str, format: str =
         raise XbarError(f"{folder}: is not an empty folder; the conductances need one of their own")
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for place, (name, layer) in enumerate(mapped.layers.items()):
-        for number, band in enumerate(layer.bands):
-            for tile in range(len(band.tiles)):
-                targets = tile_targets(layer, band, tile)
-                for plane in range(layer.hardware.encoding.planes):
-                    title = re.sub(r"[^\w.-]", "_", name)
-                    file = f"{place}-{title}-band{number}-tile{tile}-plane{plane}.{format}"
-                    write_atomically(folder / file, WRITERS[format](targets, plane))
-                    files.append({"layer": name, "band": number, "tile": tile, "plane": plane, "file": file})
+    for entry in tiles_and_planes(mapped):
+        file = f"{entry.stem}.{format}"
+        layer = mapped.layers[entry.layer]
+        targets = tile_targets(layer, layer.bands[entry.band], entry.tile)
+        write_atomically(folder / file, WRITERS[format](targets, entry.plane))
+        files.append({**entry.place, "file": file})
     write_atomically(folder / "index.json", json.dumps(index_of(mapped, files), indent=1).encode())
+
+
+class TilePlane(NamedTuple):
+    """One physical array of a mapping: a plane of a tile. `stem` is the name of its file, without its end."""
+
+    layer: str
+    band: int
+    tile: int
+    plane: int
+    stem: str
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where it is, as an index lists it."""
+        return {"layer": self.layer, "band": self.band, "tile": self.tile, "plane": self.plane}
+
+
+def tiles_and_planes(mapped: MappedNetwork) -> Iterator[TilePlane]:
+    """All arrays of a mapping, in the order of layers, bands, tiles and planes."""
+    for place, (name, layer) in enumerate(mapped.layers.items()):
+        title = re.sub(r"[^\w.-]", "_", name)
+        for number, band in enumerate(layer.bands):
+            for tile, plane in np.ndindex(len(band.tiles), layer.hardware.encoding.planes):
+                stem = f"{place}-{title}-band{number}-tile{tile}-plane{plane}"
+                yield TilePlane(name, number, tile, plane, stem)
 
 
 def index_of(mapped: MappedNetwork, files: list[dict[str, Any]]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Voltages are in units of `v_read`, currents in units of `v_read` times `device.u
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xbar.hardware.checks import check_array, check_range
+from xbar.hardware.converters import Adc
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
-from xbar.hardware.iv import current_per_siemens
+from xbar.hardware.iv import IV, current_per_siemens
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,19 @@ def drive(hardware: Hardware, signed: bool) -> Drive:
         volts = currents(drive_voltages(table, steps, hardware), hardware).astype(np.float32)
     made = Drive(bits, signed, width, weights.astype(np.float32), volts, volts * volts, by_sign)
     return made.merged() if hardware.adc.bits == "ideal" or hardware.adc.after == "accumulation" else made
+
+
+def phase_volts(hardware: Hardware, signed: bool, codes: NDArray[Any]) -> NDArray[np.float64]:
+    """Voltage that each code puts on a word line [V] in each of its phases, shape (P, *codes.shape).
+
+    It has the errors of the drivers, whoever reads the currents of the phases. The codes of an ideal DAC are
+    voltages [v_read].
+    """
+    if hardware.dac.bits == "ideal":
+        return drive_voltages(codes[None], 1.0, hardware)
+    device = dataclasses.replace(hardware.device, iv=IV())
+    exact = dataclasses.replace(hardware, device=device, adc=Adc(bits=8))
+    return drive(exact, signed).voltages(codes)[0].astype(np.float64) * hardware.dac.v_read
 
 
 def accumulated_phases(hardware: Hardware, signed: bool) -> float:

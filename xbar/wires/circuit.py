@@ -211,7 +211,7 @@ def solve(
     if not isinstance(iv, IV | None):
         raise XbarError(f"iv = {iv!r}: must be an IV, for example IV('sinh', alpha=4.0)")
     wires, iv = Wires(r_wl, r_bl, r_driver, r_sense), iv or IV()
-    g, v = _checked_arrays(g, v)
+    g, v = checked_arrays(g, v)
     check_range("tolerance", tolerance, 1e-15, 1e-2)
     for key, count in (("max_iterations", max_iterations), ("max_steps", max_steps)):
         check_range(key, count, 1, 10**9)
@@ -290,7 +290,7 @@ def _by_newton(newton: Newton, batch: Floats, found: _Found) -> Callable[[slice]
     return work
 
 
-def _checked_arrays(g: ArrayLike, v: ArrayLike) -> tuple[Floats, Floats]:
+def checked_arrays(g: ArrayLike, v: ArrayLike) -> tuple[Floats, Floats]:
     """Conductances (m, n) and voltages (m,) or (M, m) as C-contiguous float64.
 
     Raises

@@ -1,4 +1,4 @@
-"""`xbar export`: a finished run as files, the mapping, one of its chips, and what to program."""
+"""`xbar export`: a finished run as files, the mapping, one of its chips, what to program, and netlists."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import tyro
+from numpy.typing import NDArray
 
 from experiments.run_folder.finished import MAPPING_FILE, finished_run
 from experiments.run_folder.ids import chips_seed
@@ -18,13 +20,45 @@ from mapping.chips.chip import ProgrammedNetwork, program_network
 from mapping.lab.chip_file import save_chip, save_mapping
 from mapping.lab.compensation import compensate, read_known_inputs
 from mapping.lab.faults import around_faults
+from mapping.lab.netlists import export_netlists, input_volts
 from mapping.lab.target_files import WRITERS, export_conductances
 from mapping.tiles.mapped import MappedNetwork
 from xbar.hardware.errors import XbarError, unknown_name
 
 
+@dataclass(frozen=True)
+class PhaseInput:
+    """Which voltages the netlists of a layer have on their word lines.
+
+    Parameters
+    ----------
+    image
+        Number of a test image, from 0; None: the read voltage on all word lines that have a weight.
+    position
+        Vector of the layer's for this image: the output pixel of a convolution, row by row.
+    phase
+        Phase of this vector, the least significant first.
+    """
+
+    image: int | None = None
+    position: int = 0
+    phase: int = 0
+
+    def __post_init__(self) -> None:
+        for key in ("position", "phase"):
+            if self.image is None and getattr(self, key):
+                raise XbarError(f"{key} = {getattr(self, key)}: is of an image; --image N chooses it")
+
+
 def export_run(
-    run: Path, out: Path, format: str = "npz", chip: int = 0, case: str = "", data: Path | None = None
+    run: Path,
+    out: Path,
+    format: str = "npz",
+    chip: int = 0,
+    case: str = "",
+    data: Path | None = None,
+    spice: str = "",
+    inputs: PhaseInput = PhaseInput(),
 ) -> dict[str, Path]:
     """Write a run's mapping, a chip of one noise case, and its target conductances; their paths by content.
 
@@ -39,12 +73,16 @@ def export_run(
     case
         Name of the noise case; "": the first.
     data
-        Folder of the data set, which the factors of a case with compensation are fitted on.
+        Folder of the data set, which the factors of a case with compensation are fitted on, and which has
+        the image of `inputs`.
+    spice
+        Layer whose tiles are written as netlists too, with `inputs`; "": none.
 
     Raises
     ------
     XbarError
-        For a folder that holds no finished run or is not empty, or an unknown case or format.
+        For a folder that holds no finished run or is not empty; an unknown case, format or layer; an image,
+        position or phase that is not there.
     """
     study, mapped = finished_run(run)
     cases = {one.name: one for one in study.chips.cases}
@@ -55,7 +93,10 @@ def export_run(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise XbarError(f"{out}: is not an empty folder; --out chooses another")
     chosen = cases[case] if case else study.chips.cases[0]
+    if spice and spice not in mapped.layers:
+        raise unknown_name("layer", spice, mapped.layers)
     programmed = _chip(study, mapped, chosen, chip, run, data)
+    volts = _volts(study, programmed.mapped, spice, inputs, run, data) if spice else None
     files = {
         "mapping": out / MAPPING_FILE,
         f"chip {chip} of {chosen.name!r}": out / f"chip{chip}.safetensors",
@@ -64,7 +105,32 @@ def export_run(
     save_mapping(mapped, out / MAPPING_FILE)
     save_chip(programmed, out / f"chip{chip}.safetensors")
     export_conductances(programmed.mapped, out / "conductances", format)
+    if spice:
+        files[f"netlists of {spice!r}"] = out / "spice"
+        export_netlists(programmed, out / "spice", spice, volts=volts)
     return files
+
+
+def _volts(
+    study: Study, mapped: MappedNetwork, name: str, inputs: PhaseInput, run: Path, data: Path | None
+) -> NDArray[np.float64] | None:
+    """Voltages of a layer's inputs in the phase that is asked for [V]; None: the read voltage."""
+    if inputs.image is None:
+        return None
+    plan = prepare(study, data, run)
+    images = plan.context.data.test_x
+    at = (inputs.image, inputs.position, inputs.phase)
+    _check_place("image", at[0], len(images))
+    network = networks(plan, study).quantised.network
+    volts = input_volts(mapped, network, images[at[0] : at[0] + 1], name)
+    _check_place("position", at[1], volts.shape[1])
+    _check_place("phase", at[2], volts.shape[0])
+    return np.asarray(volts[at[2], at[1]])
+
+
+def _check_place(key: str, number: int, count: int) -> None:
+    if not 0 <= number < count:
+        raise XbarError(f"{key} = {number}: there are {count}, numbered from 0")
 
 
 def _chip(
@@ -98,9 +164,22 @@ class ExportCommand:
     case: str = ""
     """Name of its noise case; by default the first of the study."""
     data: Path | None = None
-    """Folder with the data set; only a noise case with compensation needs it."""
+    """Folder with the data set, which a noise case with compensation and an image need."""
+    spice: Annotated[str, tyro.conf.arg(metavar="LAYER")] = ""
+    """Layer whose tiles are written as SPICE netlists, too."""
+    image: int | None = None
+    """Test image whose voltages they have, from 0; by default the read voltage on all word lines."""
+    position: int = 0
+    """Which vector of the layer for this image, such as the output pixel of a convolution."""
+    phase: int = 0
+    """Which phase of this vector, the least significant first."""
 
     def __call__(self) -> None:
-        files = export_run(self.run, self.out, self.format, self.chip, self.case, self.data)
+        if not self.spice and (self.image, self.position, self.phase) != (None, 0, 0):
+            raise XbarError("image, position, phase: are of netlists; --spice LAYER writes them")
+        inputs = PhaseInput(self.image, self.position, self.phase)
+        files = export_run(
+            self.run, self.out, self.format, self.chip, self.case, self.data, self.spice, inputs
+        )
         for content, path in files.items():
             print(f"{content}: {path}")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_study import SMALL, result_of_run
 
 from experiments.commands.cli import main
+from experiments.stages.measure import networks
 from experiments.stages.run import prepare
 from experiments.stages.train import split_masks
 from experiments.studies.study import load_study
-from mapping import accuracy, analog_network
+from mapping import accuracy, analog_network, input_volts, tile_netlist
 from mapping.lab.chip_file import load_chip, load_mapping
 from mapping.training.checkpoints import load_checkpoint
 
@@ -58,6 +60,25 @@ def test_the_mapping_of_the_run_is_exported(finished, tmp_path: Path) -> None:
     assert all((tmp_path / "out" / "conductances" / tile["file"]).is_file() for tile in index["tiles"])
 
 
+@pytest.mark.parametrize("image", [False, True])
+def test_netlists_of_a_layer(finished, tmp_path: Path, image: bool) -> None:
+    folder, _ = finished
+    layer = next(iter(load_mapping(folder / "mapping.safetensors").layers))
+    asked = ["--image", "2", "--position", "12", "--phase", "6"] if image else []
+    main(["export", str(folder), "--out", str(tmp_path / "out"), "--chip", "1", "--spice", layer, *asked])
+    chip = load_chip(tmp_path / "out" / "chip1.safetensors")
+    volts = None
+    if image:
+        plan = prepare(load_study(str(folder / "study.toml")), None, folder)
+        x = plan.context.data.test_x[2:3]
+        network = networks(plan, load_study(str(folder / "study.toml"))).quantised.network
+        volts = input_volts(chip.mapped, network, x, layer)[6, 12]
+        assert set(np.unique(volts)) == {0.0, chip.mapped.hardware.dac.v_read}
+    found = sorted((tmp_path / "out" / "spice").iterdir())
+    assert len(found) == 2 * len(chip.mapped.layers[layer].tiles)
+    assert found[1].read_text() == tile_netlist(chip, layer, plane=1, volts=volts)
+
+
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.raises(SystemExit) as stop:
         main(["export", *arguments])
@@ -73,6 +94,13 @@ def test_mistakes_are_refused_before_anything_is_written(finished, tmp_path: Pat
     assert "holds no run of xbar" in refusal(capsys, str(tmp_path), *to_out)
     assert "did you mean 'drifted'" in refusal(capsys, folder, *to_out, "--case", "drifte")
     assert "chip = -1: must be a whole number" in refusal(capsys, folder, *to_out, "--chip", "-1")
+    assert "layer: unknown name 'conv9'" in refusal(capsys, folder, *to_out, "--spice", "conv9")
+    assert "--spice LAYER writes them" in refusal(capsys, folder, *to_out, "--image", "0")
+    layer = next(iter(load_mapping(finished[0] / "mapping.safetensors").layers))
+    netlist = (*to_out, "--spice", layer)
+    assert "phase = 1: is of an image" in refusal(capsys, folder, *netlist, "--phase", "1")
+    assert "image = -1: there are" in refusal(capsys, folder, *netlist, "--image", "-1")
+    assert "phase = 99: there are" in refusal(capsys, folder, *netlist, "--image", "0", "--phase", "99")
     assert not out.exists()
     assert "is not an empty folder" in refusal(capsys, folder, "--out", folder)
     (tmp_path / "study.toml").write_bytes((finished[0] / "study.toml").read_bytes())
