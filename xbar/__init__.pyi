@@ -22,6 +22,9 @@ from .hardware.device import (
 from .hardware.errors import XbarError as XbarError
 from .hardware.files import load_device as load_device, load_hardware as load_hardware
 from .hardware.iv import IV as IV
+from .other_tools.aihwkit import from_aihwkit as from_aihwkit
+from .other_tools.crosssim import from_crosssim as from_crosssim
+from .other_tools.translation import Translation as Translation
 from .wires.circuit import Solution as Solution, solve as solve
 from .wires.netlist import spice_netlist as spice_netlist
 from .wires.sensitivity import gradient as gradient, output_variance as output_variance

@@ -39,6 +39,7 @@ FOLDERS = {
         "validation part.",
         "nameplate": "Print area and power of whole tiles of a design, every block at its rated speed, as "
         "papers do.",
+        "translate": "Make a design of another simulator's parameters, and list what became of each.",
     },
     "built_in": {
         "list": "List what is built in: studies, sweeps, searches, networks, data sets, hardware "

@@ -1,0 +1,38 @@
+"""`xbar translate`: the parameters of another simulator as a design, with an account of every parameter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tomli_w
+import tyro
+
+from xbar.hardware.errors import XbarError
+from xbar.hardware.files import to_dict, write_atomically
+from xbar.other_tools.aihwkit import from_aihwkit
+from xbar.other_tools.crosssim import from_crosssim
+from xbar.other_tools.translation import read_parameters
+
+TOOLS = {"aihwkit": from_aihwkit, "crosssim": from_crosssim}
+
+
+@dataclass(frozen=True)
+class TranslateCommand:
+    """Make a design of another simulator's parameters, and list what became of each."""
+
+    tool: tyro.conf.Positional[Literal["aihwkit", "crosssim"]]
+    """Whose parameters they are."""
+    parameters: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.json")]
+    """A JSON file with them."""
+    out: Path | None = None
+    """TOML file that the design is written to, for `hardware.base` of a study."""
+
+    def __call__(self) -> None:
+        translation = TOOLS[self.tool](read_parameters(self.parameters), self.parameters.stem)
+        print(translation)
+        if self.out is not None:
+            if self.out.exists():
+                raise XbarError(f"{self.out}: exists already; --out chooses another")
+            write_atomically(self.out, tomli_w.dumps(to_dict(translation.hardware)).encode())

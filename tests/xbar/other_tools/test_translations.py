@@ -1,0 +1,225 @@
+"""Parameters of aihwkit and CrossSim as a hardware: units, defaults, and that no parameter is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.commands.cli import main
+from xbar import XbarError, from_aihwkit, from_crosssim, load_device, load_hardware
+from xbar.conductances.noise import sigma
+from xbar.other_tools.translation import Translation, flat
+
+
+def accounted(translation: Translation) -> set[str]:
+    return {*translation.translated, *translation.left, *translation.off}
+
+
+class MVType(enum.Enum):
+    ONE_PASS = "OnePass"
+
+
+class PCMLikeNoiseModel:
+    """Has the attributes of aihwkit's class of this name after its `__init__`."""
+
+    def __init__(self, g_max: float, **scales: float) -> None:
+        self.g_converter = SinglePairConductanceConverter(g_max, 1.0)
+        self.g_max = g_max
+        self.prog_coeff, self.prog_coeff_g_max_reference = [0.26348, 1.9650, -1.1731], 25.0
+        self.t_0, self.t_read = 20.0, 250e-9
+        self.prog_noise_scale = self.read_noise_scale = self.drift_scale = 1.0
+        self.__dict__.update(scales)
+
+
+class SinglePairConductanceConverter:
+    def __init__(self, g_max: float, g_min: float) -> None:
+        self.g_max, self.g_min, self.scale_ratio = g_max, g_min, None
+
+
+@dataclasses.dataclass
+class Forward:
+    mv_type: MVType = MVType.ONE_PASS
+    inp_res: float = 1 / 254
+    out_res: float = 1 / 1022
+    out_bound: float = 10.0
+    out_noise: float = 0.04
+    w_noise: float = 0.02
+    w_noise_type: str = "AdditiveConstant"
+    ir_drop: float = 0.5
+    ir_drop_g_ratio: float = 1e5
+    out_nonlinearity: float = 0.3
+    r_series: float = 0.0
+
+
+@dataclasses.dataclass
+class RPUConfig:
+    forward: Forward
+    noise_model: Any
+    tile_class: type = dict
+    drift_compensation: Any = None
+
+
+def test_a_default_of_aihwkit_is_its_pcm_cell() -> None:
+    found = from_aihwkit({}).hardware
+    preset = load_device("pcm-90nm")
+    assert (found.crossbar.rows, found.crossbar.cols) == (512, 512)
+    assert (found.dac.bits, found.dac.signed, found.dac.phase_bits) == (7, "sign-magnitude", 6)
+    assert found.adc.bits == 9
+    assert found.adc.full_scale == pytest.approx(12 * 25e-6 * 0.2)
+    assert found.adc.noise_current == pytest.approx(0.06 * 25e-6 * 0.2)
+    g = np.linspace(0, 25e-6, 50)
+    assert sigma(g, found.device) == pytest.approx(sigma(g, preset), rel=1e-12)
+    assert found.device.drift == preset.drift
+    assert found.device.low_frequency == preset.low_frequency
+
+
+def test_units_and_scales_of_an_object_of_aihwkit() -> None:
+    model = PCMLikeNoiseModel(50.0, prog_noise_scale=2.0, read_noise_scale=0.5, drift_scale=3.0)
+    translation = from_aihwkit(RPUConfig(Forward(), model), "mine")
+    hardware, device = translation.hardware, translation.hardware.device
+    assert (device.g_min, device.g_max) == pytest.approx((1e-6, 50e-6))
+    # sigma at half of g_max: 2 times the polynomial [uS] at g_max = 25 uS, times 50 / 25.
+    expected = 2 * 2 * (0.26348 + 1.9650 / 2 - 1.1731 / 4) * 1e-6
+    assert sigma(np.array([25e-6]), device) == pytest.approx([expected], rel=1e-12)
+    x = np.array([1e-3, 0.1, 1.0])
+    nu = np.clip(-0.0155 * np.log(x) + 0.0244, 0.049, 0.1)
+    assert device.drift.nu(x) == pytest.approx(3 * nu)
+    assert device.low_frequency.amplitude_at(50e-6 * x, x) == pytest.approx(
+        0.5 * 50e-6 * x * np.minimum(0.2, 0.0088 * x**-0.65)
+    )
+    assert device.read_noise.sigma == pytest.approx(0.02 / math.sqrt(2))
+    assert hardware.crossbar.r_bl == pytest.approx(0.5 / (1e5 * 50e-6))
+    assert (hardware.dac.bits, hardware.adc.bits) == (8, 10)
+    assert hardware.adc.full_scale == pytest.approx(10 * 49e-6 * 0.2)
+    assert "forward.out_nonlinearity" in translation.left
+    assert "forward.r_series" in translation.off
+    assert set(flat(RPUConfig(Forward(), model), "aihwkit")) <= accounted(translation)
+    assert "0.3: is not modelled" in str(translation)
+
+
+def test_reram_of_aihwkit_has_its_polynomials_by_time() -> None:
+    table = {"1.0": [0.3, 16.0, -43.0], "86400.0": [0.7, 22.0, -50.0]}
+    model = {"class": "ReRamWan2022NoiseModel", "coeff_dic": table, "noise_scale": 0.5, "g_max": 40.0}
+    device = from_aihwkit({"noise_model": {**model, "g_converter": {"g_max": 40.0}}}).hardware.device
+    assert device.g_max == pytest.approx(40e-6)
+    assert [part.time for part in device.programming.at] == [1.0, 86400.0]
+    assert device.programming.at[1].coefficients == pytest.approx((0.35e-6, 11e-6, -25e-6))
+
+
+def test_perfect_forward_passes_and_unknown_noise_models() -> None:
+    translation = from_aihwkit(
+        {"forward": {"is_perfect": True}, "noise_model": {"class": "Mine", "beta": 2.0}}
+    )
+    assert translation.hardware.dac.bits == translation.hardware.adc.bits == "ideal"
+    assert translation.hardware.device.programming.kind == "none"
+    assert {"noise_model.class", "noise_model.beta"} <= translation.left.keys()
+
+
+CROSSSIM = {
+    "core": {"style": 2, "rows_max": 64, "cols_max": 32, "bit_sliced": {"style": 1, "num_slices": 4}},
+    "xbar": {
+        "device": {
+            "cell_bits": 2,
+            "Rmin": 2e4,
+            "Rmax": 2e6,
+            "Vread": 0.15,
+            "programming_error": {"enable": True, "model": "NormalIndependentDevice", "magnitude": 0.03},
+            "read_noise": {"enable": True, "model": "NormalProportionalDevice", "magnitude": 0.01},
+            "drift_error": {"enable": True, "model": "PCMJoshi", "magnitude": 0},
+        },
+        "array": {"parasitics": {"enable": True, "Rp_row": 1.5, "Rp_col": 2.5, "Rp_col_terminal": 100.0}},
+        "adc": {"mvm": {"model": "QuantizerADC", "bits": 7, "adc_per_ibit": True, "adc_range_option": 2}},
+        "dac": {"mvm": {"model": "SignMagnitudeDAC", "bits": 8, "input_bitslicing": True, "slice_size": 2}},
+    },
+    "simulation": {"useGPU": True},
+}
+
+
+def test_units_of_crosssim() -> None:
+    translation = from_crosssim(CROSSSIM)
+    hardware, device = translation.hardware, translation.hardware.device
+    assert (device.g_min, device.g_max, device.states) == pytest.approx((5e-7, 5e-5, 4))
+    assert (device.programming.kind, device.programming.sigma) == ("gaussian", 0.03)
+    assert device.programming.relative_to == "g_max"
+    assert (device.read_noise.sigma, device.read_noise.relative_to) == (0.01, "conductance")
+    crossbar, encoding = hardware.crossbar, hardware.encoding
+    assert (crossbar.rows, crossbar.cols) == (64, 32 * 4)
+    assert (crossbar.r_wl, crossbar.r_bl, crossbar.r_driver, crossbar.r_sense) == (1.5, 2.5, 0.0, 100.0)
+    assert (encoding.kind, encoding.slices, encoding.subtract) == ("differential", 4, "analog")
+    assert (hardware.dac.bits, hardware.dac.phase_bits, hardware.dac.signed) == (8, 2, "sign-magnitude")
+    assert hardware.dac.v_read == 0.15
+    assert (hardware.adc.bits, hardware.adc.range, hardware.adc.after) == (7, "full", "phase")
+    assert "xbar.device.drift_error.model" in translation.left
+    assert set(flat(CROSSSIM, "CrossSim")) == accounted(translation) & set(flat(CROSSSIM, "CrossSim"))
+
+
+def test_offset_cores_and_codes_that_are_accumulated() -> None:
+    given = {
+        "core": {"style": "OFFSET", "cols_max": 16, "offset": {"style": "UNIT_COLUMN_SUBTRACTION"}},
+        "xbar": {
+            "device": {"infinite_on_off_ratio": True, "Rmax": 1e6},
+            "adc": {"mvm": {"model": "QuantizerADC", "bits": 8}},
+            "dac": {"mvm": {"model": "QuantizerDAC", "bits": 4, "signed": False}},
+        },
+    }
+    hardware = from_crosssim(given).hardware
+    assert (hardware.encoding.kind, hardware.encoding.subtract) == ("offset", "digital")
+    assert hardware.crossbar.cols == 16 + 1
+    assert hardware.device.g_min == 0.0
+    assert (hardware.dac.phase_bits, hardware.adc.after) == (4, "accumulation")
+
+
+@pytest.mark.parametrize("make", [from_aihwkit, from_crosssim])
+def test_what_is_no_set_of_parameters_is_refused(make: Any) -> None:
+    with pytest.raises(XbarError, match="must be a table or its object"):
+        make(3)
+    endless: dict[str, Any] = {}
+    endless["a"] = endless
+    with pytest.raises(XbarError, match="nested"):
+        make(endless)
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "message"),
+    [
+        (from_aihwkit, {"forward": {"out_noise": "much"}}, "forward.out_noise = 'much': must be a number"),
+        (from_aihwkit, {"noise_model": {"prog_coeff": 3.0}}, "must be a list of numbers"),
+        (from_aihwkit, {"mapping": {"max_input_size": 9999}}, "crossbar.rows"),
+        (from_crosssim, {"core": {"style": "BALANCE"}}, "must be one of BALANCED, BITSLICED, OFFSET"),
+        (from_crosssim, {"xbar": {"device": {"cell_bits": 20}}}, "must be at most 15"),
+        (from_crosssim, {"xbar": {"device": {"Rmin": 0}}}, "Rmin = 0.0: must be above 0"),
+    ],
+)
+def test_mistakes_are_refused(make: Any, given: dict, message: str) -> None:
+    with pytest.raises(XbarError, match=message):
+        make(given)
+
+
+def test_the_command_writes_a_design(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.json").write_text(json.dumps(CROSSSIM))
+    main(["translate", "crosssim", str(tmp_path / "mine.json"), "--out", str(tmp_path / "mine.toml")])
+    assert "crossbar.r_bl [ohm]" in capsys.readouterr().out
+    assert load_hardware(tmp_path / "mine.toml") == from_crosssim(CROSSSIM, "mine").hardware
+    for arguments, message in (
+        ([str(tmp_path / "no.json")], "cannot be read"),
+        ([str(tmp_path / "mine.json"), "--out", str(tmp_path / "mine.toml")], "exists already"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["translate", "crosssim", *arguments])
+        assert message in capsys.readouterr().err
+
+
+def test_aihwkit_itself_is_translated_where_it_is_installed() -> None:
+    pytest.importorskip("aihwkit", reason="aihwkit is not installed (pip install aihwkit)")
+    from aihwkit.simulator.configs import InferenceRPUConfig  # type: ignore[import-not-found]
+
+    translation = from_aihwkit(InferenceRPUConfig())
+    assert translation.hardware.device.drift == load_device("pcm-90nm").drift
+    assert set(flat(InferenceRPUConfig(), "aihwkit")) <= accounted(translation)

@@ -1,0 +1,287 @@
+"""A hardware from an RPU config of IBM's aihwkit, for inference.
+
+Names, defaults and meanings are those of aihwkit 1.1 (https://github.com/IBM/aihwkit, its modules
+`aihwkit.simulator.parameters` and `aihwkit.inference.noise`). Its weights lie within -1 ... 1 and its inputs
+within +-inp_bound, so that an output of 1 is the current (g_max - g_min) v_read here; its conductances are in
+uS.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xbar.hardware.converters import Adc, Dac
+from xbar.hardware.design import Crossbar, Encoding, Hardware
+from xbar.hardware.device import (
+    Device,
+    Drift,
+    LogClamp,
+    LowFrequencyNoise,
+    PolynomialAt,
+    ProgrammingNoise,
+    WhiteNoise,
+)
+from xbar.hardware.errors import XbarError
+from xbar.other_tools.translation import Account, Translation, flat
+
+TOOL = "aihwkit"
+V_READ = 0.2
+STATES = 1024
+ASSUMED = (
+    f"dac.v_read = {V_READ} V: aihwkit has no voltages; currents and energies scale with it",
+    f"device.states = {STATES}: cells of aihwkit are analog",
+)
+DEFAULTS: dict[str, Any] = {
+    "mapping.max_input_size": 512,
+    "mapping.max_output_size": 512,
+    "mapping.digital_bias": True,
+    "mapping.weight_scaling_columnwise": False,
+    "forward.is_perfect": False,
+    "forward.mv_type": "OnePass",
+    "forward.inp_bound": 1.0,
+    "forward.inp_res": 1 / 126,
+    "forward.out_bound": 12.0,
+    "forward.out_res": 1 / 510,
+    "forward.out_noise": 0.06,
+    "forward.w_noise": 0.0,
+    "forward.w_noise_type": "None",
+    "forward.ir_drop": 0.0,
+    "forward.ir_drop_g_ratio": 1 / 0.35 / 5e-6,
+    "noise_model.class": "PCMLikeNoiseModel",
+    "noise_model.g_converter.class": "SinglePairConductanceConverter",
+    "noise_model.g_converter.g_max": 25.0,
+    "noise_model.g_converter.g_min": 0.0,
+    "noise_model.prog_coeff": [0.26348, 1.9650, -1.1731],
+    "noise_model.prog_coeff_g_max_reference": 25.0,
+    "noise_model.t_0": 20.0,
+    "noise_model.t_read": 250e-9,
+    "noise_model.prog_noise_scale": 1.0,
+    "noise_model.read_noise_scale": 1.0,
+    "noise_model.drift_scale": 1.0,
+    "noise_model.noise_scale": 1.0,
+}
+TRAINING = "is of training; `mapping.trainable_network` trains on chips here"
+REASONS = {
+    "backward.": TRAINING,
+    "update.": TRAINING,
+    "modifier.": TRAINING,
+    "clip.": TRAINING,
+    "remap.": TRAINING,
+    "device.": TRAINING,
+    "runtime.": "is of the program, not of the hardware",
+    "tile_class": "is of the program, not of the hardware",
+    "tile_array_class": "is of the program, not of the hardware",
+    "simulator_tile_class": "is of the program, not of the hardware",
+    "pre_post.": "input ranges are fitted by `mapping.calibrate` (dac.range)",
+    "mapping.weight_scaling": "weights always fill the window; encoding.scale says what shares a factor",
+    "mapping.": TRAINING,
+    "drift_compensation": 'no part of a chip; `mapping.compensate(chip, known, "layer")` afterwards',
+    "noise_model.": "has no counterpart in the noise model that was translated",
+    "forward.noise_management": "inputs have one range a layer, fitted by `mapping.calibrate`",
+    "forward.bound_management": "a converter clips; its share is reported (accuracy.clipped_inputs)",
+    "forward.max_bm": "a converter clips; its share is reported (accuracy.clipped_inputs)",
+    "forward.bm_": "a converter clips; its share is reported (accuracy.clipped_inputs)",
+    "forward.nm_": "inputs have one range a layer, fitted by `mapping.calibrate`",
+    "forward.out_scale": "digital factors follow from the scale of the weights",
+    "forward.v_offset_w_min": "acts with v_offset_std only, which is not modelled",
+    "forward.": "is not modelled",
+}
+
+
+def from_aihwkit(config: Any, name: str = "from aihwkit") -> Translation:
+    """Hardware of an RPU config for inference.
+
+    Parameters
+    ----------
+    config
+        An `InferenceRPUConfig` or one of its kinds, or the same as tables of tables
+        (`{"forward": {"out_noise": 0.04}, "noise_model": {"class": "PCMLikeNoiseModel"}}`). What a table does
+        not give has the default of aihwkit.
+    name
+        Of the hardware.
+
+    Raises
+    ------
+    XbarError
+        For a value that is not a number where one is needed, or of which no hardware can be made.
+    """
+    of = Account(TOOL, flat(config, TOOL), DEFAULTS)
+    device = _device(of)
+    dac, adc = _converters(of, device)
+    return of.close(
+        Hardware(
+            name,
+            device,
+            source="a translation of aihwkit's parameters",
+            crossbar=_crossbar(of, device),
+            encoding=_encoding(of),
+            dac=dac,
+            adc=adc,
+            assumed=ASSUMED,
+        ),
+        REASONS,
+    )
+
+
+def _crossbar(of: Account, device: Device) -> Crossbar:
+    size: dict[str, int] = {}
+    for key, what in (("max_input_size", "rows"), ("max_output_size", "cols")):
+        path = f"mapping.{key}"
+        if lines := int(of.number(path)):
+            size[what] = lines
+            of.became(path, f"crossbar.{what}")
+        else:
+            of.leaves(path, f"no limit there; crossbar.{what} = {getattr(Crossbar(), what)} here")
+    drop = of.number("forward.ir_drop")
+    if not drop:
+        return Crossbar(**size)
+    ohm = drop / (of.number("forward.ir_drop_g_ratio") * device.g_max)
+    of.became("forward.ir_drop", f"crossbar.r_bl = {ohm:.3g} ohm, solved exactly (there: approximately)")
+    of.became("forward.ir_drop_g_ratio", "conductance of a segment of wire over g_max, in crossbar.r_bl")
+    return Crossbar(**size, r_bl=ohm)
+
+
+def _encoding(of: Account) -> Encoding:
+    by_column = bool(of("mapping.weight_scaling_columnwise"))
+    scale = "column" if by_column else "layer"
+    of.became("mapping.weight_scaling_columnwise", f"encoding.scale = {scale!r} (there: a factor a tile)")
+    if of("mapping.digital_bias"):
+        of.became("mapping.digital_bias", "the bias is digital, as it is here by default")
+    else:
+        of.leaves("mapping.digital_bias", "`Choice(bias_rows=...)` of map_network puts a bias on word lines")
+    return Encoding(scale=scale)  # type: ignore[arg-type]
+
+
+def _converters(of: Account, device: Device) -> tuple[Dac, Adc]:
+    if of("forward.is_perfect") or of("forward.mv_type") == "Ideal":
+        of.became("forward.is_perfect", "dac.bits and adc.bits ideal; other keys of forward do not act")
+        return Dac("ideal", V_READ), Adc("ideal")
+    if of("forward.mv_type") == "OnePass":
+        of.became("forward.mv_type", "one phase of whole codes")
+    else:
+        of.leaves("forward.mv_type", "codes go in one phase here; dac.phase_bits divides them")
+    dac = Dac("ideal", V_READ)
+    if bits := _bits(of, "forward.inp_res", "dac.bits"):
+        dac = Dac(bits, V_READ, phase_bits=bits - 1, signed="sign-magnitude")
+    of.became("forward.inp_bound", "the largest code; calibration fits what it stands for")
+    ampere = (device.g_max - device.g_min) * V_READ
+    noise = of.number("forward.out_noise") * ampere
+    of.became("forward.out_noise", f"adc.noise_current = {noise:.3g} A")
+    if not (bits := _bits(of, "forward.out_res", "adc.bits")):
+        return dac, Adc("ideal", noise_current=noise)
+    scale = of.number("forward.out_bound") * ampere
+    of.became("forward.out_bound", f"adc.full_scale = {scale:.3g} A")
+    return dac, Adc(bits, range="fixed", full_scale=scale, noise_current=noise)
+
+
+def _bits(of: Account, key: str, what: str) -> int:
+    """Bits of a converter of 1 / resolution steps about 0, rounded up; 0: none.
+
+    2^b - 1 codes from -(2^(b - 1) - 1) have 2^b - 2 steps between them.
+    """
+    given = of.number(key)
+    if given <= 0:
+        of.became(key, f"{what} = 'ideal'")
+        return 0
+    steps = given if given > 1 else 1 / given
+    bits = max(2, math.ceil(math.log2(steps + 2) - 1e-9))
+    exact = "" if math.isclose(2**bits - 2, steps) else f", rounded up from {steps:g} steps"
+    of.became(key, f"{what} = {bits}{exact}")
+    return bits
+
+
+def _device(of: Account) -> Device:
+    base = "noise_model.g_converter."
+    g_max, g_min = (of.number(base + key) * 1e-6 for key in ("g_max", "g_min"))
+    of.became(base + "g_max", f"device.g_max = {g_max:.3g} S")
+    of.became(base + "g_min", f"device.g_min = {g_min:.3g} S")
+    if of(base + "class") == "SinglePairConductanceConverter":
+        of.became(base + "class", "encoding.kind = 'differential'")
+    else:
+        of.leaves(base + "class", "a pair of one cell a plane here")
+    if of("noise_model.g_max") is not None:
+        of.became("noise_model.g_max", "the same as that of g_converter")
+    kind = of("noise_model.class")
+    noise: dict[str, Any] = {}
+    if kind in NOISE_MODELS:
+        of.became("noise_model.class", "device.programming and what follows")
+        noise = NOISE_MODELS[kind](of, g_max)
+    else:
+        of.leaves("noise_model.class", f"of {', '.join(NOISE_MODELS)}; cells have no errors here")
+    return Device(
+        "cell of an aihwkit config",
+        "a translation of aihwkit's parameters",
+        g_min,
+        g_max,
+        STATES,
+        read_noise=_read_noise(of),
+        **noise,
+    )
+
+
+def _read_noise(of: Account) -> WhiteNoise:
+    """Noise of a weight at every read, as that of two cells."""
+    if of("forward.w_noise_type") == "AdditiveConstant":
+        sigma = of.number("forward.w_noise") / math.sqrt(2)
+        of.became("forward.w_noise_type", "device.read_noise relative to the range")
+        of.became("forward.w_noise", f"device.read_noise.sigma = {sigma:.3g}, in both cells of a pair")
+        return WhiteNoise(sigma, "range")
+    return WhiteNoise()
+
+
+def _pcm(of: Account, g_max: float) -> dict[str, Any]:
+    """Joshi et al., Nat. Commun. 11, 2473 (2020), doi:10.1038/s41467-020-16108-9, as aihwkit fits it."""
+    at = "noise_model."
+    relative = g_max * 1e6 / of.number(at + "prog_coeff_g_max_reference")
+    factor = of.number(at + "prog_noise_scale") * relative
+    coefficients = _coefficients(of(at + "prog_coeff"), factor)
+    for key in ("prog_coeff", "prog_noise_scale", "prog_coeff_g_max_reference"):
+        of.became(at + key, "device.programming.coefficients [S]")
+    nu, t0 = of.number(at + "drift_scale"), of.number(at + "t_0")
+    of.became(at + "drift_scale", "factor of device.drift.nu and nu_sigma")
+    of.became(at + "t_0", "device.drift.t0 [s]; times here are t_inference + t_0")
+    drift = Drift(
+        t0,
+        LogClamp(0.0244 * nu, -0.0155 * nu, 0.049 * nu, 0.1 * nu),
+        LogClamp(-0.0059 * nu, -0.0125 * nu, 0.008 * nu, 0.045 * nu),
+    )
+    read, t_read = of.number(at + "read_noise_scale"), of.number(at + "t_read")
+    of.became(at + "read_noise_scale", "device.low_frequency (there by the written, here the target g)")
+    of.became(at + "t_read", "device.low_frequency.t_read [s]")
+    noise = LowFrequencyNoise("power", 0.0088 * read, t_read, exponent=0.65, limit=0.2 * read)
+    return {
+        "programming": ProgrammingNoise("polynomial", coefficients=coefficients if factor else (0.0,)),
+        "drift": drift if nu else None,
+        "low_frequency": noise if read else None,
+    }
+
+
+def _reram(of: Account, g_max: float) -> dict[str, Any]:
+    """Wan et al., Nature 608, 504 (2022), doi:10.1038/s41586-022-04992-8, as aihwkit fits it."""
+    table = of("noise_model.coeff_dic")
+    if not isinstance(table, Mapping) or not table:
+        raise XbarError(f"{TOOL}: noise_model.coeff_dic = {table!r}: must be coefficients [uS] by time [s]")
+    reference = of("noise_model.coeff_g_max_reference")
+    factor = of.number("noise_model.noise_scale") * (1.0 if reference is None else g_max * 1e6 / reference)
+    at = tuple(
+        PolynomialAt(float(time), _coefficients(coefficients, factor)) for time, coefficients in table.items()
+    )
+    of.became("noise_model.coeff_dic", "device.programming.at [S]")
+    of.became("noise_model.noise_scale", "factor of these coefficients")
+    if reference is not None:
+        of.became("noise_model.coeff_g_max_reference", "factor of these coefficients")
+    return {"programming": ProgrammingNoise("polynomial", at=at)}
+
+
+def _coefficients(values: Any, factor: float) -> tuple[float, ...]:
+    """Coefficients [S] of those in uS."""
+    if not isinstance(values, Sequence) or not all(isinstance(value, int | float) for value in values):
+        raise XbarError(f"{TOOL}: coefficients of the noise = {values!r}: must be a list of numbers, in uS")
+    return tuple(float(value) * factor * 1e-6 for value in values)
+
+
+NOISE_MODELS = {"PCMLikeNoiseModel": _pcm, "ReRamWan2022NoiseModel": _reram}
+
+__all__ = ["from_aihwkit"]
