@@ -82,6 +82,12 @@ from .monte_carlo.layer_noise import LayerNoise as LayerNoise, noise_by_layer as
 from .monte_carlo.one_chip import accuracy_over_time as accuracy_over_time, chip_accuracy as chip_accuracy
 from .monte_carlo.sampling import ChipSample as ChipSample, sample_chips as sample_chips
 from .network.geometry import Geometry as Geometry
+from .network.layer_shapes import (
+    LayerShape as LayerShape,
+    cimloop_problem as cimloop_problem,
+    layer_shapes as layer_shapes,
+    neurosim_network as neurosim_network,
+)
 from .recipes.options import (
     Cutout as Cutout,
     Distillation as Distillation,

@@ -23,11 +23,18 @@ from experiments.studies.designs import load_design
 from mapping.lowering.form import BatchNormChoice, crossbar_form
 from mapping.network.gemm import mappable_layers
 from mapping.network.inputs import Inputs, tensors_of
+from mapping.network.layer_shapes import (
+    LayerShape,
+    cimloop_problem,
+    layer_shapes,
+    neurosim_network,
+)
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import Choice, map_network
 from mapping.tiles.trace import unreached
 from xbar.hardware.design import Hardware
-from xbar.hardware.files import to_dict
+from xbar.hardware.errors import XbarError
+from xbar.hardware.files import to_dict, write_atomically
 
 
 def layers_of(
@@ -211,6 +218,29 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f} %" if share >= 5e-5 else "< 0.01 %"
 
 
+def write_shapes(
+    shapes: Sequence[LayerShape], network: str, neurosim: Path | None, cimloop: Path | None
+) -> None:
+    """Write layers for NeuroSim and for CiMLoop, where a file or a folder is given.
+
+    Raises
+    ------
+    XbarError
+        For a file or folder that is there already, and a layer that a file cannot describe.
+    """
+    for path in (neurosim, cimloop):
+        if path is not None and path.exists():
+            raise XbarError(f"{path}: exists already; choose another")
+    if neurosim is not None:
+        write_atomically(neurosim, neurosim_network(shapes).encode())
+    if cimloop is not None:
+        cimloop.mkdir(parents=True)
+        for number, shape in enumerate(shapes):
+            name = Path(network.partition(":")[0]).stem
+            text = cimloop_problem(shape, name)
+            write_atomically(cimloop / f"{number:0{len(str(len(shapes) - 1))}}.yaml", text.encode())
+
+
 @dataclass(frozen=True)
 class LayersCommand:
     """Print what of a network goes onto crossbars: matrices, tiles, operations by layer. Nothing is run."""
@@ -234,9 +264,16 @@ class LayersCommand:
     """Read a .pt2 file that needs code to be run for it. Only for files of people whom you trust."""
     json: bool = False
     """Print JSON."""
+    neurosim: Annotated[Path | None, tyro.conf.arg(metavar="FILE.csv")] = None
+    """Write the layers as NeuroSim's network file, too."""
+    cimloop: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Write the layers as workloads of CiMLoop into a new folder, too."""
 
     def __call__(self) -> None:
         inputs = parsed_inputs(self.input)
+        if self.neurosim is not None or self.cimloop is not None:
+            form, example = form_of(self.network, self.width, inputs, self.weights, self.batch_norm)
+            write_shapes(layer_shapes(form, example), self.network, self.neurosim, self.cimloop)
         hardware = load_design(self.hardware, self.set)
         layers = layers_of(self.network, hardware, self.width, inputs, self.weights, self.batch_norm)
         print(json.dumps(layers, indent=1) if self.json else text(layers))
