@@ -1,9 +1,9 @@
 """A hardware from an RPU config of IBM's aihwkit, for inference.
 
 Names, defaults and meanings are those of aihwkit 1.1 (https://github.com/IBM/aihwkit, its modules
-`aihwkit.simulator.parameters` and `aihwkit.inference.noise`). Its weights lie within -1 ... 1 and its inputs
-within +-inp_bound, so that an output of 1 is the current (g_max - g_min) v_read here; its conductances are in
-uS.
+`aihwkit.simulator.parameters` and `aihwkit.inference.noise`). Its largest weight is weight_scaling_omega and
+its inputs lie within +-1, so that an output of 1 is the current (g_max - g_min) v_read / omega here; its
+conductances are in uS.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "mapping.max_output_size": 512,
     "mapping.digital_bias": True,
     "mapping.weight_scaling_columnwise": False,
+    "mapping.weight_scaling_omega": 0.0,
     "forward.is_perfect": False,
     "forward.mv_type": "OnePass",
     "forward.inp_bound": 1.0,
@@ -164,9 +165,12 @@ def _converters(of: Account, device: Device) -> tuple[Dac, Adc]:
         of.leaves("forward.mv_type", "codes go in one phase here; dac.phase_bits divides them")
     dac = Dac("ideal", V_READ)
     if bits := _bits(of, "forward.inp_res", "dac.bits"):
-        dac = Dac(bits, V_READ, phase_bits=bits - 1, signed="sign-magnitude")
-    of.became("forward.inp_bound", "the largest code; calibration fits what it stands for")
-    ampere = (device.g_max - device.g_min) * V_READ
+        dac = Dac(bits, V_READ, phase_bits=bits, signed="sign-magnitude")
+    of.became(
+        "forward.inp_bound",
+        "the largest code; calibration fits what it stands for (all codes, if none is negative)",
+    )
+    ampere = (device.g_max - device.g_min) * V_READ / _largest_weight(of)
     noise = of.number("forward.out_noise") * ampere
     of.became("forward.out_noise", f"adc.noise_current = {noise:.3g} A")
     if not (bits := _bits(of, "forward.out_res", "adc.bits")):
@@ -174,6 +178,17 @@ def _converters(of: Account, device: Device) -> tuple[Dac, Adc]:
     scale = of.number("forward.out_bound") * ampere
     of.became("forward.out_bound", f"adc.full_scale = {scale:.3g} A")
     return dac, Adc(bits, range="fixed", full_scale=scale, noise_current=noise)
+
+
+def _largest_weight(of: Account) -> float:
+    """Weight that has the largest conductance."""
+    omega = of.number("mapping.weight_scaling_omega")
+    if omega > 0:
+        of.became("mapping.weight_scaling_omega", "the weight of g_max, in the currents of forward")
+        return omega
+    why = "weights fill the window here; currents of forward are those of a largest weight of 1"
+    of.leaves("mapping.weight_scaling_omega", why)
+    return 1.0
 
 
 def _bits(of: Account, key: str, what: str) -> int:

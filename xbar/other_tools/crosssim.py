@@ -251,10 +251,9 @@ def _dac(of: Account) -> Dac:
     of.became(at + "model", "codes, rounded")
     by_sign = bool(of(at + "signed")) and of(at + "model") == "SignMagnitudeDAC" and bits > 1
     of.became(at + "signed", "dac.signed = 'sign-magnitude'" if by_sign else "the calibration says it")
-    most = bits - 1 if by_sign else bits
-    width = most
+    width = bits
     if of(at + "input_bitslicing"):
-        width = min(most, int(of.number(at + "slice_size")))
+        width = min(bits, int(of.number(at + "slice_size")))
         of.became(at + "slice_size", f"dac.phase_bits = {width}")
     of.became(at + "input_bitslicing", f"dac.phase_bits = {width}")
     signed = "sign-magnitude" if by_sign else "twos-complement"

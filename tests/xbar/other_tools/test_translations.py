@@ -70,7 +70,8 @@ def test_a_default_of_aihwkit_is_its_pcm_cell() -> None:
     found = from_aihwkit({}).hardware
     preset = load_device("pcm-90nm")
     assert (found.crossbar.rows, found.crossbar.cols) == (512, 512)
-    assert (found.dac.bits, found.dac.signed, found.dac.phase_bits) == (7, "sign-magnitude", 6)
+    assert (found.dac.bits, found.dac.signed, found.dac.phase_bits) == (7, "sign-magnitude", 7)
+    assert found.dac.phases_of(True) == found.dac.phases_of(False) == 1
     assert found.adc.bits == 9
     assert found.adc.full_scale == pytest.approx(12 * 25e-6 * 0.2)
     assert found.adc.noise_current == pytest.approx(0.06 * 25e-6 * 0.2)
@@ -102,6 +103,12 @@ def test_units_and_scales_of_an_object_of_aihwkit() -> None:
     assert "forward.r_series" in translation.off
     assert set(flat(RPUConfig(Forward(), model), "aihwkit")) <= accounted(translation)
     assert "0.3: is not modelled" in str(translation)
+
+
+def test_currents_are_those_of_the_largest_weight() -> None:
+    found = from_aihwkit({"mapping": {"weight_scaling_omega": 0.5}}).hardware.adc
+    assert found.full_scale == pytest.approx(12 * 25e-6 * 0.2 / 0.5)
+    assert found.noise_current == pytest.approx(0.06 * 25e-6 * 0.2 / 0.5)
 
 
 def test_reram_of_aihwkit_has_its_polynomials_by_time() -> None:
