@@ -27,7 +27,7 @@ from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.machine.sealed_files import check_sealed, write_sealed
 
-VERSION = 2
+VERSION = 3
 """Of the format; raised when a file of the one before would be read wrongly, or not at all."""
 
 KINDS = ("chip", "mapping")
@@ -47,6 +47,7 @@ class _MappingFile:
     digital_elements: Mapping[str, int]
     digital_macs: Mapping[str, int]
     digital_unknown: Mapping[str, int]
+    digital_operations: Mapping[str, Mapping[str, int]]
     modules: Mapping[str, str]
 
     @staticmethod
@@ -59,6 +60,7 @@ class _MappingFile:
             mapped.digital_elements,
             mapped.digital_macs,
             mapped.digital_unknown,
+            mapped.digital_operations,
             mapped.modules,
         )
 
@@ -82,6 +84,7 @@ class _MappingFile:
             self.digital_elements,
             self.digital_macs,
             self.digital_unknown,
+            self.digital_operations,
             self.modules,
         )
 

@@ -262,6 +262,9 @@ class MappedNetwork(ByValue):
     digital_unknown
         Calls of digital operators that take a weight and may be products, by operator name; what they do is
         counted nowhere else.
+    digital_operations
+        Elementary operations an image of operators left digital, by operator name and by kind
+        (`mapping.network.elementary.OPERATIONS`); those of `digital_macs` are not among them.
     modules
         Type of every module of the network that was mapped, by name.
     """
@@ -271,6 +274,7 @@ class MappedNetwork(ByValue):
     digital_elements: Mapping[str, int] = field(default_factory=dict)
     digital_macs: Mapping[str, int] = field(default_factory=dict)
     digital_unknown: Mapping[str, int] = field(default_factory=dict)
+    digital_operations: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     modules: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -119,6 +119,7 @@ def map_network(
         digital_elements=digital.elements,
         digital_macs=digital.macs,
         digital_unknown=digital.unknown,
+        digital_operations=digital.operations,
         modules=types_of_modules(model),
     )
 

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mapping.lowering.own_forward import or_export
+from mapping.network.elementary import elementary_operations
 from mapping.network.gemm import Layer
 from mapping.network.inputs import Inputs, call, check_inputs, device_of, sent
 from mapping.network.modules import in_eval_mode, refused, run_example
@@ -49,11 +50,15 @@ class Digital:
         Multiply-accumulates an image of products, by the operator's name.
     unknown
         Calls of operators that take a weight and may be products, by name; their work is not counted.
+    operations
+        Elementary operations an image (`mapping.network.elementary.OPERATIONS`) by operator, those of its
+        products left out.
     """
 
     elements: dict[str, int]
     macs: dict[str, int]
     unknown: dict[str, int]
+    operations: dict[str, dict[str, int]]
 
 
 class _Constants:
@@ -104,6 +109,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.elements: Counter[str] = Counter()
         self.macs: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
+        self.operations: dict[str, Counter[str]] = {}
         self.constants = _Constants(model)
         self.in_layer = False
 
@@ -127,6 +133,10 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.unknown[name] += 1
         elif name not in LAYOUT and args and isinstance(args[0], torch.Tensor):
             self.elements[name] += max(x.numel() for x in inputs)
+        if name == "embedding" or not self.constants.are(inputs):
+            operations = elementary_operations(func, args, kwargs, result)
+            if operations is not None:
+                self.operations.setdefault(name, Counter()).update(operations)
         self.constants.note(inputs, _tensors(result))
 
     def digital(self, images: int) -> Digital:
@@ -135,7 +145,11 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             {name: -(-count // images) for name, count in counter.items()}
             for counter in (self.elements, self.macs)
         )
-        return Digital(elements, macs, dict(self.unknown))
+        operations = {
+            name: {kind: -(-count // images) for kind, count in counts.items()}
+            for name, counts in self.operations.items()
+        }
+        return Digital(elements, macs, dict(self.unknown), operations)
 
 
 @torch.no_grad()

@@ -1,0 +1,201 @@
+"""Elementary operations of digital operators by hand, and products against torch's own counter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from experiments.inputs.networks import build_network
+from mapping import MappedNetwork, crossbar_form, map_network
+from mapping.network.elementary import OPERATIONS, RULES
+from xbar import load_hardware
+
+
+def of_function(function: Any, *shape: int, images: int = 1) -> dict[str, int]:
+    """Operations of what a function makes of the outputs of a layer, in all."""
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(shape[-1], shape[-1])
+
+        def forward(self, x: Tensor) -> Any:
+            return function(self.layer(x))
+
+    return in_all(map_network(Network(), load_hardware("isaac"), torch.randn(images, *shape)))
+
+
+def in_all(mapped: MappedNetwork) -> dict[str, int]:
+    """Elementary operations of all operators."""
+    found: Counter[str] = Counter()
+    for counts in mapped.digital_operations.values():
+        found.update(counts)
+    return dict(found)
+
+
+CASES: dict[str, tuple[Any, tuple[int, ...], dict[str, int]]] = {
+    "add": (lambda x: x + x, (4, 6), {"additions": 24}),
+    "add in place": (lambda x: x.clone().add_(x), (4, 6), {"additions": 24}),
+    "product": (lambda x: x * x, (4, 6), {"multiplications": 24}),
+    "quotient": (lambda x: x / x, (4, 6), {"divisions": 24}),
+    "constant": (lambda x: x / 8, (4, 6), {"multiplications": 24}),
+    "cube": (lambda x: x**3, (4, 6), {"multiplications": 48}),
+    "mean": (lambda x: x.mean(-1), (4, 6), {"additions": 20, "multiplications": 4}),
+    "sum": (lambda x: x.sum(-1), (4, 6), {"additions": 20}),
+    "largest": (lambda x: x.amax(-1), (4, 6), {"comparisons": 20}),
+    "of two": (lambda x: torch.maximum(x, x), (4, 6), {"comparisons": 24}),
+    "root": (lambda x: x.abs().sqrt(), (4, 6), {"comparisons": 24, "divisions": 24}),
+    "gelu": (F.gelu, (4, 6), {"activations": 24}),
+    "pool": (lambda x: F.max_pool2d(x, 2), (3, 4, 6), {"pooled": 72}),
+    # 2 x 2 windows, 6 of them in each of 3 channels: 3 additions and a product
+    "average pool": (lambda x: F.avg_pool2d(x, 2), (3, 4, 6), {"additions": 54, "multiplications": 18}),
+    # overlapping 3 x 3 windows with stride 1: 2 x 4 in each channel
+    "windows": (lambda x: F.avg_pool2d(x, 3, 1), (3, 4, 6), {"additions": 192, "multiplications": 24}),
+    "global": (lambda x: F.adaptive_avg_pool2d(x, 1), (3, 4, 6), {"additions": 69, "multiplications": 3}),
+    # 4 rows of 6: 5 comparisons, 6 subtractions, 6 exponentials, 5 additions, an inverse and 6 products
+    "softmax": (
+        lambda x: x.softmax(-1),
+        (4, 6),
+        {
+            "comparisons": 20,
+            "additions": 44,
+            "transcendentals": 24,
+            "divisions": 4,
+            "multiplications": 24,
+        },
+    ),
+    # its logarithm: 6 more subtractions and one logarithm a row in place of the inverse and the products
+    "log softmax": (
+        lambda x: x.log_softmax(-1),
+        (4, 6),
+        {"comparisons": 20, "additions": 68, "transcendentals": 28},
+    ),
+    # 4 rows of 6: two means of 5 additions and a product, 6 subtractions, 6 squares, epsilon, an inverse
+    # root, and 6 products
+    "layer norm": (
+        lambda x: F.layer_norm(x, (6,)),
+        (4, 6),
+        {"additions": 68, "multiplications": 56, "divisions": 4},
+    ),
+    # with 6 products and 6 additions a row for weight and bias
+    "affine": (
+        lambda x: F.layer_norm(x, (6,), torch.ones(6), torch.ones(6)),
+        (4, 6),
+        {"additions": 92, "multiplications": 80, "divisions": 4},
+    ),
+    # 2 groups of 2 channels of 6
+    "group norm": (
+        lambda x: F.group_norm(x, 2),
+        (4, 6),
+        {"additions": 2 * (11 + 12 + 11 + 1), "multiplications": 2 * (2 + 12 + 12), "divisions": 2},
+    ),
+    "layout": (lambda x: x.transpose(1, 2).flatten(1), (4, 6), {}),
+}
+
+
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("name", CASES)
+def test_operations_of_one_operator(name: str, images: int) -> None:
+    function, shape, expected = CASES[name]
+    assert of_function(function, *shape, images=images) == expected
+
+
+def test_kinds_are_those_that_have_a_name() -> None:
+    assert {kind for _, _, counts in CASES.values() for kind in counts} | {"looked_up"} == OPERATIONS.keys()
+    assert all(hasattr(torch.ops.aten, name) for name in RULES)
+
+
+def of(name: str, *shape: int) -> MappedNetwork:
+    model = build_network(name)
+    example = torch.zeros(1, *shape)
+    return map_network(crossbar_form(model, example), load_hardware("isaac"), example)
+
+
+def test_lenet5() -> None:
+    """Pools of 20 x 24 x 24 and 50 x 8 x 8, and activations of the same and of 500."""
+    found = in_all(of("lenet5", 1, 28, 28))
+    assert found == {"pooled": 11520 + 3200, "activations": 11520 + 3200 + 500}
+
+
+def test_resnet20() -> None:
+    """Nine additions of 16 x 32 x 32, 32 x 16 x 16 and 64 x 8 x 8; a mean of 64 at the end."""
+    found = in_all(of("resnet20", 3, 32, 32))
+    residual = 3 * (16 * 1024 + 32 * 256 + 64 * 64)
+    activations = 7 * 16 * 1024 + 6 * 32 * 256 + 6 * 64 * 64
+    assert found == {"additions": residual + 64 * 63, "multiplications": 64, "activations": activations}
+
+
+class Block(nn.Module):
+    """A transformer block with causal attention."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2, self.heads = nn.LayerNorm(width), nn.LayerNorm(width), heads
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (
+            y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.qkv(self.norm1(x)).chunk(3, -1)
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+
+class Gpt(nn.Module):
+    def __init__(self, words: int, width: int, heads: int, length: int) -> None:
+        super().__init__()
+        self.words, self.places = nn.Embedding(words, width), nn.Embedding(length, width)
+        self.block, self.norm, self.head = Block(width, heads), nn.LayerNorm(width), nn.Linear(width, words)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.words(ids) + self.places(torch.arange(ids.shape[1], device=ids.device))
+        return self.head(self.norm(self.block(x)))
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_gpt(images: int) -> None:
+    """8 words, width 16, 2 heads: by hand, and its products by torch's counter."""
+    model, ids = Gpt(50, 16, 2, 8).eval(), torch.zeros(images, 8, dtype=torch.long)
+    mapped = map_network(model, load_hardware("isaac"), ids)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        model(ids)
+    on_tiles = sum(layer.positions * layer.k * layer.n for layer in mapped.layers.values())
+    digital = sum(mapped.digital_macs.values())
+    assert 2 * images * (on_tiles + digital) == counter.get_total_flops()
+    assert digital == 2 * 2 * 8 * 8 * 8
+    values, scores, rows = 8 * 16, 2 * 8 * 8, 2 * 8
+    norm = {"additions": 15 + 16 + 15 + 1 + 16, "multiplications": 2 + 16 + 16 + 16, "divisions": 1}
+    additions = 3 * values + 3 * 8 * norm["additions"] + 2 * scores - rows
+    assert in_all(mapped) == {
+        "looked_up": values * 2 if images == 1 else values + values // images,
+        "additions": additions,
+        "multiplications": 3 * 8 * norm["multiplications"] + 2 * scores,
+        "divisions": 3 * 8 + rows,
+        "comparisons": scores - rows,
+        "transcendentals": scores,
+        "activations": 4 * values,
+    }
+
+
+def test_work_that_no_input_changes_is_done_once() -> None:
+    """A weight that is normalised, or a mask that is made, is no work of an image."""
+
+    class Normalised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.scale = nn.Linear(6, 6), nn.Parameter(torch.ones(6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) * (self.scale / self.scale.sum())
+
+    mapped = map_network(Normalised(), load_hardware("isaac"), torch.randn(1, 6))
+    assert in_all(mapped) == {"multiplications": 6}
