@@ -356,10 +356,16 @@ def _first(data: Data, what: str) -> list[tuple[Inputs, Any]]:
     return found
 
 
+_TABLES = (
+    *("prices", "table", "by_layer", "by_component"),
+    *("digital_macs", "digital_unknown", "digital_unpriced"),
+)
+
+
 def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted keys of single figures; lists and the tables of components are left out."""
     for key, value in table.items():
-        if key in ("prices", "table", "by_layer", "by_component", "digital_macs", "digital_unknown"):
+        if key in _TABLES:
             continue
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")

@@ -239,6 +239,9 @@ class Side:
     peak_operations_per_s: float | None = None
     digital_macs: Mapping[str, int] = field(default_factory=dict)
     digital_unknown: Mapping[str, int] = field(default_factory=dict)
+    digital_operations: int | None = None
+    digital_unpriced: Mapping[str, int] = field(default_factory=dict)
+    unpriced_share: float | None = None
     not_scaled: tuple[str, ...] = ()
     prices: Mapping[str, Any] = field(default_factory=dict)
     table: tuple[Mapping[str, Any], ...] = ()

@@ -23,7 +23,7 @@ from power.components.library import library_files
 from xbar.hardware.design import Hardware
 from xbar.hardware.files import to_dict
 
-VERSIONS = {"train": 1, "compress": 1, "quantise": 5, "map": 2, "accuracy": 1, "chips": 5, "estimate": 2}
+VERSIONS = {"train": 1, "compress": 1, "quantise": 5, "map": 3, "accuracy": 1, "chips": 5, "estimate": 3}
 
 COST_ONLY = {
     "": ("name", "source", "assumed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mapping.network.elementary import OPERATIONS
 from xbar.hardware.design import Hardware
 
 EVENTS = {
@@ -23,7 +24,8 @@ EVENTS = {
 """Events of a layer for one image, and how each is counted."""
 
 NETWORK_EVENTS = {
-    "pooled": "input elements of operators with pool in their name",
+    "digital_macs": "multiply-accumulates of products left digital",
+    **OPERATIONS,
     "images": "1",
 }
 """Events between layers, counted once for the network."""

@@ -12,6 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from mapping.network.elementary import OPERATIONS
 from mapping.tiles.mapped import MappedLayer, MappedNetwork, Tile
 from mapping.tiles.packing import cut
 from xbar.hardware.design import Hardware
@@ -59,8 +60,9 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
 
 def network_events(mapped: MappedNetwork) -> dict[str, float]:
     """How often each of `power.architecture.vocabulary.NETWORK_EVENTS` happens for one image."""
-    pooled = sum(count for name, count in mapped.digital_elements.items() if "pool" in name)
-    return {"pooled": pooled, "images": 1}
+    of_operators = mapped.digital_operations.values()
+    elementary = {kind: sum(counts.get(kind, 0) for counts in of_operators) for kind in OPERATIONS}
+    return {"digital_macs": sum(mapped.digital_macs.values()), **elementary, "images": 1}
 
 
 def arrays_of(layer: MappedLayer, hardware: Hardware) -> int:

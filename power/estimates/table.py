@@ -23,6 +23,7 @@ from power.counts.events import (
 from power.estimates.allocation import Allocation, allocated
 from power.estimates.array import Case, read_energy_j, row_conductance
 from power.estimates.bill import Bill, Item, not_scaled
+from power.estimates.digital import DigitalWork, digital_work, is_of_digital_work
 from power.estimates.prices import bill_of
 from power.estimates.rows import (
     DIGITAL,
@@ -38,9 +39,6 @@ from power.estimates.servers import latency_s, servers_of, with_gates
 from power.estimates.totals import Estimate, checked_rate
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
-
-ACTIVATIONS = frozenset({"relu", "leaky_relu", "hardtanh", "elu", "gelu", "silu", "sigmoid", "tanh"})
-"""Operators that the activation unit does: charged once an output element of every layer."""
 
 NOT_MODELLED = (
     "chip I/O: it belongs to the links, not to the network",
@@ -96,7 +94,7 @@ def estimate(
     used = {name: layer.hardware for name, layer in mapped.layers.items()}
     bills = {name: bill_of(own) for name, own in used.items()}
     bill = bill_of(hardware)
-    bought = allocated(mapped, bill)
+    bought, digital = allocated(mapped, bill), digital_work(mapped, bill)
     active = _activity(mapped, activity, case)
     times = {name: layer_time_s(layer, used[name]) for name, layer in mapped.layers.items()}
     table = _layer_rows(mapped, bills, bought, active, case, chip) + _other_rows(mapped, bill, bought)
@@ -124,6 +122,8 @@ def estimate(
         dense_operations=2 * mapped.macs,
         digital_macs=dict(mapped.digital_macs),
         digital_unknown=dict(mapped.digital_unknown),
+        digital_operations=digital.operations,
+        digital_unpriced=dict(digital.unpriced),
         peak_operations_per_s=sum(map(_peak_operations_per_s, mapped.layers.values())),
         weight_bits=_mean_bits(mapped),
         slices=hardware.encoding.slices,
@@ -134,7 +134,7 @@ def estimate(
         prices=priced,
         counting={name: _item(name, bills.values()).counting() for name in names},
         not_scaled=not_scaled(bills.values(), hardware.periphery.node_nm),
-        not_modelled=_not_modelled(mapped, table, priced, bill.missing),
+        not_modelled=_not_modelled(table, priced, bill, digital, mapped.digital_unknown),
     )
 
 
@@ -197,10 +197,11 @@ def _mean_bits(mapped: MappedNetwork) -> float:
 
 
 def _not_modelled(
-    mapped: MappedNetwork,
     table: Iterable[Row],
     priced: Mapping[str, tuple[Price, ...]],
-    without: Iterable[str],
+    bill: Bill,
+    digital: DigitalWork,
+    unknown: Iterable[str],
 ) -> tuple[str, ...]:
     """Parts and operations of a chip that no number of an estimate holds."""
     used = {"energy": {row.component for row in table if row.events}}
@@ -213,21 +214,18 @@ def _not_modelled(
     }
     known = {name: all(p.leakage_uw is not None for p in prices) for name, prices in priced.items()}
     silent = ", ".join(name for name in known if not known[name])
-    missing = ", ".join(without)
+    missing = ", ".join(name for name in bill.missing if not is_of_digital_work(bill, name))
     return (
         f"leakage of {silent if any(known.values()) else 'any block'}: not in the libraries",
         *(f"{what} of {', '.join(names)}: not in the libraries" for what, names in zeros.items() if names),
         *([f"{missing}: not in the library"] if missing else []),
         *NOT_MODELLED,
         *(
-            f"digital product: {name}, {macs:,} multiply-accumulates an image"
-            for name, macs in sorted(mapped.digital_macs.items())
+            f"digital work: {name}, {count:,} operations an image ({', '.join(digital.kinds[name])})"
+            for name, count in digital.unpriced.items()
         ),
-        *(
-            f"digital operator that takes weights, of unknown work: {name}"
-            for name in sorted(mapped.digital_unknown)
-        ),
-        *(f"digital operation: {name}" for name in _unpriced(mapped)),
+        *(f"digital operator that takes weights, of unknown work: {name}" for name in sorted(unknown)),
+        *(f"digital operation, not counted: {name}" for name in digital.uncounted),
     )
 
 
@@ -240,13 +238,6 @@ def _peak_operations_per_s(layer: MappedLayer) -> float:
     """Those of all copies of all tiles of a layer [1/s]."""
     own = layer.hardware
     return len(layer.tiles) * own.periphery.copies * peak_operations_per_s(own)
-
-
-def _unpriced(mapped: MappedNetwork) -> list[str]:
-    """Digital operators, other than products, that no component is charged for."""
-    return sorted(
-        name for name in mapped.digital_elements if "pool" not in name and name.rstrip("_") not in ACTIVATIONS
-    )
 
 
 def _activity(

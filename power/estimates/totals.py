@@ -42,7 +42,10 @@ class Estimate:
         masked.
     digital_macs, digital_unknown
         Multiply-accumulates an image of products left digital, and calls of operators that take a weight and
-        may be products, by operator name; neither has a row in `table`.
+        may be products, by operator name; the latter have no row in `table`.
+    digital_operations, digital_unpriced
+        Operations an image that stay digital, two a multiply-accumulate, and those of them that no component
+        is charged for, by operator name, the most first.
     peak_operations_per_s
         Where every cell of every array that is there holds a weight and is always busy [1/s].
     conductances
@@ -75,6 +78,8 @@ class Estimate:
     dense_operations: int
     digital_macs: Mapping[str, int]
     digital_unknown: Mapping[str, int]
+    digital_operations: int
+    digital_unpriced: Mapping[str, int]
     peak_operations_per_s: float
     weight_bits: float
     slices: int
@@ -192,6 +197,11 @@ class Estimate:
         return self.dense_operations / (self.dense_operations + 2 * sum(self.digital_macs.values()))
 
     @property
+    def unpriced_share(self) -> float:
+        """Share of all operations of an image, masked ones included, that stay digital without a price."""
+        return sum(self.digital_unpriced.values()) / (self.dense_operations + self.digital_operations)
+
+    @property
     def tops(self) -> float:
         """Operations of kept weights at the peak image rate [1e12/s]."""
         return self.operations * self.peak_image_rate_per_s * 1e-12
@@ -236,7 +246,7 @@ class Estimate:
         ]
         derived += ["dynamic_nj_per_image", "idle_nj_per_image"]
         derived += ["assumed_leakage_mw", "assumed_idle_nj_per_image"]
-        derived += ["macs_share", "tops"]
+        derived += ["macs_share", "unpriced_share", "tops"]
         ratios = {name: getattr(self, name) for name in ("tops_per_w", "tops_per_mm2")}
         derived += ["bottleneck", "utilisation"]
         stored = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "servers"}

@@ -119,6 +119,18 @@ def text(
     return "\n".join(parts)
 
 
+def unpriced_text(result: Estimate) -> str:
+    """The share of an image's operations that stays digital without a price; "" where there is none."""
+    if not result.digital_unpriced:
+        return ""
+    each = result.unpriced_share / sum(result.digital_unpriced.values())
+    parts = [
+        f"{name.strip('_')} {percent_text(each * count)}" for name, count in result.digital_unpriced.items()
+    ]
+    share = percent_text(result.unpriced_share)
+    return f"not modelled: {share} of the operations of an image, which stay digital: {', '.join(parts)}"
+
+
 def _title(what: str, results: Mapping[str, Estimate]) -> str:
     first = next(iter(results.values()))
     share = percent_of_macs(first.macs_share)
@@ -128,6 +140,8 @@ def _title(what: str, results: Mapping[str, Estimate]) -> str:
     ]
     if first.digital_unknown:
         lines.append(f"not counted: {not_counted(first.digital_unknown)}")
+    for each in dict.fromkeys(map(unpriced_text, results.values())):
+        lines += [each] if each else []
     for name, result in results.items():
         lines.append(
             f"on {name}: {result.weight_bits:g}-bit weights in {result.slices} slice"

@@ -51,14 +51,18 @@ def estimates(folder: Path, text: str, **changes):
 def test_the_shipped_architecture_has_the_blocks_of_isaac() -> None:
     shipped = load_architecture("isaac-periphery")
     assert [level.name for level in shipped.levels] == ["array", "core", "node", "cluster", "chip"]
-    assert len([c for c in shipped.components.values() if c.level != "chip"]) == 20
+    assert len([c for c in shipped.components.values() if c.level != "chip" and not c.optional]) == 15
     assert {c.level for c in load_architecture("isaac").components.values()} <= {
         *(level.name for level in shipped.levels),
         "layer",
     }
     bill = bill_of(load_hardware("isaac"))
     assert bill.levels == {"array": 1, "core": 8, "node": 96, "cluster": 384}
-    assert bill.missing == ("row_driver", "column_driver", "mux", "factor_register", "rescale")
+    digital = ("digital_adder", "digital_multiplier", "digital_comparator", "digital_divider")
+    assert bill.missing == (
+        *("row_driver", "column_driver", "mux", "factor_register", "rescale"),
+        *(*digital, "digital_function", "embedding"),
+    )
 
 
 def test_a_component_of_the_user_costs_its_events_its_area_and_its_leakage(tmp_path: Path) -> None:
@@ -297,7 +301,7 @@ def test_sums_of_events_of_layers_and_of_the_network_are_charged_to_both(tmp_pat
     )
     design = hardware(periphery__architecture=own(tmp_path, text))
     layer = unpacked(design, 6, 5, positions=3)
-    found = estimate(network(design, layer, digital_elements={"max_pool2d": 7}))
+    found = estimate(network(design, layer, digital_operations={"max_pool2d": {"pooled": 7}}))
     events = {row.layer: row.events for row in found.table if row.component == "amp" and row.events}
     assert events == {"layer": 4 * (15 + 30), "(digital)": 14}
 

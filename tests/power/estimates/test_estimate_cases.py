@@ -72,7 +72,9 @@ def test_a_chip_s_arrays_are_read_at_their_own_conductances() -> None:
 def test_every_row_is_a_product_of_its_price() -> None:
     design = hardware(states=4)
     result = estimate(
-        network(design, unpacked(design, 9, 11, positions=3), digital_elements={"max_pool2d": 8})
+        network(
+            design, unpacked(design, 9, 11, positions=3), digital_operations={"max_pool2d": {"pooled": 8}}
+        )
     )
     prices = prices_of(design)
     for row in result.table:

@@ -144,7 +144,7 @@ def test_gated_nodes_are_awake_while_their_pools_work(tmp_path: Path) -> None:
     path.write_text(path.read_text() + leaking_block("max_pool"))
     design = LEAKY.replace(periphery__architecture=str(path))
     layers = [unpacked(design, 16, 4, name=name) for name in ("a", "b")]
-    found = estimate(network(design, *layers, digital_elements={"max_pool2d": 1000}))
+    found = estimate(network(design, *layers, digital_operations={"max_pool2d": {"pooled": 1000}}))
     assert found.bottleneck == "max_pool of the chip"
     on = awake(found)
     assert on["a", "max_pool"] == on["b", "edram"] == on["a", "adc"] == pytest.approx(500e-6)

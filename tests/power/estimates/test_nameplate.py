@@ -124,7 +124,7 @@ def test_no_network_takes_more_of_any_component_than_its_plate(
     design = load_hardware(name)
     layers = [unpacked(design, k, n, positions, f"l{i}") for i, (k, n, positions) in enumerate(sizes)]
     layers += [without_tiles(unpacked(design, *shape, f"m{i}")) for i, shape in enumerate(masked)]
-    result = estimate(network(design, *layers, digital_elements={"max_pool2d": pooled}))
+    result = estimate(network(design, *layers, digital_operations={"max_pool2d": {"pooled": pooled}}))
     plate = nameplate(design, sum(result.nodes.values()))
     for row in plate.rows:
         of_all = [each for each in result.table if each.component == row.component]

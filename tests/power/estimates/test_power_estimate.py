@@ -103,7 +103,7 @@ def test_zero_activity_is_zero_array_energy_only():
 @given(st.data(), designs)
 def test_totals_are_plain_sums(data, design):
     layers = [data.draw(packed_layers(design, name)) for name in ("a", "b")]
-    result = estimate(network(design, *layers, digital_elements={"max_pool2d": 12}))
+    result = estimate(network(design, *layers, digital_operations={"max_pool2d": {"pooled": 12}}))
     assert result.energy_nj_per_image == sum(row.energy_nj for row in result.table)
     assert result.area_mm2 == sum(row.area_mm2 for row in result.table)
     for parts in (result.by_component, result.by_layer):
@@ -403,13 +403,18 @@ def test_pooling_is_charged_and_other_digital_operations_are_named():
     layer = unpacked(design, 4, 4)
     plain = estimate(network(design, layer))
     result = estimate(
-        network(design, layer, digital_elements={"max_pool2d": 100, "relu_": 16, "softmax": 10})
+        network(
+            design,
+            layer,
+            digital_elements={"max_pool2d": 100, "relu_": 16, "masked_fill": 10},
+            digital_operations={"max_pool2d": {"pooled": 100}, "relu_": {"activations": 16}},
+        )
     )
     pool = load_periphery("isaac").components["max_pool"]
     gained = result.energy_nj_per_image - plain.energy_nj_per_image
     assert gained == pytest.approx(100 * pool.energy_j * 1e9)
     digital = [text for text in result.not_modelled if text.startswith("digital operation")]
-    assert digital == ["digital operation: softmax"]
+    assert digital == ["digital operation, not counted: masked_fill"]
     assert any(text.startswith("leakage") for text in result.not_modelled)
 
 

@@ -62,7 +62,7 @@ def test_nodes_that_layers_share_are_one_server(tmp_path: Path) -> None:
 def test_pooling_between_layers_is_served_by_the_chip() -> None:
     design = hardware()
     layers = [unpacked(design, 16, 4, name=name) for name in ("a", "b")]
-    result = estimate(network(design, *layers, digital_elements={"max_pool2d": 10**6}))
+    result = estimate(network(design, *layers, digital_operations={"max_pool2d": {"pooled": 10**6}}))
     assert result.bottleneck == "max_pool of the chip"
     assert result.peak_image_rate_per_s == pytest.approx(2 * 1.2e9 / 1e6)
 
@@ -156,7 +156,9 @@ def test_bytes_of_an_input_do_not_depend_on_the_bits_of_a_phase() -> None:
 def test_a_network_of_one_module_has_servers_of_its_own() -> None:
     """Its layer has no name, and its servers read as those of the chip."""
     design = hardware()
-    found = estimate(network(design, unpacked(design, 16, 4, name=""), digital_elements={"max_pool2d": 1}))
+    found = estimate(
+        network(design, unpacked(design, 16, 4, name=""), digital_operations={"max_pool2d": {"pooled": 1}})
+    )
     assert found.bottleneck == "array of the network"
     said = {str(server) for server in found.servers}
     assert {"adc of the network", "max_pool of the chip", "router of the chip"} <= said

@@ -33,7 +33,9 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def write_drivers(path: Path, leakage_mw: float) -> Path:
     """ISAAC's library with the blocks that it has not, at prices of the test's own."""
     names = {"row_driver": "row drive", "column_driver": "bit line in a phase", "mux": "conversion"}
-    names |= {"rescale": "column rescaled", "factor_register": "byte read"}
+    names |= {"rescale": "column rescaled", "factor_register": "byte read", "embedding": "byte looked up"}
+    names |= {"digital_adder": "addition", "digital_multiplier": "product", "digital_divider": "quotient"}
+    names |= {"digital_comparator": "comparison", "digital_function": "exponential"}
     parts = []
     for name, event in names.items():
         leak = f"leakage_mw = {leakage_mw}" if name == "mux" else ""

@@ -1,0 +1,80 @@
+"""Digital work of a network: how many operations it is, and which of them no component is charged for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from mapping.network.elementary import OPERATIONS, RULES
+from mapping.tiles.mapped import MappedNetwork
+from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS
+from power.estimates.bill import Bill
+
+MACS = "digital_macs"
+"""Event of a multiply-accumulate, which is two operations."""
+
+CARRIED = {"activations": "outputs"}
+"""Work that a component may be charged for by another event: an activation is one an output of a layer."""
+
+
+@dataclass(frozen=True)
+class DigitalWork:
+    """What stays digital in a forward pass.
+
+    Parameters
+    ----------
+    operations
+        Operations an image, two a multiply-accumulate.
+    unpriced
+        Those that no component of the chip is charged for, by operator, the most first.
+    kinds
+        Kinds of operation that are not priced, by operator.
+    uncounted
+        Operators whose operations are not known.
+    """
+
+    operations: int
+    unpriced: Mapping[str, int]
+    kinds: Mapping[str, tuple[str, ...]]
+    uncounted: tuple[str, ...]
+
+
+def digital_work(mapped: MappedNetwork, bill: Bill) -> DigitalWork:
+    """Digital work of a network on a chip with the components of a bill.
+
+    A kind of operation is priced where a component is charged for it, and none that would be is missing.
+    """
+    charged = frozenset().union(
+        *(item.names for item in bill.charged if "energy" not in item.price.not_known)
+    )
+    components = bill.architecture.components
+    charged -= frozenset().union(*(components[name].names() for name in bill.missing))
+    work = {name: {MACS: 2 * macs} for name, macs in mapped.digital_macs.items()}
+    for name, counts in mapped.digital_operations.items():
+        work[name] = {**work.get(name, {}), **counts}
+    missing = {
+        name: {kind: count for kind, count in counts.items() if not _is_charged(kind, charged)}
+        for name, counts in work.items()
+    }
+    unpriced = {name: sum(counts.values()) for name, counts in missing.items() if counts}
+    order = sorted(unpriced, key=lambda name: -unpriced[name])
+    return DigitalWork(
+        operations=sum(sum(counts.values()) for counts in work.values()),
+        unpriced={name: unpriced[name] for name in order},
+        kinds={name: tuple(sorted(missing[name])) for name in order},
+        uncounted=tuple(sorted(name for name in mapped.digital_elements if not _is_known(name))),
+    )
+
+
+def _is_charged(kind: str, charged: Collection[str]) -> bool:
+    return kind in charged or CARRIED.get(kind) in charged
+
+
+def is_of_digital_work(bill: Bill, name: str) -> bool:
+    """Whether a component is charged for digital work alone."""
+    read = bill.architecture.components[name].names() & (EVENTS.keys() | NETWORK_EVENTS.keys())
+    return bool(read) and read <= {MACS, *OPERATIONS}
+
+
+def _is_known(operator: str) -> bool:
+    return operator in RULES or operator.removesuffix("_") in RULES
