@@ -454,7 +454,7 @@ def test_to_dict_is_plain_data():
         ({"periphery__library": "isac"}, r"^periphery\.library.*did you mean 'isaac'"),
         (
             {"adc__library": "regression"},
-            r"^adc\.library.*allowed: adc-regression, .*isaac-scaled-adc$",
+            r"^adc\.library.*allowed: adc-regression, .*isaac-scaled-adc, puma-adc$",
         ),
     ],
 )
