@@ -45,7 +45,8 @@ def servers_of(table: Iterable[Row], times: Mapping[str, float]) -> tuple[Server
     Parameters
     ----------
     table
-        Rows of all layers; those whose units serve all layers are one server.
+        Rows of all layers; those whose units serve all layers are one server. Work between layers is shared
+        out evenly over all units of a component, and keeps those that a layer has of its own busy, too.
     times
         Time of the arrays of each layer for one image [s].
     """
@@ -56,6 +57,9 @@ def servers_of(table: Iterable[Row], times: Mapping[str, float]) -> tuple[Server
             busy[key] = busy.get(key, 0.0) + row.busy_s
         else:
             busy[key] = max(busy.get(key, 0.0), row.busy_s)
+    for component, layer in busy:
+        if layer is not None and busy[component, layer]:
+            busy[component, layer] += busy.get((component, None), 0.0)
     found = [Server(component, layer, time) for (component, layer), time in busy.items() if time]
     return tuple(sorted(found, key=lambda server: -server.busy_s))
 
@@ -81,11 +85,13 @@ def with_gates(
     own: dict[tuple[str, str], float] = {}
     shared: dict[tuple[str, str], float] = {}
     for row in rows:
-        key = row.layer, row.level
         if row.shared:
             shared[row.level, row.component] = shared.get((row.level, row.component), 0.0) + row.busy_s
-        else:
-            own[key] = max(own.get(key, 0.0), row.busy_s)
+    for row in rows:
+        if not row.shared and row.busy_s:
+            key = row.layer, row.level
+            between = shared.get((row.level, row.component), 0.0)
+            own[key] = max(own.get(key, 0.0), row.busy_s + between)
     of_all: dict[str, float] = {}
     for (level, _), time in shared.items():
         of_all[level] = max(of_all.get(level, 0.0), time)

@@ -15,7 +15,8 @@ from power.counts.duplication import duplicate, with_copies
 from power.counts.events import layer_events, layer_time_s
 from power.estimates.servers import layer_interval
 from power.estimates.table import estimate
-from power.estimates.totals import at_one_rate, reduction_percent
+from power.estimates.totals import Estimate, at_one_rate, reduction_percent
+from xbar import load_hardware
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 
@@ -191,3 +192,17 @@ def test_a_rate_that_is_no_number_is_one_line(rate: object) -> None:
             take()
     assert estimate(mapped, image_rate=np.float32(5)).image_rate_per_s == 5
     assert estimate(mapped, image_rate=np.int64(5)).image_rate_per_s == 5
+
+
+def test_units_that_do_both_are_as_busy_as_both_make_them() -> None:
+    """PUMA's vector units do what layers ask of them, and digital work; both were counted as if alone."""
+    design = load_hardware("puma")
+    layer = unpacked(design, 128, 16, positions=1000, name="one")
+    work = {"add": {"additions": 10**8}}
+    alone, both = (estimate(network(design, layer, digital_operations=each)) for each in ({}, work))
+
+    def busy_s(result: Estimate) -> float:
+        return next(s.busy_s for s in result.servers if (s.component, s.layer) == ("vector_unit", "one"))
+
+    assert busy_s(both) - busy_s(alone) == pytest.approx(10**8 / (8 * 1e9))
+    assert both.bottleneck == "vector_unit of one"
