@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from experiments.commands.networks.estimate_text import text
 from power_cases import network, unpacked
 
+from experiments.commands.networks.estimate_text import text
 from mapping.tiles.mapped import MappedNetwork
 from power.components.scaling import area_factor, energy_factor
 from power.estimates.nameplate import nameplate, rated_mw
