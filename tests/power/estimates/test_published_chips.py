@@ -121,7 +121,9 @@ def hermes() -> dict[str, float]:
         design = load_hardware("hermes").replace(dac__phase_bits=bits)
         result = estimate(network(design, unpacked(design, 256, 256)))
         found[f"{reads} a product, efficiency [TOPS/W]"] = result.tops_per_w
+        found[f"{reads} a product, energy of 64 cores [uJ]"] = 64 * result.energy_nj_per_image * 1e-3
         found[f"{reads} a product, rate of 64 cores [TOPS]"] = 64 * result.tops
+        found[f"{reads} a product, density [TOPS/mm2]"] = result.tops_per_mm2
     return found
 
 
