@@ -93,6 +93,10 @@ class Item:
         return {"events": "; ".join([str(self.events), *said]), "units": f"{self.formula} {article} {level}"}
 
 
+BESIDE_ARRAYS = ("partial_sums", "rescaled", "outputs", "fetched_bytes", "stored_bytes")
+"""Events of what a layer does beside its arrays and their converters."""
+
+
 @dataclass(frozen=True)
 class Bill:
     """All components of a design.
@@ -115,6 +119,12 @@ class Bill:
     def charged(self) -> tuple[Item, ...]:
         """Components that a network is charged for, links left out."""
         return tuple(item for item in self.items if not item.is_link)
+
+    @functools.cached_property
+    def uncharged(self) -> tuple[str, ...]:
+        """Work of layers beside their arrays that no component of the architecture is charged for."""
+        read = {name for component in self.architecture.components.values() for name in component.names()}
+        return tuple(name for name in BESIDE_ARRAYS if name not in read)
 
     @property
     def node(self) -> float:

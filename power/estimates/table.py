@@ -219,6 +219,7 @@ def _not_modelled(
         f"leakage of {silent if any(known.values()) else 'any block'}: not in the libraries",
         *(f"{what} of {', '.join(names)}: not in the libraries" for what, names in zeros.items() if names),
         *([f"{missing}: not in the library"] if missing else []),
+        *(f"{name}: no component of {bill.architecture.name} is charged for them" for name in bill.uncharged),
         *NOT_MODELLED,
         *(
             f"digital work: {name}, {count:,} operations an image ({', '.join(digital.kinds[name])})"

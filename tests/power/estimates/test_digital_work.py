@@ -131,3 +131,15 @@ def test_no_digital_work_takes_more_than_its_plate() -> None:
     for name in ("digital_adder", "digital_multiplier", "digital_comparator"):
         power_mw = of(result, name)["dynamic_nj"] * result.peak_image_rate_per_s * 1e-6
         assert 0 < power_mw <= rated_mw(plate.of(name))
+
+
+def test_work_that_an_architecture_has_no_block_for_is_named() -> None:
+    """A chip of cores alone adds no sums of arrays and has no buffers: this was 0 without a word."""
+    design = load_hardware("neurram")
+    result = estimate(network(design, unpacked(design, 300, 50)))
+    for event in ("partial_sums", "rescaled", "outputs", "fetched_bytes", "stored_bytes"):
+        assert f"{event}: no component of neurram is charged for them" in result.not_modelled
+    for name in ("isaac", "puma"):
+        design = load_hardware(name)
+        said = estimate(network(design, unpacked(design, 300, 50))).not_modelled
+        assert not any("is charged for them" in line for line in said)
