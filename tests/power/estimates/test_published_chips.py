@@ -6,11 +6,17 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from power_cases import network, unpacked
+from torch import nn
 
+from experiments.inputs.networks import build_network
+from mapping import crossbar_form, map_network
 from mapping.tiles.mapped import Calibration
+from power.counts.duplication import duplicate
 from power.counts.events import arrays_of
 from power.estimates.nameplate import nameplate, rated_mw
+from power.estimates.servers import layer_interval
 from power.estimates.table import estimate
 from power.estimates.totals import Estimate
 from xbar import Hardware, load_hardware
@@ -23,7 +29,12 @@ MVMU = ("array", "dac", "adc", "sample_hold", "shift_add")
 
 def rows() -> dict[str, list[str]]:
     """Predicted, printed and error of each quantity, as the page has them."""
-    lines = [line.strip("|").split("|") for line in PAGE.splitlines() if line.startswith("| ")]
+    networks = PAGE.split("<!-- networks -->")[1].split("<!-- end of networks -->")[0]
+    lines = [
+        line.strip("|").split("|")
+        for line in PAGE.replace(networks, "").splitlines()
+        if line.startswith("| ")
+    ]
     cells = [[cell.strip() for cell in line] for line in lines]
     return {name: rest for name, *rest in cells if name != "quantity"}
 
@@ -125,6 +136,53 @@ def hermes() -> dict[str, float]:
         found[f"{reads} a product, rate of 64 cores [TOPS]"] = 64 * result.tops
         found[f"{reads} a product, density [TOPS/mm2]"] = result.tops_per_mm2
     return found
+
+
+def vgg8() -> nn.Sequential:
+    """NeuroSim's VGG-8 for CIFAR-10."""
+    parts: list[nn.Module] = []
+    channels = 3
+    for number, width in enumerate((128, 128, 256, 256, 512, 512)):
+        parts += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+        parts += [nn.MaxPool2d(2)] if number % 2 else []
+        channels = width
+    return nn.Sequential(*parts, nn.Flatten(), nn.Linear(8192, 1024), nn.ReLU(), nn.Linear(1024, 10))
+
+
+NETWORKS = {"VGG-8": 32, "vgg16-cifar": 32, "resnet18": 224, "resnet50": 224}
+"""Edge of an image, by network."""
+
+COPIES = {"puma": 138 * 128, "isaac": 168 * 96}
+"""Arrays of a chip, by design."""
+
+
+def network_row(name: str, design: str, arrays: int | None = None) -> str:
+    """A row of the table of networks."""
+    with torch.device("meta"):
+        model = vgg8() if name == "VGG-8" else build_network(name)
+        image = torch.empty(1, 3, NETWORKS[name], NETWORKS[name])
+    mapped = map_network(crossbar_form(model.eval(), image), load_hardware(design), image)
+    result = estimate(mapped if arrays is None else duplicate(mapped, arrays, layer_interval))
+    dynamic = result.operations / result.dynamic_nj_per_image * 1e-3
+    density = result.tops / result.area_allocated_mm2
+    used = 100 * result.tops * 1e12 / result.peak_operations_per_s
+    copied = "" if arrays is None else f", {arrays:,} arrays"
+    figures = f"{result.tops_per_w:.3g} | {dynamic:.3g} | {density:.3g} | {used:.3g} %"
+    return f"| {name} on {design}{copied} | {figures} |"
+
+
+def network_rows() -> list[str]:
+    found = [network_row(name, design) for name in NETWORKS for design in DESIGNS]
+    return found + [network_row("vgg16-cifar", design, arrays) for design, arrays in COPIES.items()]
+
+
+DESIGNS = ("isaac", "puma", "admm-32x32", "neurram", "hermes")
+
+
+@pytest.mark.slow
+def test_the_page_has_the_networks() -> None:
+    table = PAGE.split("<!-- networks -->")[1].split("<!-- end of networks -->")[0]
+    assert [line for line in table.splitlines() if line.startswith("| ")][1:] == network_rows()
 
 
 WIDE = 25.0
