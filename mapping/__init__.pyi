@@ -42,7 +42,11 @@ from .constraints.constraint import (
     shares_for_rate as shares_for_rate,
 )
 from .constraints.fragments import OneSign as OneSign, SegmentSparse as SegmentSparse
-from .constraints.intersections import BothSparse as BothSparse, SparseValues as SparseValues
+from .constraints.intersections import (
+    BothSparse as BothSparse,
+    Lasting as Lasting,
+    SparseValues as SparseValues,
+)
 from .constraints.joint_budget import JointBudget as JointBudget
 from .constraints.levels import (
     Levels as Levels,

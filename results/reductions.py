@@ -99,7 +99,9 @@ class Case:
             k, n = to_gemm(layer).shape
             w = torch.randn(k, n, generator=generator) * math.sqrt(2 / k)
             if name in rules:
-                _, masks[name] = constraint_of(rules[name], keep[name], layer, self.study.hardware).project(w)
+                _, masks[name] = constraint_of(
+                    (rules[name],), keep[name], layer, self.study.hardware
+                ).project(w)
         return masks
 
     def pruned(self, rules: Mapping[str, Share], seed: int = 0) -> MappedNetwork:

@@ -14,7 +14,9 @@ from torch import nn
 
 from experiments.run_folder.ids import simulated
 from experiments.studies.study import LayerSetting
+from mapping.constraints.centroids import Magnitudes
 from mapping.constraints.constraint import by_pattern
+from mapping.constraints.levels import Levels
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import Choice, map_network
 from xbar.conductances.encoding import levels
@@ -108,6 +110,22 @@ class Placement:
             }
             for name, own in self.by_layer().items()
         }
+
+
+def values_of_cells(
+    placement: Placement, centroids: int = 0, masks: Mapping[str, torch.Tensor] | None = None
+) -> dict[str, Levels | Magnitudes]:
+    """Values that weights under these masks may take, by layer on crossbars: the levels of its cells, or so
+    many free magnitudes, which its cells then have as states."""
+    masks = masks or {}
+    if centroids:
+        return {name: Magnitudes(centroids, masks.get(name)) for name in placement.by_layer()}
+    return {
+        name: Levels(
+            torch.from_numpy(levels(own.encoding, own.device)), masks.get(name), per=own.encoding.scale
+        )
+        for name, own in placement.by_layer().items()
+    }
 
 
 def states_of_bits(bits: int) -> int:

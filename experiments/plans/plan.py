@@ -20,18 +20,20 @@ from experiments.inputs.networks import build_network, network_file
 from experiments.inputs.normalisation import IMAGENET, normalised, of_training_part
 from experiments.inputs.weights import form_with_weights
 from experiments.plans.context import Context
-from experiments.plans.placement import Placement, States, states_of_bits
+from experiments.plans.placement import Placement, States, states_of_bits, values_of_cells
 from experiments.run_folder.ids import network_files
 from experiments.studies.noise_cases import points, with_noise
 from experiments.studies.study import Study
 from experiments.studies.training import Training
-from mapping.compression.configs import AreaLimit, ByteBudget, EnergyLimit, Target
+from mapping.compression.configs import METHODS, AreaLimit, ByteBudget, EnergyLimit, Target
 from mapping.compression.shared_weights import one_a_weight
 from mapping.constraints.constraint import Constraint, by_pattern, shares_for_rate
+from mapping.constraints.intersections import lasting_parts, levels_in
 from mapping.constraints.joint_budget import JointBudget
+from mapping.constraints.rule_kinds import ASPECTS, RULES, aspect_of
 from mapping.constraints.rules import constraint_of
 from mapping.lowering.form import BatchNormChoice, crossbar_form
-from mapping.network.gemm import Layer, finite_gemm, mappable_layers, types_of
+from mapping.network.gemm import Layer, finite_gemm, mappable_layers, to_gemm, types_of
 from mapping.smaller_networks.channel_graph import channel_graph
 from mapping.smaller_networks.hardware_budget import keep_within
 from mapping.smaller_networks.sensitivity import Family
@@ -42,7 +44,7 @@ from mapping.training.loop import derive_seed
 from power.estimates.table import estimate
 from xbar.conductances.encoding import levels
 from xbar.hardware.checks import check_range
-from xbar.hardware.errors import XbarError, one_line
+from xbar.hardware.errors import XbarError, naming, one_line
 from xbar.hardware.files import to_dict
 
 
@@ -90,14 +92,14 @@ class LayerRules:
     Parameters
     ----------
     rules
-        Config of each layer that has a rule, by name.
+        Configs of each layer that has rules, by name: at most one of each aspect, in their order.
     layers
         Those on crossbars; their sizes count, not their weights.
     placement
         Gives the tiles of each layer.
     """
 
-    rules: Mapping[str, Any]
+    rules: Mapping[str, tuple[Any, ...]]
     layers: Mapping[str, Layer]
     placement: Placement
 
@@ -108,17 +110,25 @@ class LayerRules:
 
     @functools.cached_property
     def shares(self) -> dict[str, float]:
-        """Keep ratio of each layer whose rule has one."""
-        return {name: rule.share for name, rule in self.rules.items() if hasattr(rule, "share")}
+        """Keep ratio of each layer with a rule that has one."""
+        return {
+            name: rule.share for name, rules in self.rules.items() for rule in rules if hasattr(rule, "share")
+        }
 
     @functools.cached_property
     def families(self) -> dict[str, Family]:
         """Constraint of each layer that has a rule, for a share of its weights to keep."""
         own = self.placement.by_layer()
         return {
-            name: functools.partial(constraint_of, rule, layer=self.layers[name], hardware=own[name])
-            for name, rule in self.rules.items()
+            name: functools.partial(constraint_of, rules, layer=self.layers[name], hardware=own[name])
+            for name, rules in self.rules.items()
         }
+
+    @functools.cached_property
+    def lasting(self) -> dict[str, Constraint]:
+        """Constraint of each layer whose signs or values must be held in trainings and on levels."""
+        found = {name: family(1.0) for name, family in self.families.items()}
+        return {name: constraint for name, constraint in found.items() if lasting_parts(constraint)}
 
     def at_rate(self, rate: float) -> dict[str, Constraint]:
         """Constraints under which 1/rate of the weights stay."""
@@ -187,6 +197,7 @@ def resolve(study: Study, data: Dataset, out: Path, quiet: bool = False) -> Stud
         raise XbarError("layers: every layer is left digital; at least one must go onto crossbars")
     layers = {name: layer for name, layer in network.layers.items() if name in on_crossbars}
     rules = LayerRules(_rules(study, types, layers), layers, placement)
+    _check_lasting(study, rules, placement)
     _check_compression(study, network, rules)
     possible = {name: tuple(levels(h.encoding, h.device).tolist()) for name, h in on_crossbars.items()}
     one_a_weight(network.form, "layers", possible)
@@ -211,6 +222,8 @@ def check(plan: StudyPlan, study: Study) -> None:
         with_noise(study.hardware, case)
     for curve in study.under_noise:
         points(curve, study.hardware)
+        with naming(f"under_noise: {curve.name!r}"):
+            _check_lasting(study, plan.rules, plan.placement.on(curve.on(study.hardware)))
     network, form = plan.network, copy.deepcopy(plan.network.form)
     _check_fits(study.network, form, network.example, plan.context.data)
     if study.compress.purify is not None:
@@ -253,11 +266,16 @@ def _idle(network: Untrained) -> frozenset[str]:
         return frozenset()
 
 
-def _rules(study: Study, types: Mapping[str, str], layers: Mapping[str, Layer]) -> dict[str, Any]:
-    """Config of the rule of each layer on crossbars that has one."""
-    table = {rule.layer: rule.rule for rule in study.compress.layers}
-    fitting = by_pattern(table, list(types), "compress.layers", types)
-    return {name: rule for name, rule in fitting.items() if name in layers}
+def _rules(study: Study, types: Mapping[str, str], layers: Mapping[str, Layer]) -> dict[str, tuple[Any, ...]]:
+    """Configs of the rules of each layer on crossbars that has some, one an aspect."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for aspect in ASPECTS:
+        rows = [rule for rule in study.compress.layers if aspect_of(rule.rule) == aspect]
+        fitting = by_pattern({row.layer: row.rule for row in rows}, list(types), "compress.layers", types)
+        for name, rule in fitting.items():
+            if name in layers:
+                found[name] = (*found.get(name, ()), rule)
+    return found
 
 
 def _uncompressed(study: Study, placement: Placement) -> Placement:
@@ -315,6 +333,30 @@ def _check_rate(
             f"compress.rate = {rate}: out of reach; at least one group of weights stays in each layer, "
             f"which gives {total / kept:.2f}"
         )
+
+
+def _check_lasting(study: Study, rules: LayerRules, placement: Placement) -> None:
+    """Refuse signs and values of weights that do not fit together, or that no levels of cells can hold."""
+    for name, family in rules.families.items():
+        try:
+            constraint = family(1.0)
+            if lasting_parts(constraint):
+                _check_on_levels(study, rules, placement, name, constraint)
+        except XbarError as error:
+            kinds = " and ".join(RULES.kind(rule) for rule in rules.rules[name])
+            raise XbarError(f"compress.layers: {kinds} of {name}: {error}") from None
+
+
+def _check_on_levels(
+    study: Study, rules: LayerRules, placement: Placement, name: str, constraint: Constraint
+) -> None:
+    if not getattr(study.compress.method, "by_layer", True):
+        raise XbarError(
+            f"the method {METHODS.kind(study.compress.method)!r} chooses single weights over all layers; "
+            "signs and values hold with one that takes the rule of each layer, such as 'admm'"
+        )
+    cells = values_of_cells(placement, study.quantise.centroids)[name]
+    levels_in(constraint, cells, torch.ones_like(to_gemm(rules.layers[name])))
 
 
 def _check_bytes(study: Study, budget: float, rules: LayerRules) -> None:

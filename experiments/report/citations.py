@@ -44,6 +44,13 @@ OF_CHANNELS = {"filters", "channels", "filters-and-channels", "shapes", "kernels
 """Kinds of rules that know no tiles, but for single weights."""
 
 
+OF_VALUES = {
+    "one-sign": ("weights of one sign in each fragment", "arXiv:2106.09144"),
+    "centroids": ("weights that share values", "arXiv:1510.00149"),
+}
+"""(reason, work) by kind of rule for signs or values."""
+
+
 @dataclass(frozen=True)
 class Citation:
     """One work: why it is cited, in words, and as BibTeX."""
@@ -109,16 +116,19 @@ def _needed(study: Study, prices: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _methods(study: Study) -> Iterator[tuple[str, str]]:
     """(reason, work) of each method that changed the network's weights."""
     compress, quantise = study.compress, study.quantise
+    kinds = {RULES.kind(rule.rule) for rule in compress.layers}
+    for kind, found in OF_VALUES.items():
+        if kind in kinds:
+            yield found
     if compress.target != Rate(1.0):
         method = METHODS.kind(compress.method)
         yield from PRUNING.get(method, ())
         if method == "admm":
-            kinds = {RULES.kind(rule.rule) for rule in compress.layers}
             if kinds & OF_CHANNELS:
                 yield "pruning by ADMM of filters and channels", "arXiv:1807.11091"
             if "segments" in kinds:
                 yield "few weights in each segment of a column", "Yuan et al., TinyADC, DATE 2021"
-            if kinds - OF_CHANNELS - {"irregular", "segments"}:
+            if kinds - OF_CHANNELS - OF_VALUES.keys() - {"irregular", "segments", "window"}:
                 yield "pruning by ADMM at the grain of crossbars", "arXiv:1908.11691"
         if compress.before and method in ("admm", "budget"):
             yield "progressive pruning", "arXiv:1810.07378"

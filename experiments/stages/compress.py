@@ -19,10 +19,12 @@ from experiments.run_folder.stage import StageResult
 from experiments.stages.train import NetworkWeights, split_masks, with_masks
 from experiments.studies.compression import Compression, CompressionStep, Purify
 from mapping.compression.configs import METHODS, AreaLimit, ByteBudget, EnergyLimit
-from mapping.compression.masks import Masked, masks_met
+from mapping.compression.masks import Masked, masks_met, on_weights_met
 from mapping.compression.pruning import Masks, PruningTask
 from mapping.compression.shared_weights import by_weight
+from mapping.compression.within import Within, holds_of_sets
 from mapping.constraints.budgets import WidthBudget
+from mapping.constraints.constraint import Constraint
 from mapping.constraints.joint_budget import JointBudget
 from mapping.constraints.rule_kinds import RULES, reads_more_than_tiles
 from mapping.network.gemm import finite_gemm, mappable_layers
@@ -48,10 +50,13 @@ class CompressedWeights(NetworkWeights):
         Of the cells of layers whose bits were chosen with their weights.
     baseline
         The float network that was pruned.
+    lasting
+        Sets of signs or values by layer, which the weights lie in and stay in on levels.
     """
 
     states: Mapping[str, States]
     baseline: NetworkWeights
+    lasting: Mapping[str, Constraint]
 
 
 def compress(
@@ -105,8 +110,12 @@ def _compress_to(
                 *(model, prefix, f"{stage}{at}", recipe, methods, compression.batch, child), teacher
             )
 
-        task = PruningTask(model, step.target, lambda: rules.constraints(step.target, model, network.example))
-        log, masks = prune(task, step, before, compression.purify, network.example, fit)
+        def constraints() -> dict[str, Constraint]:
+            found = rules.constraints(step.target, model, network.example)
+            return {name: on_weights_met(of, before.get(name)) for name, of in found.items()}
+
+        task = PruningTask(model, step.target, constraints)
+        log, masks = prune(task, step, before, compression.purify, network.example, rules.lasting, fit)
         log = [*(start.log if start.masks else ()), *log]
         kept = {name: mask for name, mask in masks.items() if name in rules.layers}
         record = {"log": log, "validation": {"compressed": context.validate(model)}}
@@ -117,15 +126,17 @@ def _compress_to(
 
     remark = f", {step.rate:g}x" if compression.before else ""
     remark += f", child {child + 1} of {compression.children}" if compression.children > 1 else ""
-    return _compressed(context.stage("compress", inputs, compute, remark), baseline)
+    return _compressed(context.stage("compress", inputs, compute, remark), baseline, rules.lasting)
 
 
-def _compressed(stage: StageResult, baseline: NetworkWeights) -> CompressedWeights:
+def _compressed(
+    stage: StageResult, baseline: NetworkWeights, lasting: Mapping[str, Constraint]
+) -> CompressedWeights:
     state, masks = split_masks(stage.tensors)
     record = stage.record
     states = {name: states_of_bits(bits) for name, bits in record.get("bits", {}).items()}
     found = stage.identity, state, masks, tuple(record["log"]), record["validation"]
-    return CompressedWeights(*found, states, baseline)
+    return CompressedWeights(*found, states, baseline, lasting)
 
 
 def compress_inputs(
@@ -150,7 +161,7 @@ def _plain_rules(rules: LayerRules, step: CompressionStep) -> dict[str, Any]:
         "layers": {
             name: {
                 "tile": [hardware.crossbar.rows, hardware.weights_per_tile_row],
-                "rule": _plain_rule(rules.rules[name], hardware) if name in rules.rules else {},
+                **_plain_layer_rules(rules.rules.get(name, ()), hardware),
             }
             for name, hardware in own.items()
         }
@@ -161,6 +172,12 @@ def _plain_rules(rules: LayerRules, step: CompressionStep) -> dict[str, Any]:
         found["libraries"] = component_files(costs)
         found["bias_rows"] = rules.placement.bias_rows()
     return found
+
+
+def _plain_layer_rules(rules: tuple[Any, ...], hardware: Hardware) -> dict[str, Any]:
+    """The first rule of a layer, and those that hold together with it."""
+    first, *others = [_plain_rule(rule, hardware) for rule in rules] or [{}]
+    return {"rule": first, "beside": others} if others else {"rule": first}
 
 
 def _plain_rule(rule: Any, hardware: Hardware) -> dict[str, Any]:
@@ -174,10 +191,11 @@ def prune(
     before: Masks,
     purify: Purify | None,
     example: torch.Tensor,
+    lasting: Mapping[str, Constraint],
     fit: Fit,
 ) -> tuple[Log, Masks]:
     """Take a network to the target of a task in place; the log, and the masks, which lie within those
-    `before`."""
+    `before`. Weights stay in sets that are `lasting`."""
     model = task.model
     held: list[Method] = [Masked(model, before)] if before else []
     pruning = METHODS.handler(step.method)(step.method, task)
@@ -186,7 +204,10 @@ def prune(
     masks = before | {name: mask & before[name] if name in before else mask for name, mask in masks.items()}
     if purify is not None:
         masks = purified(model, example, Purification(purify.emptiness, purify.importance), masks)
-    log += fit("retrain", Recipe(step.retrain_epochs, step.retrain_lr), [Masked(model, masks)])
+    kept: list[Method] = [Masked(model, masks)]
+    if lasting:
+        kept.append(Within(model, holds_of_sets(model, lasting)))
+    log += fit("retrain", Recipe(step.retrain_epochs, step.retrain_lr), kept)
     return log, masks
 
 

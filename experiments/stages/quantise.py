@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from experiments.plans.context import Context
-from experiments.plans.placement import Placement, States, states_of_magnitudes
+from experiments.plans.placement import Placement, States, states_of_magnitudes, values_of_cells
 from experiments.plans.plan import Untrained
 from experiments.run_folder.stage import StageResult
 from experiments.stages.compress import CompressedWeights, Fit
@@ -25,15 +25,18 @@ from mapping.compression.admm import Admm, RhoSchedule
 from mapping.compression.freezing import Freezing
 from mapping.compression.masks import Masked, masks_met
 from mapping.compression.pruning import Masks
+from mapping.compression.within import Within, hold_on_levels
 from mapping.constraints.centroids import Magnitudes
-from mapping.constraints.levels import Levels, Values
+from mapping.constraints.constraint import Constraint
+from mapping.constraints.fragments import SignedValues
+from mapping.constraints.intersections import levels_in
+from mapping.constraints.levels import Fitted, Hold, Levels, Values
 from mapping.network.gemm import finite_gemm, mappable_layers
 from mapping.recipes.recipe import Recipe
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.training.loop import derive_seed
 from mapping.training.method import Method
 from mapping.training.state import Log
-from xbar.conductances.encoding import levels
 from xbar.hardware.design import Hardware
 from xbar.hardware.files import to_dict
 
@@ -89,7 +92,7 @@ def quantise(
     """
     q = quantisation
     inputs = quantise_inputs(context, network, placement, q, last, compressed.identity)
-    fixed = placement.with_states(compressed.states)
+    fixed, lasting = placement.with_states(compressed.states), compressed.lasting
     model = network.on_crossbars(compressed.state)
 
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -103,12 +106,14 @@ def quantise(
             for name, mask in masks_met(model, compressed.masks).items()
             if name in inputs["layers"]
         }
-        values = _values(q, fixed, on_levels)
+        start = matrices(model, lasting)
+        values = allowed_values(values_of_cells(fixed, q.centroids, on_levels), lasting, start)
         log = onto_levels(model, q, values, on_levels, last, functools.partial(fit, model))
         states = fitted_states(model, values)
-        trained, mapped, more = _retrained(
-            context, q, fixed.with_states(states), model, network.example, compressed.masks, fit
-        )
+        own = fixed.with_states(states)
+        held = held_levels(model, values_of_cells(own, 0, on_levels), lasting, start)
+        masks = {**compressed.masks, **{name: on_levels[name] for name in held if name in on_levels}}
+        trained, mapped, more = _retrained(context, q, own, model, network.example, masks, held, fit)
         record = {
             "log": log + more,
             "scales": {name: scales_of(layer) for name, layer in mapped.layers.items()},
@@ -162,16 +167,54 @@ def _quantised(stage: StageResult, model: nn.Module, states: Mapping[str, States
     )
 
 
-def _values(q: Quantisation, placement: Placement, masks: Masks) -> dict[str, Values]:
-    """Levels of the cells, or free magnitudes, by layer on crossbars."""
-    if q.centroids:
-        return {name: Magnitudes(q.centroids, masks.get(name)) for name in placement.by_layer()}
+@dataclass(frozen=True, eq=False)
+class HeldLevels:
+    """What keeps a layer on the levels that its rules allow.
+
+    Parameters
+    ----------
+    scales
+        Of the columns (N,).
+    hold
+        Takes weights (K, N) to these levels.
+    """
+
+    scales: Fitted
+    hold: Hold
+
+
+def matrices(model: nn.Module, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Weights (K, N) of layers as they are now, by name."""
+    layers = mappable_layers(model)
+    return {name: finite_gemm(layers[name], name).clone() for name in names}
+
+
+def allowed_values(
+    cells: Mapping[str, Levels | Magnitudes],
+    lasting: Mapping[str, Constraint],
+    start: Mapping[str, torch.Tensor],
+) -> dict[str, Values]:
+    """Values of cells that lie in the set of their layer, for weights that began at `start`."""
     return {
-        name: Levels(
-            torch.from_numpy(levels(own.encoding, own.device)), masks.get(name), per=own.encoding.scale
-        )
-        for name, own in placement.by_layer().items()
+        name: levels_in(lasting[name], of, start[name]) if name in lasting else of
+        for name, of in cells.items()
     }
+
+
+def held_levels(
+    model: nn.Module,
+    cells: Mapping[str, Levels | Magnitudes],
+    lasting: Mapping[str, Constraint],
+    start: Mapping[str, torch.Tensor],
+) -> dict[str, HeldLevels]:
+    """What keeps each layer with a lasting set on levels in it, on the scales that now fit best."""
+    found = {}
+    for name, w in matrices(model, lasting).items():
+        allowed = levels_in(lasting[name], cells[name], start[name])
+        fitted = allowed.fit(w)
+        scales = allowed.scales(fitted, w.shape[-1])
+        found[name] = HeldLevels(scales, hold_on_levels(allowed, fitted, cells[name], scales))
+    return found
 
 
 def _retrained(
@@ -181,27 +224,35 @@ def _retrained(
     model: nn.Module,
     example: torch.Tensor,
     masks: Mapping[str, torch.Tensor],
+    held: Mapping[str, HeldLevels],
     fit: Callable[[nn.Module, str, Recipe, list[Method]], Log],
 ) -> tuple[nn.Module, MappedNetwork, Log]:
-    """The network retrained on its levels, under write errors and through converters where they are asked
-    for; with its mapping and the log."""
+    """The network retrained on its levels, or on those that it is `held` on, under write errors and through
+    converters where they are asked for; with its mapping and the log."""
 
     def with_write_errors(own: Hardware) -> Hardware:
         return own.replace(device__programming=q.noise)
 
     seed = derive_seed(context.seed, "draws")
-    mapped = placement.map(model, example, masks=masks)
+    scales = {name: of.scales.numpy(force=True) for name, of in held.items()}
+    holds = {f"model.{name}": of.hold for name, of in held.items()}
+
+    def within(training: nn.Module) -> list[Method]:
+        return [Within(training, holds)] if holds else []
+
+    mapped = placement.map(model, example, masks=masks, scales=scales)
     if any(layer.bias_rows for layer in mapped.layers.values()):
         mapped, _ = calibrate(mapped, model, context.calibration_batches())
     written = without_random_effects(mapped).with_hardware(with_write_errors)
     training = trainable_network(model, written, multiply="torch", seed=seed)
-    log = fit(training, "levels-retrain", Recipe(q.retrain_epochs, q.retrain_lr), [])
+    log = fit(training, "levels-retrain", Recipe(q.retrain_epochs, q.retrain_lr), within(training))
     trained, mapped = training.trained()
     if q.converter_epochs:
         mapped = mapped.with_hardware(with_write_errors)
         mapped, _ = calibrate(mapped, trained, context.calibration_batches())
         training = trainable_network(trained, mapped, seed=seed)
-        log += fit(training, "converters", Recipe(q.converter_epochs, q.retrain_lr / 4), [])
+        recipe = Recipe(q.converter_epochs, q.retrain_lr / 4)
+        log += fit(training, "converters", recipe, within(training))
         trained, mapped = training.trained()
     return trained, mapped, log
 
@@ -247,7 +298,7 @@ def fitted_states(network: nn.Module, values: Mapping[str, Values]) -> dict[str,
     return {
         name: states_of_magnitudes(of.fit(finite_gemm(layers[name], name)).numpy(force=True))
         for name, of in values.items()
-        if isinstance(of, Magnitudes)
+        if isinstance(of, Magnitudes) or (isinstance(of, SignedValues) and isinstance(of.values, Magnitudes))
     }
 
 

@@ -14,13 +14,13 @@ from torch import nn
 
 from mapping.compression.admm import Admm, RhoSchedule
 from mapping.compression.freezing import Freezing
-from mapping.compression.masks import Masked, masks_met
+from mapping.compression.masks import Masked, masks_met, on_weights_met
 from mapping.compression.pruning import project_layer
 from mapping.compression.shared_weights import by_weight, for_all_layers
 from mapping.constraints.centroids import Centroids
 from mapping.constraints.constraint import Constraint, by_pattern
 from mapping.constraints.intersections import SparseValues
-from mapping.constraints.levels import Levels, Ternary, Values, equal_levels
+from mapping.constraints.levels import Levels, Ternary, equal_levels
 from mapping.network.gemm import mappable_layers, types_of
 from mapping.recipes.recipe import Recipe
 from mapping.training.arguments import digests_of
@@ -124,7 +124,7 @@ def compress(
         return train(network, batches, how, teacher=taught_by, **common, **named)
 
     met = masks_met(network)
-    admm = Admm(network, {n: _on_weights_met(of, met.get(n)) for n, of in chosen.items()}, rho, interval)
+    admm = Admm(network, {n: on_weights_met(of, met.get(n)) for n, of in chosen.items()}, rho, interval)
     with_admm: list[Method] = [admm, Masked(network, met)]
     log = fit(recipe, methods=with_admm, stage="admm", checkpoint=kept.get("admm"))
     found = admm.finish(network)
@@ -179,14 +179,6 @@ def _projected_at_end(
         left = masks[first] & project_layer(network, first, chosen[first])
         after |= for_all_layers(network, sharing, {first: left})
     return after
-
-
-def _on_weights_met(constraint: Constraint, met: torch.Tensor | None) -> Constraint:
-    """Values for the weights that are not pruned already; a sparsity finds these by itself."""
-    if met is None or not isinstance(constraint, Values | Ternary):
-        return constraint
-    mask = met if constraint.mask is None else constraint.mask & met
-    return dataclasses.replace(constraint, mask=mask)  # type: ignore[type-var]
 
 
 def _single_values(constraint: Constraint) -> Levels | Centroids | None:

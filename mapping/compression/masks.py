@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ import torch
 from torch import nn
 
 from mapping.compression.shared_weights import by_weight, differ
+from mapping.constraints.constraint import Constraint
+from mapping.constraints.levels import Ternary, Values
 from mapping.network.gemm import Layer, finite_gemm, from_gemm, mappable_layers, to_gemm, weight_of
 from mapping.training.method import Method
 from xbar.hardware.errors import XbarError, unknown_name
@@ -31,6 +34,14 @@ def masks_met(model: nn.Module, masks: Mapping[str, torch.Tensor] | None = None)
         if stays.any() and not stays.all():
             found[name] = stays & found[name].to(stays.device) if name in found else stays
     return found
+
+
+def on_weights_met(constraint: Constraint, met: torch.Tensor | None) -> Constraint:
+    """Values for the weights that are not pruned already; a sparsity finds these by itself."""
+    if met is None or not isinstance(constraint, Values | Ternary):
+        return constraint
+    mask = met if constraint.mask is None else constraint.mask & met
+    return dataclasses.replace(constraint, mask=mask)  # type: ignore[type-var]
 
 
 class Masked(Method):

@@ -12,7 +12,7 @@ from .constraint import (
     shares_for_rate as shares_for_rate,
 )
 from .fragments import OneSign as OneSign, SegmentSparse as SegmentSparse
-from .intersections import BothSparse as BothSparse, SparseValues as SparseValues
+from .intersections import BothSparse as BothSparse, Lasting as Lasting, SparseValues as SparseValues
 from .joint_budget import JointBudget as JointBudget
 from .levels import (
     Levels as Levels,

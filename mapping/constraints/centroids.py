@@ -10,9 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from mapping.constraints.fits import free_values, nearest_values
-from mapping.constraints.levels import Values, check_mask
+from mapping.constraints.levels import Fitted, Hold, Levels, Values, check_mask
+from mapping.network.gemm import check_finite_weights
 from xbar.hardware.checks import check_whole
 from xbar.machine.kernels import njit
+from xbar.hardware.errors import XbarError
+
+SHARING_ROUNDS = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +61,36 @@ class Centroids(Values):
         """See `Values.nearest`."""
         return nearest_values(v, fitted)
 
+    def held(self, z: torch.Tensor, inner: Hold) -> Hold:
+        """See `Lasting.held`: weights that share a value go on sharing it, and
+        it moves by the mean of their moves (Han et al., ICLR 2016, arXiv:1510.00149, section 3)."""
+        stays = z != 0
+        values, cluster = torch.unique(z[stays], return_inverse=True)
+        counts = torch.bincount(cluster, minlength=len(values))
+
+        def hold(w: torch.Tensor) -> torch.Tensor:
+            inside = inner(w)
+            sums = torch.zeros(len(values), dtype=torch.float64, device=inside.device)
+            sums.index_add_(0, cluster, inside[stays].double())
+            shared = torch.zeros_like(inside)
+            shared[stays] = (sums / counts)[cluster].to(inside.dtype)
+            return shared
+
+        return hold
+
+    def on_levels(self, levels: Values, z: torch.Tensor) -> Values:
+        """See `Lasting.on_levels`: at most `count` of them, of either sign."""
+        if not isinstance(levels, Levels):
+            raise XbarError(
+                "shared values need the levels of cells as they are; here they are chosen already"
+            )
+        if levels.per == "column":
+            raise XbarError(
+                "values that a layer shares need one scale for the layer: encoding.scale = 'layer'; a column "
+                "with a scale of its own has values of its own"
+            )
+        return SharedLevels(levels, self.count)
+
 
 class Magnitudes(Centroids):
     """`Centroids` of magnitudes: unmasked weights take at most ``count`` of them, with either sign. Exact.
@@ -73,6 +107,73 @@ class Magnitudes(Centroids):
         """See `Values.nearest`; zero counts as positive."""
         magnitudes = super().nearest(v.abs(), fitted)
         return torch.where(v < 0, -magnitudes, magnitudes)
+
+
+@dataclass(frozen=True, eq=False)
+class SharedLevels(Values):
+    """Unmasked weights take at most `count` of the values +-scale times given levels. Not exact.
+
+    The start are free centroids, exact ones. Then three steps take turns, none of which raises the error, to
+    a fixed point: each weight goes to the nearest of the values, each value to the level that is nearest to
+    the mean of its weights, and the scale is fitted to the levels (Lloyd 1982, doi:10.1109/TIT.1982.1056489,
+    with levels in place of means).
+
+    Parameters
+    ----------
+    levels
+        Of the layer, on one scale.
+    count
+        Most values, both signs together.
+    """
+
+    levels: Levels
+    count: int
+
+    @property
+    def mask(self) -> torch.Tensor | None:  # type: ignore[override]
+        """That of the levels."""
+        return self.levels.mask
+
+    @property
+    def exact(self) -> bool:
+        """See `mapping.constraints.constraint.Constraint.exact`."""
+        return False
+
+    @property
+    def fixed(self) -> bool:
+        """See `Values.fixed`."""
+        return False
+
+    def fit(self, v: torch.Tensor) -> Fitted:
+        """The scale, and then the levels with their signs that weights take, ascending."""
+        check_finite_weights(v)
+        w = (v if self.mask is None else v[self.mask.to(v.device)]).detach().double().flatten()
+        values = self.levels.values.double().to(w.device)
+        signed = torch.cat([-values.flip(0), values])
+        free = Centroids(self.count).fit(w)
+        grouped = nearest_values(w, free)
+        q = float(Levels(values).fit(grouped[:, None])[0]) if len(w) else 0.0
+        if q == 0:
+            return torch.stack([torch.zeros_like(values[0]), values[0]])
+        chosen = torch.unique(nearest_values(free / q, signed))
+        for _ in range(SHARING_ROUNDS):
+            before = q, chosen
+            level = nearest_values(w / q, chosen)
+            q = float((w * level).sum() / level.square().sum())
+            means = torch.stack([w[level == one].mean() for one in chosen if (level == one).any()])
+            chosen = torch.unique(nearest_values(means / q, signed))
+            if q == before[0] and torch.equal(chosen, before[1]):
+                break
+        return torch.cat([chosen.new_tensor([q]), chosen])
+
+    def nearest(self, v: torch.Tensor, fitted: Fitted) -> torch.Tensor:
+        """See `Values.nearest`."""
+        q = float(fitted[0])
+        return nearest_values(v / (q if q > 0 else 1.0), fitted[1:]) * q
+
+    def scales(self, fitted: Fitted, columns: int) -> Fitted:
+        """See `Values.scales`."""
+        return fitted[:1].expand(columns).contiguous()
 
 
 def fit_centroids(values: NDArray[np.floating], count: int) -> NDArray[np.float64]:

@@ -8,8 +8,11 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import pad
 
+from mapping.constraints.centroids import Magnitudes
+from mapping.constraints.levels import Fitted, Hold, Levels, Values
 from mapping.constraints.sparsity import Sparsity, block_sums, spread
 from xbar.hardware.checks import check_whole
+from xbar.hardware.errors import XbarError
 
 
 @dataclass(frozen=True)
@@ -68,3 +71,73 @@ class OneSign(Sparsity):
         above = block_sums(torch.where(v >= 0, useful, 0.0), self.size, 1)
         below = block_sums(torch.where(v < 0, useful, 0.0), self.size, 1)
         return (spread(above >= below, self.size, 1, v.shape) == (v >= 0)) & ~(gain < 0)
+
+    def signs(self, z: torch.Tensor) -> torch.Tensor:
+        """The sign of each weight's fragment, 1 or -1 (K, N): that of larger energy."""
+        energy = z.double().square()
+        above = block_sums(torch.where(z >= 0, energy, 0.0), self.size, 1)
+        below = block_sums(torch.where(z < 0, energy, 0.0), self.size, 1)
+        return torch.where(spread(above >= below, self.size, 1, z.shape), 1.0, -1.0).to(z.dtype)
+
+    def held(self, z: torch.Tensor, inner: Hold) -> Hold:
+        """See `Lasting.held`; the signs of the fragments stay."""
+        signs = self.signs(z)
+        return lambda w: signs * inner((signs * w).clamp_min(0))
+
+    def on_levels(self, levels: Values, z: torch.Tensor) -> Values:
+        """See `Lasting.on_levels`: those of the sign of each fragment."""
+        if not isinstance(levels, Levels | Magnitudes):
+            raise XbarError(
+                "one sign a fragment needs levels that are the same for both signs; values that both signs "
+                "share are not"
+            )
+        return SignedValues(levels, self.signs(z))
+
+
+@dataclass(frozen=True, eq=False)
+class SignedValues(Values):
+    """Values of which each weight may only take those of a given sign. Exact where nothing is fitted.
+
+    The nearest value of sign s to v is s times that nearest to max(s v, 0), because `values` are the same for
+    both signs. Scales are fitted to max(s v, 0), too, which is not the best for weights of the other sign.
+
+    Parameters
+    ----------
+    values
+        `Levels`, `Window` or `Magnitudes`.
+    signs
+        1 or -1 (K, N).
+    """
+
+    values: Values
+    signs: torch.Tensor
+
+    @property
+    def mask(self) -> torch.Tensor | None:  # type: ignore[override]
+        """That of the values."""
+        return self.values.mask
+
+    @property
+    def exact(self) -> bool:
+        """See `mapping.constraints.constraint.Constraint.exact`."""
+        return self.fixed
+
+    @property
+    def fixed(self) -> bool:
+        """See `Values.fixed`."""
+        return self.values.fixed
+
+    def _magnitudes(self, v: torch.Tensor) -> torch.Tensor:
+        return (self.signs * v).clamp_min(0)
+
+    def fit(self, v: torch.Tensor) -> Fitted:
+        """See `Values.fit`."""
+        return self.values.fit(self._magnitudes(v))
+
+    def nearest(self, v: torch.Tensor, fitted: Fitted) -> torch.Tensor:
+        """See `Values.nearest`."""
+        return self.signs * self.values.nearest(self._magnitudes(v), fitted)
+
+    def scales(self, fitted: Fitted, columns: int) -> Fitted:
+        """See `Values.scales`."""
+        return self.values.scales(fitted, columns)

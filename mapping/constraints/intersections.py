@@ -1,14 +1,23 @@
-"""Two sets at once: two sparsities, or a sparsity and the values that its weights may take."""
+"""Two sets at once: two sparsities, or a sparsity and the values that its weights may take; and what keeps
+weights in their sets.
+
+A sparsity holds as long as its mask does. Weights that must have one sign, lie in a window or share few
+values leave their set with the next step of a training, and on the levels of cells. A `Lasting` set says
+what keeps them in it: in a training, the nearest weights with the choices that were made (signs, a scale,
+who shares a value); on levels, those levels that lie in the set.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 
+from mapping.constraints.constraint import Constraint
 from mapping.constraints.fragments import OneSign
-from mapping.constraints.levels import Values
+from mapping.constraints.levels import Hold, Values
 from mapping.constraints.sparsity import MAX_ROUNDS, BlockSparse, Sparsity, in_turn
 from mapping.network.gemm import check_finite_weights
 from xbar.hardware.errors import XbarError
@@ -111,3 +120,63 @@ def _check_sparsity(name: str, given: object) -> None:
             f"{name} = {type(given).__name__}: must be a sparsity, such as BlockSparse or OneSign "
             "(two sets of values have no intersection of use; a sparsity and values are SparseValues)"
         )
+
+
+@runtime_checkable
+class Lasting(Protocol):
+    """A `mapping.constraints.constraint.Constraint` that says how it holds in trainings and on levels."""
+
+    def held(self, z: torch.Tensor, inner: Hold) -> Hold:
+        """What keeps weights in the set while they train.
+
+        Parameters
+        ----------
+        z
+            A point of the set (K, N), 0 where weights are masked.
+        inner
+            What another set of the same weights holds: the result lies in both.
+        """
+        ...
+
+    def on_levels(self, levels: Values, z: torch.Tensor) -> Values:
+        """Those of the levels of cells that lie in the set, for weights that are at z (K, N), a point
+        of it or near to one.
+
+        Raises
+        ------
+        XbarError
+            Where there is none, or where the levels are not such that the set can hold on them.
+        """
+        ...
+
+
+def lasting_parts(constraint: Constraint) -> list[Lasting]:
+    """The parts of a constraint that a mask alone does not hold, values before signs."""
+    if isinstance(constraint, SparseValues):
+        return [*lasting_parts(constraint.values), *lasting_parts(constraint.sparsity)]
+    if isinstance(constraint, BothSparse):
+        return [*lasting_parts(constraint.first), *lasting_parts(constraint.second)]
+    return [constraint] if isinstance(constraint, Lasting) else []
+
+
+def held_in(constraint: Constraint, z: torch.Tensor) -> Hold:
+    """What keeps weights in a set while they train, 0 where z (K, N), a point of it, is 0."""
+    stays = z != 0
+
+    hold: Hold = torch.clone
+    for part in lasting_parts(constraint):
+        hold = part.held(z, hold)
+    return lambda w: torch.where(stays, hold(w), 0.0)
+
+
+def levels_in(constraint: Constraint, levels: Values, z: torch.Tensor) -> Values:
+    """The levels of cells that lie in a set, for weights that are at z (K, N).
+
+    Raises
+    ------
+    XbarError
+        As `Lasting.on_levels`.
+    """
+    for part in lasting_parts(constraint):
+        levels = part.on_levels(levels, z)
+    return levels

@@ -3,7 +3,9 @@ are zero."""
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
@@ -23,8 +25,14 @@ from mapping.network.gemm import check_finite_weights
 from xbar.hardware.checks import check_range, check_whole
 from xbar.hardware.errors import XbarError, unknown_name
 
+_ROUNDING = 1e-9
+"""Of a level relative to the highest."""
+
 Fitted = torch.Tensor
 """Scales (N,) or values, float64, on the device of the weights."""
+
+Hold = Callable[[torch.Tensor], torch.Tensor]
+"""Takes weights (K, N) to the nearest ones of a set that have the choices of one of its points."""
 
 
 class Values(ABC):
@@ -52,6 +60,10 @@ class Values(ABC):
     @abstractmethod
     def nearest(self, v: torch.Tensor, fitted: Fitted) -> torch.Tensor:
         """Nearest value to each weight, masked or not."""
+
+    def scales(self, fitted: Fitted, columns: int) -> Fitted:
+        """Scale of each column (N,), of values that are levels times a scale."""
+        return fitted
 
     def project_with(self, v: torch.Tensor, fitted: Fitted) -> torch.Tensor:
         """Nearest point with what was fitted before, such as a scale."""
@@ -178,6 +190,35 @@ class Window(Values):
         q = fitted.to(v.dtype)
         magnitudes = v.abs().clamp(q * self.low, q * self.high)
         return torch.where(v < 0, -magnitudes, magnitudes)
+
+    def held(self, z: torch.Tensor, inner: Hold) -> Hold:
+        """See `Lasting.held`; the scale stays."""
+        scale = dataclasses.replace(self, mask=z != 0).fit(z)
+        return lambda w: self.nearest(inner(w), scale)
+
+    def on_levels(self, levels: Values, z: torch.Tensor) -> Values:
+        """See `Lasting.on_levels`: those from `low` to `high`, as shares of the
+        highest level, whose weight is the scale of the window then.
+
+        Exact, as the levels are: what is left are levels.
+        """
+        if not isinstance(levels, Levels):
+            raise XbarError("a window needs the levels of cells; here they are free")
+        if self.per == "layer" and levels.per == "column":
+            raise XbarError(
+                "one window for the layer (per = 'layer') needs encoding.scale = 'layer'; with a scale for "
+                "each column, per = 'column'"
+            )
+        shares = levels.values / levels.values[-1]
+        inside = (shares >= self.low * (1 - _ROUNDING)) & (shares <= self.high * (1 + _ROUNDING))
+        if not inside.any():
+            told = ", ".join(f"{share:.3g}" for share in shares[:8].tolist())
+            more = f", ... {len(shares)} in all" if len(shares) > 8 else ""
+            raise XbarError(
+                f"no level of the cells lies in the window {self.low:g} to {self.high:g} of the highest; "
+                f"they are at {told}{more}"
+            )
+        return dataclasses.replace(levels, values=levels.values[inside])
 
 
 @dataclass(frozen=True, eq=False)

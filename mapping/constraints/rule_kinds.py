@@ -1,8 +1,10 @@
-"""Kinds of rules by name: which groups of a layer's weights are pruned together.
+"""Kinds of rules by name: which groups of a layer's weights are pruned together, and which signs and values
+weights have.
 
 A rule's handler takes its config, the share of the layer's weights to keep, the layer and its hardware, and
 gives a `mapping.constraints.constraint.Constraint`. A kind of one's own is one file: a config, a handler and
-`RULES.add`.
+`RULES.add`. A layer may have a rule of each aspect, one for its groups, one for signs and one for values:
+they then hold together.
 
 This module needs no torch, so that a study is read at once.
 """
@@ -11,10 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal, get_args
 
 from xbar.hardware.checks import check_range, check_whole
 from xbar.hardware.registry import Registry
+
+Aspect = Literal["groups", "signs", "values"]
+"""What of a layer a rule is about."""
+
+ASPECTS: tuple[Aspect, ...] = get_args(Aspect)
+
+
+def aspect_of(rule: Any) -> Aspect:
+    """What of a layer a rule is about: the class attribute `aspect` of its config, or ``groups``."""
+    found: Aspect = getattr(rule, "aspect", "groups")
+    return found
 
 
 @dataclass(frozen=True)
@@ -104,6 +117,56 @@ class Segments:
         check_whole("compress.layers: most", self.most, 1, self.rows or 1 << 20)
 
 
+@dataclass(frozen=True)
+class FragmentSigns:
+    """The weights of each fragment of a column have one sign, so that one array can hold both signs: FORMS.
+
+    Parameters
+    ----------
+    rows
+        Word lines of a fragment; 0: those of a tile.
+    """
+
+    aspect: ClassVar[Aspect] = "signs"
+    rows: int = 0
+
+    def __post_init__(self) -> None:
+        check_whole("compress.layers: rows", self.rows, 0, 1 << 20)
+
+
+@dataclass(frozen=True)
+class MagnitudeWindow:
+    """The magnitudes of weights that stay lie in a window, on cells in the same part of their levels.
+
+    Parameters
+    ----------
+    low, high
+        Ends of the window, as shares of the magnitude that the highest level holds.
+    per
+        What has one such magnitude: each ``column``, or the ``layer``.
+    """
+
+    aspect: ClassVar[Aspect] = "values"
+    low: float
+    high: float = 1.0
+    per: Literal["layer", "column"] = "column"
+
+    def __post_init__(self) -> None:
+        check_range("compress.layers: high", self.high, 1e-6, 1)
+        check_range("compress.layers: low", self.low, 0, self.high, "(high)")
+
+
+@dataclass(frozen=True)
+class SharedValues:
+    """The weights of a layer that stay share at most `count` values, both signs together."""
+
+    aspect: ClassVar[Aspect] = "values"
+    count: int
+
+    def __post_init__(self) -> None:
+        check_whole("compress.layers: count", self.count, 1, 256)
+
+
 RULES: Registry[Callable[[Any, float, Any, Any], Any]] = Registry("kind of rule")
 """Handlers ``(config, keep, layer, hardware) -> Constraint`` of the kinds of rules, by name."""
 
@@ -125,5 +188,8 @@ for _kind, _config in {
     "shapes": KernelPlaces,
     "kernels": Kernels,
     "segments": Segments,
+    "one-sign": FragmentSigns,
+    "window": MagnitudeWindow,
+    "centroids": SharedValues,
 }.items():
     RULES.add(_kind, _config, f"mapping.constraints.rules:{_kind.replace('-', '_')}")

@@ -1,4 +1,4 @@
-"""The constraint that a rule puts on one layer, at the grain of its hardware's tiles or of its own channels.
+"""The constraint that rules put on one layer, at the grain of its hardware's tiles or of its own channels.
 
 Each handler takes the rule's config, the share of the layer's weights to keep, the layer and its hardware;
 `mapping.constraints.rule_kinds` has their names.
@@ -7,29 +7,53 @@ Each handler takes the rule's config, the share of the layer's weights to keep, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
+from mapping.constraints.centroids import Centroids
 from mapping.constraints.constraint import Constraint
-from mapping.constraints.fragments import SegmentSparse
-from mapping.constraints.intersections import BothSparse
-from mapping.constraints.rule_kinds import RULES, Segments, Share
+from mapping.constraints.fragments import OneSign, SegmentSparse
+from mapping.constraints.intersections import BothSparse, SparseValues
+from mapping.constraints.levels import Window
+from mapping.constraints.rule_kinds import (
+    ASPECTS,
+    RULES,
+    FragmentSigns,
+    MagnitudeWindow,
+    Segments,
+    Share,
+    SharedValues,
+    aspect_of,
+)
 from mapping.constraints.sparsity import BlockSparse, GroupKind, TileRowsAndColumns, block_sparse
 from mapping.network.gemm import Layer
 from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError
 
 RuleHandler = Callable[[Share, float, Layer, Hardware], Constraint]
 
 
-def constraint_of(rule: object, keep: float, layer: Layer, hardware: Hardware) -> Constraint:
-    """The constraint of a layer under a rule, a config of one of `RULES`.
+def constraint_of(rules: Sequence[object], keep: float, layer: Layer, hardware: Hardware) -> Constraint:
+    """The constraint of a layer under rules, configs of `RULES`, at most one of each aspect.
 
     Parameters
     ----------
     keep
         Share of the layer's weights that stay, in (0, 1]; a kind without a share does not use it.
+
+    Raises
+    ------
+    XbarError
+        Where two of them cannot hold together.
     """
-    found: Constraint = RULES.handler(rule)(rule, keep, layer, hardware)
-    return found
+    of = {aspect_of(rule): RULES.handler(rule)(rule, keep, layer, hardware) for rule in rules}
+    parts: list[Any] = [of.get(aspect) for aspect in ASPECTS]
+    groups, signs, values = parts
+    if signs is not None and isinstance(values, Centroids):
+        raise XbarError("one sign a fragment and centroids of both signs have no projection together")
+    sparsity = BothSparse(signs, groups) if signs and groups else signs or groups
+    found: Any = SparseValues(sparsity, values) if sparsity and values else sparsity or values
+    return cast(Constraint, found)
 
 
 def _blocks(size: Callable[[int, int], tuple[int, int]]) -> RuleHandler:
@@ -73,3 +97,18 @@ def filters_and_channels(rule: Share, keep: float, layer: Layer, hardware: Hardw
 def segments(rule: Segments, keep: float, layer: Layer, hardware: Hardware) -> Constraint:
     """At most so many weights of each segment of a column."""
     return SegmentSparse(rule.rows or hardware.crossbar.rows, rule.most)
+
+
+def one_sign(rule: FragmentSigns, keep: float, layer: Layer, hardware: Hardware) -> Constraint:
+    """One sign in each fragment of a column."""
+    return OneSign(rule.rows or hardware.crossbar.rows)
+
+
+def window(rule: MagnitudeWindow, keep: float, layer: Layer, hardware: Hardware) -> Constraint:
+    """Magnitudes within a window."""
+    return Window(rule.low, rule.high, per=rule.per)
+
+
+def centroids(rule: SharedValues, keep: float, layer: Layer, hardware: Hardware) -> Constraint:
+    """Few values for all weights of the layer."""
+    return Centroids(rule.count)

@@ -176,7 +176,7 @@ def _family(layers: list[Layer], kind: str, hardware: Hardware) -> Family:
     if len(layers) > 1:
         return filters_together(layers)
     rule = RULES.build(kind, {"share": 1.0}, "--kind: ")
-    return functools.partial(constraint_of, rule, layer=layers[0], hardware=hardware)
+    return functools.partial(constraint_of, (rule,), layer=layers[0], hardware=hardware)
 
 
 def parsed_rates(text: str) -> tuple[float, ...]:

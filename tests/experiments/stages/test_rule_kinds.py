@@ -12,7 +12,7 @@ from experiments.inputs import data as datasets
 from experiments.plans.plan import resolve
 from experiments.studies.study import load_study
 from mapping import BothSparse
-from mapping.constraints.rule_kinds import RULES
+from mapping.constraints.rule_kinds import RULES, Share
 from mapping.constraints.rules import constraint_of
 from mapping.network.gemm import to_gemm
 from xbar.hardware.errors import XbarError
@@ -27,13 +27,14 @@ def layer_and_mask(kind: str, **keys: int) -> tuple[nn.Conv2d, torch.Tensor]:
     torch.manual_seed(0)
     layer = nn.Conv2d(8, 16, 3)
     rule = RULES.build(kind, keys or {"share": 1.0}, "")
-    constraint = constraint_of(rule, KEEP, layer, HARDWARE)
+    constraint = constraint_of((rule,), KEEP, layer, HARDWARE)
     mask = constraint.project(to_gemm(layer))[1]
     return layer, mask.T.reshape(16, 8, 9)
 
 
 @pytest.mark.parametrize(
-    "kind", [kind for kind in RULES.kinds if kind not in ("rows-and-columns", "segments")]
+    "kind",
+    [kind for kind in RULES.kinds if issubclass(RULES.config(kind), Share) and kind != "rows-and-columns"],
 )
 def test_kinds_keep_at_most_their_share(kind: str) -> None:
     _, mask = layer_and_mask(kind)
