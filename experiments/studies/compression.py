@@ -2,11 +2,13 @@
 
 In TOML the target is one of the keys ``rate``, ``area_mm2``, ``energy_nj`` and ``bytes`` of ``[compress]``,
 the method is the table with its name, such as ``[compress.admm]``, and a rule is a row of
-``[[compress.layers]]`` with a ``kind`` and the keys of that kind.
+``[[compress.layers]]`` with a ``kind`` and the keys of that kind, or with a table for each of several kinds,
+of which ``kind`` says the one that holds.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar
@@ -56,16 +58,52 @@ def _rule(row: Any) -> LayerRule:
     if not isinstance(row, Mapping):
         raise XbarError(f"compress.layers: {row!r}: must be a table with layer, kind and the kind's keys")
     keys = dict(row)
-    layer, kind = keys.pop("layer", None), keys.pop("kind", "tile-columns")
+    layer, kind = keys.pop("layer", None), keys.pop("kind", None)
     if not isinstance(layer, str):
         raise XbarError(f"compress.layers: layer = {layer!r}: must be a layer's name or a pattern")
-    if not isinstance(kind, str) or kind not in RULES.kinds:
+    if kind is not None and (not isinstance(kind, str) or kind not in RULES.kinds):
         raise unknown_name(f"compress.layers: kind of {layer!r}", str(kind), RULES.kinds)
     at = f"compress.layers: {layer!r}: "
     try:
-        return LayerRule(layer, RULES.build(kind, keys, at))
+        return LayerRule(layer, _rule_of(kind, keys, at))
     except XbarError as error:
         raise XbarError(f"{at}{str(error).removeprefix(at).removeprefix('compress.layers: ')}") from None
+
+
+def _rule_of(kind: str | None, keys: Mapping[str, Any], at: str) -> Any:
+    """Config of a rule from what stands beside `layer`: the keys of its kind, or a table for each of several
+    kinds, of which `kind` says the one that holds."""
+    tables = {key: table for key, table in keys.items() if isinstance(table, Mapping) and key in RULES.kinds}
+    if not tables:
+        return RULES.build(kind or "tile-columns", keys, at)
+    beside = [key for key in keys if key not in tables]
+    if beside:
+        raise XbarError(
+            f"{beside[0]}: has no effect beside the table {next(iter(tables))!r}; the keys of a kind stand "
+            "in its table"
+        )
+    # those that do not hold now may do so in the next point of a sweep
+    rules = {key: RULES.build(key, table, f"{at}{key}.") for key, table in tables.items()}
+    if kind is None and len(rules) > 1:
+        raise XbarError(f"{', '.join(rules)}: several; kind must say which one holds")
+    kind = kind or next(iter(rules))
+    if kind not in rules:
+        raise XbarError(f"kind = {kind!r}: its table is missing; there are {', '.join(rules)}")
+    return rules[kind]
+
+
+def keys_of_tables(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of a table ``[compress]`` that can be read, though not all of them are used: those of every target
+    and method that it has, with defaults, and the names of those that hold, as ``target`` and ``method``."""
+    found = dict(table)
+    for key in table:
+        if key in METHODS.kinds and isinstance(table[key], Mapping):
+            with contextlib.suppress(XbarError):
+                found[key] = METHODS.plain(_method({key: table[key]}))
+    for key, names in (("target", tuple(TARGETS)), ("method", METHODS.kinds)):
+        with contextlib.suppress(XbarError):
+            found[key] = _chosen(table, key, names)
+    return found
 
 
 @dataclass(frozen=True)

@@ -243,10 +243,11 @@ def dimension(key: str, data: Any) -> Dimension:
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> AxisValues:
-    """Nested tables as dotted keys, down to lists and to tables that say what a key is drawn from."""
+    """Nested tables as dotted keys, down to lists, to tables that say what a key is drawn from, and to empty
+    ones, such as that of a method all of whose keys are at their defaults."""
     found: AxisValues = {}
     for key, value in table.items():
-        if isinstance(value, Mapping) and not {"low", "high"} & value.keys():
+        if isinstance(value, Mapping) and value and not {"low", "high"} & value.keys():
             found |= flat(value, f"{prefix}{key}.")
         else:
             found[f"{prefix}{key}"] = value

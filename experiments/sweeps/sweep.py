@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from experiments.studies.changes import with_value
+from experiments.studies.compression import keys_of_tables
 from experiments.studies.study import Study, raw_study, resolve_study, study_dict
 from experiments.sweeps.axes import Axis, AxisValues, flat, product
 from experiments.sweeps.conditions import Condition
@@ -161,7 +162,7 @@ def study_that_meets(
         if conditions and not _hold_of_plain(base, values, conditions):
             return None
         raise
-    data = study_dict(study) if conditions else {}
+    data = _readable(base, values, study) if conditions else {}
     try:
         return study if all(condition.holds(data) for condition in conditions) else None
     except XbarError as error:
@@ -173,7 +174,7 @@ def _hold_of_plain(base: Mapping[str, Any], values: AxisValues, conditions: Sequ
     do."""
     data = dict(base)
     with contextlib.suppress(XbarError):
-        data = study_dict(resolve_study(base, ""))
+        data = _readable(base, {}, resolve_study(base, ""))
     for key, value in values.items():
         with contextlib.suppress(XbarError):
             data = with_value(data, key, value, "")
@@ -182,6 +183,16 @@ def _hold_of_plain(base: Mapping[str, Any], values: AxisValues, conditions: Sequ
             if not condition.holds(data):
                 return False
     return True
+
+
+def _readable(base: Mapping[str, Any], values: AxisValues, study: Study) -> dict[str, Any]:
+    """Plain data that conditions read: all of a study, which target and method hold, and keys of targets and
+    methods that do not."""
+    data = study_dict(study)
+    raw = dict(base)
+    for key, value in values.items():
+        raw = with_value(raw, key, value, "")
+    return {**data, "compress": {**keys_of_tables(raw["compress"]), **data["compress"]}}
 
 
 def base_of(study: str, changes: Mapping[str, Any], said: str) -> dict[str, Any]:
