@@ -37,8 +37,9 @@ from xbar.conductances.noise import sigma, white_sigma
 from xbar.conductances.programming import Cells, program
 from xbar.conductances.rng import stream_key
 from xbar.hardware.converters import Adc, Dac
-from xbar.hardware.design import Crossbar, Encoding, Hardware
+from xbar.hardware.design import Crossbar, Hardware
 from xbar.hardware.device import Device, ProgrammingNoise, Verify, WhiteNoise
+from xbar.hardware.encodings import Encoding
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import load_device, preset_names
 from xbar.hardware.iv import IV, current_per_siemens

@@ -3,7 +3,6 @@ __version__: str
 from .hardware.converters import Adc as Adc, Dac as Dac
 from .hardware.design import (
     Crossbar as Crossbar,
-    Encoding as Encoding,
     Hardware as Hardware,
     Periphery as Periphery,
 )
@@ -18,6 +17,12 @@ from .hardware.device import (
     Verify as Verify,
     WhiteNoise as WhiteNoise,
     WritePulse as WritePulse,
+)
+from .hardware.encodings import (
+    ENCODINGS as ENCODINGS,
+    Codebook as Codebook,
+    Encoding as Encoding,
+    Scheme as Scheme,
 )
 from .hardware.errors import XbarError as XbarError
 from .hardware.files import load_device as load_device, load_hardware as load_hardware

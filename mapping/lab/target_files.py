@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mapping.chips.wires import bit_lines
 from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork
-from xbar.conductances.encoding import reference_conductances, target_conductances
+from xbar.conductances.encoding import reference_conductances, slice_weights, target_conductances
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import write_atomically
@@ -82,7 +82,7 @@ def export_conductances(mapped: MappedNetwork, folder: Path | str, format: str =
     """Write the targets of every tile and plane, and last `index.json`, which names the files.
 
     The index also has what the weights follow from: of each layer its scales q (one for each GEMM column),
-    K, N, groups, states [S] and encoding.
+    K, N, groups, states [S], encoding, and the place value of each slice.
 
     Parameters
     ----------
@@ -175,6 +175,7 @@ def _keys(hardware: Hardware) -> dict[str, Any]:
         "g_max": device.g_max,
         "states": device.conductances().tolist(),
         "encoding": dataclasses.asdict(hardware.encoding),
+        "place_values": slice_weights(hardware.encoding, device).tolist(),
     }
 
 

@@ -6,8 +6,10 @@ import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import own_encoding
 import torch
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -17,8 +19,9 @@ from mapping import MappedNetwork, ProgrammedNetwork, calibrate, map_network
 from mapping.network.gemm import from_gemm, mappable_layers
 from xbar.conductances.encoding import decode_states
 from xbar.hardware.converters import Adc, Dac
-from xbar.hardware.design import Crossbar, Encoding, Hardware
+from xbar.hardware.design import Crossbar, Hardware
 from xbar.hardware.device import Device
+from xbar.hardware.encodings import ENCODINGS, Encoding
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -38,7 +41,13 @@ def design(rows: int = 4, cols: int = 6, states: int = 4, **changes) -> Hardware
     return ideal.replace(**changes)
 
 
-KINDS = ("differential", "offset", "twos-complement")
+KINDS = ("differential", "offset", "twos-complement", own_encoding.SignedDigits.kind)
+
+
+def encoding_of(kind: str, *values: Any, **named: Any) -> Encoding:
+    """An encoding of the class of its kind, built in or not."""
+    found: Encoding = ENCODINGS.config(kind)(kind, *values, **named)
+    return found
 
 
 @st.composite
@@ -52,16 +61,17 @@ def designs(draw: st.DrawFn, kinds: Sequence[str] = KINDS, **changes) -> Hardwar
         steps = draw(st.lists(st.floats(0.2, 1), min_size=1, max_size=15))
         inner = g_min + np.cumsum(steps)[:-1] / sum(steps) * (g_max - g_min)
         states = (g_min, *map(float, inner), g_max)
-    bit_lines = slices if kind == "differential" else 2 * slices
+    planes = encoding_of(kind, 2).planes
+    bit_lines = slices if planes == 2 else 2 * slices
     base = Hardware(
         "drawn",
         Device("drawn", "none", g_min, g_max, states),
         crossbar=Crossbar(draw(st.integers(1, 40)), draw(st.integers(bit_lines, 40))),
-        encoding=Encoding(
+        encoding=encoding_of(
             kind,
             slices,
             draw(st.sampled_from(["analog", "digital"])),
-            unformed=kind == "differential" and draw(st.booleans()),
+            unformed=planes == 2 and draw(st.booleans()),
             scale=draw(st.sampled_from(["column", "layer"])),
         ),
         dac=Dac("ideal"),

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork, Tile
 from xbar.hardware.converters import Adc, Dac
-from xbar.hardware.design import Crossbar, Device, Encoding, Hardware, Periphery
+from xbar.hardware.design import Crossbar, Device, Hardware, Periphery
+from xbar.hardware.encodings import Encoding
 
 
 def hardware(rows=4, cols=4, states=4, slices=1, **changes) -> Hardware:

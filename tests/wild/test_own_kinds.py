@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from experiments.stages.planned import planned_ids
 from experiments.stages.run import prepare
 from experiments.studies.study import Study, load_study, resolve_study, study_dict
 from experiments.sweeps.running import network_key
-from mapping import METHODS, RULES
+from mapping import METHODS, RULES, load_mapping
 from mapping.lowering import form
 from mapping.network.gemm import to_gemm
+from xbar import ENCODINGS
+from xbar.conductances.encoding import levels
 from xbar.hardware.errors import XbarError
 
 MINE = '''
@@ -91,9 +94,10 @@ def changes_of(folder: Path) -> list[str]:
 @pytest.fixture(autouse=True)
 def registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kinds that a test adds are gone after it."""
-    for registry in (METHODS, RULES):
-        monkeypatch.setattr(registry, "_configs", dict(registry._configs))
-        monkeypatch.setattr(registry, "_handlers", dict(registry._handlers))
+    for registry in (METHODS, RULES, ENCODINGS):
+        for part in ("_configs", "_handlers"):
+            kinds = {kind: of for kind, of in getattr(registry, part).items() if kind != "signed-digits"}
+            monkeypatch.setattr(registry, part, kinds)
 
 
 def test_an_own_method_and_kind_run_from_a_study(tmp_path: Path) -> None:
@@ -194,6 +198,55 @@ def test_what_an_own_kind_may_read_is_in_the_id(tmp_path: Path) -> None:
             found.append(compress_ids(study, tmp_path / "run"))
         for first, second in zip(*found, strict=True):
             assert (first == second) is same
+
+
+def encoding_changes(folder: Path) -> list[str]:
+    """A study on the encoding of `tests/support/own_encoding.py`, as a file of the user's."""
+    file = folder / "own_encoding.py"
+    file.write_text((Path(__file__).parents[1] / "support" / "own_encoding.py").read_text())
+    return [
+        *SMALL,
+        f"extensions=['{file}']",
+        "hardware.encoding.kind=signed-digits",
+        "hardware.encoding.base=29",
+        "chips.n=1",
+    ]
+
+
+def test_an_own_encoding_runs_from_a_study(tmp_path: Path) -> None:
+    """Its levels, its chip, its costs; and what a run leaves is read again."""
+    study = load_study("digits", encoding_changes(tmp_path))
+    assert len(levels(study.hardware.encoding, study.hardware.device)) == 14
+    result = result_of_run(study, None, tmp_path / "run")
+    assert result["hardware"]["encoding"]["base"] == 29
+    assert result["estimate"]["after"]["weight_bits"] == pytest.approx(math.log2(29))
+    accuracy = result["accuracy"]
+    assert accuracy["ideal_chip"] == pytest.approx(accuracy["quantised"], abs=2)
+    assert accuracy["quantised"] > 70
+    mapped = load_mapping(tmp_path / "run" / "mapping.safetensors")
+    for layer in mapped.layers.values():
+        assert type(layer.hardware.encoding).__name__ == "SignedDigits"
+        assert layer.state is not None
+        assert abs(layer.state).max() == 14
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            "hardware.encoding.kind=signed-digit",
+            "hardware.encoding.kind: unknown name 'signed-digit'; did you",
+        ),
+        ("hardware.encoding.bas=9", "hardware.encoding.bas: unknown key; did you mean 'base'"),
+        ("hardware.encoding.base=8", "encoding.base = 8: must be an odd number"),
+        ("hardware.encoding.base=33", "encoding.base = 33: at most 31 with these cells"),
+        ("hardware.encoding=3", "hardware.encoding = 3: must be a table"),
+    ],
+)
+def test_mistakes_in_an_own_encoding(change: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(XbarError) as caught:
+        prepare(load_study("digits", [*encoding_changes(tmp_path), change]), None, tmp_path / "run")
+    assert words in str(caught.value)
 
 
 LAYER = """

@@ -41,7 +41,7 @@ from mapping.tiles.mapper import without_weights
 from power.estimates.table import estimate
 from xbar import Hardware, ProgrammingNoise, XbarError, load_hardware
 from xbar.conductances.encoding import decode_states
-from xbar.hardware.design import Encoding
+from xbar.hardware.encodings import Encoding
 
 NOISE = ProgrammingNoise("lognormal", 0.3)
 

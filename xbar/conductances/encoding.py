@@ -1,51 +1,19 @@
-"""Signed weights as conductances of cells, and back.
+"""Signed weights as conductances of cells, and back, by the scheme of their encoding.
 
-A weight is stored as its state number z, a signed integer, 0 = masked, in `slices` cells a plane, most
-significant first. In units of `device.unit` (L states) the weight that the cells hold is
-
-    w = sum_s p_s (g_s - h_s) / unit,    p_s = L^(S-1-s),
-
-where h is, by kind of encoding,
-
-- ``differential``: the other plane's cell. The plane of the sign of z holds the digits of |z|; all other
-  cells idle at g_min. Where states are not equidistant, level |z| is the |z|-th of the different sums that
-  S cells can form, so that the nearest level is the assignment of least error.
-- ``offset``: the tile's reference column, which holds the digits of zero's number L^S // 2; the cells hold
-  those of z + L^S // 2.
-- ``twos-complement``: the reference column at g_min. The first cell holds the sign bit, p_0 = -L^(S-1), the
-  others the digits of z, or of z + L^(S-1) below 0.
+The schemes and their equations are in `xbar.conductances.schemes`.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xbar.hardware.design import Encoding, check_encoding, largest_state
 from xbar.hardware.device import Device
+from xbar.hardware.encodings import Codebook, Encoding, check_encoding
 from xbar.hardware.errors import XbarError
-
-
-class Codebook(NamedTuple):
-    """The levels of an encoding on a device, and the states of cells for every number.
-
-    Parameters
-    ----------
-    levels
-        Positive levels in units of `device.unit`, ascending, shape (T,); level i belongs to state i + 1.
-    digits
-        State of each cell for state numbers -T ... T, shape (2 T + 1, planes, S).
-    reference
-        State of the reference column's cells, shape (S,); empty where there is none.
-    """
-
-    levels: NDArray[np.float64]
-    digits: NDArray[np.int32]
-    reference: NDArray[np.int32]
 
 
 @functools.lru_cache(maxsize=64)
@@ -58,52 +26,12 @@ def codebook(encoding: Encoding, device: Device) -> Codebook:
         For a device that cannot hold the encoding's numbers.
     """
     check_encoding(encoding, device)
-    base, slices, top = device.n_states, encoding.slices, largest_state(encoding, device.n_states)
-    if encoding.kind == "differential":
-        return _differential(device, slices)
-    z = np.arange(-top, top + 1)
-    if encoding.kind == "offset":
-        zero = base**slices // 2
-        digits = _digits(z + zero, base, slices)
-        reference = _digits(np.array([zero]), base, slices)[0]
-    else:
-        rest = _digits(z % base ** (slices - 1), base, slices - 1)
-        digits = np.concatenate([(z < 0)[:, None], rest], axis=1)
-        reference = np.zeros(slices, np.int64)
-    return Codebook(np.arange(1.0, top + 1), digits[:, None].astype(np.int32), reference.astype(np.int32))
-
-
-def _differential(device: Device, slices: int) -> Codebook:
-    states = (device.conductances() - device.g_min) / device.unit
-    if slices == 1:
-        levels, digits = states[1:], np.arange(1, device.n_states)[:, None]
-    elif isinstance(device.states, int):
-        levels = np.arange(1.0, device.n_states**slices)
-        digits = _digits(np.arange(1, device.n_states**slices), device.n_states, slices)
-    else:
-        place = np.power(float(device.n_states), np.arange(slices - 1, -1, -1))
-        combinations = np.array(list(itertools.product(range(device.n_states), repeat=slices)))
-        sums = states[combinations] @ place
-        order = np.argsort(sums, kind="stable")[1:]
-        apart = np.diff(sums[order], prepend=0.0) > 1e-9 * sums[order[-1]]
-        levels, digits = sums[order][apart], combinations[order][apart]
-    planes = np.zeros((2 * len(levels) + 1, 2, slices), np.int32)
-    planes[len(levels) + 1 :, 0] = digits
-    planes[: len(levels), 1] = digits[::-1]
-    return Codebook(levels, planes, np.empty(0, np.int32))
-
-
-def _digits(numbers: NDArray[np.int64], base: int, slices: int) -> NDArray[np.int64]:
-    """Digits to the base, most significant first, shape (*numbers.shape, slices)."""
-    return numbers[..., None] // base ** np.arange(slices - 1, -1, -1) % base
+    return encoding.scheme.codebook(encoding, device)
 
 
 def slice_weights(encoding: Encoding, device: Device) -> NDArray[np.float64]:
     """Place value p_s of each slice's current, shape (slices,)."""
-    place: NDArray[np.float64] = np.power(float(device.n_states), np.arange(encoding.slices - 1.0, -1, -1))
-    if encoding.kind == "twos-complement":
-        place[0] *= -1
-    return place
+    return encoding.scheme.place_values(encoding, device)
 
 
 def levels(encoding: Encoding, device: Device) -> NDArray[np.float64]:
@@ -237,10 +165,10 @@ def decode(
     ----------
     reference
         Conductances of the reference column [S], shape (slices, ...) or one that broadcasts to it; None: its
-        targets. Not used by a differential encoding.
+        targets. Not used by an encoding of two planes.
     """
     cells = np.asarray(g, np.float64)
-    if encoding.kind == "differential":
+    if encoding.planes == 2:
         held = cells[0] - cells[1]
     else:
         shape = (-1, *[1] * (cells.ndim - 2))

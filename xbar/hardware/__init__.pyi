@@ -1,5 +1,5 @@
 from .converters import Adc as Adc, Dac as Dac
-from .design import Crossbar as Crossbar, Encoding as Encoding, Hardware as Hardware, Periphery as Periphery
+from .design import Crossbar as Crossbar, Hardware as Hardware, Periphery as Periphery
 from .device import (
     Device as Device,
     Drift as Drift,
@@ -11,6 +11,12 @@ from .device import (
     Verify as Verify,
     WhiteNoise as WhiteNoise,
     WritePulse as WritePulse,
+)
+from .encodings import (
+    ENCODINGS as ENCODINGS,
+    Codebook as Codebook,
+    Encoding as Encoding,
+    Scheme as Scheme,
 )
 from .errors import XbarError as XbarError
 from .files import load_device as load_device, load_hardware as load_hardware

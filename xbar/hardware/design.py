@@ -6,14 +6,14 @@ All quantities are SI (S, V, A, s) unless the name carries a unit.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from xbar.hardware.checks import STRICT, check_range, check_types
 from xbar.hardware.converters import Adc, Dac
 from xbar.hardware.device import Device
+from xbar.hardware.encodings import ByKind, Encoding, check_encoding, remade
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.iv import check_increasing
 
@@ -66,112 +66,6 @@ class Crossbar:
     def wired(self) -> bool:
         """Whether wires, drivers or sense amplifiers have any resistance."""
         return self.r_wl + self.r_bl + self.r_driver + self.r_sense > 0
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """Signed weights as `slices` cells, most significant first (`xbar.conductances.encoding`).
-
-    Parameters
-    ----------
-    kind
-        ``differential``: a plane of cells for each sign. ``offset``: one plane; each tile has a reference
-        column that holds zero's state. ``twos-complement``: one plane, the first slice holds the sign bit;
-        the reference column holds g_min.
-    slices
-        Cells of a weight in one plane.
-    subtract
-        The planes of a pair, or the reference column, are subtracted before one ADC (``analog``), or the
-        codes of two ADCs after it (``digital``).
-    unformed
-        Differential only: a masked weight has no devices; otherwise it is the pair (g_min, g_min).
-    scale
-        What has one factor between its states and weights, by which outputs are rescaled after the
-        converters: each ``column`` (output) of a layer, or the ``layer``.
-    zeros
-        What a weight of exactly 0 is when it is mapped. ``masked``: in a differential encoding a masked
-        weight, whoever pruned it; where zero is a level of its own (other kinds) that level, z = 0, with
-        cells that are built. ``level``, differential only: the nearest level, +1.
-    """
-
-    __pydantic_config__: ClassVar = STRICT
-    kind: Literal["differential", "offset", "twos-complement"] = "differential"
-    slices: int = 1
-    subtract: Literal["analog", "digital"] = "analog"
-    unformed: bool = False
-    scale: Literal["column", "layer"] = "column"
-    zeros: Literal["masked", "level"] = "masked"
-
-    def __post_init__(self) -> None:
-        check_types(self, "encoding.")
-        check_range("encoding.slices", self.slices, 1, 8)
-        if self.unformed and self.kind != "differential":
-            raise XbarError(
-                f"encoding.unformed = true: has no effect with encoding.kind = {self.kind!r}, where a masked "
-                "weight needs its cells; only with 'differential'"
-            )
-        if self.zeros == "level" and self.kind != "differential":
-            raise XbarError(
-                f"encoding.zeros = 'level': has no effect with encoding.kind = {self.kind!r}, where zero is "
-                "a level of its own; only with 'differential'"
-            )
-        if self.kind == "twos-complement" and self.slices < 2:
-            raise XbarError(
-                "encoding.slices = 1: 'twos-complement' needs a slice for the sign and at least one more"
-            )
-
-    @property
-    def masks_zeros(self) -> bool:
-        """Whether a weight of exactly 0 is a masked one, and not one of its levels."""
-        return self.kind == "differential" and self.zeros == "masked"
-
-    @property
-    def planes(self) -> int:
-        """Arrays that hold the cells of one weight."""
-        return 2 if self.kind == "differential" else 1
-
-    @property
-    def reference_columns(self) -> int:
-        """Bit lines of a tile that hold its reference."""
-        return 0 if self.kind == "differential" else self.slices
-
-    @property
-    def converted_planes(self) -> int:
-        """Planes whose bit lines have a converter of their own."""
-        return 2 if self.kind == "differential" and self.subtract == "digital" else 1
-
-
-def check_encoding(encoding: Encoding, device: Device) -> None:
-    """Refuse a device that cannot hold the numbers of an encoding.
-
-    Raises
-    ------
-    XbarError
-        Where the encoding needs equidistant states, has no number but zero, or more than int16 takes.
-    """
-    if encoding.kind != "differential" and not isinstance(device.states, int):
-        raise XbarError(
-            f"encoding.kind = {encoding.kind!r}: needs equidistant states (device.states as a count), "
-            f"{device.name!r} lists state means"
-        )
-    if largest_state(encoding, device.n_states) < 1:
-        raise XbarError(
-            f"encoding.kind = {encoding.kind!r}: {device.n_states} states in {encoding.slices} slices hold "
-            "no number but zero; needs 3 states or 2 slices"
-        )
-    if largest_state(encoding, device.n_states) > 32767:
-        raise XbarError(
-            f"encoding.slices = {encoding.slices}: the numbers of {device.n_states} states exceed 16 bits; "
-            "use fewer slices"
-        )
-
-
-def largest_state(encoding: Encoding, n_states: int) -> int:
-    """Largest state number; where states are not equidistant, an upper bound."""
-    if encoding.kind == "twos-complement":
-        return int(n_states ** (encoding.slices - 1)) - 1
-    numbers = int(n_states**encoding.slices)
-    return numbers - 1 - (numbers // 2 if encoding.kind == "offset" else 0)
 
 
 @dataclass(frozen=True)
@@ -229,7 +123,7 @@ class Hardware:
     device: Device
     source: str = ""
     crossbar: Crossbar = Crossbar()
-    encoding: Encoding = Encoding()
+    encoding: Annotated[Encoding, ByKind()] = field(default_factory=Encoding)
     dac: Dac = field(default=Dac())
     adc: Adc = field(default=Adc())
     periphery: Periphery = Periphery()
@@ -292,10 +186,7 @@ class Hardware:
     @property
     def weight_bits(self) -> float:
         """Bits of a stored weight, log2 of the numbers that its cells tell apart, signs included."""
-        cells = self.encoding.slices * math.log2(self.device.n_states)
-        if self.encoding.kind == "twos-complement":
-            return 1 + cells - math.log2(self.device.n_states)
-        return cells + (1 if self.encoding.kind == "differential" else 0)
+        return self.encoding.scheme.bits(self.encoding, self.device.n_states)
 
     def conversions(self, signed: bool) -> int:
         """Conversions of a bit line for one vector of inputs of either sign, or of none."""
@@ -329,7 +220,7 @@ def _replaced(owner: Any, changes: Mapping[tuple[str, ...], object], above: tupl
             new[path[0]] = value
     for name, of_part in inside.items():
         new[name] = _replaced(new.get(name, getattr(owner, name)), of_part, (*above, name))
-    return dataclasses.replace(owner, **new)
+    return remade(owner, new) if isinstance(owner, Encoding) else dataclasses.replace(owner, **new)
 
 
-__all__ = ["Crossbar", "Device", "Encoding", "Hardware", "Periphery"]
+__all__ = ["Crossbar", "Device", "Hardware", "Periphery"]

@@ -97,7 +97,7 @@ def build(cls: type[T], data: Mapping[str, Any], where: str, at: str = "") -> T:
     try:
         if cls not in _ADAPTERS:
             _ADAPTERS[cls] = pydantic.TypeAdapter(cls)
-        built: T = _ADAPTERS[cls].validate_json(content, strict=True)
+        built: T = _ADAPTERS[cls].validate_json(content, strict=True, context={"at": at})
         return built
     except pydantic.ValidationError as error:
         unknown = ("unexpected_keyword_argument", "extra_forbidden")

@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeVar
 
 from xbar.hardware.checks import STRICT
 from xbar.hardware.errors import XbarError, unknown_name
-from xbar.hardware.files import build, to_dict
 
 H = TypeVar("H")
 
@@ -27,10 +26,12 @@ class Registry(Generic[H]):
         What an entry is, for messages, such as ``compression method``.
     reserved
         Names that no kind can have: keys that stand beside its table.
+    tagged
+        Whether configs have the name of their kind in a field ``kind``, so that kinds may share a class.
     """
 
-    def __init__(self, what: str, reserved: Sequence[str] = ()) -> None:
-        self.what, self.reserved = what, tuple(reserved)
+    def __init__(self, what: str, reserved: Sequence[str] = (), tagged: bool = False) -> None:
+        self.what, self.reserved, self.tagged = what, tuple(reserved), tagged
         self._configs: dict[str, type] = {}
         self._handlers: dict[str, H | str] = {}
 
@@ -63,7 +64,7 @@ class Registry(Generic[H]):
         if kind in self.reserved:
             raise XbarError(f"{self.what} {kind!r}: is the name of a key beside it; choose another")
         for other, of in self._configs.items():
-            if other != kind and _name(of) == _name(config):
+            if other != kind and _name(of) == _name(config) and not self.tagged:
                 raise XbarError(
                     f"{self.what} {kind!r}: {config.__name__} is the config of {other!r}; must be its own"
                 )
@@ -97,10 +98,14 @@ class Registry(Generic[H]):
         XbarError
             For an unknown kind, an unknown or impossible key, and one that is missing.
         """
+        from xbar.hardware.files import build  # which knows hardware, and with it encodings
+
         return build(self.config(kind), table, "", at)
 
     def kind(self, config: Any) -> str:
         """Name of the kind that a config is of."""
+        if self.tagged:
+            return str(config.kind)
         for kind, known in self._configs.items():
             if _name(type(config)) == _name(known):  # a module that was loaded again has another class
                 return kind
@@ -108,15 +113,19 @@ class Registry(Generic[H]):
 
     def handler(self, config: Any) -> H:
         """Handler of the kind that a config is of."""
-        handler = self._handlers[self.kind(config)]
+        kind = self.kind(config)
+        handler = self._handlers[kind]
         if isinstance(handler, str):
             module, _, name = handler.partition(":")
             found: H = getattr(importlib.import_module(module), name)
+            self._handlers[kind] = found
             return found
         return handler
 
     def plain(self, config: Any) -> dict[str, Any]:
         """Plain data of a config, without the name of its kind."""
+        from xbar.hardware.files import to_dict
+
         keys: dict[str, Any] = to_dict(config)
         return keys
 

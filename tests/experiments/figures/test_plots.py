@@ -10,7 +10,8 @@ from experiments.figures import plots
 from experiments.results.result import ComponentCost
 from experiments.results.summary import chip_statistics
 from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork, Tile
-from xbar.hardware.design import Crossbar, Device, Encoding, Hardware
+from xbar.hardware.design import Crossbar, Device, Hardware
+from xbar.hardware.encodings import Encoding
 
 HARDWARE = Hardware(
     "small", Device("d", "", 1e-6, 5e-6, 5), crossbar=Crossbar(4, 4), encoding=Encoding(slices=2)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
-from networks import Case, cases, design, designs, seeds
+from networks import KINDS, Case, cases, design, designs, encoding_of, seeds
 from numpy.typing import NDArray
 from torch import nn
 
@@ -20,7 +20,7 @@ from mapping.tiles.unfold import input_vectors
 from xbar import XbarError
 from xbar.conductances.encoding import decode_states
 from xbar.hardware.converters import Adc, Dac
-from xbar.hardware.design import Encoding, Hardware
+from xbar.hardware.design import Hardware
 from xbar.multiply.converters import code_range
 
 
@@ -220,9 +220,9 @@ def test_a_layer_without_weights_is_calibrated() -> None:
         {"dac": Dac(4, 0.25, range="fixed", x_max=2.0), "adc__bits": 4},
     ],
 )
-@pytest.mark.parametrize("kind", ["differential", "offset", "twos-complement"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_inputs_that_are_all_zero_give_the_bias(changes: dict[str, Any], kind: str) -> None:
-    hardware = design(encoding=Encoding(kind, slices=1 if kind == "differential" else 2))
+    hardware = design(encoding=encoding_of(kind, slices=1 if kind == "differential" else 2))
     model, x = nn.Sequential(nn.Linear(3, 2)).eval(), torch.zeros(4, 3)
     mapped = map_network(model, hardware.replace(**changes), x)
     calibrated, activity = calibrate(mapped, model, [(x, x)])

@@ -10,7 +10,20 @@ import pytest
 import torch
 from circuits import dense_solve
 from hypothesis import given, settings, strategies as st
-from networks import UNIT, Case, cases, cells, design, designs, device, holding, masks_of, seeds, with_step
+from networks import (
+    UNIT,
+    Case,
+    cases,
+    cells,
+    design,
+    designs,
+    device,
+    encoding_of,
+    holding,
+    masks_of,
+    seeds,
+    with_step,
+)
 from numpy.typing import NDArray
 from scipy import stats
 from torch import nn
@@ -78,7 +91,10 @@ def tile_outputs(
     shape=st.tuples(st.integers(1, 12), st.integers(1, 6)),
     tile=st.tuples(st.integers(1, 8), st.integers(6, 12)),
     kind=st.sampled_from(
-        [("differential", 1), ("differential", 2), ("offset", 1), ("offset", 2), ("twos-complement", 3)]
+        [
+            *(("differential", 1), ("differential", 2), ("offset", 1), ("offset", 2), ("twos-complement", 3)),
+            *(("signed-digits", 1), ("signed-digits", 2)),
+        ]
     ),
     subtract=st.sampled_from(["analog", "digital"]),
     flags=st.tuples(st.booleans(), st.booleans()),
@@ -98,7 +114,7 @@ def test_every_encoding_and_phase_is_converted_tile_by_tile(
     mask = data.draw(masks_of(model[0].weight) | st.just(torch.ones(shape, dtype=torch.bool)))
     hardware = design(*tile, dac__bits=bits, dac__phase_bits=min(phase_bits, bits), adc__bits=adc[1])
     hardware = hardware.replace(
-        encoding=dataclasses.replace(hardware.encoding, kind=kind[0], slices=kind[1], subtract=subtract),
+        encoding=encoding_of(*kind, subtract),
         adc__after=adc[0],
     )
     x = torch.rand(30, shape[0]) - (0.5 if negative else 0.0)

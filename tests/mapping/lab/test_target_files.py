@@ -51,7 +51,10 @@ def weights_of(folder: Path) -> dict[str, NDArray[np.float64]]:
             if encoding["kind"] == "twos-complement" and slices[line] == 0:
                 place = -place
             held = g[driven, line]
-            if encoding["kind"] != "differential":
+            if encoding["kind"] == "signed-digits":
+                place = float(2 * len(states) - 1) ** (encoding["slices"] - 1 - slices[line])
+            assert layer["hardware"]["place_values"][slices[line]] == place
+            if encoding["kind"] in ("offset", "twos-complement"):
                 (zero,) = np.flatnonzero((columns == index["reference"]) & (slices == slices[line]))
                 held = held - g[driven, zero]
             sign = -1 if entry["plane"] else 1

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from networks import KINDS, encoding_of
 from power_cases import hardware, network, packed_layers, unpacked
 
 from mapping import Calibration, program_network
@@ -17,7 +18,7 @@ from mapping.tiles.mapped import Band, MappedLayer, Tile
 from power.counts.resolution import lossless_bits, lossless_bits_of_network
 from xbar.conductances.encoding import codebook, decode_states, reference_conductances, target_conductances
 from xbar.hardware.converters import Dac
-from xbar.hardware.design import Encoding, Hardware
+from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.multiply.converters import code_range, drive
 from xbar.multiply.mvm import mvm
@@ -35,7 +36,7 @@ def device_of(design: Hardware, states: int, offset: float) -> Hardware:
 @st.composite
 def columns(draw) -> tuple[Hardware, MappedLayer]:
     """A layer whose columns are all the weights that its kept cells can hold, in any encoding."""
-    kind = draw(st.sampled_from(["differential", "offset", "twos-complement"]))
+    kind = draw(st.sampled_from(KINDS))
     slices = draw(st.integers(2, 2) if kind == "twos-complement" else st.integers(1, 2))
     states = draw(st.integers(3, 4) if slices == 1 else st.just(2))
     offset = draw(st.sampled_from(OFFSETS))
@@ -43,11 +44,11 @@ def columns(draw) -> tuple[Hardware, MappedLayer]:
         draw(st.sampled_from(["analog", "digital"])),
         draw(st.sampled_from(["phase", "accumulation"])),
     )
-    unformed = kind == "differential" and draw(st.booleans())
+    unformed = encoding_of(kind, 2).planes == 2 and draw(st.booleans())
     design = hardware(
         rows=4,
         cols=4096,
-        encoding=Encoding(kind, slices, subtract, unformed),
+        encoding=encoding_of(kind, slices, subtract, unformed),
         dac=Dac(draw(st.integers(2, 3)), phase_bits=draw(st.integers(1, 2))),
         adc__after=after,
     )

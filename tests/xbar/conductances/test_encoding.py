@@ -21,8 +21,9 @@ from xbar.conductances.encoding import (
     slice_weights,
     target_conductances,
 )
-from xbar.hardware.design import Encoding, Hardware, largest_state
+from xbar.hardware.design import Hardware
 from xbar.hardware.device import Device
+from xbar.hardware.encodings import Encoding, largest_state
 
 UNEQUAL = Device("unequal", "none", 1e-6, 9e-6, (1e-6, 2e-6, 3e-6, 5e-6, 9e-6))
 
