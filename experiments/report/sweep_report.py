@@ -119,5 +119,5 @@ def _provenance(rows: Sequence[StoredRow]) -> list[tuple[str, str]]:
 
 def _study_of(what: Sweep | Search, row: StoredRow) -> tuple[Study, list[str]]:
     """The study of a point, and the sources of its prices."""
-    study = study_at(base_of(what.study, what.set, what.name), row["values"], what.name)
+    study = study_at(base_of(what.study, what.set, what.name), row["values"], what.name, reading=True)
     return study, unique(source for price in prices_of(study.hardware).values() for source in price.sources)

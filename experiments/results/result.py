@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from experiments.studies.own_code import extensions_of
 from experiments.studies.study import Study, resolve_study, study_dict
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
@@ -345,7 +346,8 @@ class Result(_Figures):
     def from_dict(cls, data: Mapping[str, Any], where: str) -> Result:
         """The result of plain data; `where` begins messages.
 
-        Keys that are younger than the data are at their defaults; the study is read by today's rules.
+        Keys that are younger than the data are at their defaults; the study is read by today's rules. What
+        a file of the study's extensions adds that is not there is kept as data.
 
         Raises
         ------
@@ -356,8 +358,9 @@ class Result(_Figures):
         for key in ("study", "hardware"):
             if not isinstance(data.get(key), Mapping):
                 raise XbarError(f"{where}: {key}: missing")
-        build(Hardware, data["hardware"], f"{where}: hardware")
-        study = resolve_study(data["study"], f"{where}: study")
+        study = resolve_study(data["study"], f"{where}: study", reading=True)
+        with extensions_of(study.extensions, reading=True):
+            build(Hardware, data["hardware"], f"{where}: hardware")
         return cls(**{name: getattr(figures, name) for name in _Figures.__dataclass_fields__}, study=study)
 
 

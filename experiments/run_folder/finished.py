@@ -14,10 +14,12 @@ from safetensors.numpy import load_file
 from experiments.results.result import Residuals, Result
 from experiments.run_folder.ids import chips_seed
 from experiments.studies.noise_cases import with_noise
+from experiments.studies.own_code import extensions_of
 from experiments.studies.study import Study, load_study
 from mapping.chips.chip import ProgrammedNetwork, program_network
 from mapping.lab.chip_file import load_mapping
 from mapping.tiles.mapped import MappedNetwork
+from xbar.hardware.encodings import KeptEncoding
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import build
 from xbar.machine.sealed_files import check_sealed
@@ -44,9 +46,13 @@ class FinishedRun:
     log: list[dict[str, Any]]
 
     def chip(self) -> ProgrammedNetwork | None:
-        """Chip 0 of the first noise case; None where the folder has no mapping."""
-        path = self.folder / MAPPING_FILE
-        return first_chip(self.result.study, load_mapping(path)) if path.exists() else None
+        """Chip 0 of the first noise case; None where the folder has no mapping, or its encoding is one of a
+        file that is not there."""
+        path, study = self.folder / MAPPING_FILE, self.result.study
+        if isinstance(study.hardware.encoding, KeptEncoding) or not path.exists():
+            return None
+        with extensions_of(study.extensions):
+            return first_chip(study, load_mapping(path))
 
 
 def read_measured(folder: Path) -> FinishedRun:

@@ -14,14 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from experiments.inputs.networks import network_file
+from experiments.studies.own_code import modules_of
 from experiments.studies.sources import code_digest, sha256_of
 from experiments.studies.study import Study, study_dict
+from mapping.lowering.form import FORMS
 from mapping.tiles.mapped import MappedNetwork
 from mapping.training.loop import derive_seed
 from power.architecture.chip import architecture_files
 from power.components.library import library_files
 from xbar.hardware.design import Hardware
+from xbar.hardware.encodings import ENCODINGS
 from xbar.hardware.files import to_dict
+from xbar.hardware.registry import OWN_MODULES, Registry
 
 VERSIONS = {"train": 1, "compress": 1, "quantise": 5, "map": 3, "accuracy": 1, "chips": 5, "estimate": 3}
 
@@ -40,11 +44,18 @@ COST_ONLY = {
 
 def simulated(hardware: Hardware) -> dict[str, Any]:
     """Plain data of what a simulation reads of a hardware."""
-    data: dict[str, Any] = to_dict(hardware)
+    data: dict[str, Any] = to_dict(hardware) | own_code(ENCODINGS, hardware.encoding)
     for table, keys in COST_ONLY.items():
         for key in keys:
             (data[table] if table else data).pop(key, None)
     return data
+
+
+def own_code(registry: Registry[Any], config: Any) -> dict[str, list[str]]:
+    """SHA-256 of the users' files that a kind comes from, with the modules of their project that they import,
+    as ``code``; nothing of a kind that ships."""
+    files = {OWN_MODULES[module] for module in registry.own_modules(config)}
+    return {"code": sorted(code_digest(Path(file)) for file in files)} if files else {}
 
 
 def simulated_layers(mapped: MappedNetwork) -> dict[str, Any]:
@@ -79,7 +90,7 @@ def point_id(study: Study, checksum: str, files: Mapping[str, str]) -> str:
 
 def network_files(study: Study) -> dict[str, str]:
     """SHA-256 of the files that a study's network comes from, by path: its weights, and a user's own code, of
-    the network and of extensions, with the modules of its project that it imports.
+    the network and of extensions that add layer types, with the modules of their project that they import.
 
     Raises
     ------
@@ -92,7 +103,18 @@ def network_files(study: Study) -> dict[str, str]:
         found[str(own)] = code_digest(own)
     if study.train.weights:
         found[study.train.weights] = sha256_of(Path(study.train.weights))
-    return found | {file: code_digest(Path(file)) for file in study.extensions}
+    return found | {file: code_digest(Path(file)) for file in study.extensions if _adds_layers(Path(file))}
+
+
+def _adds_layers(file: Path) -> bool:
+    """Whether an extension, which has been loaded, adds layer types."""
+    modules = modules_of(file)
+    return any(cls.__module__ in modules or form.__module__ in modules for cls, form in FORMS.items())
+
+
+def extension_files(study: Study) -> dict[str, str]:
+    """SHA-256 of a study's extensions, with the modules of their project that they import, by path."""
+    return {file: code_digest(Path(file)) for file in study.extensions}
 
 
 def device_files(study: Study) -> dict[str, str]:
@@ -124,6 +146,7 @@ def component_files(designs: Iterable[Hardware]) -> dict[str, str]:
 
 
 def files_of(study: Study) -> dict[str, str]:
-    """All files that a point's result depends on: `network_files`, `device_files` and `component_files`."""
+    """All files that a point's result depends on: of its network, extensions, devices and components."""
     designs = [setting.on(study.hardware) or study.hardware for setting in study.layers]
-    return network_files(study) | device_files(study) | component_files([study.hardware, *designs])
+    own = network_files(study) | extension_files(study) | device_files(study)
+    return own | component_files([study.hardware, *designs])

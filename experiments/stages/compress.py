@@ -14,7 +14,7 @@ from torch import nn
 from experiments.plans.context import Context
 from experiments.plans.placement import States, states_of_bits
 from experiments.plans.plan import LayerRules, Untrained
-from experiments.run_folder.ids import component_files, simulated
+from experiments.run_folder.ids import component_files, own_code, simulated
 from experiments.run_folder.stage import StageResult
 from experiments.stages.train import NetworkWeights, split_masks, with_masks
 from experiments.studies.compression import Compression, CompressionStep, Purify
@@ -150,6 +150,7 @@ def compress_inputs(
         "batch": compression.batch,
         "purify": to_dict(compression.purify),
         "child": child,
+        **own_code(METHODS, step.method),
         **_plain_rules(rules, step),
     }
 
@@ -182,7 +183,7 @@ def _plain_layer_rules(rules: tuple[Any, ...], hardware: Hardware) -> dict[str, 
 
 def _plain_rule(rule: Any, hardware: Hardware) -> dict[str, Any]:
     read = {"hardware": simulated(hardware)} if reads_more_than_tiles(rule) else {}
-    return {"kind": RULES.kind(rule), "keys": RULES.plain(rule), **read}
+    return {"kind": RULES.kind(rule), "keys": RULES.plain(rule), **read, **own_code(RULES, rule)}
 
 
 def prune(

@@ -33,6 +33,7 @@ from experiments.run_folder.folder import open_folder
 from experiments.stages.chips import calibrated, chip_accuracies
 from experiments.stages.measure import Networks, accuracies, networks, uncompressed_estimate
 from experiments.stages.under_noise import measured_curves, measured_layers
+from experiments.studies.own_code import extensions_of
 from experiments.studies.study import Study
 from mapping.chips.noise_domain import noise_outside_domain
 from mapping.lab.chip_file import save_mapping
@@ -74,7 +75,7 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
         For a folder that holds something already (without `resume`) or another study (with it), and for
         every mistake in study and data.
     """
-    with with_threads(study.threads):
+    with with_threads(study.threads), extensions_of(study.extensions):
         start = time.perf_counter()
         plan = prepare(study, data_folder, out)
         open_folder(out, study, resume)

@@ -29,6 +29,7 @@ from mapping.constraints.rule_kinds import RULES
 from xbar.hardware.checks import STRICT, check_range
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import build, to_dict
+from xbar.hardware.registry import KeptKind
 
 TARGETS: dict[str, type[Target]] = {
     "rate": Rate,
@@ -61,10 +62,10 @@ def _rule(row: Any) -> LayerRule:
     layer, kind = keys.pop("layer", None), keys.pop("kind", None)
     if not isinstance(layer, str):
         raise XbarError(f"compress.layers: layer = {layer!r}: must be a layer's name or a pattern")
-    if kind is not None and (not isinstance(kind, str) or kind not in RULES.kinds):
-        raise unknown_name(f"compress.layers: kind of {layer!r}", str(kind), RULES.kinds)
     at = f"compress.layers: {layer!r}: "
     try:
+        if kind is not None and not (isinstance(kind, str) and RULES.keeps(kind)):
+            RULES.config(str(kind))
         return LayerRule(layer, _rule_of(kind, keys, at))
     except XbarError as error:
         raise XbarError(f"{at}{str(error).removeprefix(at).removeprefix('compress.layers: ')}") from None
@@ -143,6 +144,8 @@ class CompressionStep:
 
     def __post_init__(self) -> None:
         check_epochs("compress.retrain_", self.retrain_epochs, self.retrain_lr)
+        if isinstance(self.method, KeptKind):
+            return
         kind, given = METHODS.kind(self.method), next(iter(to_dict(self.target)))
         possible = getattr(self.method, "takes", (Rate,))
         if type(self.target) not in possible:
@@ -272,12 +275,13 @@ def compression_from(table: Any) -> Compression:
     """
     if not isinstance(table, Mapping):
         raise XbarError(f"compress = {table!r}: must be a table")
-    _check_keys(table, (*OWN_KEYS, "before", "target", "method"), "compress")
-    target, method = _chosen(table, "target", tuple(TARGETS)), _chosen(table, "method", METHODS.kinds)
+    methods = _methods_of(table)
+    _check_keys(table, (*OWN_KEYS, "before", "target", "method", *methods), "compress")
+    target, method = _chosen(table, "target", tuple(TARGETS)), _chosen(table, "method", methods)
     for key in table:  # those that are not used now may be by the next point of a sweep
         if key in TARGETS:
             _target({key: table[key]})
-        elif key in METHODS.kinds:
+        elif key in methods:
             _method({key: table[key]})
     before = table.get("before", [])
     if not isinstance(before, Sequence) or not all(isinstance(step, Mapping) for step in before):
@@ -286,11 +290,11 @@ def compression_from(table: Any) -> Compression:
     _step_from(last)  # first, so that what a step takes over from the table is not told as its mistake
     for place, step in enumerate(before):
         at = f"compress.before.{place}"
-        _check_keys(step, (), at)
+        _check_keys(step, methods, at)
         if "rate" not in step:
             raise XbarError(f"{at}.rate: missing")
         for key in step:
-            if (key in TARGETS and key != "rate") or (key in METHODS.kinds and key != method):
+            if (key in TARGETS and key != "rate") or (key in methods and key != method):
                 raise XbarError(
                     f"{at}.{key}: has no effect; a step has a rate, and keys of the method {method!r}"
                 )
@@ -304,6 +308,12 @@ def compression_from(table: Any) -> Compression:
     return build(Compression, content, "", "compress.")
 
 
+def _methods_of(table: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of methods: those that are known, and tables of others that are kept as they are."""
+    others = (key for key in table if isinstance(table[key], Mapping) and METHODS.keeps(key))
+    return (*METHODS.kinds, *(key for key in others if key not in METHODS.reserved))
+
+
 def _step(table: Mapping[str, Any], target: str, method: str) -> dict[str, Any]:
     """Keys of a `CompressionStep`, as it is built of them."""
     keys = {key: table[key] for key in OF_A_STEP if key in table}
@@ -313,6 +323,8 @@ def _step(table: Mapping[str, Any], target: str, method: str) -> dict[str, Any]:
 def _check_keys(table: Mapping[str, Any], more: Sequence[str], at: str) -> None:
     allowed = (*TARGETS, *OF_A_STEP, *more, *METHODS.kinds)
     for key in table:
+        if METHODS.is_elsewhere(key) and key not in allowed:
+            METHODS.config(key)
         if key not in allowed:
             of = [kind for kind in METHODS.kinds if key in {f.name for f in fields(METHODS.config(kind))}]
             if of:
@@ -335,6 +347,8 @@ def _chosen(table: Mapping[str, Any], key: str, names: Sequence[str]) -> str:
         raise XbarError(f"compress: needs one of these keys or tables: {', '.join(names)}")
     chosen = table[key]
     if chosen not in names:
+        if key == "method" and METHODS.is_elsewhere(str(chosen)):
+            METHODS.config(str(chosen))
         raise unknown_name(f"compress.{key}", str(chosen), names)
     if chosen not in given:
         raise XbarError(f"compress.{key} = {chosen!r}: compress.{chosen} is missing")

@@ -11,6 +11,7 @@ from experiments.studies.changes import merged, with_change
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, naming
 from xbar.hardware.files import build, hardware_dict, resolve_device, to_dict
+from xbar.hardware.registry import KindScope, scope
 
 
 def load_design(name: str, changes: Sequence[str] = ()) -> Hardware:
@@ -65,9 +66,9 @@ def hardware_from(table: Any) -> Hardware:
     """A hardware from the table ``[hardware]`` of a study; equal ones of a sweep are built once."""
     if not isinstance(table, Mapping):
         raise XbarError(f"hardware = {table!r}: must be a table")
-    return _built(json.dumps(table))
+    return _built(json.dumps(table), scope())
 
 
 @functools.lru_cache(maxsize=1024)
-def _built(table: str) -> Hardware:
+def _built(table: str, known: KindScope | None) -> Hardware:
     return build(Hardware, json.loads(table), "", "hardware.")

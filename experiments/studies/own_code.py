@@ -6,20 +6,52 @@ import contextlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
-from experiments.studies.sources import OWN, project_modules, sha256_of
+from experiments.studies.sources import OWN, code_digest, project_modules, sha256_of
 from xbar.hardware.errors import XbarError, one_line
+from xbar.hardware.registry import OWN_MODULES, KindScope, forget, kinds_of
 
 _ROOT = Path(__file__).resolve().parents[2]
 _LOADED: dict[str, str] = {}
 """SHA-256 of the files of users' modules, by module name, as they were when they were loaded here."""
 
 
-def load_extension(file: str) -> None:
-    """Run a file that adds kinds to the registries, such as compression methods.
+@contextlib.contextmanager
+def extensions_of(files: Iterable[str], reading: bool = False) -> Iterator[None]:
+    """Run files that add kinds to the registries; within, of such kinds theirs alone are known.
+
+    Parameters
+    ----------
+    reading
+        Whether what is built is only read: where a file is not there, tables of unknown kinds are kept as
+        they are.
+
+    Raises
+    ------
+    XbarError
+        As `load_extension`.
+    """
+    modules: list[str] = []
+    digests: list[str] = []
+    missing = False
+    for file in files:
+        try:
+            modules += load_extension(file)
+            digests.append(code_digest(Path(file)))
+        except XbarError:
+            if not reading:
+                raise
+            missing = True
+    with kinds_of(KindScope(frozenset(modules), tuple(digests), missing)):
+        yield
+
+
+def load_extension(file: str) -> list[str]:
+    """Run a file that adds kinds to the registries, such as compression methods; the names of its module and
+    of those of its project that it imports.
 
     Raises
     ------
@@ -29,11 +61,21 @@ def load_extension(file: str) -> None:
     path = Path(file)
     if path.suffix != ".py" or not path.is_file():
         raise XbarError(f"extensions: {file}: must be a Python file that is there")
+    files = modules_of(path)
     try:
         with neighbours_first(path.resolve().parent):
+            OWN_MODULES.update({name: str(of) for name, of in files.items()})
             load_with_modules(path)
     except Exception as error:
+        forget(list(files))
         raise XbarError(f"extensions: {file}: {one_line(error)}") from error
+    return list(files)
+
+
+def modules_of(path: Path) -> dict[str, Path]:
+    """The module that a user's file is loaded as, and those of its project that it imports, with their
+    files."""
+    return {f"_xbar_user_{path.resolve()}": path, **project_modules(path)}
 
 
 def load_with_modules(path: Path) -> ModuleType:
@@ -42,11 +84,12 @@ def load_with_modules(path: Path) -> ModuleType:
     It is loaded anew, with what it imports from its project, where any of these files has changed since it
     was loaded, and where a module of another project has the name of one of its own.
     """
-    own = f"_xbar_user_{path.resolve()}"
-    files = {own: path, **project_modules(path)}
+    files = modules_of(path)
+    own = next(iter(files))
     digests = {name: sha256_of(file) for name, file in files.items()}
     if any(_is_stale(name, file, digests[name]) for name, file in files.items()):
         importlib.invalidate_caches()
+        forget(list(files))
         for name, file in files.items():
             sys.modules.pop(name, None)
             _LOADED.pop(name, None)

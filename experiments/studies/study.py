@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from experiments.studies.compression import Compression, compression_from
 from experiments.studies.designs import changed, hardware_from, resolved_hardware
 from experiments.studies.labels import check_label
 from experiments.studies.noise_cases import NoiseCase, NoiseCurve
-from experiments.studies.own_code import load_extension
+from experiments.studies.own_code import extensions_of
 from experiments.studies.training import Quantisation, Training
 from mapping.compression.configs import ByteBudget
 from xbar.hardware.checks import STRICT, check_range
@@ -196,16 +197,27 @@ def raw_study(name: str) -> tuple[dict[str, Any], str]:
     return tomllib.loads(text), f"study {name}"
 
 
-def resolve_study(raw: Mapping[str, Any], where: str) -> Study:
+def resolve_study(raw: Mapping[str, Any], where: str, reading: bool = False) -> Study:
     """Study from plain data, its hardware preset (key `base`) merged with the changes beside it.
 
-    The files that it names as ``extensions`` are run first.
+    The files that it names as ``extensions`` are run first, and kinds that such files add are known to the
+    studies that name them alone.
+
+    Parameters
+    ----------
+    reading
+        Whether the study is that of a finished run, which is only read: where a file of its extensions is not
+        there, the tables of its kinds are kept as data.
     """
     extensions = raw.get("extensions", [])
-    if isinstance(extensions, list):
-        for file in extensions:
-            with naming(where):
-                load_extension(str(file))
+    files = [str(file) for file in extensions] if isinstance(extensions, list | tuple) else []
+    with contextlib.ExitStack() as stack:
+        with naming(where):
+            stack.enter_context(extensions_of(files, reading))
+        return _resolved(raw, where)
+
+
+def _resolved(raw: Mapping[str, Any], where: str) -> Study:
     resolved = {**raw, "hardware": resolved_hardware(raw.get("hardware"), where)}
     if isinstance(raw.get("under_noise"), list):
         resolved["under_noise"] = [

@@ -204,12 +204,12 @@ def base_of(study: str, changes: Mapping[str, Any], said: str) -> dict[str, Any]
     return base
 
 
-def study_at(base: Mapping[str, Any], values: AxisValues, where: str) -> Study:
-    """The study with some keys set."""
+def study_at(base: Mapping[str, Any], values: AxisValues, where: str, reading: bool = False) -> Study:
+    """The study with some keys set; `reading`: as in `resolve_study`."""
     raw = dict(base)
     for key, value in values.items():
         raw = with_value(raw, key, value, where)
-    return resolve_study(raw, where)
+    return resolve_study(raw, where, reading)
 
 
 def told(values: AxisValues) -> str:

@@ -68,11 +68,12 @@ def _do(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
     from experiments.stages.point import point
     from experiments.stages.quantise import quantise
     from experiments.stages.train import train
+    from experiments.studies.own_code import extensions_of
     from xbar.hardware.errors import XbarError
 
     study = task.study
 
-    with with_threads(study.threads):
+    with with_threads(study.threads), extensions_of(study.extensions):
         data = dataset(study.data, task.data)
         if point_id(study, data.checksum, files_of(study)) != task.identity:
             raise XbarError(

@@ -7,13 +7,16 @@ import math
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from small_study import SMALL, result_of_run
 
-from experiments.run_folder.ids import files_of, point_id
+from experiments.report.run_report import report_run
+from experiments.run_folder.finished import read_measured
+from experiments.run_folder.ids import files_of, point_id, simulated
 from experiments.stages.planned import planned_ids
 from experiments.stages.run import prepare
 from experiments.studies.study import Study, load_study, resolve_study, study_dict
@@ -92,12 +95,15 @@ def changes_of(folder: Path) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def registries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kinds that a test adds are gone after it."""
+def registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Kinds and layer types that a test adds are gone after it."""
+    forms = dict(form.FORMS)
     for registry in (METHODS, RULES, ENCODINGS):
-        for part in ("_configs", "_handlers"):
-            kinds = {kind: of for kind, of in getattr(registry, part).items() if kind != "signed-digits"}
-            monkeypatch.setattr(registry, part, kinds)
+        entries = {key: of for key, of in registry._entries.items() if key[0] != "signed-digits"}
+        monkeypatch.setattr(registry, "_entries", entries)
+    yield
+    form.FORMS.clear()
+    form.FORMS.update(forms)
 
 
 def test_an_own_method_and_kind_run_from_a_study(tmp_path: Path) -> None:
@@ -249,6 +255,94 @@ def test_mistakes_in_an_own_encoding(change: str, words: str, tmp_path: Path) ->
     assert words in str(caught.value)
 
 
+def test_a_kind_is_known_to_studies_that_name_its_file_alone(tmp_path: Path) -> None:
+    """Another study of the same process had what an earlier one's file added."""
+    load_study("digits", changes(tmp_path))
+    load_study("digits", encoding_changes(tmp_path))
+    for change, kind in (
+        ("compress.one-shot={}", "compression method 'one-shot'"),
+        ("compress.layers=[{layer='fc1', kind='checkers'}]", "kind of rule 'checkers'"),
+        ("hardware.encoding.kind=signed-digits", "hardware.encoding.kind 'signed-digits'"),
+    ):
+        with pytest.raises(XbarError) as caught:
+            load_study("digits", [change])
+        assert f"{kind}: is added by " in str(caught.value)
+        assert str(caught.value).endswith(", which must stand in `extensions`")
+    with pytest.raises(XbarError, match="unknown name 'one-shott'; did you mean 'one-shot'"):
+        load_study("digits", [*changes(tmp_path), "compress.method=one-shott"])
+
+
+def test_two_files_may_have_a_kind_of_one_name(tmp_path: Path) -> None:
+    """Each study has that of its own file; one that names both is told so."""
+    offsets = {}
+    for name in ("one", "other"):
+        folder = tmp_path / name
+        folder.mkdir()
+        own = changes(folder)
+        if name == "other":
+            (folder / "mine.py").write_text(MINE.replace("rule.offset)", "rule.offset + 1)"))
+        study = load_study("digits", own)
+        rules = prepare(study, None, tmp_path / "run").rules
+        offsets[name] = rules.at_rate(1.0)["fc1"].offset  # type: ignore[attr-defined]
+    assert offsets == {"one": 1, "other": 2}
+    both = f"extensions=['{tmp_path}/one/mine.py', '{tmp_path}/other/mine.py']"
+    with pytest.raises(XbarError, match=r"one-shot': is added by .*one/mine.py and .*other/mine.py; a study"):
+        load_study("digits", [*changes_of(tmp_path), both])
+
+
+@pytest.mark.slow
+def test_a_result_is_read_where_the_file_is_gone(tmp_path: Path) -> None:
+    """Method, rule and encoding stand in it as data; nothing is computed from them."""
+    own, encoding = changes(tmp_path), encoding_changes(tmp_path)
+    files = f"extensions=['{tmp_path}/mine.py', '{tmp_path}/own_encoding.py']"
+    study = load_study("digits", [*own, *encoding[len(SMALL) + 1 :], files])
+    out = tmp_path / "run"
+    result = result_of_run(study, None, out)
+    for name in ("mine.py", "own_encoding.py"):
+        (tmp_path / name).unlink()
+    read = read_measured(out)
+    assert read.result.to_dict() == json.loads((out / "result.json").read_text()) == result
+    assert study_dict(read.result.study)["compress"]["one-shot"] == {"epochs": 0}
+    assert read.chip() is None
+    report_run(out)
+    assert "checkers" in (out / "report.html").read_text()
+    with pytest.raises(XbarError, match="the file that adds it is not there"):
+        METHODS.handler(read.result.study.compress.method)
+    with pytest.raises(XbarError, match="encoding 'signed-digits': the file that adds it is not there"):
+        levels(read.result.hardware.encoding, read.result.hardware.device)
+    with pytest.raises(XbarError, match="must be a Python file that is there"):
+        load_study(str(out / "study.toml"))
+
+
+def stage_ids(study: Study, folder: Path) -> dict[str, str]:
+    return planned_ids(prepare(study, None, folder), study)
+
+
+def test_a_changed_file_changes_the_stages_that_use_it(tmp_path: Path) -> None:
+    """Another method trained the baseline anew; an encoding changes what stands on cells."""
+    study = load_study("digits", changes(tmp_path))
+    before = stage_ids(study, tmp_path / "run")
+    (tmp_path / "mine.py").write_text(MINE + "# another method\n")
+    after = stage_ids(load_study("digits", changes_of(tmp_path)), tmp_path / "run")
+    assert [stage for stage in before if before[stage] != after[stage]] == ["compress", "quantise"]
+
+    (tmp_path / "mine.py").write_text(LAYER)  # layer types are part of the network
+    plain = [*SMALL, f"extensions=['{tmp_path / 'mine.py'}']"]
+    before = stage_ids(load_study("digits", plain), tmp_path / "run")
+    (tmp_path / "mine.py").write_text(LAYER + "# another form\n")
+    after = stage_ids(load_study("digits", plain), tmp_path / "run")
+    assert before["train"] != after["train"]
+
+    own = encoding_changes(tmp_path)
+    study = load_study("digits", own)
+    before, hardware = stage_ids(study, tmp_path / "run"), simulated(study.hardware)
+    file = tmp_path / "own_encoding.py"
+    file.write_text(file.read_text() + "# other cells\n")
+    changed = load_study("digits", own)
+    assert stage_ids(changed, tmp_path / "run") == before  # its levels are the same
+    assert simulated(changed.hardware) != hardware
+
+
 LAYER = """
 import torch
 from torch import nn
@@ -282,9 +376,8 @@ def build():
 """
 
 
-def test_an_own_layer_type_beside_its_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_own_layer_type_beside_its_network(tmp_path: Path) -> None:
     """Its two products are layers, to rules, tiles and costs."""
-    monkeypatch.setattr(form, "FORMS", dict(form.FORMS))
     (tmp_path / "net.py").write_text(LAYER)
     rule = "compress.layers=[{layer='1.0', share=1.0}]"
     study = load_study(

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from xbar.hardware.checks import STRICT, check_range, check_types
 from xbar.hardware.converters import Adc, Dac
 from xbar.hardware.device import Device
-from xbar.hardware.encodings import ByKind, Encoding, check_encoding, remade
+from xbar.hardware.encodings import ByKind, Encoding, KeptEncoding, check_encoding, remade
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.iv import check_increasing
 
@@ -131,6 +131,8 @@ class Hardware:
 
     def __post_init__(self) -> None:
         check_types(self, "")
+        if isinstance(self.encoding, KeptEncoding):
+            return  # nothing is known of it, and nothing computed
         needed = self.encoding.slices + self.encoding.reference_columns
         if needed > self.crossbar.cols - self.crossbar.spare_cols:
             spare = f" of which {self.crossbar.spare_cols} are spare" if self.crossbar.spare_cols else ""

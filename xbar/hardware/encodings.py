@@ -9,6 +9,7 @@ one's own is one file: such a dataclass, a `Scheme`, and `ENCODINGS.add`. The sc
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -62,13 +63,12 @@ class Encoding:
 
     def __post_init__(self) -> None:
         check_types(self, "encoding.")
-        if self.kind not in ENCODINGS.kinds:
-            raise unknown_name("encoding.kind", self.kind, ENCODINGS.kinds)
-        config = ENCODINGS.config(self.kind)
-        if type(self).__qualname__ != config.__qualname__:
+        if not ENCODINGS.has(self):
+            if self.kind not in ENCODINGS.kinds:
+                raise unknown_name("encoding.kind", self.kind, ENCODINGS.kinds)
+            config = ENCODINGS.config(self.kind).__name__
             raise XbarError(
-                f"encoding.kind = {self.kind!r}: its keys are a {config.__name__}, not a "
-                f"{type(self).__name__}"
+                f"encoding.kind = {self.kind!r}: its keys are a {config}, not a {type(self).__name__}"
             )
         check_range("encoding.slices", self.slices, 1, 8)
         if self.unformed and self.scheme.zero_is_level:
@@ -180,6 +180,31 @@ ENCODINGS: Registry[Scheme] = Registry("encoding", tagged=True)
 """Schemes of the encodings, by kind."""
 
 
+@dataclass(frozen=True)
+class KeptEncoding(Encoding):
+    """The table of an encoding whose file is not there, as JSON: what a finished run says of it can be read,
+    and nothing can be computed from it."""
+
+    kind: str = "kept"
+    text: str = "{}"
+
+    def __post_init__(self) -> None:
+        """Nothing is known of its keys."""
+
+    @property
+    def scheme(self) -> Scheme:
+        """Refused: see `Registry.handler`."""
+        kind = self.plain().get("kind")
+        raise XbarError(
+            f"encoding {kind!r}: the file that adds it is not there; it must stand in `extensions`"
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """The table."""
+        found: dict[str, Any] = json.loads(self.text)
+        return found
+
+
 def encoding_from(table: Any, at: str = "") -> Encoding:
     """An encoding from its table; `at` begins its keys in messages.
 
@@ -191,8 +216,14 @@ def encoding_from(table: Any, at: str = "") -> Encoding:
     if not isinstance(table, Mapping):
         raise XbarError(f"{at}encoding = {table!r}: must be a table")
     kind = table.get("kind", "differential")
-    if not isinstance(kind, str) or kind not in ENCODINGS.kinds:
+    if isinstance(kind, str) and ENCODINGS.keeps(kind):
+        return KeptEncoding(text=json.dumps(dict(table), default=str))
+    if not isinstance(kind, str):
         raise unknown_name(f"{at}encoding.kind", str(kind), ENCODINGS.kinds)
+    try:
+        ENCODINGS.config(kind)
+    except XbarError as error:
+        raise XbarError(str(error).replace(ENCODINGS.what, f"{at}encoding.kind", 1)) from None
     found: Encoding = ENCODINGS.build(kind, table, f"{at}encoding.")
     return found
 
@@ -217,8 +248,8 @@ def remade(encoding: Encoding, changes: Mapping[str, object]) -> Encoding:
     XbarError
         For an unknown key, or one that is not allowed.
     """
-    kind = changes.get("kind", encoding.kind)
-    config: Any = ENCODINGS.config(str(kind))
+    other = changes.get("kind", encoding.kind) != encoding.kind
+    config: Any = ENCODINGS.config(str(changes["kind"])) if other else type(encoding)
     names = {field.name for field in dataclasses.fields(config)}
     own = {name: getattr(encoding, name) for name in names if hasattr(encoding, name)}
     found: Encoding = config(**{**own, **changes})

@@ -1,20 +1,99 @@
 """Kinds of one sort of thing, such as compression methods: a frozen config for each name, and its handler.
 
 In a study a config is a table whose name, or whose key ``kind``, is that of the kind. A user's own Python
-adds a kind with `Registry.add`, and from then on its name is allowed wherever the built-in ones are.
+adds a kind with `Registry.add`, and from then on its name is allowed wherever the built-in ones are. A kind
+that a file adds which a study names is known within `kinds_of` alone: to the studies that name the file.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from xbar.hardware.checks import STRICT
 from xbar.hardware.errors import XbarError, unknown_name
 
 H = TypeVar("H")
+
+OWN_MODULES: dict[str, str] = {}
+"""Files of modules that were loaded because a study names them, by module name."""
+
+
+@dataclass(frozen=True)
+class KindScope:
+    """Which kinds of users' files are known.
+
+    Parameters
+    ----------
+    modules
+        Those whose kinds are.
+    digests
+        Of the files, so that what is built of kinds can be told from what was built before a change.
+    keeps_unknown
+        Whether a table of an unknown kind is kept as it is, as a `KeptKind`.
+    """
+
+    modules: frozenset[str] = frozenset()
+    digests: tuple[str, ...] = ()
+    keeps_unknown: bool = False
+
+
+_SCOPE: ContextVar[KindScope | None] = ContextVar("kinds", default=None)
+
+
+def scope() -> KindScope | None:
+    """The scope that is in force; None: all kinds are known."""
+    return _SCOPE.get()
+
+
+@contextmanager
+def kinds_of(known: KindScope) -> Iterator[None]:
+    """Within, of the kinds of users' files only those of a scope are known."""
+    before = _SCOPE.set(known)
+    try:
+        yield
+    finally:
+        _SCOPE.reset(before)
+
+
+@dataclass(frozen=True)
+class KeptKind:
+    """The table of a kind whose file is not there, as JSON: what a finished run says of it can be read."""
+
+    name: str
+    text: str
+
+    def plain(self) -> dict[str, Any]:
+        """The table."""
+        found: dict[str, Any] = json.loads(self.text)
+        return found
+
+
+@dataclass(frozen=True)
+class _Entry(Generic[H]):
+    config: type
+    handler: H | str
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Modules that the config and the handler are defined in."""
+        of = self.handler
+        return self.config.__module__, of.partition(":")[0] if isinstance(of, str) else of.__module__
+
+
+_REGISTRIES: list[Registry[Any]] = []
+
+
+def forget(modules: Sequence[str]) -> None:
+    """Take all kinds that these modules added out of all registries, before the modules are loaded anew."""
+    for registry in _REGISTRIES:
+        registry.forget(modules)
 
 
 class Registry(Generic[H]):
@@ -32,13 +111,13 @@ class Registry(Generic[H]):
 
     def __init__(self, what: str, reserved: Sequence[str] = (), tagged: bool = False) -> None:
         self.what, self.reserved, self.tagged = what, tuple(reserved), tagged
-        self._configs: dict[str, type] = {}
-        self._handlers: dict[str, H | str] = {}
+        self._entries: dict[tuple[str, str], _Entry[H]] = {}
+        _REGISTRIES.append(self)
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Names of all kinds, in the order in which they were added."""
-        return tuple(self._configs)
+        """Names of all kinds that are known, in the order in which they were added."""
+        return tuple(dict.fromkeys(kind for kind, origin in self._entries if _is_known(origin)))
 
     def add(self, kind: str, config: type, handler: H | str) -> None:
         """Add a kind.
@@ -56,27 +135,34 @@ class Registry(Generic[H]):
         ------
         XbarError
             For a config that is no frozen dataclass, or that of another kind, and a name that is reserved or
-            that another config has already. A module that is loaded again replaces its own entries.
+            that another config has already. A module that is loaded again replaces its own entries, and two
+            files that studies name may have kinds of one name.
         """
         is_frozen = dataclasses.is_dataclass(config) and config.__dataclass_params__.frozen  # type: ignore[attr-defined]
         if not (isinstance(config, type) and is_frozen):
             raise XbarError(f"{self.what} {kind!r}: its config must be a frozen dataclass, not {config!r}")
         if kind in self.reserved:
             raise XbarError(f"{self.what} {kind!r}: is the name of a key beside it; choose another")
-        for other, of in self._configs.items():
-            if other != kind and _name(of) == _name(config) and not self.tagged:
+        entry: _Entry[H] = _Entry(config, handler)
+        origin = _origin(entry)
+        for (other, of), known in self._entries.items():
+            if other != kind and _name(known.config) == _name(config) and not self.tagged:
                 raise XbarError(
                     f"{self.what} {kind!r}: {config.__name__} is the config of {other!r}; must be its own"
                 )
-        known = self._configs.get(kind)
-        if known is not None and _name(known) != _name(config):
-            raise XbarError(
-                f"{self.what} {kind!r}: exists already, as {known.__module__}.{known.__qualname__}; choose "
-                "another name"
-            )
+            both_own = of in OWN_MODULES and origin in OWN_MODULES and of != origin
+            if other == kind and not both_own and _name(known.config) != _name(config):
+                raise XbarError(
+                    f"{self.what} {kind!r}: exists already, as {known.config.__module__}."
+                    f"{known.config.__qualname__}; choose another name"
+                )
         if not hasattr(config, "__pydantic_config__"):
             config.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
-        self._configs[kind], self._handlers[kind] = config, handler
+        self._entries[kind, origin] = entry
+
+    def forget(self, modules: Sequence[str]) -> None:
+        """Take out the kinds that these modules added."""
+        self._entries = {key: entry for key, entry in self._entries.items() if key[1] not in modules}
 
     def config(self, kind: str) -> type:
         """Config class of a kind.
@@ -84,11 +170,19 @@ class Registry(Generic[H]):
         Raises
         ------
         XbarError
-            For an unknown kind, with the nearest name.
+            For an unknown kind, with the nearest name, one of a file that the study does not name, and one of
+            two files that it names.
         """
-        if kind not in self._configs:
-            raise unknown_name(self.what, kind, self._configs)
-        return self._configs[kind]
+        origins = [origin for name, origin in self._entries if name == kind]
+        known = [origin for origin in origins if _is_known(origin)]
+        if len(known) == 1:
+            return self._entries[kind, known[0]].config
+        files = " and ".join(OWN_MODULES[origin] for origin in known or origins if origin in OWN_MODULES)
+        if known:
+            raise XbarError(f"{self.what} {kind!r}: is added by {files}; a study can name one of them")
+        if origins:
+            raise XbarError(f"{self.what} {kind!r}: is added by {files}, which must stand in `extensions`")
+        raise unknown_name(self.what, kind, self.kinds)
 
     def build(self, kind: str, table: Mapping[str, Any], at: str) -> Any:
         """Config of a kind from the keys of its table; `at`, with a dot at its end, leads to the keys.
@@ -96,31 +190,69 @@ class Registry(Generic[H]):
         Raises
         ------
         XbarError
-            For an unknown kind, an unknown or impossible key, and one that is missing.
+            As `config`; and for an unknown or impossible key, and one that is missing.
         """
         from xbar.hardware.files import build  # which knows hardware, and with it encodings
 
+        if self.keeps(kind):
+            return KeptKind(kind, json.dumps(dict(table), default=str))
         return build(self.config(kind), table, "", at)
+
+    def is_elsewhere(self, kind: str) -> bool:
+        """Whether a kind is that of a file which the study does not name."""
+        return kind not in self.kinds and any(name == kind for name, _ in self._entries)
+
+    def keeps(self, kind: str) -> bool:
+        """Whether a kind is unknown, and its table is kept as it is."""
+        known = scope()
+        return known is not None and known.keeps_unknown and kind not in self.kinds
 
     def kind(self, config: Any) -> str:
         """Name of the kind that a config is of."""
-        if self.tagged:
-            return str(config.kind)
-        for kind, known in self._configs.items():
-            if _name(type(config)) == _name(known):  # a module that was loaded again has another class
-                return kind
-        raise XbarError(f"{self.what}: {type(config).__name__} is not registered; `add` it first")
+        return config.name if isinstance(config, KeptKind) else self._key(config)[0]
+
+    def _keys(self, config: Any) -> list[tuple[str, str]]:
+        return [
+            key
+            for key, known in self._entries.items()
+            # a module that was loaded again has another class
+            if _name(type(config)) == _name(known.config) and (not self.tagged or key[0] == config.kind)
+        ]
+
+    def _key(self, config: Any) -> tuple[str, str]:
+        found = self._keys(config)
+        if not found:
+            raise XbarError(f"{self.what}: {type(config).__name__} is not registered; `add` it first")
+        return next((key for key in found if _is_known(key[1])), found[0])
 
     def handler(self, config: Any) -> H:
-        """Handler of the kind that a config is of."""
-        kind = self.kind(config)
-        handler = self._handlers[kind]
-        if isinstance(handler, str):
-            module, _, name = handler.partition(":")
+        """Handler of the kind that a config is of.
+
+        Raises
+        ------
+        XbarError
+            For a config that is not registered, and the table of a kind whose file is not there.
+        """
+        if isinstance(config, KeptKind):
+            raise XbarError(f"{self.what} {config.name!r}: the file that adds it is not there")
+        key = self._key(config)
+        entry = self._entries[key]
+        if isinstance(entry.handler, str):
+            module, _, name = entry.handler.partition(":")
             found: H = getattr(importlib.import_module(module), name)
-            self._handlers[kind] = found
+            self._entries[key] = _Entry(entry.config, found)
             return found
-        return handler
+        return entry.handler
+
+    def has(self, config: Any) -> bool:
+        """Whether a config is of one of the kinds, known or not."""
+        return bool(self._keys(config))
+
+    def own_modules(self, config: Any) -> list[str]:
+        """Modules of users' files that a config and its handler come from."""
+        if isinstance(config, KeptKind):
+            return []
+        return [module for module in self._entries[self._key(config)].modules if module in OWN_MODULES]
 
     def plain(self, config: Any) -> dict[str, Any]:
         """Plain data of a config, without the name of its kind."""
@@ -128,6 +260,16 @@ class Registry(Generic[H]):
 
         keys: dict[str, Any] = to_dict(config)
         return keys
+
+
+def _origin(entry: _Entry[Any]) -> str:
+    """The module that a kind counts as added by: a user's, where its config or its handler is one's."""
+    return next((module for module in entry.modules if module in OWN_MODULES), entry.config.__module__)
+
+
+def _is_known(origin: str) -> bool:
+    known = scope()
+    return origin not in OWN_MODULES or known is None or origin in known.modules
 
 
 def _name(config: type) -> tuple[str, str]:
