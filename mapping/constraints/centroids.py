@@ -13,8 +13,8 @@ from mapping.constraints.fits import free_values, nearest_values
 from mapping.constraints.levels import Fitted, Hold, Levels, Values, check_mask
 from mapping.network.gemm import check_finite_weights
 from xbar.hardware.checks import check_whole
-from xbar.machine.kernels import njit
 from xbar.hardware.errors import XbarError
+from xbar.machine.kernels import njit
 
 SHARING_ROUNDS = 50
 

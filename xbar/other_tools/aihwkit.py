@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xbar.hardware.converters import Adc, Dac
-from xbar.hardware.design import Crossbar, Encoding, Hardware
+from xbar.hardware.design import Crossbar, Hardware
 from xbar.hardware.device import (
     Device,
     Drift,
@@ -23,6 +23,7 @@ from xbar.hardware.device import (
     ProgrammingNoise,
     WhiteNoise,
 )
+from xbar.hardware.encodings import Encoding
 from xbar.hardware.errors import XbarError
 from xbar.other_tools.translation import Account, Translation, flat
 
