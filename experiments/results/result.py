@@ -225,6 +225,8 @@ class Side:
     levels: Mapping[str, int] = field(default_factory=dict)
     nodes: Mapping[str, int] = field(default_factory=dict)
     bottleneck: str = ""
+    schedule: str = ""
+    critical_path: tuple[Mapping[str, Any], ...] = ()
     utilisation: Mapping[str, float] = field(default_factory=dict)
     architecture: str = ""
     counting: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

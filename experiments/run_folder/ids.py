@@ -27,7 +27,7 @@ from xbar.hardware.encodings import ENCODINGS
 from xbar.hardware.files import to_dict
 from xbar.hardware.registry import OWN_MODULES, Registry
 
-VERSIONS = {"train": 1, "compress": 1, "quantise": 5, "map": 3, "accuracy": 1, "chips": 5, "estimate": 3}
+VERSIONS = {"train": 1, "compress": 1, "quantise": 5, "map": 4, "accuracy": 1, "chips": 5, "estimate": 4}
 
 COST_ONLY = {
     "": ("name", "source", "assumed"),

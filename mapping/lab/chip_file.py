@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mapping.chips.chip import CellArrays, ProgrammedBand, ProgrammedLayer, ProgrammedNetwork
+from mapping.tiles.dataflow import Dataflow
 from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork
 from mapping.tiles.plain_data import Arrays, put_together, taken_apart
 from xbar.conductances.encoding import levels
@@ -27,7 +28,7 @@ from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.machine.sealed_files import check_sealed, write_sealed
 
-VERSION = 3
+VERSION = 4
 """Of the format; raised when a file of the one before would be read wrongly, or not at all."""
 
 KINDS = ("chip", "mapping")
@@ -49,6 +50,7 @@ class _MappingFile:
     digital_unknown: Mapping[str, int]
     digital_operations: Mapping[str, Mapping[str, int]]
     modules: Mapping[str, str]
+    dataflow: Dataflow | None
 
     @staticmethod
     def of(mapped: MappedNetwork) -> _MappingFile:
@@ -62,6 +64,7 @@ class _MappingFile:
             mapped.digital_unknown,
             mapped.digital_operations,
             mapped.modules,
+            mapped.dataflow,
         )
 
     def mapped(self, kind: str, path: Path, arrays: Arrays) -> MappedNetwork:
@@ -86,6 +89,7 @@ class _MappingFile:
             self.digital_unknown,
             self.digital_operations,
             self.modules,
+            self.dataflow,
         )
 
 

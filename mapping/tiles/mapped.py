@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mapping.network.geometry import Geometry
 from mapping.tiles.by_value import ByValue
+from mapping.tiles.dataflow import Dataflow
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 
@@ -267,6 +268,8 @@ class MappedNetwork(ByValue):
         (`mapping.network.elementary.OPERATIONS`); those of `digital_macs` are not among them.
     modules
         Type of every module of the network that was mapped, by name.
+    dataflow
+        What an image streams through; None: not known, as of a mapping that was made by hand.
     """
 
     default_hardware: Hardware
@@ -276,6 +279,7 @@ class MappedNetwork(ByValue):
     digital_unknown: Mapping[str, int] = field(default_factory=dict)
     digital_operations: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     modules: Mapping[str, str] = field(default_factory=dict)
+    dataflow: Dataflow | None = None
 
     @property
     def hardware(self) -> Hardware:

@@ -106,7 +106,7 @@ def map_network(
     for name in (*masks, *scales):
         if name not in on_tiles:
             raise unknown_name("layer with a mask or scale", name, on_tiles)
-    calls, digital = trace(model, on_tiles, example_input)
+    calls, digital, dataflow = trace(model, on_tiles, example_input)
     mapped = {
         name: _map_layer(
             name, on_tiles[name], chosen[name], masks.get(name), scales.get(name), calls[name], packing
@@ -121,6 +121,7 @@ def map_network(
         digital_unknown=digital.unknown,
         digital_operations=digital.operations,
         modules=types_of_modules(model),
+        dataflow=dataflow,
     )
 
 

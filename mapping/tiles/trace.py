@@ -15,10 +15,11 @@ from torch.utils._pytree import tree_leaves
 from mapping.lowering.own_forward import or_export
 from mapping.network.elementary import elementary_operations
 from mapping.network.gemm import Layer
-from mapping.network.inputs import Inputs, call, check_inputs, device_of, sent
+from mapping.network.inputs import Inputs, call, check_inputs, device_of, sent, tensors_of
 from mapping.network.modules import in_eval_mode, refused, run_example
 from mapping.network.operators import LAYOUT, is_no_product, multiply_accumulates, spreads
-from mapping.tiles.images import images_of
+from mapping.tiles.dataflow import Dataflow, DataflowTrace
+from mapping.tiles.images import first_image, images_of
 from xbar.hardware.errors import XbarError
 
 
@@ -104,13 +105,14 @@ def _tensors(values: Any) -> list[torch.Tensor]:
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what runs outside the mapped layers, in all."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, example: Inputs) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.elements: Counter[str] = Counter()
         self.macs: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
         self.operations: dict[str, Counter[str]] = {}
         self.constants = _Constants(model)
+        self.dataflow = DataflowTrace(tensors_of(example), lambda x: self.constants.are([x]))
         self.in_layer = False
 
     def __torch_dispatch__(
@@ -124,6 +126,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _count(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         name, inputs = func.overloadpacket.__name__, _tensors((args, kwargs))
+        with torch.device("cpu"):
+            self.dataflow.operator(func, args, inputs, result)
         takes_weight = self.constants.takes_weight(inputs)
         if (macs := multiply_accumulates(func, args, kwargs, result)) is not None:
             self.macs[name] += macs
@@ -153,12 +157,14 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @torch.no_grad()
-def trace(model: nn.Module, layers: Mapping[str, Layer], example: Inputs) -> tuple[dict[str, Calls], Digital]:
+def trace(
+    model: nn.Module, layers: Mapping[str, Layer], example: Inputs
+) -> tuple[dict[str, Calls], Digital, Dataflow]:
     """Run the example in eval mode; the model is left as it was.
 
     Returns
     -------
-    Calls by layer in the order of execution, and what stays digital.
+    Calls by layer in the order of execution, what stays digital, and what one image streams through.
 
     Raises
     ------
@@ -169,7 +175,26 @@ def trace(model: nn.Module, layers: Mapping[str, Layer], example: Inputs) -> tup
     images = images_of(model, example)
     vectors: Counter[str] = Counter()
     values: Counter[str] = Counter()
-    counter = _Counter(model)
+
+    def count(name: str, module: Layer, x: torch.Tensor, output: torch.Tensor) -> None:
+        vectors[name] += _vectors(module, x, output)
+        values[name] += output.numel()
+
+    counter = _watched(model, layers, example, count)
+    _check_reached(model, layers, vectors, example, images)
+    calls = {name: Calls(count // images, values[name] // images) for name, count in vectors.items()}
+    return calls, counter.digital(images), _dataflow(model, layers, example, images, counter)
+
+
+def _watched(
+    model: nn.Module,
+    layers: Mapping[str, Layer],
+    example: Inputs,
+    called: Callable[[str, Layer, torch.Tensor, torch.Tensor], None],
+) -> _Counter:
+    """Run the example in eval mode, and count; `called` is told of each call of a layer."""
+    given = sent(example, device_of(model))
+    counter = _Counter(model, given)
 
     def enter(name: str) -> Callable[..., None]:
         def hook(module: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -181,9 +206,11 @@ def trace(model: nn.Module, layers: Mapping[str, Layer], example: Inputs) -> tup
 
     def leave(name: str) -> Callable[..., None]:
         def hook(module: Layer, args: tuple[Any, ...], kwargs: dict[str, Any], output: torch.Tensor) -> None:
+            x = next(iter((*args, *kwargs.values())))
+            called(name, module, x, output)
+            with torch.device("cpu"):  # its own tensors, whatever device is the user's default
+                counter.dataflow.layer(name, module, x, output)
             counter.in_layer = False
-            vectors[name] += _vectors(module, next(iter((*args, *kwargs.values()))), output)
-            values[name] += output.numel()
 
         return hook
 
@@ -193,7 +220,7 @@ def trace(model: nn.Module, layers: Mapping[str, Layer], example: Inputs) -> tup
     ]
     try:
         with in_eval_mode(model), counter:
-            call(model, sent(example, device_of(model)))
+            call(model, given)
     except XbarError:
         raise
     except Exception as error:  # what a user's own forward raises may be of any kind
@@ -201,9 +228,20 @@ def trace(model: nn.Module, layers: Mapping[str, Layer], example: Inputs) -> tup
     finally:
         for handle in handles:
             handle.remove()
-    _check_reached(model, layers, vectors, example, images)
-    calls = {name: Calls(count // images, values[name] // images) for name, count in vectors.items()}
-    return calls, counter.digital(images)
+    return counter
+
+
+def _dataflow(
+    model: nn.Module, layers: Mapping[str, Layer], example: Inputs, images: int, counter: _Counter
+) -> Dataflow:
+    """What the first image of a batch streams through."""
+    if images == 1:
+        return counter.dataflow.dataflow()
+    try:
+        one = _watched(model, layers, first_image(model, example), lambda *_: None)
+    except XbarError as error:
+        return Dataflow((), (f"the network does not take one image alone: {error}",))
+    return one.dataflow.dataflow()
 
 
 def unreached(model: nn.Module, layers: Mapping[str, Layer], example: Inputs) -> list[str]:

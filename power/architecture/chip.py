@@ -30,6 +30,10 @@ from xbar.hardware.files import build
 ARRAY, NODE, CHIP, LAYER = "array", "node", "chip", "layer"
 """Levels with a meaning: what a mapping counts, what layers own, the whole; what is counted by the layer."""
 
+Schedule = Literal["streaming", "layer-serial"]
+"""Whether a layer begins when its first window is complete, or when the layer before it is done and so is the
+image before."""
+
 CONVERTER, DEVICE = "converter", "device"
 """Prices that are in no component library: that of `adc.library`, and the read of an array's own cells."""
 
@@ -150,6 +154,8 @@ class Architecture:
         Most bits of a phase that the price of its drivers holds for.
     nodes
         Whether each layer has nodes of its ``own``, or they are ``shared``.
+    schedule
+        How the layers of one image follow each other.
     folder
         That of its file: paths of libraries are looked up there.
     """
@@ -160,6 +166,7 @@ class Architecture:
     components: Mapping[str, Component]
     phase_bits: int
     nodes: Literal["own", "shared"]
+    schedule: Schedule
     folder: Path
 
     @property
@@ -217,6 +224,7 @@ class _File:
     levels: tuple[Level, ...] = ()
     phase_bits: int = 0
     nodes: Literal["own", "shared", ""] = ""
+    schedule: Literal["streaming", "layer-serial", ""] = ""
     remove: tuple[str, ...] = ()
     components: dict[str, Any]
 
@@ -241,12 +249,14 @@ def architecture_of(files: tuple[TomlFile, ...]) -> Architecture:
     levels: tuple[Level, ...] = ()
     phase_bits = 1
     nodes: Literal["own", "shared"] = "own"
+    schedule: Schedule = "streaming"
     tables: dict[str, dict[str, Any]] = {}
     where: dict[str, str] = {}
     for file in reversed(files):
         head = build(_File, {"components": {}, **said(file)}, file.path.name)
         levels, phase_bits = head.levels or levels, head.phase_bits or phase_bits
         nodes = head.nodes or nodes
+        schedule = head.schedule or schedule
         for name in head.remove:
             if name not in tables:
                 raise unknown_name(f"{file.path.name}: remove", name, tables)
@@ -271,6 +281,7 @@ def architecture_of(files: tuple[TomlFile, ...]) -> Architecture:
         components=MappingProxyType(components),
         phase_bits=phase_bits,
         nodes=nodes,
+        schedule=schedule,
         folder=own.parent.resolve(),
     )
 

@@ -106,14 +106,6 @@ def with_gates(
     return [dataclasses.replace(row, awake_s=awake_s(row)) for row in rows] if any(gates.values()) else rows
 
 
-def latency_s(table: Iterable[Row], times: Mapping[str, float]) -> float:
-    """Time of one image that has the chip to itself: of each layer that of its busiest server, summed [s]."""
-    longest = dict(times)
-    for row in table:
-        longest[row.layer] = max(longest.get(row.layer, 0.0), row.busy_s)
-    return sum(longest.values())
-
-
 def layer_interval(layer: MappedLayer, hardware: Hardware) -> Interval:
     """Time of the busiest server that a layer has of its own, for one image [s], by its copies.
 

@@ -24,6 +24,7 @@ from power.estimates.allocation import Allocation, allocated
 from power.estimates.array import Case, read_energy_j, row_conductance
 from power.estimates.bill import Bill, Item, not_scaled
 from power.estimates.digital import DigitalWork, digital_work, is_of_digital_work
+from power.estimates.latency import latency_of
 from power.estimates.prices import bill_of
 from power.estimates.rows import (
     DIGITAL,
@@ -35,10 +36,13 @@ from power.estimates.rows import (
     layer_load,
     rows_of,
 )
-from power.estimates.servers import latency_s, servers_of, with_gates
+from power.estimates.servers import Server, servers_of, with_gates
 from power.estimates.totals import Estimate, checked_rate
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
+
+SERIAL = "schedule of one layer after the other"
+"""Name of the server that a layer-serial chip is: it has one image at a time."""
 
 NOT_MODELLED = (
     "chip I/O: it belongs to the links, not to the network",
@@ -99,7 +103,10 @@ def estimate(
     times = {name: layer_time_s(layer, used[name]) for name, layer in mapped.layers.items()}
     table = _layer_rows(mapped, bills, bought, active, case, chip) + _other_rows(mapped, bill, bought)
     table = with_gates(table, times, _gates(bills, bill))
+    latency = latency_of(mapped, bill.architecture.schedule, table, times)
     servers = servers_of(table, times)
+    if bill.architecture.schedule == "layer-serial":
+        servers = (Server(SERIAL, None, latency.seconds), *servers)
     peak = 1 / servers[0].busy_s
     rate = checked_rate(peak if image_rate is None else image_rate, peak, servers[0])
     counts = {name: math.ceil(bought.arrays / size) for name, size in bill.levels.items()}
@@ -112,7 +119,9 @@ def estimate(
         image_rate_per_s=rate,
         peak_image_rate_per_s=peak,
         servers=servers,
-        latency_us_per_image=latency_s(table, times) * 1e6,
+        latency_us_per_image=latency.seconds * 1e6,
+        schedule=latency.schedule,
+        critical_path=latency.path,
         arrays=bought.arrays,
         groups=counts.get("core", bought.arrays),
         tiles=counts.get(NODE, bought.arrays),
@@ -134,7 +143,7 @@ def estimate(
         prices=priced,
         counting={name: _item(name, bills.values()).counting() for name in names},
         not_scaled=not_scaled(bills.values(), hardware.periphery.node_nm),
-        not_modelled=_not_modelled(table, priced, bill, digital, mapped.digital_unknown),
+        not_modelled=_not_modelled(table, priced, bill, digital, mapped.digital_unknown, latency.untraced),
     )
 
 
@@ -202,6 +211,7 @@ def _not_modelled(
     bill: Bill,
     digital: DigitalWork,
     unknown: Iterable[str],
+    untraced: Iterable[str],
 ) -> tuple[str, ...]:
     """Parts and operations of a chip that no number of an estimate holds."""
     used = {"energy": {row.component for row in table if row.events}}
@@ -220,6 +230,7 @@ def _not_modelled(
         *(f"{what} of {', '.join(names)}: not in the libraries" for what, names in zeros.items() if names),
         *([f"{missing}: not in the library"] if missing else []),
         *(f"{name}: no component of {bill.architecture.name} is charged for them" for name in bill.uncharged),
+        *(f"streaming: {why}; the latency is that of layer after layer" for why in untraced),
         *NOT_MODELLED,
         *(
             f"digital work: {name}, {count:,} operations an image ({', '.join(digital.kinds[name])})"

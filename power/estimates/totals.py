@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from power.architecture.chip import Schedule
 from power.components.price import Price
+from power.estimates.latency import PathPart
 from power.estimates.rows import Row, ratio, sums
 from power.estimates.servers import Server
 from xbar.hardware.errors import XbarError
@@ -28,7 +30,10 @@ class Estimate:
     servers
         The arrays of each layer and what serves them, the busiest first: it sets the peak rate.
     latency_us_per_image
-        Sum of the layers' times, each that of its busiest server [us].
+        Time of one image that has the chip to itself [us].
+    schedule, critical_path
+        Whether that is of layers that stream or of one after the other, and what it is made of where they
+        stream (`power.estimates.latency.Latency`).
     arrays, groups, tiles, levels
         Physical arrays that hold weights, and the whole groups and tiles of the periphery that hold them; of
         an architecture without levels ``core`` and ``node``, the arrays. Whole units of every level by name.
@@ -68,6 +73,8 @@ class Estimate:
     peak_image_rate_per_s: float
     servers: tuple[Server, ...]
     latency_us_per_image: float
+    schedule: Schedule
+    critical_path: tuple[PathPart, ...]
     arrays: int
     groups: int
     tiles: int
@@ -248,6 +255,7 @@ class Estimate:
         derived += ["assumed_leakage_mw", "assumed_idle_nj_per_image"]
         derived += ["macs_share", "unpriced_share", "tops"]
         ratios = {name: getattr(self, name) for name in ("tops_per_w", "tops_per_mm2")}
+        path = [dataclasses.asdict(part) for part in self.critical_path]
         derived += ["bottleneck", "utilisation"]
         stored = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "servers"}
         lists = {name: list(getattr(self, name)) for name in ("not_scaled", "not_modelled", "sources")}
@@ -257,6 +265,7 @@ class Estimate:
             **{name: value if math.isfinite(value) else None for name, value in ratios.items()},
             **stored,
             **lists,
+            "critical_path": path,
             "by_component": self.by_component,
             "by_layer": self.by_layer,
             "by_level": self.by_level,

@@ -111,7 +111,10 @@ def text(
         if layers:
             parts += [text_table(_sums(result.by_layer, result, "layer"), "lrrrr"), ""]
     parts += [
-        note for each in (busy_text(results), *notes, idle_text(results)) if each for note in (each, "")
+        note
+        for each in (busy_text(results), latency_text(results), *notes, idle_text(results))
+        if each
+        for note in (each, "")
     ]
     if estimates[0].not_scaled:
         parts += [f"at another node, not scaled: {', '.join(estimates[0].not_scaled)}"]
@@ -245,6 +248,23 @@ def busy_text(results: Mapping[str, Estimate], shown: int = 4) -> str:
         of = f" of {name}" if len(results) > 1 else ""
         busiest = ", ".join(f"{part} {percent_text(share)}" for part, share in list(busy.items())[:shown])
         lines.append(f"the highest image rate{of} is that of {result.bottleneck}; busy at it: {busiest}")
+    return "\n".join(lines)
+
+
+def latency_text(results: Mapping[str, Estimate], shown: int = 4) -> str:
+    """Text of what the latency of each design is of, and of the layers that most of it is spent in."""
+    lines = []
+    for name, result in results.items():
+        of = f" of {name}" if len(results) > 1 else ""
+        if result.schedule == "layer-serial":
+            lines.append(f"the latency{of} is that of one layer after the other")
+            continue
+        times: dict[str, float] = {}
+        for part in result.critical_path:
+            times[part.step] = times.get(part.step, 0.0) + part.time_s
+        most = sorted(times, key=lambda step: -times[step])[:shown]
+        shares = (f"{step} {percent_text(share(times[step], sum(times.values())))}" for step in most)
+        lines.append(f"the latency{of} is that of layers that stream; its longest path: {', '.join(shares)}")
     return "\n".join(lines)
 
 

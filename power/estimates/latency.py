@@ -1,0 +1,187 @@
+"""Time of one image that has a chip to itself: how it streams through the steps of a network.
+
+A step begins a position when the positions that this waits for are done and one of its copies is free, and
+takes a fixed time for it. Positions begin in raster order, and are handed on in it. No step waits for room:
+buffers hold what is still needed. With ready times r_p, a time v of a position and c copies, position p is
+done at
+
+    F_p = max over q <= p, q = p mod c, of r_q + ((p - q) / c + 1) v
+
+which is the longest of all chains of waiting and working that end there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapping.tiles.dataflow import Step
+from mapping.tiles.mapped import MappedNetwork
+from power.architecture.chip import Schedule
+from power.estimates.rows import DIGITAL, Row
+from power.estimates.servers import servers_of
+
+
+@dataclass(frozen=True)
+class PathPart:
+    """A stretch of the longest chain of waiting and working of an image.
+
+    Parameters
+    ----------
+    step
+        Layer, or digital operator.
+    first, last
+        The positions that it works on, one after the other on one copy.
+    time_s
+        Time that they take [s].
+    """
+
+    step: str
+    first: int
+    last: int
+    time_s: float
+
+
+def streamed(
+    steps: Sequence[Step], vector_s: Sequence[float], copies: Sequence[int]
+) -> tuple[float, tuple[PathPart, ...]]:
+    """Time from the image to the last position of all steps [s], and the longest chain that leads there.
+
+    The times of the parts add up to it. Steps that take no time have no part.
+
+    Parameters
+    ----------
+    vector_s, copies
+        Time of one position of each step [s], and how many copies of it share its positions.
+    """
+    done: list[NDArray[np.float64]] = []
+    ready: list[NDArray[np.float64]] = []
+    for step, time, count in zip(steps, vector_s, copies, strict=True):
+        begins = np.zeros(step.positions)
+        for wait in step.waits:
+            before = np.append(done[wait.step], 0.0)  # -1, which waits for nothing, is the last
+            np.maximum(begins, before[wait.last], out=begins)
+        ready.append(begins)
+        done.append(np.maximum.accumulate(_finished(begins, time, count)))
+    if not done:
+        return 0.0, ()
+    last = max(range(len(done)), key=lambda number: done[number][-1])
+    return float(done[last][-1]), _path(steps, vector_s, copies, ready, done, last)
+
+
+def _finished(begins: NDArray[np.float64], time: float, copies: int) -> NDArray[np.float64]:
+    """When each position is done [s], of which every one in `copies` goes to the same copy."""
+    rounds = math.ceil(len(begins) / copies)
+    waiting = np.full(rounds * copies, -np.inf)
+    waiting[: len(begins)] = begins
+    work = np.arange(rounds)[:, None] * time
+    done = np.maximum.accumulate(waiting.reshape(rounds, copies) - work, axis=0) + work + time
+    in_order: NDArray[np.float64] = done.reshape(-1)[: len(begins)]
+    return in_order
+
+
+def _path(
+    steps: Sequence[Step],
+    vector_s: Sequence[float],
+    copies: Sequence[int],
+    ready: Sequence[NDArray[np.float64]],
+    done: Sequence[NDArray[np.float64]],
+    number: int,
+) -> tuple[PathPart, ...]:
+    """The chain that ends with the last position of a step, from its begin on."""
+    parts: list[PathPart] = []
+    position = len(done[number]) - 1
+    while True:
+        time, count = vector_s[number], copies[number]
+        finished = _finished(ready[number][: position + 1], time, count)
+        position = int(finished.argmax())  # handed on in order: an earlier one may be done last
+        own = np.arange(position % count, position + 1, count)
+        begin = int(own[(ready[number][own] - np.arange(len(own)) * time).argmax()])
+        worked = ((position - begin) // count + 1) * time
+        if worked:
+            parts.append(PathPart(steps[number].name, begin, position, worked))
+        earlier = [wait for wait in steps[number].waits if wait.last[begin] >= 0]
+        if not earlier:
+            return tuple(reversed(parts))
+        slowest = max(earlier, key=lambda wait: done[wait.step][wait.last[begin]])
+        number, position = slowest.step, int(slowest.last[begin])
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one image that has the chip to itself.
+
+    Parameters
+    ----------
+    schedule
+        ``streaming``; or ``layer-serial``, where the architecture says so or the network was not traced.
+    path
+        Of a streaming one the longest chain of waiting and working, or the server of the chip that is busy
+        for longer; the times of its parts add up to `seconds`.
+    untraced
+        Why a chip that streams has the latency of layer after layer, which is longer; empty where it has not.
+    """
+
+    seconds: float
+    schedule: Schedule
+    path: tuple[PathPart, ...]
+    untraced: tuple[str, ...] = ()
+
+
+def latency_of(
+    mapped: MappedNetwork, schedule: Schedule, table: Iterable[Row], times: Mapping[str, float]
+) -> Latency:
+    """Latency of a mapped network on an architecture with such a schedule.
+
+    Each position of a layer takes its share of the time of the layer's busiest server. Of digital operators
+    only pools take time, each its share of the pools' by the elements that it takes in. No image is done
+    before the busiest server of the chip has served it.
+
+    Parameters
+    ----------
+    table
+        Rows of all layers.
+    times
+        Time of the arrays of each layer for one image [s].
+    """
+    table = list(table)
+    longest = _longest_s(table, times)
+    untraced: tuple[str, ...] = ()
+    if schedule == "streaming":
+        untraced = ("the mapping has no graph",) if mapped.dataflow is None else mapped.dataflow.gaps
+    if schedule == "layer-serial" or untraced or mapped.dataflow is None:
+        return Latency(sum(longest.values()), "layer-serial", (), untraced)
+    steps = mapped.dataflow.steps
+    pools = sum(step.elements for step in steps if _is_pool(step))
+    vector_s, copies = [], []
+    for step in steps:
+        count, time = 1, 0.0
+        if step.is_layer:
+            layer = mapped.layers[step.name]
+            count = layer.hardware.periphery.copies
+            time = longest[step.name] / math.ceil(layer.positions / count)
+        elif _is_pool(step):
+            time = longest.get(DIGITAL, 0.0) * step.elements / pools / step.positions
+        vector_s.append(time)
+        copies.append(count)
+    seconds, path = streamed(steps, vector_s, copies)
+    busiest = servers_of(table, times)[0]
+    if busiest.busy_s > seconds:
+        return Latency(busiest.busy_s, schedule, (PathPart(str(busiest), 0, 0, busiest.busy_s),))
+    return Latency(seconds, schedule, path)
+
+
+def _longest_s(table: Iterable[Row], times: Mapping[str, float]) -> dict[str, float]:
+    """Time that each layer of the table takes for an image: that of its busiest server [s]."""
+    longest = dict(times)
+    for row in table:
+        longest[row.layer] = max(longest.get(row.layer, 0.0), row.busy_s)
+    return longest
+
+
+def _is_pool(step: Step) -> bool:
+    return not step.is_layer and "pool" in step.name
