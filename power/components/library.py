@@ -165,7 +165,8 @@ def library_of(files: tuple[TomlFile, ...]) -> PeripheryLibrary:
 
 
 def of_capacity(memory: Part, capacity_kb: float) -> Part:
-    """A memory of another size: energy with depth^.78, area with depth (CACTI)."""
+    """A memory of another size: energy with depth^.78, area with depth (CACTI), and with it leakage, as that is
+    of all cells."""
     assert memory.capacity_kb is not None
     depth = capacity_kb / memory.capacity_kb
     return dataclasses.replace(
@@ -173,6 +174,7 @@ def of_capacity(memory: Part, capacity_kb: float) -> Part:
         capacity_kb=capacity_kb,
         area_mm2=None if memory.area_mm2 is None else memory.area_mm2 * depth,
         power_mw=None if memory.power_mw is None else memory.power_mw * depth**DEPTH_EXPONENT,
+        leakage_mw=None if memory.leakage_mw is None else memory.leakage_mw * depth,
     )
 
 

@@ -79,10 +79,10 @@ def price_of(part: Part, node_nm: float, capacity_kb: float | None = None) -> Pr
         here = of_capacity(here, capacity_kb)
         derivation += (
             f"; {part.capacity_kb:g} to {capacity_kb:g} KB: energy x {depth**DEPTH_EXPONENT:.4g} (depth^"
-            f"{DEPTH_EXPONENT:g}), area x {depth:.4g}"
+            f"{DEPTH_EXPONENT:g}), area and leakage x {depth:.4g}"
         )
         sources += ("energy and area over depth: CACTI",)
-    leakage = None if part.leakage_mw is None else part.leakage_mw * 1e3 / part.count
+    leakage = None if here.leakage_mw is None else here.leakage_mw * 1e3 / part.count
     if leakage is not None:
         derivation += f"; leakage {part.leakage_mw:g} mW / {part.count} at {part.node_nm:g} nm"
     return Price(

@@ -47,7 +47,7 @@ IDLE = ("dynamic_nj_per_image", "idle_nj_per_image", "leakage_mw")
 CSV_COLUMNS = (
     *("design", "layer", "component", "level", "events", "event_energy_pj"),
     *("dynamic_nj", "idle_nj", "energy_nj"),
-    *("units", "unit_area_um2", "area_mm2"),
+    *("units", "allocated_units", "unit_area_um2", "area_mm2", "allocated_mm2"),
 )
 
 
@@ -208,7 +208,7 @@ def explain(title: str, result: Estimate, component: str) -> str:
     counting = result.counting[component]
     lines = [
         f"{component} on {title}",
-        "energy an image = dynamic (events x energy of one) + idle (units x leakage x time); "
+        "energy an image = dynamic (events x energy of one) + idle (units bought x leakage x time); "
         "area = units x area of one",
         f"events: {counting['events']}",
         f"units:  {counting['units']}",
@@ -225,13 +225,13 @@ def explain(title: str, result: Estimate, component: str) -> str:
             *(f"source: {source}" for source in price.sources),
         ]
     table: list[tuple[str, ...]] = [
-        ("layer", "events", "pJ each", "nJ dynamic", "nJ idle", "nJ", "units", "um2 each", "mm2")
+        ("layer", "events", "pJ each", "nJ dynamic", "nJ idle", "nJ", "units", "bought", "um2 each", "mm2")
     ]
-    table += [(row.layer, *map(number, _factors(row))) for row in rows]
+    table += [(row.layer, *map(number, _factors(row)[:-1])) for row in rows]
     area, spent = sum(row.area_mm2 for row in rows), sum(row.energy_nj for row in rows)
     parts = sum(row.dynamic_nj for row in rows), sum(row.idle_nj for row in rows)
-    table += [("sum", "", "", *map(number, (*parts, spent)), "", "", number(area))]
-    return "\n".join([*lines, "", text_table(table, "lrrrrrrrr")])
+    table += [("sum", "", "", *map(number, (*parts, spent)), "", "", "", number(area))]
+    return "\n".join([*lines, "", text_table(table, "lrrrrrrrrr")])
 
 
 def _leakage(price: Price) -> str:
@@ -286,7 +286,8 @@ def idle_text(results: Mapping[str, Estimate]) -> str:
 
 def _factors(row: Row) -> tuple[float, ...]:
     energies = row.event_energy_pj, row.dynamic_nj, row.idle_nj, row.energy_nj
-    return row.events, *energies, row.units, row.unit_area_um2, row.area_mm2
+    units = row.units, row.allocated_units, row.unit_area_um2
+    return row.events, *energies, *units, row.area_mm2, row.allocated_mm2
 
 
 def write_csv(results: Mapping[str, Estimate], path: Path) -> None:

@@ -280,6 +280,20 @@ def test_a_memory_of_another_size_and_a_cell_in_f2() -> None:
         design.replace(periphery__buffer_kb=0.0)
 
 
+def test_a_memory_of_another_size_leaks_with_its_cells(tmp_path: Path) -> None:
+    path = tmp_path / "leaking.toml"
+    path.write_text(
+        'name = "leaking"\nsource = "mine"\nbase = "isaac"\n[components.edram]\n'
+        'source = "mine"\nnode_nm = 32.0\nkind = "memory"\nper = "tile"\nunit = "buffer"\ncount = 2\n'
+        "capacity_kb = 64.0\narea_mm2 = 0.083\nleakage_mw = 0.8\n"
+    )
+    design = hardware(periphery__library=str(path))
+    assert prices_of(design)["edram"].leakage_uw == pytest.approx(400)
+    small = prices_of(design.replace(periphery__buffer_kb=16.0))["edram"]
+    assert small.leakage_uw == pytest.approx(100)
+    assert small.area_um2 == pytest.approx(83_000 / 2 / 4)
+
+
 def test_paths_of_files_are_as_good_as_their_texts(tmp_path: Path) -> None:
     """`load_periphery(Path)` ended in an AttributeError, as did the other two."""
     for load, room, name in (

@@ -123,7 +123,9 @@ def test_an_explanation_adds_up(component: str, tmp_path: Path) -> None:
     assert any(line.startswith("source: ") and len(line) > 20 for line in lines)
     start = next(i for i, line in enumerate(lines) if line.startswith("layer "))
     cells = [[float(c.replace(",", "")) for c in line.split()[1:]] for line in lines[start + 1 : -1]]
-    for events, each, dynamic, leakage, energy, units, unit, area in cells:
+    leaks_w = 0.5e-3 / 10 if component == "mux" else 0.0
+    for events, each, dynamic, leakage, energy, units, bought, unit, area in cells:
+        assert leakage == pytest.approx(bought * leaks_w * 1e9 / result.image_rate_per_s, rel=2e-3)
         assert dynamic == pytest.approx(events * each * 1e-3, rel=2e-3)
         assert energy == pytest.approx(dynamic + leakage, rel=2e-3)
         assert area == pytest.approx(units * unit * 1e-6, rel=2e-3)
@@ -146,6 +148,9 @@ def test_json_csv_and_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert sum(float(row["energy_nj"]) for row in rows) == pytest.approx(result["energy_nj_per_image"])
     assert sum(float(row["area_mm2"]) for row in rows) == pytest.approx(result["area_mm2"])
+    bought = sum(float(row["allocated_units"]) * float(row["unit_area_um2"]) * 1e-6 for row in rows)
+    assert bought == pytest.approx(result["area_allocated_mm2"])
+    assert sum(float(row["allocated_mm2"]) for row in rows) == pytest.approx(bought)
     assert figure.read_bytes().startswith(b"%PDF")
 
 
