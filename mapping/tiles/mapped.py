@@ -8,7 +8,6 @@ lines; a band's outputs lie on tiles, each with its inputs and columns.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -304,9 +303,15 @@ class MappedNetwork(ByValue):
 
     def with_hardware(self, change: Callable[[Hardware], Hardware]) -> MappedNetwork:
         """The same mapping on changed hardware: `change` makes it of that of the chip and of each layer."""
-        changed = functools.cache(change)
-        own = {name: changed(layer.hardware) for name, layer in self.layers.items()}
-        return self.on_hardware(changed(self.hardware), own)
+        before = {id(own): own for own in (self.hardware, *(one.hardware for one in self.layers.values()))}
+        shared: dict[Hardware, Hardware] = {}
+        made = {key: change(own) for key, own in before.items()}
+        made = {key: shared.setdefault(own, own) for key, own in made.items()}
+        layers = {
+            name: dataclasses.replace(layer, hardware=made[id(layer.hardware)])
+            for name, layer in self.layers.items()
+        }
+        return dataclasses.replace(self, default_hardware=made[id(self.hardware)], layers=layers)
 
     @property
     def tiles_per_plane(self) -> int:

@@ -23,6 +23,8 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
     "sqrt": math.sqrt,
 }
 
+_KNOWN = {"__builtins__": {}, **FUNCTIONS}
+
 _ALLOWED = (
     *(ast.Expression, ast.Constant, ast.Name, ast.Load, ast.Call, ast.IfExp, ast.Compare, ast.BoolOp),
     *(ast.BinOp, ast.UnaryOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.USub, ast.UAdd),
@@ -75,10 +77,9 @@ def value_of(key: str, text: Expression, names: Mapping[str, float]) -> float:
         For what is no arithmetic, divides by zero, or gives no number from 0 on; with the key.
     """
     if isinstance(text, str):
-        code, read = _parsed(key, text)
+        code, _ = _parsed(key, text)
         try:
-            given = {name: names[name] for name in read}
-            value = float(eval(code, {"__builtins__": {}}, {**FUNCTIONS, **given}))
+            value = float(eval(code, _KNOWN, names))
         except (ArithmeticError, ValueError, TypeError) as error:
             raise XbarError(f"{key} = {text!r:.100}: {error}") from None
     else:

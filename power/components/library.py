@@ -165,8 +165,7 @@ def library_of(files: tuple[TomlFile, ...]) -> PeripheryLibrary:
 
 
 def of_capacity(memory: Part, capacity_kb: float) -> Part:
-    """A memory of another size: energy with depth^.78, area with depth (CACTI), and with it leakage, as that is
-    of all cells."""
+    """A memory of another size: energy with depth^.78, area with depth (CACTI), and leakage with it."""
     assert memory.capacity_kb is not None
     depth = capacity_kb / memory.capacity_kb
     return dataclasses.replace(

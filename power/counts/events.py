@@ -8,17 +8,69 @@ analog. Bytes of a sum are those of ISAAC: 16 bits (doi:10.1109/ISCA.2016.12).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapping.network.elementary import OPERATIONS
-from mapping.tiles.mapped import MappedLayer, MappedNetwork, Tile
+from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import cut
 from xbar.hardware.design import Hardware
 
 
-def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
+@dataclass(frozen=True)
+class LayerCounts:
+    """What a layer has on its tiles, in one plane.
+
+    Parameters
+    ----------
+    tiles, rows, cols, widest
+        Tiles, word lines and columns of weights of all of them, and the columns of the widest; 0 without one.
+    band_rows
+        Word lines of all bands, each once.
+    columns, outputs
+        Columns of the layer that stand on some tile, and the outputs of an image that have such a column.
+    index_bytes
+        Bytes that name packed columns and dropped rows.
+    weights_kept
+        Weights that are not masked.
+    """
+
+    tiles: int
+    rows: int
+    cols: int
+    widest: int
+    band_rows: int
+    columns: int
+    outputs: int
+    index_bytes: float
+    weights_kept: int
+
+
+def layer_counts(layer: MappedLayer, hardware: Hardware) -> LayerCounts:
+    """What a layer has on its tiles; of the hardware only rows, columns and encoding matter."""
+    tiles = layer.tiles
+    widths = [len(tile.cols) for tile in tiles]
+    on = np.zeros(layer.n, np.int64)
+    if tiles:
+        on[np.concatenate([tile.cols for tile in tiles])] = 1
+    return LayerCounts(
+        tiles=len(tiles),
+        rows=sum(len(tile.rows) for tile in tiles),
+        cols=sum(widths),
+        widest=max(widths, default=0),
+        band_rows=sum(len(band.rows) for band in layer.bands),
+        columns=int(on.sum()),
+        outputs=_outputs_on_tiles(layer, on),
+        index_bytes=index_bytes(layer, hardware),
+        weights_kept=layer.weights_kept,
+    )
+
+
+def layer_events(
+    layer: MappedLayer, hardware: Hardware, counts: LayerCounts | None = None
+) -> dict[str, float]:
     """How often each of `power.architecture.vocabulary.EVENTS` happens in a layer for one image.
 
     Of a layer without a tile nothing does: its outputs are its bias.
@@ -29,32 +81,36 @@ def layer_events(layer: MappedLayer, hardware: Hardware) -> dict[str, float]:
         A mapped layer.
     hardware
         With `dac.bits` a number.
+    counts
+        What `layer_counts` gives; None: that, now.
     """
-    signed = has_sign(layer)
-    vectors = layer.positions if layer.tiles else 0
-    phases, planes = hardware.dac.phases_of(signed), hardware.encoding.planes
+    counts = counts or layer_counts(layer, hardware)
+    signed, encoding = has_sign(layer), hardware.encoding
+    vectors = layer.positions if counts.tiles else 0
+    phases, planes = hardware.dac.phases_of(signed), encoding.planes
     assert hardware.dac.bits != "ideal"
     input_bytes = hardware.dac.bits / 8
-    sums = vectors * sum(len(tile.cols) for tile in layer.tiles)
-    outputs = layer.output_values if layer.tiles else 0
-    lines = sum(converted_lines(len(tile.cols), hardware) for tile in layer.tiles)
-    encoding = hardware.encoding
-    bit_lines = sum(len(t.cols) * encoding.slices + encoding.reference_columns for t in layer.tiles)
+    sums = vectors * counts.cols
+    outputs = layer.output_values if counts.tiles else 0
+    references = counts.tiles * encoding.reference_columns
+    converted = references if encoding.subtract == "digital" else 0
+    lines = (counts.cols * encoding.slices + converted) * encoding.converted_planes
+    bit_lines = counts.cols * encoding.slices + references
     return {
-        "row_drives": vectors * phases * planes * sum(len(tile.rows) for tile in layer.tiles),
+        "row_drives": vectors * phases * planes * counts.rows,
         "line_phases": vectors * phases * planes * bit_lines,
-        "array_reads": vectors * phases * planes * len(layer.tiles),
+        "array_reads": vectors * phases * planes * counts.tiles,
         "conversions": vectors * hardware.conversions(signed) * lines,
         "sum_updates": sums * hardware.conversions(signed),
         "sums": sums,
-        "partial_sums": sums - _outputs_on_tiles(layer),
-        "rescaled": vectors * len(_columns_on_tiles(layer)),
-        "fetched_bytes": vectors * sum(len(band.rows) for band in layer.bands) * input_bytes,
+        "partial_sums": sums - counts.outputs,
+        "rescaled": vectors * counts.columns,
+        "fetched_bytes": vectors * counts.band_rows * input_bytes,
         "outputs": outputs,
         "stored_bytes": outputs * input_bytes,
-        "index_bytes": vectors * index_bytes(layer, hardware),
+        "index_bytes": vectors * counts.index_bytes,
         "vectors": vectors,
-        "macs": vectors * layer.weights_kept,
+        "macs": vectors * counts.weights_kept,
     }
 
 
@@ -65,9 +121,10 @@ def network_events(mapped: MappedNetwork) -> dict[str, float]:
     return {"digital_macs": sum(mapped.digital_macs.values()), **elementary, "images": 1}
 
 
-def arrays_of(layer: MappedLayer, hardware: Hardware) -> int:
-    """Physical arrays of a layer, in all planes and copies."""
-    return hardware.encoding.planes * hardware.periphery.copies * len(layer.tiles)
+def arrays_of(layer: MappedLayer, hardware: Hardware, tiles: int | None = None) -> int:
+    """Physical arrays of a layer, in all planes and copies; `tiles` is how many it has, where it is known."""
+    count = len(layer.tiles) if tiles is None else tiles
+    return hardware.encoding.planes * hardware.periphery.copies * count
 
 
 def has_sign(layer: MappedLayer) -> bool:
@@ -82,21 +139,34 @@ def index_bytes(layer: MappedLayer, hardware: Hardware) -> float:
     ceil(log2 n) bits; a tile with dropped rows has one bit for every word line that it could have. A tile
     whose columns are moved names the place of each with ceil(log2 places) bits more.
     """
-    rows, width = hardware.crossbar.rows, hardware.weights_per_tile_row
-    bits = 0
+    rows, width, places = hardware.crossbar.rows, hardware.weights_per_tile_row, hardware.column_places
+    bits, name_bits, place_bits = 0, math.ceil(math.log2(layer.n)), math.ceil(math.log2(max(places, 1)))
     unpacked = cut(layer.k, layer.n, layer.groups, layer.bias_rows, rows, width)
     for band, (inputs, columns) in zip(layer.bands, unpacked, strict=True):
+        first, height = int(columns[0]), len(inputs)
         for tile in band.tiles:
-            bits += _column_bits(tile, columns, layer.n, width)
-            bits += _row_bits(tile, len(inputs)) + _place_bits(tile, hardware.column_places)
+            count, at = len(tile.cols), int(tile.cols[0]) - first
+            run = int(tile.cols[-1]) - first == at + count - 1
+            if not (run and at % width == 0 and count == min(width, len(columns) - at)):
+                bits += count * name_bits
+            if len(tile.rows) < height:
+                bits += height
+            if tile.places is not None:
+                bits += count * place_bits
     return bits / 8
 
 
-def layer_time_s(layer: MappedLayer, hardware: Hardware) -> float:
-    """Time of a layer for one image [s]: that of a vector on its fullest tile, at each position of a copy."""
-    if not layer.tiles:
+def layer_time_s(layer: MappedLayer, hardware: Hardware, widest: int | None = None) -> float:
+    """Time of a layer for one image [s]: that of a vector on its fullest tile, at each position of a copy.
+
+    `widest` is how many columns that tile has, where it is known; 0 without a tile.
+    """
+    if widest is None:
+        widest = max((len(tile.cols) for tile in layer.tiles), default=0)
+    if not widest:
         return 0.0
-    return math.ceil(layer.positions / hardware.periphery.copies) * widest_vector_s(layer, hardware)
+    vector_s = vector_time_s(widest, hardware, has_sign(layer))
+    return math.ceil(layer.positions / hardware.periphery.copies) * vector_s
 
 
 def widest_vector_s(layer: MappedLayer, hardware: Hardware) -> float:
@@ -132,36 +202,12 @@ def converted_lines(columns: int, hardware: Hardware) -> int:
     return (columns * encoding.slices + references) * encoding.converted_planes
 
 
-def _outputs_on_tiles(layer: MappedLayer) -> int:
-    """How many outputs an image have a column on some tile.
+def _outputs_on_tiles(layer: MappedLayer, on: NDArray[np.int64]) -> int:
+    """How many outputs an image have a column on some tile, of columns that are marked with 1.
 
     Of a channel of a transposed convolution they are as many as its columns, and at most its outputs.
     """
-    found = np.zeros(layer.n, np.int64)
-    found[_columns_on_tiles(layer)] = 1
     geometry = layer.geometry
     places = math.prod(geometry.kernel) if geometry is not None and geometry.transposed else 1
-    by_channel = layer.positions * found.reshape(-1, places).sum(1)
+    by_channel = layer.positions * on.reshape(-1, places).sum(1)
     return int(np.minimum(by_channel, layer.output_values * places // layer.n).sum())
-
-
-def _columns_on_tiles(layer: MappedLayer) -> NDArray[np.int64]:
-    """GEMM columns that stand on some tile; each is rescaled by a factor of its own, whatever the scales."""
-    columns = [tile.cols for tile in layer.tiles]
-    return np.unique(np.concatenate(columns)) if columns else np.empty(0, np.int64)
-
-
-def _column_bits(tile: Tile, columns: NDArray[np.int64], n: int, width: int) -> int:
-    """Bits that name a tile's columns, where they are not those that the plain grid puts on a tile."""
-    start = int(np.searchsorted(columns, tile.cols[0]))
-    if start % width == 0 and np.array_equal(tile.cols, columns[start : start + width]):
-        return 0
-    return len(tile.cols) * math.ceil(math.log2(n))
-
-
-def _place_bits(tile: Tile, places: int) -> int:
-    return 0 if tile.places is None else len(tile.cols) * math.ceil(math.log2(places))
-
-
-def _row_bits(tile: Tile, height: int) -> int:
-    return height if len(tile.rows) < height else 0

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mapping.tiles.mapped import MappedNetwork
 from power.counts.events import arrays_of
+from power.counts.workload import Workload
 from power.estimates.bill import Bill
 
 
@@ -48,9 +48,12 @@ class Allocation:
         )
 
 
-def allocated(mapped: MappedNetwork, bill: Bill) -> Allocation:
+def allocated(work: Workload, bill: Bill) -> Allocation:
     """The arrays of a mapped network, and the nodes that are bought for them."""
-    arrays = {name: arrays_of(layer, layer.hardware) for name, layer in mapped.layers.items()}
+    arrays = {
+        name: arrays_of(layer, layer.hardware, work.layers[name].tiles)
+        for name, layer in work.mapped.layers.items()
+    }
     slots = {name: bill.slots(count) for name, count in arrays.items()}
     in_all = sum(arrays.values())
     whole = math.ceil(in_all / bill.node) * bill.node

@@ -23,7 +23,7 @@ from mapping.tiles.dataflow import Step
 from mapping.tiles.mapped import MappedNetwork
 from power.architecture.chip import Schedule
 from power.estimates.rows import DIGITAL, Row
-from power.estimates.servers import servers_of
+from power.estimates.servers import Server
 
 
 @dataclass(frozen=True)
@@ -58,57 +58,46 @@ def streamed(
     vector_s, copies
         Time of one position of each step [s], and how many copies of it share its positions.
     """
-    done: list[NDArray[np.float64]] = []
     ready: list[NDArray[np.float64]] = []
+    finished: list[NDArray[np.float64]] = []
+    handed_on: list[NDArray[np.float64]] = []
     for step, time, count in zip(steps, vector_s, copies, strict=True):
         begins = np.zeros(step.positions)
         for wait in step.waits:
-            before = np.append(done[wait.step], 0.0)  # -1, which waits for nothing, is the last
-            np.maximum(begins, before[wait.last], out=begins)
+            np.maximum(begins, handed_on[wait.step][wait.last], out=begins)
         ready.append(begins)
-        done.append(np.maximum.accumulate(_finished(begins, time, count)))
-    if not done:
+        finished.append(_finished(begins, time, count))
+        given = np.zeros(step.positions + 1)  # the last is position -1, which nothing waits for
+        np.maximum.accumulate(finished[-1], out=given[:-1])
+        handed_on.append(given)
+    if not steps:
         return 0.0, ()
-    last = max(range(len(done)), key=lambda number: done[number][-1])
-    return float(done[last][-1]), _path(steps, vector_s, copies, ready, done, last)
+    last = max(range(len(steps)), key=lambda number: handed_on[number][-2])
+    seconds = float(handed_on[last][-2])
+    parts: list[PathPart] = []
+    number, position = last, steps[last].positions - 1
+    while True:
+        step, time, count = steps[number], vector_s[number], copies[number]
+        position = int(finished[number][: position + 1].argmax())  # an earlier one may be done last
+        own = ready[number][position % count : position + 1 : count]
+        begin = position % count + count * int((own - np.arange(len(own)) * time).argmax())
+        if worked := ((position - begin) // count + 1) * time:
+            parts.append(PathPart(step.name, begin, position, worked))
+        earlier = [wait for wait in step.waits if wait.last[begin] >= 0]
+        if not earlier:
+            return seconds, tuple(reversed(parts))
+        slowest = max(earlier, key=lambda wait: handed_on[wait.step][wait.last[begin]])
+        number, position = slowest.step, int(slowest.last[begin])
 
 
 def _finished(begins: NDArray[np.float64], time: float, copies: int) -> NDArray[np.float64]:
     """When each position is done [s], of which every one in `copies` goes to the same copy."""
     rounds = math.ceil(len(begins) / copies)
-    waiting = np.full(rounds * copies, -np.inf)
-    waiting[: len(begins)] = begins
+    waiting = np.pad(begins, (0, rounds * copies - len(begins))) if copies > 1 else begins
     work = np.arange(rounds)[:, None] * time
     done = np.maximum.accumulate(waiting.reshape(rounds, copies) - work, axis=0) + work + time
-    in_order: NDArray[np.float64] = done.reshape(-1)[: len(begins)]
-    return in_order
-
-
-def _path(
-    steps: Sequence[Step],
-    vector_s: Sequence[float],
-    copies: Sequence[int],
-    ready: Sequence[NDArray[np.float64]],
-    done: Sequence[NDArray[np.float64]],
-    number: int,
-) -> tuple[PathPart, ...]:
-    """The chain that ends with the last position of a step, from its begin on."""
-    parts: list[PathPart] = []
-    position = len(done[number]) - 1
-    while True:
-        time, count = vector_s[number], copies[number]
-        finished = _finished(ready[number][: position + 1], time, count)
-        position = int(finished.argmax())  # handed on in order: an earlier one may be done last
-        own = np.arange(position % count, position + 1, count)
-        begin = int(own[(ready[number][own] - np.arange(len(own)) * time).argmax()])
-        worked = ((position - begin) // count + 1) * time
-        if worked:
-            parts.append(PathPart(steps[number].name, begin, position, worked))
-        earlier = [wait for wait in steps[number].waits if wait.last[begin] >= 0]
-        if not earlier:
-            return tuple(reversed(parts))
-        slowest = max(earlier, key=lambda wait: done[wait.step][wait.last[begin]])
-        number, position = slowest.step, int(slowest.last[begin])
+    in_turn: NDArray[np.float64] = done.reshape(-1)[: len(begins)]
+    return in_turn
 
 
 @dataclass(frozen=True)
@@ -133,7 +122,11 @@ class Latency:
 
 
 def latency_of(
-    mapped: MappedNetwork, schedule: Schedule, table: Iterable[Row], times: Mapping[str, float]
+    mapped: MappedNetwork,
+    schedule: Schedule,
+    table: Iterable[Row],
+    times: Mapping[str, float],
+    busiest: Server,
 ) -> Latency:
     """Latency of a mapped network on an architecture with such a schedule.
 
@@ -147,8 +140,9 @@ def latency_of(
         Rows of all layers.
     times
         Time of the arrays of each layer for one image [s].
+    busiest
+        The busiest server of the chip.
     """
-    table = list(table)
     longest = _longest_s(table, times)
     untraced: tuple[str, ...] = ()
     if schedule == "streaming":
@@ -169,7 +163,6 @@ def latency_of(
         vector_s.append(time)
         copies.append(count)
     seconds, path = streamed(steps, vector_s, copies)
-    busiest = servers_of(table, times)[0]
     if busiest.busy_s > seconds:
         return Latency(busiest.busy_s, schedule, (PathPart(str(busiest), 0, 0, busiest.busy_s),))
     return Latency(seconds, schedule, path)

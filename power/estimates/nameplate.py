@@ -14,7 +14,7 @@ import numpy as np
 
 from mapping.tiles.mapped import Band, MappedLayer, Tile
 from power.architecture.chip import CHIP, LAYER
-from power.estimates.array import read_energy_j, row_conductance
+from power.counts.array import read_energy_j, row_conductance
 from power.estimates.prices import bill_of
 from power.estimates.rows import Load, Row, ratio, rows_of
 from power.estimates.table import peak_operations_per_s
@@ -117,5 +117,6 @@ def full_read_pj(hardware: Hardware) -> float:
     tile = Tile(np.arange(rows), np.arange(columns))
     layer = MappedLayer("full", "linear", rows, columns, 1, (Band(0, rows, (tile,)),), hardware)
     conductance = row_conductance(layer, hardware, "worst")
-    joule = read_energy_j(np.ones(rows), conductance, hardware.dac.v_read, hardware.periphery.t_read)
+    driven_s = float(np.dot(np.ones(rows), conductance))
+    joule = read_energy_j(driven_s, hardware.dac.v_read, hardware.periphery.t_read)
     return joule * 1e12 / hardware.encoding.planes

@@ -11,7 +11,7 @@ from typing import Any
 from mapping.tiles.mapped import MappedLayer
 from power.architecture.chip import LAYER
 from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, OFF_CHIP
-from power.counts.events import arrays_of, layer_events
+from power.counts.events import LayerCounts, arrays_of, layer_events
 from power.estimates.bill import Bill, Item
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
@@ -98,7 +98,7 @@ class Row:
 
     def at(self, image_s: float) -> Row:
         """The same row where an image takes another time [s]."""
-        return dataclasses.replace(self, image_s=image_s)
+        return Row(**{**vars(self), "image_s": image_s})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: what it is made of, and its products."""
@@ -154,11 +154,16 @@ NO_NETWORK = dict.fromkeys((*NETWORK_EVENTS, OFF_CHIP), 0.0)
 
 
 def layer_load(
-    layer: MappedLayer, hardware: Hardware, bill: Bill, arrays_in_all: float, slots_in_all: float
+    layer: MappedLayer,
+    hardware: Hardware,
+    bill: Bill,
+    arrays_in_all: float,
+    slots_in_all: float,
+    counts: LayerCounts,
 ) -> Load:
     """The load of one layer on a chip with this many arrays, and this many bought; reads have no energy of a
     device yet."""
-    arrays, events = arrays_of(layer, hardware), layer_events(layer, hardware)
+    arrays, events = arrays_of(layer, hardware, counts.tiles), layer_events(layer, hardware, counts)
     numbers = {**bill.variables, "layer_index_bytes": events["index_bytes"] / layer.positions}
     return Load(
         layer=layer.name,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mapping.tiles.mapped import MappedLayer
 from power.counts.duplication import Interval, array_interval, with_copies
-from power.counts.events import arrays_of
+from power.counts.events import arrays_of, layer_counts
 from power.estimates.prices import bill_of
 from power.estimates.rows import Row, layer_load, rows_of
 from xbar.hardware.design import Hardware
@@ -113,8 +113,9 @@ def layer_interval(layer: MappedLayer, hardware: Hardware) -> Interval:
     the whole chip are left out.
     """
     one = with_copies(hardware, 1)
-    bill, arrays = bill_of(one), arrays_of(layer, one)
-    load = layer_load(layer, one, bill, arrays, bill.slots(arrays))
+    bill, counts = bill_of(one), layer_counts(layer, one)
+    arrays = arrays_of(layer, one, counts.tiles)
+    load = layer_load(layer, one, bill, arrays, bill.slots(arrays), counts)
     by_array = by_node = 0.0
     for item, row in zip(bill.charged, rows_of(load, bill.charged, 1.0), strict=True):
         if row.shared:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +13,14 @@ from mapping.chips.chip import ProgrammedNetwork
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from power.architecture.chip import ARRAY, LAYER, NODE
 from power.components.price import Price
+from power.counts.array import Case, read_energy_j
 from power.counts.events import (
     fastest_vector_s,
-    has_sign,
     layer_time_s,
     network_events,
 )
+from power.counts.workload import Workload, workload
 from power.estimates.allocation import Allocation, allocated
-from power.estimates.array import Case, read_energy_j, row_conductance
 from power.estimates.bill import Bill, Item, not_scaled
 from power.estimates.digital import DigitalWork, digital_work, is_of_digital_work
 from power.estimates.latency import latency_of
@@ -39,7 +38,6 @@ from power.estimates.rows import (
 from power.estimates.servers import Server, servers_of, with_gates
 from power.estimates.totals import Estimate, checked_rate
 from xbar.hardware.design import Hardware
-from xbar.hardware.errors import XbarError, unknown_name
 
 SERIAL = "schedule of one layer after the other"
 """Name of the server that a layer-serial chip is: it has one image at a time."""
@@ -88,31 +86,36 @@ def estimate(
         chip does not fit the layers, the case is unknown, or the image rate is not a positive number, or more
         than the chip can do.
     """
-    if case not in get_args(Case):
-        raise unknown_name("case", str(case), get_args(Case))
-    if not mapped.tiles_per_plane:
-        raise XbarError("mapped network: no layer has a tile; an estimate needs at least one")
-    if chip is not None and chip.mapped != mapped:
-        raise XbarError("chip: was programmed from another mapping; program this one")
+    return priced(workload(mapped, activity, case=case, chip=chip), image_rate)
+
+
+def priced(work: Workload, image_rate: float | None = None) -> Estimate:
+    """Estimate of what was counted, on the hardware of its mapping; parameters and errors as in `estimate`.
+
+    Of many architectures for one mapping, ``priced(work.on(mapped.with_hardware(...)))`` is that of each.
+    """
+    mapped = work.mapped
     hardware = mapped.hardware
     used = {name: layer.hardware for name, layer in mapped.layers.items()}
-    bills = {name: bill_of(own) for name, own in used.items()}
-    bill = bill_of(hardware)
-    bought, digital = allocated(mapped, bill), digital_work(mapped, bill)
-    active = _activity(mapped, activity, case)
-    times = {name: layer_time_s(layer, used[name]) for name, layer in mapped.layers.items()}
-    table = _layer_rows(mapped, bills, bought, active, case, chip) + _other_rows(mapped, bill, bought)
+    made = {id(own): bill_of(own) for own in {id(own): own for own in used.values()}.values()}
+    bills, distinct = {name: made[id(own)] for name, own in used.items()}, list(made.values())
+    bill = made.get(id(hardware)) or bill_of(hardware)
+    bought, digital = allocated(work, bill), digital_work(mapped, bill)
+    times = {
+        name: layer_time_s(layer, used[name], work.layers[name].widest)
+        for name, layer in mapped.layers.items()
+    }
+    table = _layer_rows(work, bills, bought) + _other_rows(mapped, bill, bought)
     table = with_gates(table, times, _gates(bills, bill))
-    latency = latency_of(mapped, bill.architecture.schedule, table, times)
     servers = servers_of(table, times)
+    latency = latency_of(mapped, bill.architecture.schedule, table, times, servers[0])
     if bill.architecture.schedule == "layer-serial":
         servers = (Server(SERIAL, None, latency.seconds), *servers)
     peak = 1 / servers[0].busy_s
     rate = checked_rate(peak if image_rate is None else image_rate, peak, servers[0])
     counts = {name: math.ceil(bought.arrays / size) for name, size in bill.levels.items()}
-    known = all(layer.has_states for layer in mapped.layers.values())
-    names = dict.fromkeys(item.name for each in bills.values() for item in each.charged)
-    priced = {name: _item_prices(name, bills.values()) for name in names}
+    names = dict.fromkeys(item.name for each in distinct for item in each.charged)
+    priced = {name: _item_prices(name, distinct) for name in names}
     return Estimate(
         table=tuple(row.at(1 / rate) for row in table),
         area_whole_tiles_mm2=sum(row.area_mm2 for row in table) + bought.white_space_mm2(bill),
@@ -127,41 +130,36 @@ def estimate(
         tiles=counts.get(NODE, bought.arrays),
         nodes=bought.nodes(bill),
         levels={name: count for name, count in counts.items() if name != ARRAY},
-        operations=2 * sum(layer.positions * layer.weights_kept for layer in mapped.layers.values()),
+        operations=2
+        * sum(one.positions * work.layers[name].weights_kept for name, one in mapped.layers.items()),
         dense_operations=2 * mapped.macs,
         digital_macs=dict(mapped.digital_macs),
         digital_unknown=dict(mapped.digital_unknown),
         digital_operations=digital.operations,
         digital_unpriced=dict(digital.unpriced),
-        peak_operations_per_s=sum(map(_peak_operations_per_s, mapped.layers.values())),
-        weight_bits=_mean_bits(mapped),
+        peak_operations_per_s=sum(
+            _peak_operations_per_s(layer, work.layers[name].tiles) for name, layer in mapped.layers.items()
+        ),
+        weight_bits=_mean_bits(work),
         slices=hardware.encoding.slices,
-        conductances="programmed" if chip is not None else "target" if known else case,
-        inputs=case if activity is None else "measured",
+        conductances=work.conductances,
+        inputs=work.inputs,
         adc="; ".join(dict.fromkeys(f"{own.adc.library}, {own.adc.bits} bits" for own in used.values())),
         architecture=bill.architecture.name,
         prices=priced,
-        counting={name: _item(name, bills.values()).counting() for name in names},
-        not_scaled=not_scaled(bills.values(), hardware.periphery.node_nm),
+        counting={name: _item(name, distinct).counting() for name in names},
+        not_scaled=not_scaled(distinct, hardware.periphery.node_nm),
         not_modelled=_not_modelled(table, priced, bill, digital, mapped.digital_unknown, latency.untraced),
     )
 
 
-def _layer_rows(
-    mapped: MappedNetwork,
-    bills: Mapping[str, Bill],
-    chip_has: Allocation,
-    active: Mapping[str, NDArray[np.floating]],
-    case: Case,
-    chip: ProgrammedNetwork | None,
-) -> list[Row]:
+def _layer_rows(work: Workload, bills: Mapping[str, Bill], chip_has: Allocation) -> list[Row]:
     """Rows of what layers do, their arrays read at the conductances that are there."""
     table: list[Row] = []
-    for name, layer in mapped.layers.items():
-        own = layer.hardware
-        load = layer_load(layer, own, bills[name], chip_has.arrays, chip_has.bought)
-        conductance = row_conductance(layer, own, case, chip)
-        vector_j = read_energy_j(active[name], conductance, own.dac.v_read, own.periphery.t_read)
+    for name, layer in work.mapped.layers.items():
+        own, counts = layer.hardware, work.layers[name]
+        load = layer_load(layer, own, bills[name], chip_has.arrays, chip_has.bought, counts)
+        vector_j = read_energy_j(work.driven_s[name], own.dac.v_read, own.periphery.t_read)
         reads = load.happening("array_reads") / layer.positions
         load = dataclasses.replace(load, read_pj=vector_j * 1e12 / reads if reads else 0.0)
         table += rows_of(load, bills[name].charged, 1.0)
@@ -197,11 +195,12 @@ def _item_prices(name: str, bills: Iterable[Bill]) -> tuple[Price, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _mean_bits(mapped: MappedNetwork) -> float:
+def _mean_bits(work: Workload) -> float:
     """Bits of a weight that stays, the mean where layers have hardware of their own."""
+    mapped = work.mapped
     of_network = mapped.hardware.weight_bits
     more = {name: layer.hardware.weight_bits - of_network for name, layer in mapped.layers.items()}
-    kept = {name: layer.weights_kept for name, layer in mapped.layers.items()}
+    kept = {name: counts.weights_kept for name, counts in work.layers.items()}
     return of_network + sum(more[name] * kept[name] for name in kept) / max(sum(kept.values()), 1)
 
 
@@ -246,32 +245,7 @@ def peak_operations_per_s(hardware: Hardware) -> float:
     return 2 * hardware.crossbar.rows * hardware.weights_per_tile_row / fastest_vector_s(hardware)
 
 
-def _peak_operations_per_s(layer: MappedLayer) -> float:
+def _peak_operations_per_s(layer: MappedLayer, tiles: int) -> float:
     """Those of all copies of all tiles of a layer [1/s]."""
     own = layer.hardware
-    return len(layer.tiles) * own.periphery.copies * peak_operations_per_s(own)
-
-
-def _activity(
-    mapped: MappedNetwork, activity: Mapping[str, NDArray[np.floating]] | None, case: Case
-) -> dict[str, NDArray[np.floating]]:
-    """Checked activity of every layer, shape (inputs,); where none is given, the number of phases, or half of
-    it for the mean."""
-    phases = {name: layer.hardware.dac.phases_of(has_sign(layer)) for name, layer in mapped.layers.items()}
-    if activity is None:
-        share = 1.0 if case == "worst" else 0.5
-        return {name: np.full(layer.inputs, share * phases[name]) for name, layer in mapped.layers.items()}
-    for name in activity:
-        if name not in mapped.layers:
-            raise unknown_name("activity", name, mapped.layers)
-    for name, layer in mapped.layers.items():
-        if name not in activity:
-            raise XbarError(f"activity: layer {name!r} is missing; give every mapped layer, or none at all")
-        values = np.asarray(activity[name])
-        if values.shape != (layer.inputs,):
-            raise XbarError(f"activity[{name!r}]: has shape {values.shape}; allowed: ({layer.inputs},)")
-        if not ((values >= 0) & (values <= phases[name])).all():
-            raise XbarError(
-                f"activity[{name!r}]: must lie between 0 and {phases[name]}, the number of phases"
-            )
-    return dict(activity)
+    return tiles * own.periphery.copies * peak_operations_per_s(own)

@@ -12,7 +12,7 @@ from power_cases import hardware, network, unpacked
 from torch import nn
 
 from mapping import calibrate, map_network, program_network
-from power.estimates.array import row_conductance
+from power.counts.array import row_conductance
 from power.estimates.prices import prices_of
 from power.estimates.table import estimate
 from power.estimates.totals import Estimate

@@ -12,8 +12,8 @@ from power_cases import hardware, network, packed_layers, unpacked
 from mapping.tiles.mapped import Band, MappedLayer, Tile
 from power.architecture.vocabulary import EVENTS
 from power.components.library import load_periphery
+from power.counts.array import read_energy_j, row_conductance
 from power.counts.events import layer_events, layer_time_s
-from power.estimates.array import read_energy_j, row_conductance
 from power.estimates.table import estimate
 from power.estimates.totals import reduction_percent
 from xbar.conductances.encoding import target_conductances
@@ -38,7 +38,7 @@ def events_of(result, component):
 
 def test_energy_of_one_array():
     active = np.repeat([1.0, 0.0], 64)
-    energy = read_energy_j(active, np.full(128, 128 * 10e-6), v_read=0.2, t_read=10e-9)
+    energy = read_energy_j(float(active @ np.full(128, 128 * 10e-6)), v_read=0.2, t_read=10e-9)
     assert energy == pytest.approx(32.768e-12, rel=1e-12)
 
 

@@ -19,23 +19,20 @@ Case = Literal["worst", "mean"]
 """The case that is assumed for inputs and weights that are not known."""
 
 
-def read_energy_j(
-    activity: NDArray[np.floating], row_conductance: NDArray[np.floating], v_read: float, t_read: float
-) -> float:
+def read_energy_j(driven_s: float, v_read: float, t_read: float) -> float:
     """Energy of the reads of one input vector, t_read v_read^2 sum_k activity_k G_k [J].
 
     Parameters
     ----------
-    activity
-        Sum over the phases of the mean of (V / v_read)^2 of each word line, shape (k,).
-    row_conductance
-        Sum of the conductances on each word line [S], shape (k,).
+    driven_s
+        Sum over the word lines of their activity (the sum over the phases of the mean of (V / v_read)^2)
+        times the sum of the conductances on them [S].
     v_read
         Voltage of a set bit [V].
     t_read
         Length of a phase [s].
     """
-    return float(t_read * v_read**2 * np.dot(activity, row_conductance))
+    return t_read * v_read**2 * driven_s
 
 
 def row_conductance(

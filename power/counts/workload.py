@@ -1,0 +1,172 @@
+"""What a mapped network asks of a chip, apart from what the chip's periphery is made of.
+
+Many architectures are priced for one mapping: what its tiles hold is counted once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapping.chips.chip import ProgrammedNetwork
+from mapping.tiles.mapped import MappedNetwork
+from power.counts.array import Case, row_conductance
+from power.counts.events import LayerCounts, has_sign, layer_counts
+from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError, unknown_name
+
+ARCHITECTURE_KEYS: Mapping[str, tuple[str, ...]] = {
+    "": ("name", "source", "assumed"),
+    "crossbar": ("cell_f2",),
+    "adc": ("library", "rate"),
+    "periphery": (
+        *("library", "architecture", "node_nm", "scaling", "t_read", "copies", "buffer_kb"),
+        *("arrays_per_group", "groups_per_tile", "tiles_per_router"),
+    ),
+}
+"""Keys of a hardware, by table, that no count of a workload depends on."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A mapped network with what was counted of it.
+
+    Parameters
+    ----------
+    layers
+        What stands on the tiles of each layer.
+    driven_s
+        Of each layer, sum over its word lines of their activity times the conductance that they drive [S].
+    conductances
+        ``programmed`` (those of a chip), ``target`` (from the weights), or, without weights, ``worst`` (every
+        kept weight at its largest) or ``mean``.
+    inputs
+        ``measured``, ``worst`` (every phase at `v_read`) or ``mean`` (every second one).
+    """
+
+    mapped: MappedNetwork
+    layers: Mapping[str, LayerCounts]
+    driven_s: Mapping[str, float]
+    conductances: Literal["programmed", "target", "worst", "mean"]
+    inputs: Literal["measured", "worst", "mean"]
+
+    def on(self, mapped: MappedNetwork) -> Workload:
+        """The same on the hardware of a mapping that differs in keys of `ARCHITECTURE_KEYS` alone, such as
+        `MappedNetwork.with_hardware` of its own gives.
+
+        Raises
+        ------
+        XbarError
+            For another mapping, or another key, with which there would be other counts.
+        """
+        if mapped.layers.keys() != self.mapped.layers.keys():
+            raise XbarError("mapped network: has other layers than what was counted")
+        seen: set[tuple[int, int]] = set()
+        for name, layer in mapped.layers.items():
+            counted = self.mapped.layers[name]
+            if layer.bands is not counted.bands:
+                raise XbarError(f"{name}: has other tiles than what was counted; count that mapping")
+            pair = id(counted.hardware), id(layer.hardware)
+            if pair not in seen:
+                _check_counts(counted.hardware, layer.hardware)
+                seen.add(pair)
+        return dataclasses.replace(self, mapped=mapped)
+
+
+def workload(
+    mapped: MappedNetwork,
+    activity: Mapping[str, NDArray[np.floating]] | None = None,
+    *,
+    case: Case = "worst",
+    chip: ProgrammedNetwork | None = None,
+) -> Workload:
+    """Count what a mapped network asks of a chip.
+
+    Parameters
+    ----------
+    activity
+        For every layer, shape (inputs,): sum over the phases of the mean of (V / v_read)^2 on each word line
+        (for one-bit phases, the mean number of set bits of an input code). None: not known.
+    case
+        What inputs and weights are where they are not known: the ``worst``, every phase of every input at
+        `v_read` and every weight at its largest, or the ``mean``, every second phase and the mean over
+        levels.
+    chip
+        A chip of this mapping: its arrays are read at their programmed conductances, at its time.
+
+    Raises
+    ------
+    XbarError
+        Where nothing lies on a tile, the activity or the chip does not fit the layers, or the case is
+        unknown.
+    """
+    if case not in get_args(Case):
+        raise unknown_name("case", str(case), get_args(Case))
+    if not mapped.tiles_per_plane:
+        raise XbarError("mapped network: no layer has a tile; an estimate needs at least one")
+    if chip is not None and chip.mapped != mapped:
+        raise XbarError("chip: was programmed from another mapping; program this one")
+    active = _activity(mapped, activity, case)
+    driven = {
+        name: float(np.dot(active[name], row_conductance(layer, layer.hardware, case, chip)))
+        for name, layer in mapped.layers.items()
+    }
+    known = all(layer.has_states for layer in mapped.layers.values())
+    return Workload(
+        mapped=mapped,
+        layers={name: layer_counts(layer, layer.hardware) for name, layer in mapped.layers.items()},
+        driven_s=driven,
+        conductances="programmed" if chip is not None else "target" if known else case,
+        inputs=case if activity is None else "measured",
+    )
+
+
+def _check_counts(counted: Hardware, hardware: Hardware) -> None:
+    """Refuse hardware with which there would be other counts."""
+    for table, before, after in _tables(counted, hardware):
+        if before is after:
+            continue
+        for field in dataclasses.fields(before):
+            if table == "" and dataclasses.is_dataclass(getattr(before, field.name)):
+                continue
+            old, new = getattr(before, field.name), getattr(after, field.name)
+            if old != new and field.name not in ARCHITECTURE_KEYS.get(table, ()):
+                key = f"{table}.{field.name}".lstrip(".")
+                raise XbarError(f"{key} = {new!r:.60}: was counted with {old!r:.60}; count that mapping")
+
+
+def _tables(counted: Hardware, hardware: Hardware) -> list[tuple[str, Any, Any]]:
+    """Tables of two hardwares, the hardware itself first, side by side."""
+    names = [field.name for field in dataclasses.fields(Hardware)]
+    pairs = [(name, getattr(counted, name), getattr(hardware, name)) for name in names]
+    return [("", counted, hardware), *(pair for pair in pairs if dataclasses.is_dataclass(pair[1]))]
+
+
+def _activity(
+    mapped: MappedNetwork, activity: Mapping[str, NDArray[np.floating]] | None, case: Case
+) -> dict[str, NDArray[np.floating]]:
+    """Checked activity of every layer, shape (inputs,); where none is given, the number of phases, or half of
+    it for the mean."""
+    phases = {name: layer.hardware.dac.phases_of(has_sign(layer)) for name, layer in mapped.layers.items()}
+    if activity is None:
+        share = 1.0 if case == "worst" else 0.5
+        return {name: np.full(layer.inputs, share * phases[name]) for name, layer in mapped.layers.items()}
+    for name in activity:
+        if name not in mapped.layers:
+            raise unknown_name("activity", name, mapped.layers)
+    for name, layer in mapped.layers.items():
+        if name not in activity:
+            raise XbarError(f"activity: layer {name!r} is missing; give every mapped layer, or none at all")
+        values = np.asarray(activity[name])
+        if values.shape != (layer.inputs,):
+            raise XbarError(f"activity[{name!r}]: has shape {values.shape}; allowed: ({layer.inputs},)")
+        if not ((values >= 0) & (values <= phases[name])).all():
+            raise XbarError(
+                f"activity[{name!r}]: must lie between 0 and {phases[name]}, the number of phases"
+            )
+    return dict(activity)

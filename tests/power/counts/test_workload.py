@@ -1,0 +1,68 @@
+"""What is counted of a mapping once, and priced on many architectures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from power_cases import hardware, network, packed_layers, unpacked
+
+from power.counts.workload import workload
+from power.estimates.table import estimate, priced
+from xbar.hardware.errors import XbarError
+
+ARCHITECTURES = (
+    {"periphery__arrays_per_group": 2},
+    {"periphery__groups_per_tile": 5, "periphery__tiles_per_router": 2},
+    {"periphery__buffer_kb": 16.0},
+    {"periphery__copies": 3},
+    {"periphery__t_read": 3e-8},
+    {"periphery__architecture": "isaac", "adc__library": "adc-regression", "adc__rate": 3e8},
+    {
+        "periphery__library": "isaac-aladdin",
+        "periphery__scaling": "stillmaker-baas",
+        "crossbar__cell_f2": 12.0,
+    },
+)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.data(), st.sampled_from(ARCHITECTURES), st.sampled_from(["worst", "mean"]))
+def test_an_architecture_priced_for_counts_is_the_estimate_of_it(data, changes, case) -> None:
+    design = hardware()
+    mapped = network(design, *(data.draw(packed_layers(design, name)) for name in ("a", "b")))
+    activity = {name: np.linspace(0, 8, layer.inputs) for name, layer in mapped.layers.items()}
+    other = mapped.with_hardware(lambda own: own.replace(**changes))
+    for given_activity in (None, activity):
+        counted = workload(mapped, given_activity, case=case)
+        assert priced(counted) == estimate(mapped, given_activity, case=case)
+        assert priced(counted.on(other)) == estimate(other, given_activity, case=case)
+        rate = estimate(other, given_activity).peak_image_rate_per_s / 2
+        assert priced(counted.on(other), rate) == estimate(other, given_activity, rate, case=case)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"crossbar__rows": 8}, "crossbar.rows = 8"),
+        ({"encoding__slices": 2}, "encoding.slices = 2"),
+        ({"dac__bits": 4}, "dac.bits = 4"),
+        ({"adc__bits": 6}, "adc.bits = 6"),
+        ({"periphery__gated_columns": True}, "periphery.gated_columns = True"),
+        ({"device__g_max": 2e-5}, "device.g_max = 2e-05"),
+    ],
+)
+def test_other_counts_are_refused(changes, key) -> None:
+    design = hardware()
+    mapped = network(design, unpacked(design, 9, 4))
+    with pytest.raises(XbarError, match=rf"^{key}: was counted with"):
+        workload(mapped).on(mapped.with_hardware(lambda own: own.replace(**changes)))
+
+
+def test_other_tiles_are_refused() -> None:
+    design = hardware()
+    mapped = network(design, unpacked(design, 9, 4))
+    with pytest.raises(XbarError, match=r"^layer: has other tiles than what was counted"):
+        workload(mapped).on(network(design, unpacked(design, 9, 5)))
+    with pytest.raises(XbarError, match=r"^mapped network: has other layers than what was counted$"):
+        workload(mapped).on(network(design, unpacked(design, 9, 4, name="other")))
