@@ -76,7 +76,7 @@ class Wait(ByValue):
 
 
 @dataclass(frozen=True, eq=False)
-class Step(ByValue):
+class FlowStep(ByValue):
     """One call of a layer, or of a digital operator that looks at more than the elements in its place.
 
     Parameters
@@ -110,7 +110,7 @@ class Dataflow(ByValue):
         Where it is not known what depends on what; the steps are then not all that there is to wait for.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[FlowStep, ...]
     gaps: tuple[str, ...] = ()
 
 
@@ -126,7 +126,7 @@ class DataflowTrace:
     """
 
     def __init__(self, given: Iterable[torch.Tensor], is_constant: Callable[[torch.Tensor], bool]) -> None:
-        self.steps: list[Step] = []
+        self.steps: list[FlowStep] = []
         self.gaps: dict[str, None] = {}
         self._is_constant = is_constant
         self._last_call: dict[str, int] = {}
@@ -203,7 +203,7 @@ class DataflowTrace:
         self, name: str, is_layer: bool, positions: int, elements: int, last: Mapping[int, torch.Tensor]
     ) -> int:
         waits = tuple(Wait(step, of.to(torch.int64).numpy().copy()) for step, of in last.items())
-        self.steps.append(Step(name, is_layer, positions, elements, waits))
+        self.steps.append(FlowStep(name, is_layer, positions, elements, waits))
         return len(self.steps) - 1
 
     def _passed_on(

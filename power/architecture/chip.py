@@ -30,7 +30,7 @@ from xbar.hardware.files import build
 ARRAY, NODE, CHIP, LAYER = "array", "node", "chip", "layer"
 """Levels with a meaning: what a mapping counts, what layers own, the whole; what is counted by the layer."""
 
-Schedule = Literal["streaming", "layer-serial"]
+LayerSchedule = Literal["streaming", "layer-serial"]
 """Whether a layer begins when its first window is complete, or when the layer before it is done and so is the
 image before."""
 
@@ -166,7 +166,7 @@ class Architecture:
     components: Mapping[str, Component]
     phase_bits: int
     nodes: Literal["own", "shared"]
-    schedule: Schedule
+    schedule: LayerSchedule
     folder: Path
 
     @property
@@ -249,7 +249,7 @@ def architecture_of(files: tuple[TomlFile, ...]) -> Architecture:
     levels: tuple[Level, ...] = ()
     phase_bits = 1
     nodes: Literal["own", "shared"] = "own"
-    schedule: Schedule = "streaming"
+    schedule: LayerSchedule = "streaming"
     tables: dict[str, dict[str, Any]] = {}
     where: dict[str, str] = {}
     for file in reversed(files):

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.tiles.dataflow import Step
+from mapping.tiles.dataflow import FlowStep
 from mapping.tiles.mapped import MappedNetwork
-from power.architecture.chip import Schedule
+from power.architecture.chip import LayerSchedule
 from power.estimates.rows import DIGITAL, Row
 from power.estimates.servers import Server
 
@@ -47,7 +47,7 @@ class PathPart:
 
 
 def streamed(
-    steps: Sequence[Step], vector_s: Sequence[float], copies: Sequence[int]
+    steps: Sequence[FlowStep], vector_s: Sequence[float], copies: Sequence[int]
 ) -> tuple[float, tuple[PathPart, ...]]:
     """Time from the image to the last position of all steps [s], and the longest chain that leads there.
 
@@ -116,14 +116,14 @@ class Latency:
     """
 
     seconds: float
-    schedule: Schedule
+    schedule: LayerSchedule
     path: tuple[PathPart, ...]
     untraced: tuple[str, ...] = ()
 
 
 def latency_of(
     mapped: MappedNetwork,
-    schedule: Schedule,
+    schedule: LayerSchedule,
     table: Iterable[Row],
     times: Mapping[str, float],
     busiest: Server,
@@ -176,5 +176,5 @@ def _longest_s(table: Iterable[Row], times: Mapping[str, float]) -> dict[str, fl
     return longest
 
 
-def _is_pool(step: Step) -> bool:
+def _is_pool(step: FlowStep) -> bool:
     return not step.is_layer and "pool" in step.name

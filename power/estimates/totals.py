@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from power.architecture.chip import Schedule
+from power.architecture.chip import LayerSchedule
 from power.components.price import Price
 from power.estimates.latency import PathPart
 from power.estimates.rows import Row, ratio, sums
@@ -73,7 +73,7 @@ class Estimate:
     peak_image_rate_per_s: float
     servers: tuple[Server, ...]
     latency_us_per_image: float
-    schedule: Schedule
+    schedule: LayerSchedule
     critical_path: tuple[PathPart, ...]
     arrays: int
     groups: int

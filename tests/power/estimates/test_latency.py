@@ -16,7 +16,7 @@ from power_cases import hardware, network, unpacked
 from torch import nn
 
 from mapping import Choice, map_network
-from mapping.tiles.dataflow import Step, Wait
+from mapping.tiles.dataflow import FlowStep, Wait
 from power.estimates.latency import streamed
 from power.estimates.table import estimate
 from xbar.hardware.design import Hardware
@@ -177,10 +177,10 @@ def test_streaming_is_what_a_simulation_of_all_events_gives(chip: Chip) -> None:
     assert sum(part.time_s for part in path) == seconds
 
 
-def chain(*steps: tuple[int, list[int] | None]) -> tuple[Step, ...]:
+def chain(*steps: tuple[int, list[int] | None]) -> tuple[FlowStep, ...]:
     """Steps of so many positions, each of which waits for the one before; None: for the image alone."""
     return tuple(
-        Step(f"s{i}", True, positions, 0, () if last is None else (Wait(i - 1, np.array(last)),))
+        FlowStep(f"s{i}", True, positions, 0, () if last is None else (Wait(i - 1, np.array(last)),))
         for i, (positions, last) in enumerate(steps)
     )
 
