@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mapping.tiles.dataflow import FlowStep
 from mapping.tiles.mapped import MappedNetwork
 from power.architecture.chip import LayerSchedule
-from power.estimates.rows import DIGITAL, Row
+from power.estimates.rows import Row
 from power.estimates.servers import Server
 
 
@@ -130,9 +130,8 @@ def latency_of(
 ) -> Latency:
     """Latency of a mapped network on an architecture with such a schedule.
 
-    Each position of a layer takes its share of the time of the layer's busiest server. Of digital operators
-    only pools take time, each its share of the pools' by the elements that it takes in. No image is done
-    before the busiest server of the chip has served it.
+    Each position of a layer takes its share of the time of the layer's busiest server. Digital operators take
+    no time of their own, but no image is done before the busiest server of the chip has served it.
 
     Parameters
     ----------
@@ -150,18 +149,12 @@ def latency_of(
     if schedule == "layer-serial" or untraced or mapped.dataflow is None:
         return Latency(sum(longest.values()), "layer-serial", (), untraced)
     steps = mapped.dataflow.steps
-    pools = sum(step.elements for step in steps if _is_pool(step))
-    vector_s, copies = [], []
-    for step in steps:
-        count, time = 1, 0.0
+    vector_s, copies = [0.0] * len(steps), [1] * len(steps)
+    for number, step in enumerate(steps):
         if step.is_layer:
             layer = mapped.layers[step.name]
-            count = layer.hardware.periphery.copies
-            time = longest[step.name] / math.ceil(layer.positions / count)
-        elif _is_pool(step):
-            time = longest.get(DIGITAL, 0.0) * step.elements / pools / step.positions
-        vector_s.append(time)
-        copies.append(count)
+            copies[number] = layer.hardware.periphery.copies
+            vector_s[number] = longest[step.name] / math.ceil(layer.positions / copies[number])
     seconds, path = streamed(steps, vector_s, copies)
     if busiest.busy_s > seconds:
         return Latency(busiest.busy_s, schedule, (PathPart(str(busiest), 0, 0, busiest.busy_s),))
@@ -174,7 +167,3 @@ def _longest_s(table: Iterable[Row], times: Mapping[str, float]) -> dict[str, fl
     for row in table:
         longest[row.layer] = max(longest.get(row.layer, 0.0), row.busy_s)
     return longest
-
-
-def _is_pool(step: FlowStep) -> bool:
-    return not step.is_layer and "pool" in step.name

@@ -108,14 +108,15 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
     table = _layer_rows(work, bills, bought) + _other_rows(mapped, bill, bought)
     table = with_gates(table, times, _gates(bills, bill))
     servers = servers_of(table, times)
-    latency = latency_of(mapped, bill.architecture.schedule, table, times, servers[0])
-    if bill.architecture.schedule == "layer-serial":
+    schedule = bill.architecture.schedule
+    latency = latency_of(mapped, schedule, table, times, servers[0])
+    if schedule == "layer-serial":
         servers = (Server(SERIAL, None, latency.seconds), *servers)
     peak = 1 / servers[0].busy_s
     rate = checked_rate(peak if image_rate is None else image_rate, peak, servers[0])
     counts = {name: math.ceil(bought.arrays / size) for name, size in bill.levels.items()}
     names = dict.fromkeys(item.name for each in distinct for item in each.charged)
-    priced = {name: _item_prices(name, distinct) for name in names}
+    prices = {name: _item_prices(name, distinct) for name in names}
     return Estimate(
         table=tuple(row.at(1 / rate) for row in table),
         area_whole_tiles_mm2=sum(row.area_mm2 for row in table) + bought.white_space_mm2(bill),
@@ -146,10 +147,10 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
         inputs=work.inputs,
         adc="; ".join(dict.fromkeys(f"{own.adc.library}, {own.adc.bits} bits" for own in used.values())),
         architecture=bill.architecture.name,
-        prices=priced,
+        prices=prices,
         counting={name: _item(name, distinct).counting() for name in names},
         not_scaled=not_scaled(distinct, hardware.periphery.node_nm),
-        not_modelled=_not_modelled(table, priced, bill, digital, mapped.digital_unknown, latency.untraced),
+        not_modelled=_not_modelled(table, prices, bill, digital, mapped.digital_unknown, latency.untraced),
     )
 
 
