@@ -81,6 +81,7 @@ class _MappingFile:
             if layer.name != name:
                 raise XbarError(f"{path}: layer {name}: is called {layer.name!r}")
             _check_layer(layer, f"{path}: layer {name}")
+        _check_dataflow(self.dataflow, layers, f"{path}: dataflow")
         return MappedNetwork(
             self.hardware,
             layers,
@@ -238,6 +239,18 @@ def _check_layer(layer: MappedLayer, where: str) -> None:
         converted = encoding.converted_planes * encoding.slices
         sizes = [(converted * _columns(layer, band),) for band in layer.bands]
         _check_shapes(steps, sizes, f"{where}: adc_steps")
+
+
+def _check_dataflow(dataflow: Dataflow | None, layers: Mapping[str, MappedLayer], where: str) -> None:
+    """Refuse steps of layers that are not there, and waits for what comes later or is no position."""
+    steps = () if dataflow is None else dataflow.steps
+    for number, step in enumerate(steps):
+        if step.positions < 1 or (step.is_layer and step.name not in layers):
+            raise XbarError(f"{where}: step {number} ({step.name}): does not fit the layers")
+        for wait in step.waits:
+            fits = 0 <= wait.step < number and wait.last.shape == (step.positions,)
+            if not fits or wait.last.min() < -1 or wait.last.max() >= steps[wait.step].positions:
+                raise XbarError(f"{where}: step {number} ({step.name}): waits for what is not before it")
 
 
 def _check_band(layer: MappedLayer, band: Band, where: str) -> None:

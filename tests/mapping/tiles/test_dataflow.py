@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from mapping import map_network
 from mapping.lab.chip_file import load_mapping, save_mapping
 from mapping.tiles.dataflow import Dataflow
+from xbar.hardware.errors import XbarError
 
 Between = Callable[[Tensor], Tensor]
 
@@ -236,3 +238,21 @@ def test_a_file_has_it(tmp_path) -> None:
     mapped = map_network(Pair(image(), F.relu, nn.Conv2d(4, 3, 3)), design(), torch.rand(*IMAGE))
     save_mapping(mapped, tmp_path / "a.safetensors")
     assert load_mapping(tmp_path / "a.safetensors") == mapped
+
+
+@torch.no_grad()
+def test_a_file_with_waits_for_what_is_not_there_is_refused(tmp_path) -> None:
+    mapped = map_network(Pair(image(), F.relu, nn.Conv2d(4, 3, 3)), design(), torch.rand(*IMAGE))
+    assert mapped.dataflow is not None
+    first, second = mapped.dataflow.steps
+    (wait,) = second.waits
+    others = (
+        (dataclasses.replace(first, name="third"), second),
+        (first, dataclasses.replace(second, waits=(dataclasses.replace(wait, step=1),))),
+        (first, dataclasses.replace(second, waits=(dataclasses.replace(wait, last=wait.last + 7),))),
+        (first, dataclasses.replace(second, waits=(dataclasses.replace(wait, last=wait.last[1:]),))),
+    )
+    for steps in others:
+        save_mapping(dataclasses.replace(mapped, dataflow=Dataflow(steps)), tmp_path / "a.safetensors")
+        with pytest.raises(XbarError, match=r"dataflow: step [01] \((third|second)\): "):
+            load_mapping(tmp_path / "a.safetensors")
