@@ -1,4 +1,4 @@
-"""What layers lose where each alone is pruned, as a picture."""
+"""The figure of a sensitivity: the loss of each layer where it alone is pruned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a paper that uses a run should cite: its device, design, components, data set, network and methods."""
+"""Works that a paper on a run should cite: device, design, components, data set, network and methods."""
 
 from __future__ import annotations
 

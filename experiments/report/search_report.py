@@ -1,4 +1,4 @@
-"""What a search found: its front in the terminal, all trials as CSV, a figure."""
+"""The report of a search: its front in the terminal, all trials as CSV, a figure."""
 
 from __future__ import annotations
 

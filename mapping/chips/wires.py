@@ -79,7 +79,7 @@ def _places(layer: MappedLayer, band: Band) -> Iterator[tuple[Selection, Selecti
 
 
 def through_wires(layer: MappedLayer, band: Band, g: NDArray[Any]) -> Floats:
-    """What each output sees of each driver, through the wires of its whole tile [S]; the shape of `g`."""
+    """Transfer from each driver to each output through the wires of its whole tile [S]; the shape of `g`."""
     tiles, crossbar = whole_tiles(layer, band, g), layer.hardware.crossbar
     cells = tiles.g.reshape(-1, crossbar.rows, crossbar.cols)
     seen = transfer_matrices(cells, **_ohms(layer.hardware))

@@ -25,7 +25,7 @@ def by_weight(model: nn.Module, names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def one_a_weight(model: nn.Module, what: str, given: Mapping[str, T]) -> dict[str, T]:
-    """What is given for each weight, by the first of its layers; `what` begins the message.
+    """The entry that is given for each weight, by the first of its layers; `what` begins the message.
 
     Raises
     ------

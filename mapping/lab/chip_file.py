@@ -29,7 +29,7 @@ from xbar.hardware.errors import XbarError
 from xbar.machine.sealed_files import check_sealed, write_sealed
 
 VERSION = 4
-"""Of the format; raised when a file of the one before would be read wrongly, or not at all."""
+"""Version of the format, raised when a file of the one before would be read wrongly, or not at all."""
 
 KINDS = ("chip", "mapping")
 

@@ -50,7 +50,7 @@ FORMS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     nn.MultiheadAttention: AttentionForm,
     nn.Bilinear: BilinearForm,
 }
-"""What has the products of a kind of module as layers; torch's other modules with products are layers."""
+"""The form of each kind of module whose products are not layers yet."""
 
 
 def crossbar_form(

@@ -28,7 +28,7 @@ from mapping.network.modules import in_eval_mode, replaced, run_example
 from xbar.hardware.errors import XbarError
 
 METHODS = ("forward", "_conv_forward", "__call__")
-"""What a subclass may replace to compute something else."""
+"""Methods that a subclass may replace to compute something else."""
 
 
 def has_own_forward(module: nn.Module) -> TypeGuard[Layer | _BatchNorm]:

@@ -1,4 +1,4 @@
-"""What a module does with its input, one operation after the other."""
+"""Operations that a module applies to its input, one after the other."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ PRODUCTS: dict[Any, tuple[str, ...]] = {
 """Parameters of each function, in order; torch's builtin functions have no signature."""
 
 DECIDES = frozenset("item tolist numpy __bool__ __float__ __int__ __index__ equal allclose".split())
-"""What takes values out of a tensor: a forward that does so may decide by them."""
+"""Operations that take values out of a tensor; a forward that uses one may decide by the values."""
 
 
 class Watch(TorchFunctionMode):

@@ -16,7 +16,7 @@ from mapping.training.metrics import CLASSES, Metric
 from xbar.hardware.checks import check_whole
 
 Adjust = Callable[[ProgrammedNetwork], ProgrammedNetwork]
-"""What is done to a chip before it is used, such as `mapping.compensate`."""
+"""A function that changes a chip before it is used, such as `mapping.compensate`."""
 
 
 def chip_accuracy(
