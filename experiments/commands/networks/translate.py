@@ -31,8 +31,8 @@ class TranslateCommand:
 
     def __call__(self) -> None:
         translation = TOOLS[self.tool](read_parameters(self.parameters), self.parameters.stem)
-        print(translation)
         if self.out is not None:
             if self.out.exists():
                 raise XbarError(f"{self.out}: exists already; --out chooses another")
             write_atomically(self.out, tomli_w.dumps(to_dict(translation.hardware)).encode())
+        print(translation)
