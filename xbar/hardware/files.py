@@ -168,16 +168,27 @@ def to_dict(value: Any) -> Any:
 
     A dataclass whose table has another form than its fields gives that by a method `plain`.
     """
+    if type(value) in _SCALARS:
+        return value
     if hasattr(value, "plain"):
         return to_dict(value.plain())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        pairs = ((name, getattr(value, name)) for name in _field_names(type(value)))
         return {name: to_dict(part) for name, part in pairs if part is not None}
     if isinstance(value, tuple | list):
         return [to_dict(part) for part in value]
     if isinstance(value, Mapping):
         return {str(name): to_dict(part) for name, part in value.items()}
     return value
+
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+"""Types of most values of a table; a sweep asks for those of each of its points."""
+
+
+@functools.cache
+def _field_names(cls: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(cls))
 
 
 def preset_names(kind: str) -> list[str]:
