@@ -42,9 +42,21 @@ COST_ONLY = {
 """Keys of a hardware, by table, that no accuracy depends on."""
 
 
+BEHIND_WIRES = "noise_through_wires"
+"""Key of a crossbar on which nothing depends where its lines have no resistance."""
+
+
+def effective(hardware: Hardware) -> dict[str, Any]:
+    """Plain data of a hardware without a key that has no effect in it."""
+    data: dict[str, Any] = to_dict(hardware)
+    if not hardware.crossbar.wired:
+        del data["crossbar"][BEHIND_WIRES]
+    return data
+
+
 def simulated(hardware: Hardware) -> dict[str, Any]:
     """Plain data of what a simulation reads of a hardware."""
-    data: dict[str, Any] = to_dict(hardware) | own_code(ENCODINGS, hardware.encoding)
+    data = effective(hardware) | own_code(ENCODINGS, hardware.encoding)
     for table, keys in COST_ONLY.items():
         for key in keys:
             (data[table] if table else data).pop(key, None)
@@ -85,6 +97,8 @@ def point_id(study: Study, checksum: str, files: Mapping[str, str]) -> str:
     """16 hexadecimal digits of all that affects a point's result: every value of its study, the data's
     checksum, those of the files that it names, and the versions of all stages."""
     data = {key: value for key, value in study_dict(study).items() if key not in NO_EFFECT}
+    if not any(hardware.crossbar.wired for hardware in _designs(study)):
+        del data["hardware"]["crossbar"][BEHIND_WIRES]
     return _hashed({"study": data, "data": checksum, "files": dict(files), "versions": VERSIONS})
 
 
@@ -147,6 +161,10 @@ def component_files(designs: Iterable[Hardware]) -> dict[str, str]:
 
 def files_of(study: Study) -> dict[str, str]:
     """All files that a point's result depends on: of its network, extensions, devices and components."""
-    designs = [setting.on(study.hardware) or study.hardware for setting in study.layers]
     own = network_files(study) | extension_files(study) | device_files(study)
-    return own | component_files([study.hardware, *designs])
+    return own | component_files(_designs(study))
+
+
+def _designs(study: Study) -> list[Hardware]:
+    """The study's hardware, and those that settings of layers make of it."""
+    return [study.hardware, *(setting.on(study.hardware) or study.hardware for setting in study.layers)]

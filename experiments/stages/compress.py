@@ -14,7 +14,7 @@ from torch import nn
 from experiments.plans.context import Context
 from experiments.plans.placement import States, states_of_bits
 from experiments.plans.plan import LayerRules, Untrained
-from experiments.run_folder.ids import component_files, own_code, simulated
+from experiments.run_folder.ids import component_files, effective, own_code, simulated
 from experiments.run_folder.stage import StageResult
 from experiments.stages.train import NetworkWeights, split_masks, with_masks
 from experiments.studies.compression import Compression, CompressionStep, Purify
@@ -169,7 +169,7 @@ def _plain_rules(rules: LayerRules, step: CompressionStep) -> dict[str, Any]:
     }
     if isinstance(step.target, AreaLimit | EnergyLimit):
         costs = (rules.placement.hardware, *own.values())
-        found["costs"] = {name: to_dict(hardware) for name, hardware in own.items()}
+        found["costs"] = {name: effective(hardware) for name, hardware in own.items()}
         found["libraries"] = component_files(costs)
         found["bias_rows"] = rules.placement.bias_rows()
     return found

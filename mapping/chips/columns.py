@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapping.chips.chip import ProgrammedLayer, ProgrammedNetwork
-from mapping.chips.wires import bit_lines, noise_through_wires
+from mapping.chips.wires import bit_lines, forms_through_wires, noise_through_wires
 from mapping.tiles.mapped import Band, MappedLayer
 from xbar.conductances.encoding import slice_weights
 from xbar.conductances.noise import BOLTZMANN, white_sigma
@@ -147,7 +147,8 @@ def _read_noise(
     """White noise of the cells, thermal noise of the bit lines, and noise of the converters.
 
     Behind wires, a cell's noise reaches its output by the factors of `xbar.wires.noise`: one of the square of
-    its word line's voltage, and a constant, which adds to the column's own noise.
+    its word line's voltage, and a constant, which adds to the column's own noise; or, by choice, by the forms
+    of `xbar.wires.noise_forms`.
     """
     layer, hardware = programmed.mapped, programmed.mapped.hardware
     adc, device, band = hardware.adc, hardware.device, layer.bands[number]
@@ -156,16 +157,21 @@ def _read_noise(
     references = len(band.tiles) if hardware.encoding.reference_columns else 0
     ampere = hardware.dac.v_read * device.unit
     width = converted * g.shape[1] * g.shape[3]
+    devices = programmed.bands[number].devices
+    wired, by_form = hardware.crossbar.wired, hardware.crossbar.noise_by_form
     behind_wires = None
-    if hardware.crossbar.wired and (device.read_noise.sigma or adc.bandwidth):
-        behind_wires = noise_through_wires(layer, band, g)
+    if wired and (adc.bandwidth or (device.read_noise.sigma and not by_form)):
+        behind_wires = noise_through_wires(layer, band, g, devices)
     cells, raised = np.empty((0, width), dtype), np.zeros((len(g), g.shape[1], g.shape[3]))
-    if device.read_noise.sigma:
-        sigma = np.where(programmed.bands[number].devices, white_sigma(g, device), 0.0)
-        variance = np.square(sigma / device.unit)
+    if device.read_noise.sigma and by_form:
+        forms = forms_through_wires(layer, band, g, devices) / device.unit**2
+        forms = forms if converted == len(g) else forms.sum(0)
+        cells = np.ascontiguousarray(forms.reshape(width, *forms.shape[-2:]), dtype)
+    elif device.read_noise.sigma:
+        variance = np.square(np.where(devices, white_sigma(g, device), 0.0) / device.unit)
         if behind_wires:
-            raised = (variance * behind_wires.constant).sum(2)
-            variance *= behind_wires.square
+            variance = behind_wires.variance / device.unit**2
+            raised = behind_wires.floor / device.unit**2
         cells = _flat(variance if converted == len(g) else variance.sum(0, keepdims=True), dtype)
     phases = accumulated_phases(hardware, layer.calibration.signed)
     thermal = np.zeros_like(raised)

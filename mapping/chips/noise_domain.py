@@ -18,7 +18,8 @@ level varies from vector to vector have larger errors (docs/physics, "Noise thro
 def noise_outside_domain(mapped: MappedNetwork) -> list[str]:
     """A sentence for each layer whose noise behind wires is beyond the domain in which its error is known.
 
-    Cells are taken at their targets, inputs at the mean of the calibration.
+    Cells are taken at their targets, inputs at the mean of the calibration. Noise at each input's own
+    voltages (`crossbar.noise_through_wires`) has no such domain.
 
     Raises
     ------
@@ -29,6 +30,7 @@ def noise_outside_domain(mapped: MappedNetwork) -> list[str]:
         name: layer
         for name, layer in mapped.layers.items()
         if (hardware := layer.hardware).crossbar.wired
+        and not hardware.crossbar.noise_by_form
         and (hardware.device.read_noise.sigma or hardware.adc.bandwidth)
     }
     if not noisy:
@@ -37,7 +39,9 @@ def noise_outside_domain(mapped: MappedNetwork) -> list[str]:
     found = []
     for name, layer in noisy.items():
         bands = chip.layers[name].bands
-        shares = (noise_through_wires(layer, band.mapped, band.conductances).lost for band in bands)
+        shares = (
+            noise_through_wires(layer, band.mapped, band.conductances, band.devices).lost for band in bands
+        )
         lost = max((float(share.max(initial=0.0)) for share in shares), default=0.0)
         if lost > LOST:
             found.append(

@@ -73,7 +73,9 @@ def exact_problems(draw: st.DrawFn) -> dict[str, Any]:
         codes: Any = rng.integers(low, high + 1, (samples, n_in)).astype(small)
     else:
         codes = rng.integers(-16, 17, (samples, n_in)).astype(np.float32) / 4
-    noisy = draw(st.sampled_from(["none", "floor", "cells"]))
+    if 0 < bits <= 2 and draw(st.booleans()):
+        drive = drive.merged()
+    noisy = draw(st.sampled_from(["none", "floor", "cells", "forms"]))
     convert, refer = draw(st.booleans()), draw(st.booleans())
     limits = draw(st.sampled_from([(-128.0, 127.0), (0.0, 15.0), (-4.0, 3.0)]))
     with_inl = draw(st.booleans())
@@ -93,9 +95,10 @@ def exact_problems(draw: st.DrawFn) -> dict[str, Any]:
         if noisy != "none":
             variance = rng.choice(np.float32([0.0, 1.0, 4.0]), (len(rows), cols))
             floor = rng.choice(np.float32([0.0, 1.0, 4.0]), cols)
-            noise = read_noise(
-                variance if noisy == "cells" else np.empty((0, cols), np.float32), floor, number
-            )
+            parts = rng.integers(-1, 2, (cols, len(rows), 2)).astype(np.float32)
+            forms = np.ascontiguousarray(parts @ parts.transpose(0, 2, 1))
+            chosen = {"cells": variance, "forms": forms}.get(noisy, np.empty((0, cols), np.float32))
+            noise = read_noise(chosen, floor, number)
         if refer and cols:
             reference = np.where(rng.random(cols) < 0.7, cols - 1, -1)
             reference[-1] = -1

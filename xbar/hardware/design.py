@@ -33,6 +33,12 @@ class Crossbar:
         current.
     spare_cols
         Bit lines of a tile that a mapping leaves free, for columns that are moved off faulty cells.
+    noise_through_wires
+        How read noise of cells reaches the outputs behind wires; without wires the three are the same.
+        ``mean-inputs``: of the cells of an output's own column, by factors at the mean inputs of the
+        calibration. ``each-input``: of the same cells, at the voltages that each input puts over them.
+        ``all-cells``: at these, of all cells of the array, exact to first order. The last two are slower
+        (docs/physics, "Noise through wires").
     cell_f2
         Area of a cell in F^2, with F = `periphery.node_nm`: 4 without a selector, 3 (W/L + 1) with a
         transistor of width W and length L; ``library``: what the component library says.
@@ -48,6 +54,7 @@ class Crossbar:
     p_open_wl: float = 0.0
     p_open_bl: float = 0.0
     spare_cols: int = 0
+    noise_through_wires: Literal["mean-inputs", "each-input", "all-cells"] = "mean-inputs"
     cell_f2: float | Literal["library"] = "library"
 
     def __post_init__(self) -> None:
@@ -66,6 +73,11 @@ class Crossbar:
     def wired(self) -> bool:
         """Whether wires, drivers or sense amplifiers have any resistance."""
         return self.r_wl + self.r_bl + self.r_driver + self.r_sense > 0
+
+    @property
+    def noise_by_form(self) -> bool:
+        """Whether read noise depends on the voltages of all word lines together."""
+        return self.wired and self.noise_through_wires != "mean-inputs"
 
 
 @dataclass(frozen=True)

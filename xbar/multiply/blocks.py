@@ -22,7 +22,9 @@ class ReadNoise:
     Parameters
     ----------
     variance
-        Of each cell, shape of the block's weights and their type [unit^2]; shape (0, C): none.
+        Of the type of the block's weights [unit^2]. Shape (R, C), as theirs: that of each cell, which goes
+        with the square of its word line's voltage. Shape (C, R, R): for each column a symmetric matrix v,
+        with the variance V' v V for the voltages V of all word lines. Shape (0, C): none.
     floor
         Variance of each column's own noise [(v_read unit)^2], float32, shape (C,).
     key
@@ -97,7 +99,12 @@ class Block:
         if self.converter is not None:
             check_array("block.converter.step", self.converter.step, np.float32, (cols,))
         if self.noise is not None:
-            cells = rows if len(self.noise.variance) else 0
-            check_array("block.noise.variance", self.noise.variance, dtype, (cells, cols))
+            variance: NDArray[Any] = self.noise.variance
+            shape: tuple[int, ...] = (rows, cols)
+            if variance.ndim == 3:
+                shape = (cols, rows, rows)
+            elif not len(variance):
+                shape = (0, cols)
+            check_array("block.noise.variance", variance, dtype, shape)
             check_array("block.noise.floor", self.noise.floor, np.float32, (cols,))
             check_array("block.noise.places", self.noise.places, np.uint32, (cols,))

@@ -45,6 +45,8 @@ class Drive:
         Sum of squares that weighs a cell's noise, shape of `volts` [v_read^2].
     sign_magnitude
         Whether signed codes go as sign and magnitude.
+    unmerged
+        The phases that `merged` made one of; None where each is read by itself.
 
     Raises
     ------
@@ -59,6 +61,7 @@ class Drive:
     volts: NDArray[np.float32]
     power: NDArray[np.float32]
     sign_magnitude: bool = False
+    unmerged: Drive | None = None
 
     def __post_init__(self) -> None:
         check_range("bits", self.bits, 0, 16)
@@ -128,6 +131,7 @@ class Drive:
             np.ascontiguousarray((place @ volts)[None], np.float32),
             np.ascontiguousarray((place**2 @ power)[None], np.float32),
             self.sign_magnitude,
+            self,
         )
 
 

@@ -6,7 +6,9 @@ For each block of columns that share driven word lines, each vector m and each i
 
 with the voltages V and their squares P of `xbar.multiply.converters.Drive`, the variance v of a cell's white
 noise, that of the column's own noise f, and one standard normal draw xi: a sum of independent normal errors
-is normal, so that this has the same distribution as an error drawn for each cell at each read. Then
+is normal, so that this has the same distribution as an error drawn for each cell at each read. Where a
+column's noise depends on the voltages of all word lines together, the sum over r is V' v[c] V with a matrix
+v[c]. Then
 
     out[m, out[c]] += coefficient[c] sum_p weight[p] value[m, p, c]
 
@@ -32,6 +34,7 @@ from xbar.hardware.errors import XbarError
 from xbar.machine.kernels import njit
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import Drive
+from xbar.multiply.phases import Phases, fill, form_variances, is_run, phases_before_merging, phases_of
 from xbar.multiply.threads import run_workers, worker_count
 
 CHUNK_ROWS = 256
@@ -80,24 +83,14 @@ def mvm(
     chunks = -(-len(codes) // vectors)
     workers = worker_count(threads, chunks)
     bounds = [len(codes) if w == workers else chunks * w // workers * vectors for w in range(workers + 1)]
-    phases = _Phases(
-        drive.weights,
-        drive.volts,
-        drive.power,
-        drive.linear,
-        drive.power_is_square,
-        drive.bits,
-        drive.digit_bits,
-        drive.sign_magnitude,
-    )
-
-    size = 2 * CHUNK_ROWS * max((len(block.rows) + len(block.out) for block in kernels), default=0)
+    phases, before = phases_of(drive), phases_before_merging(drive)
+    size = max((_numbers(block) for block in kernels), default=0)
 
     def work(worker: int) -> None:
         start, stop = bounds[worker], bounds[worker + 1]
         space = _workspace(size, out.dtype)
         for block in kernels:
-            _block(codes[start:stop], block, phases, np.uint64(first + start), space, out[start:stop])
+            _block(codes[start:stop], block, phases, before, np.uint64(first + start), space, out[start:stop])
 
     run_workers(work, workers)
     return out
@@ -115,15 +108,10 @@ def _workspace(size: int, dtype: Any) -> NDArray[Any]:
     return spaces[dtype]
 
 
-class _Phases(NamedTuple):
-    weights: NDArray[np.float32]
-    volts: NDArray[np.float32]
-    power: NDArray[np.float32]
-    linear: bool
-    power_is_square: bool
-    bits: int
-    digit_bits: int
-    sign_magnitude: bool
+def _numbers(block: _Columns) -> int:
+    """Of the workspace of a block: voltages and currents, their squares and variances; of forms two more."""
+    rows = len(block.rows) * (3 if len(block.forms) else 2)
+    return CHUNK_ROWS * (rows + 2 * len(block.out))
 
 
 class _Columns(NamedTuple):
@@ -136,6 +124,7 @@ class _Columns(NamedTuple):
     reference: NDArray[np.int64]
     subtract_before: bool
     variance: NDArray[Any]
+    forms: NDArray[Any]
     floor: NDArray[np.float32]
     key: np.uint64
     places: NDArray[np.uint32]
@@ -149,6 +138,13 @@ class _Columns(NamedTuple):
 
 def _columns(block: Block) -> _Columns:
     noise, adc, none = block.noise, block.converter, np.empty(0, np.float32)
+    cells, cols = len(block.rows), len(block.out)
+    variance = np.empty((0, cols), block.weights.dtype)
+    forms = np.empty((0, cells, cells), block.weights.dtype)
+    if noise and noise.variance.ndim == 3:
+        forms = noise.variance
+    elif noise:
+        variance = noise.variance
     return _Columns(
         block.rows,
         block.weights,
@@ -156,7 +152,8 @@ def _columns(block: Block) -> _Columns:
         block.coefficient,
         np.empty(0, np.int64) if block.reference is None else block.reference,
         block.subtract_before,
-        noise.variance if noise else np.empty((0, len(block.out)), block.weights.dtype),
+        variance,
+        forms,
         noise.floor if noise else none,
         np.uint64(noise.key if noise else 0),
         noise.mixed_places if noise else np.empty(0, np.uint32),
@@ -173,7 +170,8 @@ def _columns(block: Block) -> _Columns:
 def _block(
     codes: NDArray[Any],
     block: _Columns,
-    phases: _Phases,
+    phases: Phases,
+    before: Phases,
     first: np.uint64,
     workspace: NDArray[Any],
     out: NDArray[Any],
@@ -182,110 +180,27 @@ def _block(
     rows, cols, phase_count = len(block.rows), len(block.out), len(phases.weights)
     of_cells = CHUNK_ROWS if len(block.variance) else 0
     of_columns = CHUNK_ROWS if len(block.floor) else 0
-    ends = np.cumsum(np.array([CHUNK_ROWS * rows, CHUNK_ROWS * cols, of_cells * rows, of_columns * cols]))
+    of_forms = CHUNK_ROWS if len(block.forms) else 0
+    sizes = np.array([CHUNK_ROWS * rows, CHUNK_ROWS * cols, of_cells * rows, of_columns * cols])
+    ends = np.cumsum(sizes)
     volts = workspace[: ends[0]].reshape(CHUNK_ROWS, rows)
     current = workspace[ends[0] : ends[1]].reshape(CHUNK_ROWS, cols)
     squares = workspace[ends[1] : ends[2]].reshape(of_cells, rows)
     variance = workspace[ends[2] : ends[3]].reshape(of_columns, cols)
+    space = workspace[ends[3] : ends[3] + 2 * of_forms * rows].reshape(2, of_forms, rows)
     if not of_cells:
         variance[:] = 0
     vectors = CHUNK_ROWS // phase_count
     for start in range(0, len(codes), vectors):
         part = codes[start : start + vectors]
-        volts[len(part) * phase_count :] = 0
-        squares[len(part) * phase_count :] = 0
-        if phases.sign_magnitude:
-            _spread_signed(part, block.rows, phases, volts, squares)
-        elif phases.bits:
-            _spread(part, block.rows, phases, volts, squares)
-        else:
-            _gather(part, block.rows, volts, squares)
+        fill(part, block.rows, phases, volts, squares)
         np.dot(volts, block.weights, current)
         if of_cells:
             np.dot(squares, block.variance, variance)
+        elif of_forms:
+            form_variances(part, block.rows, block.forms, volts, before, space, variance)
         number = first + np.uint64(start)
         _finish(current, variance, block, phases.weights, number, out[start : start + vectors])
-
-
-@njit(cache=True, nogil=True)
-def _spread(
-    codes: NDArray[Any],
-    rows: NDArray[np.int64],
-    phases: _Phases,
-    volts: NDArray[Any],
-    squares: NDArray[Any],
-) -> None:
-    """Volts and power of digit p of ``codes[m, rows]`` in row m P + p; no power where `squares` is empty."""
-    line = np.empty(len(rows), np.int32)
-    run = _is_run(rows)
-    pattern, mask = np.int32((1 << phases.bits) - 1), np.int32((1 << phases.digit_bits) - 1)
-    for m in range(len(codes)):
-        if run:
-            code = codes[m, rows[0] : rows[0] + len(rows)]
-            for r in range(len(rows)):
-                line[r] = np.int32(code[r]) & pattern
-        else:
-            for r in range(len(rows)):
-                line[r] = np.int32(codes[m, rows[r]]) & pattern
-        for p in range(len(phases.weights)):
-            shift, at = np.int32(p * phases.digit_bits), m * len(phases.weights) + p
-            if phases.linear:
-                for r in range(len(rows)):
-                    volts[at, r] = np.float32(line[r] >> shift & mask) * phases.volts[p, 1]
-            else:
-                _look_up(line, shift, mask, phases.volts[p], volts[at])
-            if len(squares) and phases.power_is_square:
-                for r in range(len(rows)):
-                    squares[at, r] = volts[at, r] * volts[at, r]
-            elif len(squares):
-                _look_up(line, shift, mask, phases.power[p], squares[at])
-
-
-@njit(cache=True, nogil=True)
-def _spread_signed(
-    codes: NDArray[Any],
-    rows: NDArray[np.int64],
-    phases: _Phases,
-    volts: NDArray[Any],
-    squares: NDArray[Any],
-) -> None:
-    """The same of codes that go as sign and magnitude: a negative one has the table's second half."""
-    line, half = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
-    mask = np.int32((1 << phases.digit_bits) - 1)
-    for m in range(len(codes)):
-        for r in range(len(rows)):
-            code = np.int32(codes[m, rows[r]])
-            line[r] = abs(code)
-            half[r] = mask + 1 if code < 0 else 0
-        for p in range(len(phases.weights)):
-            shift, at = np.int32(p * phases.digit_bits), m * len(phases.weights) + p
-            for r in range(len(rows)):
-                volts[at, r] = phases.volts[p, (line[r] >> shift & mask) + half[r]]
-            if len(squares):
-                for r in range(len(rows)):
-                    squares[at, r] = phases.power[p, (line[r] >> shift & mask) + half[r]]
-
-
-@njit(cache=True, nogil=True)
-def _look_up(
-    line: NDArray[np.int32], shift: np.int32, mask: np.int32, table: NDArray[np.float32], row: NDArray[Any]
-) -> None:
-    """The table's entry for each digit."""
-    for r in range(len(line)):
-        row[r] = table[line[r] >> shift & mask]
-
-
-@njit(cache=True, nogil=True)
-def _gather(
-    voltages: NDArray[Any], rows: NDArray[np.int64], volts: NDArray[Any], squares: NDArray[Any]
-) -> None:
-    """Voltages that are given, and their squares."""
-    for m in range(len(voltages)):
-        for r in range(len(rows)):
-            volts[m, r] = voltages[m, rows[r]]
-        if len(squares):
-            for r in range(len(rows)):
-                squares[m, r] = volts[m, r] * volts[m, r]
 
 
 @njit(cache=True, nogil=True)
@@ -298,7 +213,7 @@ def _finish(
     out: NDArray[Any],
 ) -> None:
     """Noise, converters and the sum over phases of a chunk's currents; each column goes to its output."""
-    phases, cols, run = len(weights), len(block.out), _is_run(block.out)
+    phases, cols, run = len(weights), len(block.out), is_run(block.out)
     before = len(block.reference) > 0 and block.subtract_before
     after = len(block.reference) > 0 and not block.subtract_before
     coefficient, reference, inl = block.coefficient, block.reference, block.inl
@@ -379,12 +294,6 @@ def _repeated(values: NDArray[np.float32], times: int) -> NDArray[np.float32]:
     for start in range(0, len(line), len(values)):
         line[start : start + len(values)] = values
     return line
-
-
-@njit(cache=True, nogil=True)
-def _is_run(index: NDArray[np.int64]) -> bool:
-    """Whether the indices are a run: read or written as one piece, it vectorises."""
-    return len(index) > 0 and bool((np.diff(index) == 1).all())
 
 
 @njit(cache=True, nogil=True)

@@ -89,7 +89,11 @@ def mvm_reference(
         for p in range(drive.phases):
             current = volts[p][:, rows] @ weights
             if block.noise is not None:
-                cells = power[p][:, rows] @ variance if len(variance) else 0.0
+                cells: Tensor | float = 0.0
+                if variance.ndim == 3:
+                    cells = _by_forms(codes[:, block.rows], variance, drive, p)
+                elif len(variance):
+                    cells = power[p][:, rows] @ variance
                 product = (cells + floor) * square[:, p]
                 deviation = torch.sqrt(product.double()).to(out)  # torch's root of float32 is inexact
                 current = current + deviation * sine[:, p]
@@ -101,3 +105,17 @@ def mvm_reference(
             total = total - subtracted * total[:, reference]
         out.index_add_(1, index, place * total)
     return out
+
+
+def _by_forms(codes: NDArray[Any], forms: Tensor, drive: Drive, phase: int) -> Tensor:
+    """Variance of each column by its quadratic form in the voltages, shape (M, C); `codes` are those of its
+    word lines. The phases that were merged into one add up with the squares of their places."""
+    applied = drive if drive.unmerged is None else drive.unmerged
+    volts = torch.from_numpy(applied.voltages(codes)[0]).to(forms)
+    places = torch.from_numpy(np.square(applied.weights / applied.weights[0])).to(forms)
+    if drive.unmerged is None:
+        volts, places = volts[phase : phase + 1], torch.ones_like(places[:1])
+    columns = [(volts @ form * volts).sum(-1) for form in forms]
+    if not columns:
+        return volts.new_zeros(len(codes), 0)
+    return torch.einsum("p,cpm->mc", places, torch.stack(columns)).clamp(min=0)

@@ -128,7 +128,7 @@ def from_aihwkit(config: Any, name: str = "from aihwkit") -> Translation:
 
 
 def _crossbar(of: Account, device: Device) -> Crossbar:
-    size: dict[str, int] = {}
+    size: dict[str, Any] = {}
     for key, what in (("max_input_size", "rows"), ("max_output_size", "cols")):
         path = f"mapping.{key}"
         if lines := int(of.number(path)):

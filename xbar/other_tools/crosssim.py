@@ -159,7 +159,7 @@ def _encoding(of: Account) -> Encoding:
 
 
 def _crossbar(of: Account, encoding: Encoding) -> Crossbar:
-    size: dict[str, int] = {}
+    size: dict[str, Any] = {}
     if rows := int(of.number("core.rows_max")):
         size["rows"] = rows
         of.became("core.rows_max", f"crossbar.rows = {rows}")

@@ -57,7 +57,7 @@ def gradient(g: ArrayLike, v: ArrayLike, grad_currents: ArrayLike, **circuit: An
     by_g = np.zeros((rows, cols))
     by_v = np.empty((len(voltages), rows))
     for part, slopes in _same_slopes(solution, voltages):
-        y = _driven_at_outputs(slopes, drive[part], solution.wires, circuit)
+        y = driven_at_outputs(slopes, drive[part], solution.wires, circuit)
         by_g += (current_per_siemens(solution.iv, voltages[part], solution.v_read) * y).sum(0)
         by_v[part] = (slopes * y).sum(-1)
     return by_g, by_v.reshape(solution.v.shape)
@@ -95,7 +95,7 @@ def output_variance(g: ArrayLike, v: ArrayLike, sigma: ArrayLike, **circuit: Any
     for part, slopes in _same_slopes(solution, voltages):
         for first in range(0, cols, size):
             chunk = slice(first, min(first + size, cols))
-            y = _driven_at_outputs(slopes, np.eye(cols)[chunk], solution.wires, circuit)
+            y = driven_at_outputs(slopes, np.eye(cols)[chunk], solution.wires, circuit)
             factors = np.square(y, out=y).reshape(len(y), -1)
             variance[part, chunk] = weight[part].reshape(-1, rows * cols) @ factors.T
     return variance.reshape(solution.currents.shape)
@@ -109,8 +109,16 @@ def _same_slopes(solution: Solution, voltages: Floats) -> list[tuple[slice, Floa
     return [(slice(k, k + 1), slopes[k]) for k in range(len(voltages))]
 
 
-def _driven_at_outputs(slopes: Floats, drive: Floats, wires: Wires, circuit: dict[str, Any]) -> Floats:
-    """Cell voltages w - u (P, m, n) with outputs at `drive` (P, n) [V] and inputs at ground."""
+def driven_at_outputs(slopes: Floats, drive: Floats, wires: Wires, circuit: dict[str, Any]) -> Floats:
+    """Cell voltages w - u (P, m, n) with outputs at `drive` (P, n) [V] and inputs at ground.
+
+    Parameters
+    ----------
+    slopes
+        Conductances of the cells at the solution [S], shape (m, n).
+    circuit
+        ``tolerance``, ``max_iterations`` and ``threads`` of `xbar.wires.circuit.solve`, where they are given.
+    """
     back = wires.reversed()
     limits = {key: circuit[key] for key in ("tolerance", "max_iterations", "threads") if key in circuit}
     solution = solve(

@@ -15,7 +15,7 @@ from torch import nn
 
 from experiments.inputs.data import Dataset
 from experiments.plans.plan import resolve
-from experiments.run_folder.ids import COST_ONLY, simulated, stage_id
+from experiments.run_folder.ids import COST_ONLY, point_id, simulated, stage_id
 from experiments.stages.planned import planned_ids
 from experiments.studies.study import Study, load_study, resolve_study, study_dict
 from mapping import analog_network, calibrate, map_network, program_network
@@ -122,6 +122,17 @@ def test_an_id_follows_from_values_alone() -> None:
     first: Mapping[str, Any] = {"a": 1, "b": [1, 2]}
     assert stage_id("train", first) == stage_id("train", {"b": [1, 2], "a": 1})
     assert stage_id("train", first) != stage_id("compress", first)
+
+
+def test_a_key_of_noise_behind_wires_counts_where_there_are_wires() -> None:
+    """In ids of stages and of points, where any layer has wires."""
+    key, wires = "hardware.crossbar.noise_through_wires=all-cells", "hardware.crossbar.r_wl=1"
+    of_layer = "layers=[{layer='fc1', hardware={crossbar={r_wl=1.0}}}]"
+    for changes, counts in (([], False), ([wires], True), ([of_layer], True)):
+        one, other = (load_study("digits", [*changes, *more]) for more in ([], [key]))
+        assert (point_id(one, "", {}) != point_id(other, "", {})) == counts
+        if changes != [of_layer]:
+            assert (simulated(one.hardware) != simulated(other.hardware)) == counts
 
 
 def test_no_output_depends_on_keys_that_only_costs_read() -> None:

@@ -94,7 +94,7 @@ NAN = float("nan")
         (
             "crossbar.row",
             8,
-            "crossbar.row: unknown key; did you mean 'rows'? allowed: cell_f2, cols, p_open_bl",
+            "crossbar.row: unknown key; did you mean 'rows'? allowed: cell_f2, cols, noise_through_wires",
         ),
         ("dac.bit", 8, "dac.bit: unknown key; did you mean 'bits'? allowed: bits, gain_error"),
         ("device.gmin", 0.0, "device.gmin: unknown key; did you mean 'g_min'? allowed: claims"),
