@@ -19,6 +19,8 @@ Per = Literal["layer", "column"]
 EXACT_LEVELS = 64
 """Levels up to which the search for the best scale always ends."""
 
+_BLOCK_BITS = 6
+_IN_BLOCK = (1 << _BLOCK_BITS) - 1
 _FIRST_CUTS = 256
 _CUTS = 4
 _SWEPT = 2048
@@ -44,7 +46,7 @@ def fit_scales(
     Parameters
     ----------
     w
-        Weights, shape (K, N). A fit takes 12 bytes for each that it is made of, or 16 in float64.
+        Weights, shape (K, N). A fit takes a copy of those that it is made of.
     kept
         Weights that count, shape (K, N); None: all.
     levels
@@ -62,7 +64,9 @@ def fit_scales(
             magnitudes = part.flatten() if kept is None else part[kept[together[place]]]  # a copy
             np.abs(magnitudes, out=magnitudes)
             magnitudes.sort()
-            zeros = int(np.searchsorted(magnitudes, 0, "right"))
+            zeros = int(
+                np.searchsorted(magnitudes, magnitudes.dtype.type(0), "right")
+            )  # of its type: no copy
             if zeros < len(magnitudes):
                 found[place] = _best_scale(_as_floats(magnitudes[zeros:]), zeros, values, most)
 
@@ -78,11 +82,16 @@ def _as_floats(magnitudes: NDArray[np.floating]) -> NDArray[np.floating]:
 @njit(cache=True, nogil=True)
 def _best_scale(w: NDArray[np.floating], zeros: int, levels: NDArray[np.float64], most: int) -> float:
     """The scale of ascending positive weights and so many zeros; ``most``: searches, -1 for no bound."""
-    sums = np.zeros(len(w) + 1)
+    sums = np.zeros((len(w) >> _BLOCK_BITS) + 1)  # below every 64th weight: 1/8 of a byte for each
+    total = 0.0
     for i in range(len(w)):
-        sums[i + 1] = sums[i] + w[i]
+        if i & _IN_BLOCK == 0:
+            sums[i >> _BLOCK_BITS] = total
+        total += w[i]
+    if len(w) & _IN_BLOCK == 0:
+        sums[-1] = total
     if len(levels) == 1:
-        return float(sums[-1] / (len(w) + zeros) / levels[0])
+        return float(total / (len(w) + zeros) / levels[0])
     midpoints = (levels[1:] + levels[:-1]) / 2
     first, last = np.log(w[0] / midpoints[-1] / 2), np.log(2 * w[-1] / midpoints[0])
     edges = np.exp(np.linspace(first, last, _FIRST_CUTS + 1))
@@ -140,7 +149,8 @@ def _at_all(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """<w, l>, <l, l>, and how many changes of assignment lie below each of ascending scales q, l the nearest
     levels."""
-    wl = np.full(len(q), levels[0] * sums[-1])
+    total = _sum_below(len(w), w, sums)
+    wl = np.full(len(q), levels[0] * total)
     ll = np.full(len(q), levels[0] ** 2 * (len(w) + zeros))
     changes = np.zeros(len(q), np.int64)
     for i in range(len(midpoints)):
@@ -148,10 +158,19 @@ def _at_all(
         below = 0
         for j in range(len(q)):
             below = _count_below(q[j] * midpoints[i], w, below)
-            wl[j] += (sums[-1] - sums[below]) * step
+            wl[j] += (total - _sum_below(below, w, sums)) * step
             ll[j] += (len(w) - below) * of_squares
             changes[j] += below
     return wl, ll, changes
+
+
+@njit(cache=True, nogil=True)
+def _sum_below(count: int, w: NDArray[np.floating], sums: NDArray[np.float64]) -> float:
+    """Sum of the first so many of w, from the sums below every 64th; the bits are those of one long sum."""
+    total = float(sums[count >> _BLOCK_BITS])
+    for i in range(count & ~_IN_BLOCK, count):
+        total += w[i]
+    return total
 
 
 @njit(cache=True, nogil=True)
