@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save
 
+from experiments.results.plain_checks import check_result
 from experiments.stages.train import split_masks
 from mapping.training.checkpoints import load_checkpoint
 from xbar.hardware.files import write_atomically
@@ -57,6 +58,7 @@ def kept_weights(name: str) -> dict[str, torch.Tensor]:
 def keep(run: Path) -> str:
     """Keep one run; its name with the seed."""
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    check_result(result, str(run / "result.json"))
     name = f"{result['name']}-seed{result['seed']}"
     stage = run / "stages" / f"quantise-{result['stages']['quantise']}.safetensors"
     state, _ = split_masks(load_checkpoint(stage)[0])

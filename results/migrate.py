@@ -27,6 +27,7 @@ import torch
 
 from experiments.inputs.data import Dataset
 from experiments.plans.plan import resolve
+from experiments.results.plain_checks import KEY, resealed
 from experiments.run_folder.ids import files_of, point_id
 from experiments.stages.planned import planned_ids
 from experiments.studies.study import Study, load_study, resolve_study, study_dict
@@ -104,6 +105,8 @@ def migrate_run(path: Path) -> bool:
     changed = {**result, "study": study_dict(study), "stages": stages}
     if changed == result:
         return False
+    if KEY in changed:
+        changed = resealed(changed)
     write_atomically(path, (json.dumps(changed, indent=1) + "\n").encode())
     return True
 

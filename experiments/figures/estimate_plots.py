@@ -12,6 +12,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from experiments.figures.plots import DARK, INK, MUTED, PALE, QUANTITIES, blank_figure, styled
+from mapping.network.gemm import shown_name
 from power.estimates.totals import Estimate
 
 LABELLED = 0.05
@@ -138,7 +139,7 @@ def _mosaic(ax: Axes, result: Estimate, quantity: str, colours: Mapping[str, str
                 middle = left + width / 2, bottom + height / 2
                 ax.text(*middle, name, ha="center", va="center", color=ink, fontsize=6)
             bottom += height
-        ticks.append((left + width / 2, layer, width))
+        ticks.append((left + width / 2, shown_name(layer), width))
         left += width
     shown = [(x, name) for x, name, width in ticks if width > LABELLED]
     places, names = zip(*shown, strict=True) if shown else ((), ())

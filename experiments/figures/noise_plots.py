@@ -14,6 +14,7 @@ from experiments.figures.device_plots import TICKS
 from experiments.figures.plots import BLUE, GREY, MUTED, ORANGE, blank_figure, styled
 from experiments.results.result import Curve, CurvePoint, LayerNoiseAccuracy, OverChips, Result
 from mapping.monte_carlo.sampling import half_width
+from mapping.network.gemm import shown_name
 
 AXES = {
     "mismatch": "write error: standard deviation of ln g [%]",
@@ -183,7 +184,7 @@ def _layers_of_case(ax: Axes, rows: Sequence[LayerNoiseAccuracy], references: Ma
             capsize=3,
             label=label,
         )
-    ax.set_yticks(range(len(rows)), [row.layer for row in rows])
+    ax.set_yticks(range(len(rows)), [shown_name(row.layer) for row in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     low, high = ax.get_xlim()
     ax.set_xlim(low - 0.15 * (high - low), high + 0.15 * (high - low))

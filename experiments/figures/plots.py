@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from experiments.results.result import ComponentCost, OverChips
 from mapping.monte_carlo.sampling import half_width
+from mapping.network.gemm import shown_name
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import cut
 from xbar.conductances.encoding import thresholds
@@ -156,7 +157,8 @@ def masks_on_tiles(mapped: MappedNetwork) -> Figure:
         left.vlines(np.arange(width, layer.n, width), 0, layer.k, **grid)
         part = layer.weights_kept / layer.weights_total
         left.set_title(
-            f"{layer.name}: {layer.weights_kept:,} of {layer.weights_total:,} weights ({part:.1%})"
+            f"{shown_name(layer.name)}: {layer.weights_kept:,} of {layer.weights_total:,} weights "
+            f"({part:.1%})"
         )
         left.set_ylabel("word line k")
 
@@ -290,7 +292,7 @@ def admm_residuals(log: Sequence[Mapping[str, Any]]) -> Figure:
             up = (2 * rank - 1) * 4 if close else 0
             ax.annotate(key, (epoch, value), (5, up), textcoords="offset points", color=colour, va="center")
         ax.set_yscale("log")
-        ax.set_title(f"{layer}, {phase}")
+        ax.set_title(f"{shown_name(layer)}, {phase}")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ax.margins(x=0.12)
         if i == len(layers) - 1:

@@ -15,6 +15,7 @@ import tomli_w
 from markupsafe import Markup
 
 from experiments.results.result import OverChips
+from mapping.network.gemm import shown_name
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import write_atomically
 
@@ -42,7 +43,13 @@ def write_page(template: str, path: Path, **content: Any) -> None:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(
-        number=number, setting=setting, percent=percent, interval=interval, share=share, change=change
+        number=number,
+        setting=setting,
+        percent=percent,
+        interval=interval,
+        share=share,
+        change=change,
+        shown_name=shown_name,
     )
     script = _file("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -13,6 +13,7 @@ from experiments.report.page import leaves, number, placed, setting, toml, uniqu
 from experiments.results.result import Curve, CurvePoint, Estimates, Result
 from experiments.results.summary import coverage
 from experiments.studies.study import study_dict
+from mapping.network.gemm import shown_name
 from xbar.hardware.files import load_hardware, preset_names, to_dict
 
 CAPTIONS = {
@@ -217,7 +218,10 @@ def _split_rows(estimate: Estimates, key: str) -> list[tuple[str, list[float | N
     sides = _both(estimate, key)
     names = unique(name for side in sides for name in side)
     rows = [
-        (name, [getattr(side.get(name), what, None) for what in ("area_mm2", "energy_nj") for side in sides])
+        (
+            shown_name(name),
+            [getattr(side.get(name), what, None) for what in ("area_mm2", "energy_nj") for side in sides],
+        )
         for name in names
     ]
     if key == "by_component":
@@ -229,7 +233,7 @@ def _layer_rows(result: Result) -> list[dict[str, Any]]:
     """What is known of each layer, from mapping and compression."""
     mapping, compression = to_dict(result.mapping.layers), to_dict(result.compression.layers)
     return [
-        {"name": name, **mapping.get(name, {}), **compression.get(name, {})}
+        {"name": shown_name(name), **mapping.get(name, {}), **compression.get(name, {})}
         for name in unique([*mapping, *compression])
     ]
 

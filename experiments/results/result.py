@@ -6,13 +6,13 @@ terminal read it and nothing else. A file of another shape is refused with the k
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from experiments.results.plain_checks import KEY as DIGESTS, check_numbers, check_result, plain
 from experiments.studies.own_code import extensions_of
 from experiments.studies.study import Study, resolve_study, study_dict
 from xbar.hardware.design import Hardware
@@ -23,8 +23,14 @@ Percent = float
 """A percentage. `Accuracy` has a field called ``float``, which hides the type."""
 
 
+class _Strict:
+    """Keys that a part of a result does not have are refused."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+
 @dataclass(frozen=True)
-class OverChips:
+class OverChips(_Strict):
     """Accuracy over chips [percent]; `share_above` is a share of 1.
 
     ``settled``: whether the stop rule ended the chips; None where no rule was asked for, in older files.
@@ -52,7 +58,7 @@ class CurvePoint(OverChips):
 
 
 @dataclass(frozen=True)
-class Curve:
+class Curve(_Strict):
     """Accuracy over one kind of noise."""
 
     name: str
@@ -63,7 +69,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class LayerNoiseAccuracy:
+class LayerNoiseAccuracy(_Strict):
     """Accuracy with noise in one layer only, and in all others."""
 
     case: str
@@ -73,7 +79,7 @@ class LayerNoiseAccuracy:
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class Accuracy(_Strict):
     """Accuracies of every step on the test set [percent]; that of the float network has the key ``float``.
 
     ``chips`` is the first of ``chips_cases``. ``test_set_ci95``: half width of the interval that the finite
@@ -96,7 +102,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class StorageSummary:
+class StorageSummary(_Strict):
     """Size of the weights as a file, and the compression rates against 32-bit weights."""
 
     rate_without_indices: float
@@ -108,7 +114,7 @@ class StorageSummary:
 
 
 @dataclass(frozen=True)
-class LayerRate:
+class LayerRate(_Strict):
     """Weights of a layer before and after."""
 
     weights_total: int
@@ -117,7 +123,7 @@ class LayerRate:
 
 
 @dataclass(frozen=True)
-class CompressionRates:
+class CompressionRates(_Strict):
     """Weights before and after, in all and by layer."""
 
     rate: float
@@ -129,7 +135,7 @@ class CompressionRates:
 
 
 @dataclass(frozen=True)
-class DigitalOperator:
+class DigitalOperator(_Strict):
     """An operator that stays digital."""
 
     operator: str
@@ -139,7 +145,7 @@ class DigitalOperator:
 
 
 @dataclass(frozen=True)
-class UnknownOperator:
+class UnknownOperator(_Strict):
     """An operator that takes weights, and may be a product of a size that is not known."""
 
     operator: str
@@ -147,7 +153,7 @@ class UnknownOperator:
 
 
 @dataclass(frozen=True)
-class LayerTiles:
+class LayerTiles(_Strict):
     """The GEMM matrix of a layer, and its tiles a plane."""
 
     k: int
@@ -160,7 +166,7 @@ class LayerTiles:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Operations:
+class Operations(_Strict):
     """Operations of an image, and what of them stays digital; None in older files."""
 
     operations: int | None = None
@@ -184,7 +190,7 @@ class Mapped(Operations):
 
 
 @dataclass(frozen=True)
-class ComponentCost:
+class ComponentCost(_Strict):
     """Area and energy of a component or layer; None: not modelled."""
 
     area_mm2: float | None
@@ -195,7 +201,7 @@ class ComponentCost:
 
 
 @dataclass(frozen=True)
-class Side:
+class Side(_Strict):
     """Estimate of one mapping: `power.estimates.totals.Estimate` as plain data."""
 
     area_mm2: float
@@ -251,7 +257,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Reduction:
+class Reduction(_Strict):
     """Percent that the compressed network takes less than the uncompressed one."""
 
     area: float
@@ -261,7 +267,7 @@ class Reduction:
 
 
 @dataclass(frozen=True)
-class Estimates:
+class Estimates(_Strict):
     """Costs of the uncompressed network and of the compressed one."""
 
     before: Side
@@ -270,7 +276,7 @@ class Estimates:
 
 
 @dataclass(frozen=True)
-class DataSource:
+class DataSource(_Strict):
     """The data set, with the SHA-256 of what was read."""
 
     name: str
@@ -278,7 +284,7 @@ class DataSource:
 
 
 @dataclass(frozen=True)
-class _Figures:
+class _Figures(_Strict):
     """Everything of a result but its study."""
 
     accuracy: Accuracy
@@ -335,7 +341,7 @@ class Result(_Figures):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: what ``result.json`` holds."""
-        figures = {name: _plain(getattr(self, name)) for name in _Figures.__dataclass_fields__}
+        figures = {name: plain(getattr(self, name)) for name in _Figures.__dataclass_fields__}
         return {
             "name": self.name,
             **figures,
@@ -354,9 +360,12 @@ class Result(_Figures):
         Raises
         ------
         XbarError
-            For data of another shape.
+            For data of another shape, an unknown key, NaN, and data that their digest does not fit.
         """
-        figures = build(_Figures, data, where)
+        check_result(data, where)
+        check_numbers(data, where)
+        beside = ("name", "units", "study", "hardware", DIGESTS)
+        figures = build(_Figures, {name: part for name, part in data.items() if name not in beside}, where)
         for key in ("study", "hardware"):
             if not isinstance(data.get(key), Mapping):
                 raise XbarError(f"{where}: {key}: missing")
@@ -364,18 +373,6 @@ class Result(_Figures):
         with extensions_of(study.extensions, reading=True):
             build(Hardware, data["hardware"], f"{where}: hardware")
         return cls(**{name: getattr(figures, name) for name in _Figures.__dataclass_fields__}, study=study)
-
-
-def _plain(value: Any) -> Any:
-    """Plain data; what is None is left out where a file may lack it, and null where it may not."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {f.name: _plain(part) for f, part in pairs if part is not None or f.default is not None}
-    if isinstance(value, tuple | list):
-        return [_plain(part) for part in value]
-    if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
-    return value
 
 
 @dataclass(frozen=True)
@@ -433,7 +430,7 @@ class PointResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as the store of a sweep holds it."""
-        found: dict[str, Any] = _plain(self)
+        found: dict[str, Any] = plain(self)
         return found
 
 

@@ -25,6 +25,7 @@ from experiments.results.result import (
     UnknownOperator,
 )
 from mapping.monte_carlo.sampling import half_width
+from mapping.network.gemm import shown_name
 from mapping.smaller_networks.storage import storage
 from mapping.tiles.mapped import MappedNetwork
 
@@ -193,7 +194,8 @@ def text_summary(result: Result) -> str:
         lines.append(f"  {curve.name}: {points} %")
     for row in a.by_layer:
         lines.append(
-            f"  {row.case}, {row.layer} only {row.only.mean:.2f} %, all but it {row.others.mean:.2f} %"
+            f"  {row.case}, {shown_name(row.layer)} only {row.only.mean:.2f} %, "
+            f"all but it {row.others.mean:.2f} %"
         )
     lines += [f"  outside its domain: {line}" for line in a.outside_domain]
     lines += [

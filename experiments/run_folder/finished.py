@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from experiments.results.plain_checks import check_log, sealed
 from experiments.results.result import Residuals, Result
 from experiments.run_folder.ids import chips_seed
 from experiments.studies.noise_cases import with_noise
@@ -21,8 +23,10 @@ from mapping.lab.chip_file import load_mapping
 from mapping.tiles.mapped import MappedNetwork
 from xbar.hardware.encodings import KeptEncoding
 from xbar.hardware.errors import XbarError
-from xbar.hardware.files import build
+from xbar.hardware.files import build, write_atomically
 from xbar.machine.sealed_files import check_sealed
+
+Contents = TypeVar("Contents")
 
 RESULT_FILE = "result.json"
 """Every figure of the run."""
@@ -73,14 +77,33 @@ def read_measured(folder: Path) -> FinishedRun:
     content = _json(where)
     if not isinstance(content, dict):
         raise XbarError(f"{where}: must be a table of results, as xbar run writes it; {_goes_on(folder)}")
-    result = Result.from_dict(content, str(where))
+    result = _or_goes_on(folder, lambda: Result.from_dict(content, str(where)))
     log = _json(folder / LOG_FILE) if (folder / LOG_FILE).exists() else []
+    _or_goes_on(folder, lambda: _check_log(log, content, str(folder / LOG_FILE)))
+    return FinishedRun(folder, result, log)
+
+
+def write_result(folder: Path, result: Result, log: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``log.json`` and ``result.json``, which has the digests of both."""
+    write_atomically(folder / LOG_FILE, json.dumps(log, indent=1).encode())
+    write_atomically(folder / RESULT_FILE, json.dumps(sealed(result.to_dict(), log), indent=1).encode())
+
+
+def _check_log(log: Any, result: Mapping[str, Any], where: str) -> None:
+    check_log(log, result, where)
     if not (isinstance(log, list) and all(isinstance(row, dict) for row in log)):
-        raise XbarError(f"{folder / LOG_FILE}: must be a list of tables; {_goes_on(folder)}")
+        raise XbarError(f"{where}: must be a list of tables")
     for number, row in enumerate(log):
         if "primal" in row:
-            build(Residuals, row, f"{folder / LOG_FILE}: row {number}")
-    return FinishedRun(folder, result, log)
+            build(Residuals, row, f"{where}: row {number}")
+
+
+def _or_goes_on(folder: Path, read: Callable[[], Contents]) -> Contents:
+    """What `read` gives; its errors say how the file is written again."""
+    try:
+        return read()
+    except XbarError as error:
+        raise XbarError(f"{error}; {_goes_on(folder)}") from None
 
 
 def _json(path: Path) -> Any:

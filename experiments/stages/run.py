@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from experiments.results.summary import (
     over_chips,
     versions,
 )
-from experiments.run_folder.finished import ACTIVITY_FILE, LOG_FILE, MAPPING_FILE, RESULT_FILE
+from experiments.run_folder.finished import ACTIVITY_FILE, MAPPING_FILE, write_result
 from experiments.run_folder.folder import open_folder
 from experiments.stages.chips import calibrated, chip_accuracies
 from experiments.stages.measure import Networks, accuracies, networks, uncompressed_estimate
@@ -41,7 +40,7 @@ from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import unpruned
 from power.estimates.table import estimate
 from power.estimates.totals import Estimate, at_one_rate, reduction_percent
-from xbar.hardware.files import build, write_atomically
+from xbar.hardware.files import build
 from xbar.machine.sealed_files import write_sealed
 
 
@@ -83,8 +82,7 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
         print(f"{study.name}: {study.network} on {plan.context.data.name}, {where}", flush=True)
         nets = networks(plan, study)
         result = _measured(plan, study, nets, start)
-        write_atomically(out / LOG_FILE, json.dumps(_log(nets), indent=1).encode())
-        write_atomically(out / RESULT_FILE, json.dumps(result.to_dict(), indent=1).encode())
+        write_result(out, result, _log(nets))
         return result
 
 

@@ -54,6 +54,11 @@ def mappable_layers(model: nn.Module) -> dict[str, Layer]:
     return layers
 
 
+def shown_name(layer: str) -> str:
+    """A layer's name as tables show it: a network that is one module has no name for it."""
+    return layer or "the network"
+
+
 def layer_of(model: nn.Module, name: str, said: str = "layer ") -> Layer:
     """Linear or convolution layer of a network by its name; `said` begins the message.
 

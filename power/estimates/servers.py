@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from mapping.network.gemm import shown_name
 from mapping.tiles.mapped import MappedLayer
 from power.counts.duplication import Interval, array_interval, with_copies
 from power.counts.events import arrays_of, layer_counts
@@ -35,7 +36,7 @@ class Server:
     busy_s: float
 
     def __str__(self) -> str:
-        served = "the chip" if self.layer is None else self.layer or "the network"
+        served = "the chip" if self.layer is None else shown_name(self.layer)
         return f"{self.component} of {served}"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from result_case import complete_result, residuals
 from safetensors.torch import save_file
 from small_study import SMALL, comparable, result_of_run
 from small_sweep import small_sweep
@@ -20,7 +21,8 @@ from torch import nn
 
 from experiments.commands.cli import main
 from experiments.inputs.weights import read_weights
-from experiments.run_folder.finished import read_measured, run_activity
+from experiments.results.result import Result
+from experiments.run_folder.finished import read_measured, run_activity, write_result
 from experiments.run_folder.folder import finished_chips
 from experiments.run_folder.json_lines import append_line, read_lines
 from experiments.run_folder.stage import run_stage
@@ -217,6 +219,37 @@ def test_other_files_of_a_run(finished: tuple[Path, dict[str, Any]], tmp_path: P
     (out / "activity.safetensors").write_bytes(b"")
     with pytest.raises(XbarError, match=r"activity\.safetensors: not a safetensors file.*--resume"):
         run_activity(out)
+
+
+def test_every_bit_of_a_result_and_its_log_is_named(tmp_path: Path) -> None:
+    """Refused by its name with what to do, or read to what was written; the layout of the file may change."""
+    result = Result.from_dict(complete_result(), "a test")
+    write_result(tmp_path, result, residuals())
+    whole = read_measured(tmp_path)
+    assert (whole.result, whole.log) == (result, residuals())
+    choose, said = random.Random(0), []
+    for file in ("result.json", "log.json"):
+        content = (tmp_path / file).read_bytes()
+        for bit in choose.sample(range(8 * len(content)), 250):
+            flip(tmp_path / file, bit)
+            try:
+                found = read_measured(tmp_path)
+            except XbarError as error:
+                said.append(str(error).removeprefix(f"{tmp_path / file}: "))
+            else:  # a space between, or an e that became an E
+                assert (found.result, found.log) == (result, residuals())
+            (tmp_path / file).write_bytes(content)
+    assert len(said) > 300
+    assert all(line.endswith(f"--out {tmp_path} --resume` writes it") for line in said)
+    assert not any("\n" in line or str(tmp_path / "log.json") in line.partition(";")[0] for line in said)
+    at = (tmp_path / "result.json").read_text()
+    (tmp_path / "result.json").write_text(json.dumps(json.loads(at)))
+    assert read_measured(tmp_path).result == result
+    (tmp_path / "result.json").write_text(at.replace('"float": 99.21', '"float": 99.29'))
+    with pytest.raises(
+        XbarError, match=r"result.json: damaged, its content does not fit the digest of it; `x"
+    ):
+        read_measured(tmp_path)
 
 
 def test_every_bit_of_a_line(tmp_path: Path) -> None:

@@ -126,7 +126,12 @@ def _field_path(cls: type, location: tuple[int | str, ...]) -> list[int | str]:
     """The part of pydantic's location that names keys; branches of a union are left out."""
     path: list[int | str] = []
     owner: Any = cls
+    named = False  # whether the part is a name in a table of any names
     for part in location:
+        if named:
+            path.append(part)
+            named = False
+            continue
         is_key = dataclasses.is_dataclass(owner) and part in {f.name for f in dataclasses.fields(owner)}
         if isinstance(part, str) and not is_key and part is not location[-1]:
             continue
@@ -134,8 +139,13 @@ def _field_path(cls: type, location: tuple[int | str, ...]) -> list[int | str]:
             continue
         path.append(part)
         if is_key:
+            named = _is_mapping(typing.get_type_hints(owner)[str(part)])
             owner = _resolve(owner, str(part))
     return path
+
+
+def _is_mapping(hint: Any) -> bool:
+    return any(typing.get_origin(part) in (dict, Mapping) for part in (hint, *typing.get_args(hint)))
 
 
 def _unknown_key(cls: type, path: list[int | str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from experiments.results.csv_text import csv_text
 from experiments.results.summary import not_counted, percent_of_macs
 from experiments.results.text_table import number, text_table
+from mapping.network.gemm import shown_name
 from mapping.tiles.mapped import MappedNetwork
 from power.components.price import Price
 from power.counts.resolution import lossless_bits_of_network
@@ -180,7 +181,9 @@ def _sums(
     for name, cost in sorted(sums.items(), key=lambda pair: -pair[1]["energy_nj"]):
         area, energy = cost["area_mm2"], cost["energy_nj"]
         shares = share(area, result.area_mm2), share(energy, result.energy_nj_per_image)
-        rows.append((name, number(area), percent_text(shares[0]), number(energy), percent_text(shares[1])))
+        rows.append(
+            (shown_name(name), number(area), percent_text(shares[0]), number(energy), percent_text(shares[1]))
+        )
     total = number(result.area_mm2), "", number(result.energy_nj_per_image), ""
     return [*rows, ("sum", *total)]
 

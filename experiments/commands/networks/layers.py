@@ -21,7 +21,7 @@ from experiments.results.summary import coverage, operations_of
 from experiments.results.text_table import text_table
 from experiments.studies.designs import load_design
 from mapping.lowering.form import BatchNormChoice, crossbar_form
-from mapping.network.gemm import mappable_layers
+from mapping.network.gemm import mappable_layers, shown_name
 from mapping.network.inputs import Inputs, tensors_of
 from mapping.network.layer_shapes import (
     LayerShape,
@@ -155,7 +155,7 @@ def text(data: dict[str, Any]) -> str:
     layers = [("layer", "type", "weight", "matrix K x N", "positions", "tiles", "used", "operations")]
     layers += [
         (
-            row["layer"],
+            shown_name(row["layer"]),
             row["type"],
             _sizes(row["weight"]),
             _matrix(row),

@@ -29,7 +29,7 @@ from experiments.studies.study import load_study, study_names
 from mapping.constraints.rule_kinds import RULES
 from mapping.constraints.rules import constraint_of
 from mapping.lowering.form import BatchNormChoice, crossbar_form
-from mapping.network.gemm import Layer, mappable_layers
+from mapping.network.gemm import Layer, mappable_layers, shown_name
 from mapping.network.modules import run_example
 from mapping.smaller_networks.sensitivity import (
     TOGETHER,
@@ -201,7 +201,7 @@ def text(what: str, kind: str, rows: Sequence[LayerLoss], images: int) -> str:
     rates = rates_of(rows)
     table = [("layer", "weights", *(f"{rate:g}x" for rate in rates))]
     table += [
-        (name, f"{own[0].total:,}", *map(_cell, own))
+        (shown_name(name), f"{own[0].total:,}", *map(_cell, own))
         for name, own in ((name, [row for row in rows if row.layer == name]) for name in layers_of(rows))
     ]
     return "\n".join(

@@ -251,3 +251,25 @@ def test_what_a_user_changed_of_a_preset_is_marked(tmp_path):
     result["study"]["hardware"]["name"] = "mine"
     write_report(typed(result), {}, tmp_path / "report.html")
     assert "in the preset" not in read(tmp_path / "report.html").text
+
+
+def test_a_result_without_seconds_has_a_page(tmp_path) -> None:
+    """It ended in an error of jinja; `seconds` need not have a total."""
+    for seconds in ({}, {"train": 2.5}):
+        write_report(
+            typed({**complete_result(), "seconds": seconds}), small_figures(), tmp_path / "page.html"
+        )
+        text = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert ("<th>Seconds</th>" in text) == bool(seconds)
+
+
+def test_a_network_that_is_one_layer_has_a_name(tmp_path) -> None:
+    result = complete_result()
+    parts = [result["mapping"]["layers"], result["compression"]["layers"]]
+    parts += [result["estimate"][side]["by_layer"] for side in ("before", "after")]
+    for part in parts:
+        part[""] = part.pop(next(iter(part)))
+    write_report(typed(result), small_figures(), tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert len(re.findall(r"<td[^>]*>the network</td>", text)) == 2
+    assert "<tr><td></td>" not in text

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +74,39 @@ def test_what_is_missing_is_named() -> None:
     del broken["mapping"]["utilisation"]
     with pytest.raises(XbarError, match=r"a file: mapping.utilisation: missing"):
         Result.from_dict(broken, "a file")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("accuracy.float", math.nan, "accuracy.float = nan: must be a number"),
+        (
+            "estimate.after.table",
+            [{"energy_nj": math.nan}],
+            "estimate.after.table.0.energy_nj = nan: must be",
+        ),
+        ("accuracy.flaot", 1.0, "accuracy.flaot: unknown key; did you mean 'float'?"),
+        ("accuracy.chips.means", 1.0, "accuracy.chips.means: unknown key; did you mean 'mean'?"),
+        ("mapping.layers.fc1.q", 1.0, "mapping.layers.fc1.q: unknown key; allowed: k, n,"),
+        ("estimate.after.areas", 1.0, "estimate.after.areas: unknown key;"),
+        ("figures", 1.0, "figures: unknown key;"),
+    ],
+)
+def test_what_no_result_holds_is_refused(key: str, value: Any, message: str) -> None:
+    """They were taken: a page showed nan, and a key that was misspelled was at its default."""
+    result = complete_result()
+    owner: Any = result
+    *above, last = key.split(".")
+    for part in above:
+        owner = owner[part]
+    owner[last] = value
+    with pytest.raises(XbarError, match="a file: " + re.escape(message)) as caught:
+        Result.from_dict(result, "a file")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_costs_nothing_is_infinitely_efficient() -> None:
+    result = complete_result()
+    result["estimate"]["after"]["tops_per_w"] = math.inf
+    found = Result.from_dict(json.loads(json.dumps(result)), "a file")
+    assert found.estimate.after.tops_per_w == math.inf

@@ -131,3 +131,13 @@ def test_weights_must_fit(tmp_path: Path) -> None:
 def test_changes_of_a_design() -> None:
     hardware = load_design("admm-32x32", [*LARGE_TILES, "hardware.device=ideal"])
     assert (hardware.crossbar.rows, hardware.crossbar.cols, hardware.device.n_states) == (128, 64, 256)
+
+
+def test_a_network_that_is_one_layer_has_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its name in torch is empty, and so was the first column."""
+    (tmp_path / "one.py").write_text("from torch import nn\ndef net():\n    return nn.Linear(64, 10)\n")
+    for command in ("layers", "estimate"):
+        more = ["--layers"] if command == "estimate" else []
+        main([command, f"{tmp_path / 'one.py'}:net", "--input", "64", *more])
+        lines = capsys.readouterr().out.splitlines()
+        assert sum(line.startswith("the network  ") for line in lines) == 1, command
