@@ -233,7 +233,7 @@ def _with_weights(layer: MappedLayer, w: NDArray[np.float32]) -> MappedLayer:
     if layer.bias is not None and not np.isfinite(layer.bias).all():
         raise XbarError(f"{layer.name}: has biases that are not finite numbers")
     scale, encoding, device = layer.scale, layer.hardware.encoding, layer.hardware.device
-    held: NDArray[np.bool_] | None = held_on_levels(w, layer.mask, encoding)
+    held = layer.mask if encoding.masks_zeros else held_on_levels(w, layer.mask, encoding)
     if held is not None and held.all():
         held = None  # memory of a byte a weight
     if scale is None:
