@@ -2,7 +2,8 @@
 
 The equations are those of `xbar.multiply.mvm`. The blocks of a layer are stacked with zeros where one is
 smaller than another, so that their products are one batched product, and noise, converters and sums are a few
-operators each: their number does not grow with phases, bands or columns. The noise has the words of the
+operators each: their number does not grow with phases, bands or columns, but for noise by forms, which takes
+a product a column. The noise has the words of the
 kernels, and its normals are theirs to rounding.
 
 Vectors go in chunks of a number that depends on the layer alone, the last one filled up with zeros: every
@@ -41,7 +42,10 @@ class StackedColumns:
     rows
         Inputs that drive the word lines, int64, shape (B, R); K, where an input of 0 is, for a line too many.
     weights, variance
-        Shape (B, R, C); the second is None where cells have no noise.
+        Shape (B, R, C); the second is None where cells have no noise, or that of forms.
+    forms
+        Matrices of the noise that goes with the voltages of all word lines together, shape (B, C, R, R);
+        None: there are none.
     floor, places, keys
         Of the columns' own noise, shape (B, C), (B, C) and (B,); None: no noise.
     gain, offset, step
@@ -62,6 +66,7 @@ class StackedColumns:
     rows: Tensor
     weights: Tensor
     variance: Tensor | None
+    forms: Tensor | None
     floor: Tensor | None
     places: Tensor | None
     keys: Tensor | None
@@ -113,11 +118,13 @@ def stacked(blocks: Sequence[Block], n_in: int, n_out: int) -> StackedColumns:
     rows = np.full((len(blocks), tallest), n_in, np.int64)
     for line, block in zip(rows, blocks, strict=True):
         line[: len(block.rows)] = block.rows
-    of_cells = any(len(each.variance) for each in noise)
+    variance = [each.variance for each in noise]
+    of_cells, by_form = any(map(len, variance)), any(part.ndim == 3 for part in variance)
     return StackedColumns(
         rows=torch.from_numpy(rows),
         weights=_filled([block.weights for block in blocks], (tallest, widest)),
-        variance=_filled([each.variance for each in noise], (tallest, widest)) if of_cells else None,
+        variance=_filled(variance, (tallest, widest)) if of_cells and not by_form else None,
+        forms=_filled(variance, (widest, tallest, tallest)) if by_form else None,
         floor=columns([each.floor for each in noise]),
         places=columns([each.mixed_places.view(np.int32) for each in noise]),
         keys=as_signed([each.key for each in noise]) if noise else None,
@@ -144,7 +151,7 @@ def _check_one_kind(blocks: Sequence[Block]) -> None:
         (
             block.weights.dtype.name,
             block.noise is None,
-            block.noise is not None and len(block.noise.variance) > 0,
+            block.noise is not None and len(block.noise.variance) > 0 and block.noise.variance.ndim,
             None if block.converter is None else (block.converter.low, block.converter.high),
             None if block.converter is None else tuple(block.converter.inl),
             block.subtract_before,
@@ -245,7 +252,13 @@ def _chunk(codes: Tensor, columns: StackedColumns, drive: DriveTables, first: in
     volts, power = drive.voltages(codes, squares=columns.variance is not None)
     current = torch.bmm(_on_lines(volts, columns.rows), columns.weights)  # (B, M P, C)
     if columns.floor is not None:
-        current = current + _noise(power, columns, first * drive.drive.phases, current)
+        cells = None
+        if columns.forms is not None:
+            cells = _by_forms(codes, columns.forms, columns, drive)
+        elif columns.variance is not None:
+            assert power is not None
+            cells = torch.bmm(_on_lines(power, columns.rows), columns.variance)
+        current = current + _noise(cells, columns, first * drive.drive.phases, current)
     if columns.subtract_before:
         current = _subtracted(current, columns)
     value = _converted(current, columns)
@@ -262,15 +275,28 @@ def _on_lines(values: Tensor, rows: Tensor) -> Tensor:
     return values.flatten(0, 1)[:, rows].transpose(0, 1)
 
 
-def _noise(power: Tensor | None, columns: StackedColumns, first: int, current: Tensor) -> Tensor:
-    """A draw for each current (B, M P, C); the first row has the number `first`."""
+def _by_forms(codes: Tensor, forms: Tensor, columns: StackedColumns, drive: DriveTables) -> Tensor:
+    """Variance of each current by its column's form, shape (B, M P, C): a product a column. Phases that are
+    merged add up with the squares of their places."""
+    unmerged = drive.drive.unmerged
+    before = drive if unmerged is None else DriveTables.of(unmerged, columns)
+    lines = _on_lines(before.voltages(codes, squares=False)[0], columns.rows)
+    found = torch.stack([(torch.bmm(lines, form) * lines).sum(2) for form in forms.unbind(1)], 2)
+    if unmerged is not None:
+        places = (before.weights / before.weights[0]).square()
+        found = (found.view(len(found), len(codes), -1, found.shape[2]) * places[:, None]).sum(2)
+    return found.clamp(min=0)
+
+
+def _noise(cells: Tensor | None, columns: StackedColumns, first: int, current: Tensor) -> Tensor:
+    """A draw for each current (B, M P, C), with the variance of its cells; the first row has the number
+    `first`."""
     assert columns.floor is not None
     assert columns.keys is not None
     assert columns.places is not None
     variance = columns.floor[:, None].to(current.dtype)
-    if columns.variance is not None:
-        assert power is not None
-        variance = torch.bmm(_on_lines(power, columns.rows), columns.variance) + variance
+    if cells is not None:
+        variance = cells + variance
     numbers = first + torch.arange(current.shape[1], device=current.device)
     square, sine = polar_draws(columns.keys, numbers, columns.places)
     return (variance * square).sqrt() * sine

@@ -22,6 +22,7 @@ from mapping.tiles.mapped import Band, MappedLayer
 from xbar import ProgrammingNoise, WhiteNoise, XbarError
 from xbar.conductances.noise import BOLTZMANN
 from xbar.multiply.mvm import mvm
+from xbar.multiply.on_device import DriveTables, mvm_on_device, stacked
 from xbar.multiply.reference import mvm_reference
 from xbar.wires.noise import wire_noise
 from xbar.wires.sensitivity import output_variance
@@ -127,7 +128,7 @@ def test_noise_at_each_input_is_that_of_the_whole_tiles(kind: str, mode: str) ->
 @pytest.mark.parametrize("changes", [{}, {"adc__bits": 8, "adc__after": "accumulation"}, {"adc__bits": 8}])
 def test_outputs_have_the_noise_of_their_own_input(changes: dict[str, Any]) -> None:
     """Chi-square at 1e-6 over 5,000 reads of two inputs; phase by phase, accumulated, and by a fine ADC. The
-    multiply in torch has the same noise to the last digits."""
+    multiplies in torch have the same noise to the last digits."""
     model, mapped = noisy_case(crossbar__noise_through_wires="all-cells", **changes)
     x = torch.stack([torch.rand(40).sub(0.4).clamp(min=0), torch.full((40,), 0.5)])
     outputs = []
@@ -150,6 +151,9 @@ def test_outputs_have_the_noise_of_their_own_input(changes: dict[str, Any]) -> N
             codes = np.ascontiguousarray(codes.reshape(40, -1))
             both = [f(codes, of_chip, 11, drive=analog.drive) for f in (mvm, mvm_reference)]
             np.testing.assert_allclose(*both, rtol=1e-4, atol=1e-3 * np.abs(both[0]).mean())
+            columns = stacked(of_chip, 40, 11)
+            there = mvm_on_device(torch.from_numpy(codes), columns, DriveTables.of(analog.drive, columns))
+            np.testing.assert_allclose(there, both[0], rtol=1e-4, atol=1e-3 * np.abs(both[0]).mean())
     power, drive = np.zeros((2, 11)), network[0].analog.drive
     codes = np.rint(x.numpy() / mapped.layers["0"].calibration.x_max * 15).clip(0, 15).astype(int)
     for phase in range(4):

@@ -48,7 +48,9 @@ def largest_sum(codes: np.ndarray, blocks: list[Block], drive: Drive) -> float:
     total = 0.0
     for each in blocks:
         assert each.noise is not None
-        variance = volts**2 * each.noise.variance.sum(0).max(initial=0) + each.noise.floor.max(initial=0)
+        of_column = (1, 2) if each.noise.variance.ndim == 3 else 0
+        cells = np.abs(each.noise.variance).sum(of_column).max(initial=0)
+        variance = volts**2 * cells + each.noise.floor.max(initial=0)
         current = volts * np.abs(each.weights).sum(0).max(initial=0) + 6 * np.sqrt(variance)
         total += 2 * current * np.abs(each.coefficient).sum()
     return float(total * np.abs(drive.weights).sum())
