@@ -126,6 +126,8 @@ from .training.metrics import (
     RMSE as RMSE,
     Metric as Metric,
     binary as binary,
+    mean_iou as mean_iou,
+    mean_over_samples as mean_over_samples,
     perplexity as perplexity,
     pixel_classes as pixel_classes,
     top_k as top_k,

@@ -1,4 +1,4 @@
-"""Metrics of a network: classes, top-k, classes of pixels, two classes, regression, perplexity.
+"""Metrics of a network: classes, top-k, pixels, two classes, regression, perplexity, or one of your own.
 
 A metric joins statistics of batches, adding them up as a rule, and makes its value of those of all, so that
 the value is that of all samples together, however they are split into batches; a mean of the values of
@@ -22,6 +22,9 @@ from xbar.hardware.errors import XbarError
 BatchStatistics = Callable[[Tensor, Tensor], Tensor | Sequence[Any]]
 IGNORED = -100
 """Label that does not count: what `torch.nn.functional.cross_entropy` ignores."""
+
+
+_PERCENT = (0.0, 100.0)
 
 
 def _added(sums: Tensor, more: Tensor) -> Tensor:
@@ -49,6 +52,11 @@ class Metric:
         Direction: true for an accuracy, false for an error.
     join
         Statistics of two parts of the samples together, of those of each: by default their sum.
+    bounds
+        The least and the greatest value that is possible; None: there is none.
+    counts_samples
+        Whether the value is the share of samples that are right, each counted once. Then the finite number of
+        samples leaves it a binomial interval.
     """
 
     name: str
@@ -58,6 +66,12 @@ class Metric:
     unit: str = "%"
     higher_is_better: bool = True
     join: Callable[[Tensor, Tensor], Tensor] = _added
+    bounds: tuple[float | None, float | None] = (None, None)
+    counts_samples: bool = False
+
+    def better(self, one: float, other: float) -> bool:
+        """Whether the first of two values is the better one."""
+        return one > other if self.higher_is_better else one < other
 
     def of_batch(self, outputs: Any, targets: Any) -> Tensor:
         """Statistics of a batch, float64: the one door where outputs and targets are checked.
@@ -123,7 +137,8 @@ def top_k(k: int) -> Metric:
         return (outputs.topk(k, 1).indices == targets[:, None]).sum(), len(targets)
 
     name = "accuracy" if k == 1 else f"top-{k} accuracy"
-    return Metric(name, "outputs (N, classes) and class numbers (N,)", statistics, _percent)
+    takes = "outputs (N, classes) and class numbers (N,)"
+    return Metric(name, takes, statistics, _percent, bounds=_PERCENT, counts_samples=True)
 
 
 def pixel_classes(ignore: int = IGNORED) -> Metric:
@@ -142,7 +157,73 @@ def pixel_classes(ignore: int = IGNORED) -> Metric:
         return ((outputs.argmax(1) == targets) & counted).sum(), counted.sum()
 
     takes = "outputs (N, classes, places ...) and class numbers (N, places ...)"
-    return Metric("pixel accuracy", takes, statistics, _percent)
+    return Metric("pixel accuracy", takes, statistics, _percent, bounds=_PERCENT)
+
+
+def mean_iou(ignore: int = IGNORED) -> Metric:
+    """Intersection over union of the places of a class and those where its output is largest, the mean over
+    classes [percent] (Everingham et al., doi:10.1007/s11263-014-0733-5, section 4.2).
+
+    Places are counted over all samples. A class that is neither there nor found anywhere does not count.
+
+    Parameters
+    ----------
+    ignore
+        Label of places that do not count.
+    """
+
+    def statistics(outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.dim() < 3 or targets.shape != (outputs.shape[0], *outputs.shape[2:]):
+            raise XbarError("shapes do not fit")
+        classes = outputs.shape[1]
+        targets, counted = _class_numbers(targets, classes, ignore)
+        found, wanted = outputs.argmax(1)[counted], targets[counted]
+        both = torch.bincount(wanted[found == wanted], minlength=classes)
+        either = torch.bincount(found, minlength=classes) + torch.bincount(wanted, minlength=classes) - both
+        return torch.stack([both, either])
+
+    def value(sums: Tensor) -> float:
+        both, either = sums
+        there = either > 0
+        _counted(float(there.sum()))
+        return 100 * float((both[there] / either[there]).mean())
+
+    takes = "outputs (N, classes, places ...) and class numbers (N, places ...)"
+    return Metric("mean IoU", takes, statistics, value, bounds=_PERCENT)
+
+
+def mean_over_samples(
+    name: str,
+    of_samples: Callable[[Tensor, Tensor], Tensor],
+    *,
+    unit: str,
+    higher_is_better: bool,
+    bounds: tuple[float | None, float | None] = (None, None),
+) -> Metric:
+    """The mean over samples of a figure of one's own.
+
+    Parameters
+    ----------
+    name, unit, higher_is_better, bounds
+        As in `Metric`.
+    of_samples
+        ``of_samples(outputs, targets)`` of a batch: a number a sample, (N,).
+    """
+
+    def statistics(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
+        try:
+            found = torch.as_tensor(of_samples(outputs, targets)).double()
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            raise XbarError(str(error).partition("\n")[0]) from error
+        if found.shape != outputs.shape[:1]:
+            raise XbarError(f"gives numbers of shape {tuple(found.shape)}; must be one for each sample")
+        return found.sum(), len(found)
+
+    def value(sums: Tensor) -> float:
+        return float(sums[0] / _counted(float(sums[1])))
+
+    takes = f"what its function takes, a number a sample ({getattr(of_samples, '__name__', 'of_samples')})"
+    return Metric(name, takes, statistics, value, unit, higher_is_better, bounds=bounds)
 
 
 def binary(threshold: float = 0.0) -> Metric:
@@ -155,13 +236,13 @@ def binary(threshold: float = 0.0) -> Metric:
     """
 
     def statistics(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
-        outputs = _in_shape_of(targets, outputs)
+        outputs = in_shape_of(targets, outputs)
         if not ((targets == 0) | (targets == 1)).all():
             raise XbarError("targets other than 0 or 1")
         return ((outputs > threshold) == (targets == 1)).sum(), targets.numel()
 
     takes = "outputs (N,), (N, 1) or (N, questions), and as many targets of 0 or 1"
-    return Metric("binary accuracy", takes, statistics, _percent)
+    return Metric("binary accuracy", takes, statistics, _percent, bounds=_PERCENT)
 
 
 def perplexity(ignore: int = IGNORED) -> Metric:
@@ -184,7 +265,7 @@ def perplexity(ignore: int = IGNORED) -> Metric:
         return float((sums[0] / _counted(float(sums[1]))).exp())
 
     takes = "outputs (N, ..., tokens), the last axis all tokens there are, and token numbers (N, ...)"
-    return Metric("perplexity", takes, statistics, value, unit="", higher_is_better=False)
+    return Metric("perplexity", takes, statistics, value, "", higher_is_better=False, bounds=(1.0, None))
 
 
 def _percent(sums: Tensor) -> float:
@@ -199,14 +280,14 @@ def _counted(count: float) -> float:
 
 
 def _errors(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
-    outputs = _in_shape_of(targets, outputs)
+    outputs = in_shape_of(targets, outputs)
     return (outputs.double() - targets.double()).square().sum(), targets.numel()
 
 
 def _moments(outputs: Tensor, targets: Tensor) -> Tensor:
     """Of each output the number of samples, the mean of the targets, their squared deviations from it, and
     the squared errors: (4, outputs)."""
-    outputs = _in_shape_of(targets, outputs).double().reshape(len(targets), -1)
+    outputs = in_shape_of(targets, outputs).double().reshape(len(targets), -1)
     targets = targets.double().reshape(outputs.shape)
     mean = targets.mean(0)
     count = torch.full_like(mean, len(targets))
@@ -243,15 +324,17 @@ RMSE = Metric(
     lambda sums: float((sums[0] / _counted(float(sums[1]))).sqrt()),
     unit="that of the targets",
     higher_is_better=False,
+    bounds=(0.0, None),
 )
 """Root of the mean squared error over all samples and outputs, in the unit of the targets."""
-R2 = Metric("R2", _AS_MANY, _moments, _explained, unit="", join=_join_moments)
+R2 = Metric("R2", _AS_MANY, _moments, _explained, unit="", join=_join_moments, bounds=(None, 1.0))
 """Coefficient of determination, 1 - sum of squared errors / that of the targets about their mean; of several
 outputs the mean."""
 
 READY = {
     "CLASSES": CLASSES,
     "pixel_classes()": pixel_classes(),
+    "mean_iou()": mean_iou(),
     "binary()": BINARY,
     "RMSE": RMSE,
     "R2": R2,
@@ -291,7 +374,7 @@ def _class_numbers(targets: Tensor, classes: int, ignore: int | None = None) -> 
     return targets, counted
 
 
-def _in_shape_of(targets: Tensor, outputs: Tensor) -> Tensor:
+def in_shape_of(targets: Tensor, outputs: Tensor) -> Tensor:
     """Outputs in the shape of the targets, where both differ by an axis of length 1 at most."""
     if not outputs.is_floating_point() or targets.is_complex():
         raise XbarError("not real numbers")

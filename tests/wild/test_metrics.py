@@ -25,6 +25,8 @@ from mapping import (
     chip_accuracy,
     compress,
     map_network,
+    mean_iou,
+    mean_over_samples,
     noise_by_layer,
     perplexity,
     pixel_classes,
@@ -264,3 +266,40 @@ def test_training_and_sensitivity_in_any_metric() -> None:
     rows = sensitivity(model, rmse, {"0": (1, 1)}, [4], higher_is_better=False)
     assert rows[0].value > rows[0].unpruned
     assert rows[0].loss == rows[0].value - rows[0].unpruned
+
+
+def test_mean_iou_is_that_of_all_places_together() -> None:
+    """Against a count by hand; a class that occurs nowhere does not count, nor an ignored place."""
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(6, 5, 4, 3, generator=generator)
+    outputs[:, 4] = -100.0  # never found
+    targets = torch.randint(0, 4, (6, 4, 3), generator=generator)
+    targets[0, 0] = -100
+    found = outputs.argmax(1)
+    shares = []
+    for number in range(4):
+        here = [
+            (bool(f == number), bool(t == number))
+            for f, t in zip(found.flatten().tolist(), targets.flatten().tolist(), strict=True)
+            if t != -100
+        ]
+        shares.append(sum(f and t for f, t in here) / sum(f or t for f, t in here))
+    for batch in (1, 4, 6):
+        assert measured(outputs, targets, mean_iou(), batch) == pytest.approx(100 * np.mean(shares))
+    assert measured(outputs[:, :2], targets.clamp(0, 1), mean_iou()) < 100
+    perfect = nn.functional.one_hot(targets.clamp(0), 5).movedim(-1, 1).float()
+    assert measured(perfect, targets.clamp(0), mean_iou()) == 100
+
+
+def test_a_mean_over_samples_is_a_metric_of_one_s_own() -> None:
+    def off(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (outputs - targets).abs().amax(1)
+
+    worst = mean_over_samples("worst", off, unit="V", higher_is_better=False, bounds=(0, None))
+    outputs, targets = torch.arange(12.0).reshape(4, 3), torch.zeros(4, 3)
+    for batch in (1, 3, 4):
+        assert measured(outputs, targets, worst, batch) == pytest.approx((2 + 5 + 8 + 11) / 4)
+    assert worst.better(1.0, 2.0)
+    assert "worst: outputs (4, 3) float32" in refused(outputs, torch.zeros(4, 2), worst)
+    flat = mean_over_samples("mean", lambda x, y: (x - y).mean(), unit="", higher_is_better=False)
+    assert "gives numbers of shape (); must be one for each sample" in refused(outputs, targets, flat)
