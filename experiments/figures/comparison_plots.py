@@ -59,7 +59,8 @@ def _accuracies(ax: Axes, results: Mapping[str, Result]) -> None:
     ax.errorbar(
         means, lines, xerr=bars, fmt="D", color=ORANGE, markersize=4, capsize=3, label="chips, 95 % interval"
     )
-    ax.set_xlabel("test accuracy [%]")
+    labels = list(dict.fromkeys(a.metric.axis for a in accuracies))
+    ax.set_xlabel(f"test {' or '.join(labels)}")
     ax.margins(x=0.1)
     ax.ticklabel_format(axis="x", useOffset=False)
     _quiet(ax)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from experiments.figures.device_plots import TICKS
 from experiments.figures.plots import BLUE, GREY, MUTED, ORANGE, blank_figure, styled
+from experiments.results.metric_label import ACCURACY, MetricLabel
 from experiments.results.result import Curve, CurvePoint, LayerNoiseAccuracy, OverChips, Result
 from mapping.monte_carlo.sampling import half_width
 from mapping.network.gemm import shown_name
@@ -32,17 +33,18 @@ CEILING = 100.005
 
 
 @styled
-def accuracy_curves(curves: Sequence[Curve], ideal: float | None) -> Figure:
-    """Mean accuracy over chips with its 95 % interval (Student's t), against one kind of noise.
+def accuracy_curves(curves: Sequence[Curve], ideal: float | None, metric: MetricLabel = ACCURACY) -> Figure:
+    """Mean of the metric over chips with its 95 % interval (Student's t), against one kind of noise.
 
     Accuracies stand at the logarithm of the error, so that 99.4 and 99.0 % are as far apart as 94 and 90 %.
+    So does any metric whose rest to 100 % is an error; others stand on a linear axis.
 
     Parameters
     ----------
     curves
         Curves of one axis.
     ideal
-        Accuracy of the ideal chip [%]; None: not drawn.
+        The metric of the ideal chip; None: not drawn.
     """
     axis = curves[0].axis
     figure = blank_figure(3.0 if len(curves) == 1 else 3.4)
@@ -54,7 +56,7 @@ def accuracy_curves(curves: Sequence[Curve], ideal: float | None) -> Figure:
         ax.errorbar(
             _places(axis, curve.points),
             _means(chips),
-            yerr=_bars(chips),
+            yerr=_bars(chips, metric),
             fmt=marker + line,
             color=colours[curve.device],
             markersize=3.5,
@@ -65,10 +67,10 @@ def accuracy_curves(curves: Sequence[Curve], ideal: float | None) -> Figure:
     if ideal is not None:
         ax.axhline(ideal, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
         ax.annotate(
-            f"ideal chip {ideal:.2f} %", (1, ideal), (0, 3), ("axes fraction", "data"), "offset points",
-            color=GREY, ha="right",
+            f"ideal chip {metric.text(ideal)}", (1, ideal), (0, 3), ("axes fraction", "data"),
+            "offset points", color=GREY, ha="right",
         )  # fmt: skip
-    _accuracy_axis(ax, curves, ideal)
+    _metric_axis(ax, curves, ideal, metric)
     _noise_axis(ax, axis, [point for curve in curves for point in curve.points])
     if len(curves) > 1:
         figure.legend(loc="outside lower center", ncols=len(colours), frameon=False, fontsize=7)
@@ -90,15 +92,21 @@ def _means(chips: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.array([each.mean() for each in chips])
 
 
-def _bars(chips: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Lengths of the error bars below and above each mean, within 0 to 100 %."""
+def _bars(chips: Sequence[NDArray[np.float64]], metric: MetricLabel) -> NDArray[np.float64]:
+    """Lengths of the error bars below and above each mean, within what the metric can be."""
+    means = _means(chips)
     half = np.array([0.0 if each.size < 2 else half_width(each) for each in chips])
-    return np.array([np.minimum(half, _means(chips)), np.minimum(half, 100 - _means(chips))])
+    ends = [np.array([metric.within(end) for end in means + sign * half]) for sign in (-1, 1)]
+    return np.array([means - ends[0], ends[1] - means])
 
 
-def _accuracy_axis(ax: Axes, curves: Sequence[Curve], ideal: float | None) -> None:
+def _metric_axis(ax: Axes, curves: Sequence[Curve], ideal: float | None, metric: MetricLabel) -> None:
+    if not metric.is_percentage:
+        ax.set_ylabel(f"test {metric.axis}")
+        ax.ticklabel_format(axis="y", useOffset=False)
+        return
     chips = _chips([point for curve in curves for point in curve.points])
-    below, above = _bars(chips)
+    below, above = _bars(chips, metric)
     low, high = (_means(chips) - below).min(), max((_means(chips) + above).max(), ideal or 0.0)
     ax.set_yscale(
         "function",
@@ -117,7 +125,7 @@ def _accuracy_axis(ax: Axes, curves: Sequence[Curve], ideal: float | None) -> No
         finer += 1
     ax.set_yticks(ticks, [f"{p:g}" for p in ticks])
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.set(ylim=(bottom, top), ylabel="test accuracy [%] (log of the error)")
+    ax.set(ylim=(bottom, top), ylabel=f"test {metric.axis} (log of the error)")
 
 
 def _noise_axis(ax: Axes, axis: str, points: Sequence[CurvePoint]) -> None:
@@ -136,37 +144,44 @@ def _noise_axis(ax: Axes, axis: str, points: Sequence[CurvePoint]) -> None:
 
 
 @styled
-def accuracy_by_layer(rows: Sequence[LayerNoiseAccuracy], noisy: Mapping[str, float], ideal: float) -> Figure:
-    """Mean accuracy over chips with its 95 % interval, noise in one layer only, and in all others.
+def accuracy_by_layer(
+    rows: Sequence[LayerNoiseAccuracy],
+    noisy: Mapping[str, float],
+    ideal: float,
+    metric: MetricLabel = ACCURACY,
+) -> Figure:
+    """Mean of the metric over chips with its 95 % interval, noise in one layer only, and in all others.
 
     Parameters
     ----------
     rows
         A row a layer and noise case.
     noisy
-        By case, the mean accuracy with noise in all layers [%].
+        By case, the mean with noise in all layers.
     ideal
-        Accuracy of the ideal chip [%].
+        The metric of the ideal chip.
     """
     cases = list(dict.fromkeys(row.case for row in rows))
     figure = blank_figure(0.5 + sum(0.8 + 0.35 * sum(row.case == case for row in rows) for case in cases))
     axes = figure.subplots(len(cases), squeeze=False)[:, 0]
     for ax, case in zip(axes, cases, strict=True):
         own = [row for row in rows if row.case == case]
-        _layers_of_case(ax, own, {"ideal chip": ideal, "all layers noisy": noisy[case]})
+        _layers_of_case(ax, own, {"ideal chip": ideal, "all layers noisy": noisy[case]}, metric)
         ax.set_title(case, pad=14)
-    axes[-1].set_xlabel("test accuracy [%]")
+    axes[-1].set_xlabel(f"test {metric.axis}")
     figure.supylabel("layer", fontsize=8)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=7)
     return figure
 
 
-def _layers_of_case(ax: Axes, rows: Sequence[LayerNoiseAccuracy], references: Mapping[str, float]) -> None:
+def _layers_of_case(
+    ax: Axes, rows: Sequence[LayerNoiseAccuracy], references: Mapping[str, float], metric: MetricLabel
+) -> None:
     for (name, place), side in zip(references.items(), ("left", "right"), strict=True):
         ax.axvline(place, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
         ax.annotate(
-            f"{name} {place:.2f} %", (place, 1), (0, 3), ("data", "axes fraction"), "offset points",
+            f"{name} {metric.text(place)}", (place, 1), (0, 3), ("data", "axes fraction"), "offset points",
             color=GREY, ha=side,
         )  # fmt: skip
     for key, label, colour, marker, shift in (
@@ -177,7 +192,7 @@ def _layers_of_case(ax: Axes, rows: Sequence[LayerNoiseAccuracy], references: Ma
         ax.errorbar(
             _means(chips),
             np.arange(len(rows)) + shift,
-            xerr=_bars(chips),
+            xerr=_bars(chips, metric),
             fmt=marker,
             color=colour,
             markersize=4,
@@ -196,12 +211,13 @@ def _layers_of_case(ax: Axes, rows: Sequence[LayerNoiseAccuracy], references: Ma
 def noise_figures(result: Result) -> dict[str, Figure]:
     """Figures of a result by stem: ``noise-AXIS`` for every axis that has curves, and ``by-layer``."""
     accuracy, own = result.accuracy, result.hardware.device.name
+    metric = accuracy.metric
     figures = {}
     for axis in dict.fromkeys(curve.axis for curve in accuracy.under_noise):
         curves = [curve for curve in accuracy.under_noise if curve.axis == axis]
         on_own = any(curve.device == own for curve in curves)
-        figures[f"noise-{axis}"] = accuracy_curves(curves, accuracy.ideal_chip if on_own else None)
+        figures[f"noise-{axis}"] = accuracy_curves(curves, accuracy.ideal_chip if on_own else None, metric)
     if accuracy.by_layer:
         means = {case.name: case.mean for case in accuracy.chips_cases}
-        figures["by-layer"] = accuracy_by_layer(accuracy.by_layer, means, accuracy.ideal_chip)
+        figures["by-layer"] = accuracy_by_layer(accuracy.by_layer, means, accuracy.ideal_chip, metric)
     return figures

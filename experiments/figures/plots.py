@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
+from experiments.results.metric_label import ACCURACY, MetricLabel
 from experiments.results.result import ComponentCost, OverChips
 from mapping.monte_carlo.sampling import half_width
 from mapping.network.gemm import shown_name
@@ -302,22 +303,24 @@ def admm_residuals(log: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 @styled
-def accuracy_over_chips(cases: Sequence[OverChips], reference: float) -> Figure:
-    """Accuracy of every chip, with the mean and its 95 % interval (Student's t), a line a noise case.
+def accuracy_over_chips(
+    cases: Sequence[OverChips], reference: float, metric: MetricLabel = ACCURACY
+) -> Figure:
+    """The metric of every chip, with the mean and its 95 % interval (Student's t), a line a noise case.
 
     Parameters
     ----------
     cases
-        Accuracies over chips [%], by case.
+        The metric over chips, by case.
     reference
-        Accuracy of the ideal chip [%].
+        That of the ideal chip.
     """
     figure = blank_figure(1.0 + 0.5 * len(cases))
     ax = figure.subplots()
     ax.axvline(reference, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
     ax.annotate(
-        f"ideal chip {reference:.2f} %", (reference, 1), (0, 3), ("data", "axes fraction"), "offset points",
-        color=GREY, ha="center",
+        f"ideal chip {metric.text(reference)}", (reference, 1), (0, 3), ("data", "axes fraction"),
+        "offset points", color=GREY, ha="center",
     )  # fmt: skip
     rng = np.random.default_rng(0)
     for y, case in enumerate(cases):
@@ -329,13 +332,14 @@ def accuracy_over_chips(cases: Sequence[OverChips], reference: float) -> Figure:
         ax.errorbar(
             chips.mean(), y, xerr=half, fmt="D", color=ORANGE, markersize=4.5, capsize=4, linewidth=1.6
         )
-        text = f"{chips.mean():.2f} ± {half:.2f} %" if chips.size > 1 else f"{chips.mean():.2f} %"
+        spread = f" ± {metric.digits(half)}" if chips.size > 1 else ""
+        text = metric.digits(float(chips.mean())) + spread + metric.symbol
         chip_word = "chips" if chips.size > 1 else "chip"
         ax.annotate(
             f"{text}\n{chips.size} {chip_word}", (1.01, y), xycoords=("axes fraction", "data"), va="center"
         )
     ax.set(
-        xlabel="test accuracy [%]; diamond: mean with its 95 % interval",
+        xlabel=f"test {metric.axis}; diamond: mean with its 95 % interval",
         ylabel="noise case",
         ylim=(len(cases) - 0.5, -0.5),
     )

@@ -29,7 +29,7 @@ def draw(run: FinishedRun, folder: Path) -> dict[str, str]:
     accuracy, estimate = run.result.accuracy, run.result.estimate
     before, after = estimate.before.by_component, estimate.after.by_component
     figures = {
-        "accuracy": accuracy_over_chips(accuracy.chips_cases, accuracy.ideal_chip),
+        "accuracy": accuracy_over_chips(accuracy.chips_cases, accuracy.ideal_chip, accuracy.metric),
         **noise_figures(run.result),
         "area": breakdown(before, after, "area_mm2"),
         "energy": breakdown(before, after, "energy_nj"),

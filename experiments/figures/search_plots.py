@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from experiments.figures.plots import BLUE, INK, ORANGE, blank_figure, styled
+from experiments.results.metric_label import ACCURACY, MetricLabel
 from experiments.searches.objectives import Objective, front_of
 from experiments.searches.pareto import pareto_front
 from experiments.searches.trials import Trial
 
 TITLES = {
-    "accuracy.chips.mean": "mean accuracy over chips [%]",
     "estimate.energy_nj_per_image": "energy an image [nJ]",
     "estimate.area_mm2": "area [mm²]",
     "estimate.latency_us_per_image": "latency of an image [µs]",
@@ -29,6 +29,7 @@ def search_figure(
     objectives: Sequence[Objective],
     runs: Mapping[str, Sequence[Trial]],
     volumes: Mapping[str, Sequence[float]],
+    metric: MetricLabel = ACCURACY,
 ) -> Figure:
     """Left, the first objective against the second: every point, those of the search's front filled, and a
     line along those that are best in these two alone. Right, the hypervolume by trial.
@@ -39,10 +40,13 @@ def search_figure(
         Trials of ``search`` and, where there are some, of ``random`` points.
     volumes
         Hypervolume up to each trial, by run.
+    metric
+        What the points were measured by.
     """
     figure = blank_figure(3.1)
     left, right = figure.subplots(1, 2)
-    _front(left, objectives, runs)
+    own = {"accuracy.chips.mean": f"mean {metric.name} over chips{metric.brackets}"}
+    _front(left, objectives, runs, {**TITLES, **own})
     for name, volume in volumes.items():
         label = "random points" if name == "random" else name
         right.step(range(1, len(volume) + 1), volume, where="post", color=COLOURS[name], label=label)
@@ -51,7 +55,12 @@ def search_figure(
     return figure
 
 
-def _front(ax: Axes, objectives: Sequence[Objective], runs: Mapping[str, Sequence[Trial]]) -> None:
+def _front(
+    ax: Axes,
+    objectives: Sequence[Objective],
+    runs: Mapping[str, Sequence[Trial]],
+    titles: Mapping[str, str],
+) -> None:
     """Points in the plane of the first two objectives, up to their `worst`."""
     y, x = objectives[:2]
     for name, run in runs.items():
@@ -72,7 +81,7 @@ def _front(ax: Axes, objectives: Sequence[Objective], runs: Mapping[str, Sequenc
             steps = "steps-post" if x.goal == "min" else "steps-pre"
             ax.plot(*line.T[1::-1], color=INK, linewidth=0.9, drawstyle=steps, zorder=0)
     for axis, one, side in ((ax.xaxis, x, ("left", "right")), (ax.yaxis, y, ("bottom", "top"))):
-        axis.set_label_text(TITLES.get(one.figure, one.figure))
+        axis.set_label_text(titles.get(one.figure, one.figure))
         if one.worst is not None:
             getattr(ax, f"set_{axis.axis_name}lim")(**{side[one.goal == "min"]: one.worst})
         if one.scale == "log":

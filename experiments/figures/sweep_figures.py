@@ -1,9 +1,9 @@
-"""Figures of a sweep: accuracy against energy with its Pareto front, and accuracy over two axes."""
+"""Figures of a sweep: its metric against energy with the Pareto front, and the metric over two axes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from experiments.figures.plots import GREY, INK, MUTED, SHADES, blank_figure, styled
 from experiments.searches.pareto import pareto_front
-from experiments.sweeps.table import titles
+from experiments.sweeps.table import label_of, titles
 
 ACCURACY, ENERGY = "accuracy.chips.mean", "estimate.energy_nj_per_image"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -40,6 +40,7 @@ def accuracy_against_energy(points: Sequence[Flat], named: Mapping[str, str]) ->
     """Every point, coloured by its first key and marked by its second; the front is a line."""
     figure = blank_figure(3.6)
     ax = figure.subplots()
+    metric = label_of(points[0])
     colour_key, marker_key = [*named, None, None][:2]
     colours, markers = _values(points, colour_key), _values(points, marker_key)
     for place, colour in enumerate(colours):
@@ -66,7 +67,9 @@ def accuracy_against_energy(points: Sequence[Flat], named: Mapping[str, str]) ->
         for marker, value in zip(MARKERS, markers, strict=False):
             label = f"{named[marker_key]} {_text(value)}"
             ax.plot([], [], marker, markersize=4, color=GREY, label=label)
-    ax.set(xscale="log", xlabel="energy an image [nJ]", ylabel="mean accuracy over chips [%]")
+    ax.set(
+        xscale="log", xlabel="energy an image [nJ]", ylabel=f"mean {metric.name} over chips{metric.brackets}"
+    )
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     ax.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     ax.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
@@ -76,8 +79,9 @@ def accuracy_against_energy(points: Sequence[Flat], named: Mapping[str, str]) ->
 
 
 def front_of(points: Sequence[Flat]) -> list[Flat]:
-    """Points to which no other has both a higher accuracy and a lower energy, in order of energy."""
-    numbers = pareto_front([(point[ACCURACY], point[ENERGY]) for point in points], ("max", "min"))
+    """Points to which no other has both a better metric and a lower energy, in order of energy."""
+    pairs = [(point[ACCURACY], point[ENERGY]) for point in points]
+    numbers = pareto_front(pairs, (label_of(points[0]).goal, "min"))
     return sorted((points[number] for number in numbers), key=lambda point: point[ENERGY])
 
 
@@ -100,7 +104,9 @@ def accuracy_over_axes(points: Sequence[Flat], named: Mapping[str, str]) -> Figu
         own = [p for p in shown if _get(p, facet) == value]
         means = _grid(own, x, y, xs, ys)
         image = ax.imshow(means, cmap=SHADES, vmin=low, vmax=high, origin="lower", aspect="auto")
-        _write_values(ax, means, low, high)
+        _write_values(
+            ax, means, low, high, f"{{:{'.1f' if label_of(shown[0]).unit == '%' else '.3g'}}}".format
+        )
         ax.set_xticks(range(len(xs)), [_text(v) for v in xs])
         ax.set_yticks(range(len(ys)), [_text(v) for v in ys])
         ax.set_xlabel(named[x])
@@ -109,7 +115,8 @@ def accuracy_over_axes(points: Sequence[Flat], named: Mapping[str, str]) -> Figu
         ax.spines[:].set_visible(False)
     axes[0].set_ylabel(named[y])
     bar = figure.colorbar(image, ax=list(axes), fraction=0.03, pad=0.01)
-    bar.set_label("mean accuracy over chips [%]")
+    metric = label_of(shown[0])
+    bar.set_label(f"mean {metric.name} over chips{metric.brackets}")
     bar.outline.set_visible(False)
     return figure
 
@@ -131,13 +138,13 @@ def _grid(
     return grid
 
 
-def _write_values(ax: Axes, grid: NDArray[np.float64], low: float, high: float) -> None:
+def _write_values(
+    ax: Axes, grid: NDArray[np.float64], low: float, high: float, text: Callable[[float], str]
+) -> None:
     for (row, col), value in np.ndenumerate(grid):
         if np.isfinite(value):
             dark = value > (low + high) / 2
-            ax.text(
-                col, row, f"{value:.1f}", color="white" if dark else INK, ha="center", va="center", size=6.5
-            )
+            ax.text(col, row, text(value), color="white" if dark else INK, ha="center", va="center", size=6.5)
 
 
 def _values(points: Sequence[Flat], key: str | None) -> list[Any]:

@@ -13,8 +13,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from experiments.inputs.data import Dataset, split_off
-from experiments.studies.own_code import load_with_modules, neighbours_first
-from xbar.hardware.errors import XbarError, one_line, unknown_name
+from experiments.studies.own_code import from_own_file
+from xbar.hardware.errors import XbarError, unknown_name
 
 InputsAndLabels = tuple[torch.Tensor, torch.Tensor]
 
@@ -57,23 +57,11 @@ def own_data(name: str, folder: Path | None) -> Dataset:
 
 def _called(name: str, folder: Path | None) -> Any:
     """What the function gives."""
-    file, _, function = name.rpartition(":")
-    path = Path(file)
-    if path.suffix != ".py" or not path.is_file():
-        raise XbarError(f"data {name}: {file}: no such Python file")
-    try:
-        with neighbours_first(path.resolve().parent):
-            module = load_with_modules(path)
-            build = getattr(module, function, None)
-            if build is not None:
-                return build(folder) if inspect.signature(build).parameters else build()
-    except XbarError:
-        raise
-    except Exception as error:
-        raise XbarError(f"data {name}: {one_line(error)}") from error
-    own = vars(module).items()
-    functions = [key for key, value in own if getattr(value, "__module__", "") == module.__name__]
-    raise unknown_name(f"data {name}: function of {path}", function, functions)
+
+    def call(build: Any) -> Any:
+        return build(folder) if inspect.signature(build).parameters else build()
+
+    return from_own_file("data", name, call)
 
 
 def _parts(name: str, given: Any) -> tuple[dict[str, Any], Sequence[Any]]:

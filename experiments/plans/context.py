@@ -13,7 +13,9 @@ from torch import nn
 
 from experiments.inputs.batches import Batches
 from experiments.inputs.data import Dataset
+from experiments.inputs.measures import Measures
 from experiments.plans.process import bar
+from experiments.results.metric_label import MetricLabel
 from experiments.run_folder.ids import stage_id
 from experiments.run_folder.stage import Compute, StageResult, run_stage
 from experiments.studies.study import Study
@@ -37,10 +39,12 @@ class Context:
         Folder of the run; finished stages lie in its ``stages``.
     batch, shift, flip
         Images of a training step, random shifts of them [pixels], and whether they are mirrored at random.
+    measures
+        What trainings minimise, and what networks and chips are measured by.
     calibration_images
         The first so many of the training data set the ranges of converters.
     test_images
-        Accuracies are measured on so many images, evenly spaced in the test set.
+        The metric is measured on so many inputs, evenly spaced in the test set.
     options
         Of every training, but of one whose method has options of its own.
     quiet
@@ -52,6 +56,7 @@ class Context:
     data: Dataset
     out: Path
     seed: int
+    measures: Measures
     batch: int
     shift: int
     flip: bool
@@ -62,12 +67,18 @@ class Context:
     spent: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, study: Study, data: Dataset, out: Path, quiet: bool = False) -> Context:
+    def of(cls, study: Study, data: Dataset, measures: Measures, out: Path, quiet: bool = False) -> Context:
         """The context of a study in a folder."""
         t, whole = study.train, len(data.test_y)
         images = min(study.test_images or whole, whole)
         loading = t.batch, t.shift, t.flip
-        return cls(data, out, study.seed, *loading, study.calibration_images, images, t.options, quiet)
+        calibration = study.calibration_images
+        return cls(data, out, study.seed, measures, *loading, calibration, images, t.options, quiet)
+
+    @property
+    def label(self) -> MetricLabel:
+        """Name, unit and direction of what is measured."""
+        return MetricLabel.of(self.measures.metric)
 
     def stage(
         self,
@@ -91,11 +102,12 @@ class Context:
         self.spent[name, identity] = result.seconds
         for part, where in (("validation", "the validation part"), ("test", "the test set")):
             accuracies = result.record.get(part, {}).items()
-            remark += "".join(f", {key} {value:.2f} % on {where}" for key, value in accuracies)
+            remark += "".join(f", {key} {self.label.text(value)} on {where}" for key, value in accuracies)
         chips = result.record.get("accuracies", [])
         if chips:
-            spread = f" ± {half_width(chips):.2f}" if len(chips) > 1 else ""
-            remark += f": {sum(chips) / len(chips):.2f}{spread} % over {len(chips)} chips"
+            spread = f" ± {self.label.digits(half_width(chips))}" if len(chips) > 1 else ""
+            mean = self.label.digits(sum(chips) / len(chips)) + spread
+            remark += f": {mean}{self.label.symbol} over {len(chips)} chips"
         if not self.quiet:
             print(f"{name:<9} {result.seconds:6.1f} s{remark}", flush=True)
         return result
@@ -136,6 +148,7 @@ class Context:
             self.batches(batch),
             recipe,
             methods=methods,
+            loss=self.measures.loss,
             teacher=None if recipe.options.distillation is None else teacher,
             seed=derive_seed(self.seed, "order", *([child] if child else [])),
             stage=stage,
@@ -152,8 +165,9 @@ class Context:
         return Batches(x, y, size or self.batch, shuffle=True, shift=self.shift, flip=self.flip)
 
     def validate(self, model: nn.Module) -> float:
-        """Measure the accuracy on the validation part [percent]."""
-        return accuracy(model, Batches(self.data.val_x, self.data.val_y, EVALUATION_BATCH))
+        """Measure the metric on the validation part."""
+        batches = Batches(self.data.val_x, self.data.val_y, EVALUATION_BATCH)
+        return accuracy(model, batches, metric=self.measures.metric)
 
     def calibration_batches(self) -> Batches:
         """The first images of the training data."""

@@ -16,12 +16,13 @@ from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from experiments.inputs.data import Dataset
+from experiments.inputs.measures import check_fits, check_options, measures_of
 from experiments.inputs.networks import build_network, network_file
 from experiments.inputs.normalisation import IMAGENET, normalised, of_training_part
 from experiments.inputs.weights import form_with_weights
 from experiments.plans.context import Context
 from experiments.plans.placement import Placement, States, states_of_bits, values_of_cells
-from experiments.run_folder.ids import network_files
+from experiments.run_folder.ids import named_measures, network_files
 from experiments.studies.noise_cases import points, with_noise
 from experiments.studies.study import Study
 from experiments.studies.training import Training
@@ -44,7 +45,7 @@ from mapping.training.loop import derive_seed
 from power.estimates.table import estimate
 from xbar.conductances.encoding import levels
 from xbar.hardware.checks import check_range
-from xbar.hardware.errors import XbarError, naming, one_line
+from xbar.hardware.errors import XbarError, naming
 from xbar.hardware.files import to_dict
 
 
@@ -187,6 +188,8 @@ def resolve(study: Study, data: Dataset, out: Path, quiet: bool = False) -> Stud
         For what does not fit together: rules and settings that fit no layer, a rate out of reach, cells that
         cannot have the states that are asked for, layers of one weight that are asked for different things.
     """
+    measures = measures_of(study.loss, study.metric, named_measures(study))
+    check_options(measures, study.train.options)
     data = _normalised(data, study.train)
     network = untrained(study, data)
     types = types_of(network.layers)
@@ -204,7 +207,7 @@ def resolve(study: Study, data: Dataset, out: Path, quiet: bool = False) -> Stud
     if study.quantise.centroids:
         counts = (2, study.quantise.centroids + 1)
         _check_states(study, placement, layers, [tuple(np.linspace(0, 1, n).tolist()) for n in counts])
-    context = Context.of(study, data, out, quiet)
+    context = Context.of(study, data, measures, out, quiet)
     uncompressed = _uncompressed(study, placement)
     return StudyPlan(context, network, placement, uncompressed, rules, _layers_last(study, types, layers))
 
@@ -225,7 +228,7 @@ def check(plan: StudyPlan, study: Study) -> None:
         with naming(f"under_noise: {curve.name!r}"):
             _check_lasting(study, plan.rules, plan.placement.on(curve.on(study.hardware)))
     network, form = plan.network, copy.deepcopy(plan.network.form)
-    _check_fits(study.network, form, network.example, plan.context.data)
+    check_fits(study.network, form, plan.context.data, plan.context.measures)
     if study.compress.purify is not None:
         channel_graph(form, network.example)
     if isinstance(study.compress.target, AreaLimit | EnergyLimit):
@@ -381,24 +384,3 @@ def _check_states(
         own = placement.with_states({name: states}).by_layer()[name]
         for case in study.chips.cases:
             with_noise(own, case)
-
-
-def _check_fits(name: str, model: nn.Module, example: torch.Tensor, data: Dataset) -> None:
-    """Refuse a network that does not take the data."""
-    try:
-        with torch.no_grad():
-            outputs = model.eval()(example)
-    except Exception as error:  # what a user's own forward raises may be of any kind
-        raise XbarError(
-            f"network {name} does not take images of {data.name} {tuple(example.shape[1:])}: "
-            f"{one_line(error)}"
-        ) from error
-    if not isinstance(outputs, torch.Tensor):
-        raise XbarError(
-            f"network {name} gives a {type(outputs).__name__}; must be one tensor, a number for each class"
-        )
-    if outputs.shape != (1, len(data.classes)):
-        raise XbarError(
-            f"network {name} gives {tuple(outputs.shape[1:])} outputs, {data.name} has "
-            f"{len(data.classes)} classes"
-        )

@@ -17,8 +17,8 @@ from experiments.studies.study import study_dict
 CAPTIONS = {
     "comparison": (
         "runs",
-        "A line a run. Left: test accuracy of the float network, of the ideal chip, and the mean over "
-        "chips of the run's first noise case with its 95 % interval. Middle and right: area, and energy "
+        "A line a run. Left: what the test set gives of the float network, of the ideal chip, and the mean "
+        "over chips of the run's first noise case with its 95 % interval. Middle and right: area, and energy "
         "of one image, of the uncompressed and the compressed network; the numbers are those of the "
         "compressed one.",
     )
@@ -49,6 +49,7 @@ def write_comparison(results: Mapping[str, Result], figures: Path, page: Path) -
         "comparison.html.jinja",
         page,
         results=results,
+        measured=" or ".join(unique(result.accuracy.metric.name for result in results.values())),
         figures=placed({"comparison": svg(figure)}, CAPTIONS),
         costs=COSTS,
         reductions=REDUCTIONS,

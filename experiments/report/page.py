@@ -14,6 +14,7 @@ import jinja2
 import tomli_w
 from markupsafe import Markup
 
+from experiments.results.metric_label import MetricLabel
 from experiments.results.result import OverChips
 from mapping.network.gemm import shown_name
 from xbar.hardware.errors import XbarError
@@ -46,10 +47,12 @@ def write_page(template: str, path: Path, **content: Any) -> None:
         number=number,
         setting=setting,
         percent=percent,
+        value=value_of,
         interval=interval,
         share=share,
         change=change,
         shown_name=shown_name,
+        title_case=title_case,
     )
     script = _file("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -107,10 +110,20 @@ def percent(value: float | None, digits: int = 2) -> str:
     return NOTHING if value is None else f"{value:.{digits}f} %"
 
 
-def interval(case: OverChips) -> str:
+def value_of(value: float | None, metric: MetricLabel) -> str:
+    """A value of a metric with its unit."""
+    return NOTHING if value is None else metric.text(value)
+
+
+def title_case(name: str) -> str:
+    """A name with a capital letter at its start."""
+    return name[:1].upper() + name[1:]
+
+
+def interval(case: OverChips, metric: MetricLabel) -> str:
     """The 95 % interval of a case's mean; one chip has none."""
     low, high = case.ci95_low, case.ci95_high
-    return NOTHING if low is None or high is None else f"{low:.2f} to {percent(high)}"
+    return NOTHING if low is None or high is None else f"{metric.digits(low)} to {metric.text(high)}"
 
 
 def share(value: float | None) -> str:

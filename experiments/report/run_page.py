@@ -10,6 +10,7 @@ from typing import Any
 from experiments.figures.noise_plots import AXES
 from experiments.report.citations import citations
 from experiments.report.page import leaves, number, placed, setting, toml, unique, write_page
+from experiments.results.metric_label import MetricLabel
 from experiments.results.result import Curve, CurvePoint, Estimates, Result
 from experiments.results.summary import coverage
 from experiments.studies.study import study_dict
@@ -148,7 +149,7 @@ def write_report(result: Result, figures: Mapping[str, str], path: Path) -> None
         path,
         result=result,
         coverage=coverage(result.mapping),
-        figures=placed(figures, CAPTIONS),
+        figures=placed(figures, captions_for(result.accuracy.metric)),
         costs=_cost_rows(result.estimate),
         peaks=_peak_rows(result.estimate),
         splits=[
@@ -165,6 +166,20 @@ def write_report(result: Result, figures: Mapping[str, str], path: Path) -> None
         not_modelled=unique([*result.estimate.before.not_modelled, *result.estimate.after.not_modelled]),
         study=toml(study_dict(result.study)),
     )
+
+
+def captions_for(metric: MetricLabel) -> dict[str, tuple[str, str]]:
+    """(section, caption) of the figures, in the words of the metric."""
+    up = " (up, at the logarithm of the error)"
+    return {
+        stem: (
+            section,
+            caption.replace(up, up if metric.is_percentage else " (up)").replace(
+                "est accuracy", f"est {metric.name}"
+            ),
+        )
+        for stem, (section, caption) in CAPTIONS.items()
+    }
 
 
 def provenance(result: Result) -> dict[str, str]:

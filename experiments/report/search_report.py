@@ -9,7 +9,7 @@ from typing import Any
 from experiments.results.csv_text import csv_text
 from experiments.results.text_table import number, text_table
 from experiments.searches.objectives import Box, front_of
-from experiments.searches.search import Search
+from experiments.searches.search import Search, label_of_search
 from experiments.searches.trials import Trial, keys_of
 from experiments.sweeps.table import titles
 from xbar.hardware.errors import XbarError
@@ -42,7 +42,8 @@ def report(what: Search, runs: Runs, out: Path) -> None:
         on_front = f"{len(fronts[name])} not dominated"
         print(f"{name}: {len(run)} points, {on_front}, hypervolume {volumes[name][-1]:.4f}")
     write_atomically(out / "trials.csv", _csv(what, runs, fronts, volumes).encode())
-    files = save(search_figure(what.objectives, runs, volumes), out / "figures", "search")
+    figure = search_figure(what.objectives, runs, volumes, label_of_search(what))
+    files = save(figure, out / "figures", "search")
     print(f"all points: {out / 'trials.csv'}; figure: {files[0]}")
 
 

@@ -15,7 +15,7 @@ from experiments.searches.search import Search, load_search
 from experiments.studies.study import Study
 from experiments.sweeps.store import StoredRow, read_rows, store_files
 from experiments.sweeps.sweep import FileKind, Sweep, base_of, load_sweep, study_at
-from experiments.sweeps.table import MAIN, differing, flat_row, one_an_axis, titles
+from experiments.sweeps.table import MAIN, differing, flat_row, label_of, one_an_axis, titles
 from power.estimates.prices import prices_of
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import to_dict
@@ -69,6 +69,7 @@ def content(
         "axes": _axes(tables, keys),
         "figures": placed({name: svg(figure) for name, figure in drawn.items()}, captions(tables, keys)),
         "columns": titles(columns),
+        "metric": label_of(tables[0]),
         "front": [[flat.get(key) for key in columns] for flat in front_of(tables)],
         "points": [[flat.get(key) for key in columns] for flat in tables[:MOST_ROWS]],
         "failed": [row for row in known if row["status"] == "failed"],
@@ -82,15 +83,17 @@ def captions(tables: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[s
     """(section, caption) of the figures."""
     fixed = ", ".join(f"{key} = {value}" for key, value in fixed_at(tables, keys).items())
     images = tables[0]["accuracy.test_images"]
+    metric = label_of(tables[0])
+    better = "higher" if metric.higher_is_better else "lower"
     return {
         "front": (
             "points",
-            f"A mark a point: mean accuracy over chips, on {images} test images, against the energy of one "
-            "image. No point has both a higher accuracy and a lower energy than one on the line.",
+            f"A mark a point: mean {metric.name} over chips, on {images} test images, against the energy of "
+            f"one image. No point has both a {better} {metric.name} and a lower energy than one on the line.",
         ),
         "heat": (
             "points",
-            "Mean accuracy over chips by two of the keys, a map for each value of a third"
+            f"Mean {metric.name} over chips by two of the keys, a map for each value of a third"
             + (f"; {fixed}." if fixed else "."),
         ),
     }

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from experiments.results.metric_label import ACCURACY, MetricLabel
 from experiments.results.plain_checks import KEY as DIGESTS, check_numbers, check_result, plain
 from experiments.studies.own_code import extensions_of
 from experiments.studies.study import Study, resolve_study, study_dict
@@ -19,8 +20,8 @@ from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import build, to_dict
 
-Percent = float
-"""A percentage. `Accuracy` has a field called ``float``, which hides the type."""
+MetricValue = float
+"""A number in the unit of the metric. `Accuracy` has a field called ``float``, which hides the type."""
 
 
 class _Strict:
@@ -31,9 +32,11 @@ class _Strict:
 
 @dataclass(frozen=True)
 class OverChips(_Strict):
-    """Accuracy over chips [percent]; `share_above` is a share of 1.
+    """The metric over chips, in its unit.
 
-    ``settled``: whether the stop rule ended the chips; None where no rule was asked for, in older files.
+    ``p05``: what all but the worst 5 % of chips reach; of an accuracy the 5th percentile. ``share_above``:
+    share of 1 of the chips that reach the threshold, or better. ``settled``: whether the stop rule ended the
+    chips; None where no rule was asked for, in older files.
     """
 
     name: str
@@ -59,7 +62,7 @@ class CurvePoint(OverChips):
 
 @dataclass(frozen=True)
 class Curve(_Strict):
-    """Accuracy over one kind of noise."""
+    """The metric over one kind of noise."""
 
     name: str
     axis: Literal["mismatch", "stuck", "adc-bits", "time"]
@@ -70,7 +73,7 @@ class Curve(_Strict):
 
 @dataclass(frozen=True)
 class LayerNoiseAccuracy(_Strict):
-    """Accuracy with noise in one layer only, and in all others."""
+    """The metric with noise in one layer only, and in all others."""
 
     case: str
     layer: str
@@ -80,25 +83,27 @@ class LayerNoiseAccuracy(_Strict):
 
 @dataclass(frozen=True)
 class Accuracy(_Strict):
-    """Accuracies of every step on the test set [percent]; that of the float network has the key ``float``.
+    """What every step reaches on the test set: accuracies in percent, or what ``metric`` says.
 
-    ``chips`` is the first of ``chips_cases``. ``test_set_ci95``: half width of the interval that the finite
-    test set alone leaves. ``clipped_inputs``: shares of the inputs of a layer.
+    The value of the float network has the key ``float``. ``chips`` is the first of ``chips_cases``.
+    ``test_set_ci95``: half width of the interval that the finite test set alone leaves; None: not known, of a
+    metric that does not count samples. ``clipped_inputs``: shares of the inputs of a layer.
     """
 
-    compressed: Percent
-    quantised: Percent
-    ideal_chip: Percent
-    float: Percent
+    compressed: MetricValue
+    quantised: MetricValue
+    ideal_chip: MetricValue
+    float: MetricValue
     chips: OverChips
     chips_cases: Annotated[tuple[OverChips, ...], Field(min_length=1)]
-    test_set_ci95: Percent
+    test_set_ci95: MetricValue | None
     test_images: int | None = None
-    clipped_inputs: Mapping[str, Percent] = field(default_factory=dict)
+    clipped_inputs: Mapping[str, MetricValue] = field(default_factory=dict)
     outside_domain: tuple[str, ...] = ()
-    validation: Mapping[str, Percent] = field(default_factory=dict)
+    validation: Mapping[str, MetricValue] = field(default_factory=dict)
     by_layer: tuple[LayerNoiseAccuracy, ...] = ()
     under_noise: tuple[Curve, ...] = ()
+    metric: MetricLabel = ACCURACY
 
 
 @dataclass(frozen=True)
@@ -299,7 +304,7 @@ class _Figures(_Strict):
 
 
 UNITS = {
-    "accuracy": "percent",
+    "accuracy": "percent, or that of accuracy.metric",
     "share_above": "share of chips",
     "clipped_inputs": "share of the inputs of a layer",
     "compression.rate": "weights in all / weights kept",
@@ -379,12 +384,13 @@ class Result(_Figures):
 class PointAccuracy:
     """The part of an `Accuracy` that a point of a sweep keeps."""
 
-    compressed: Percent
-    quantised: Percent
-    ideal_chip: Percent
-    float: Percent
+    compressed: MetricValue
+    quantised: MetricValue
+    ideal_chip: MetricValue
+    float: MetricValue
     chips: OverChips
     test_images: int
+    metric: MetricLabel = ACCURACY
 
 
 @dataclass(frozen=True)

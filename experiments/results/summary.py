@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from scipy import stats
 
+from experiments.results.metric_label import ACCURACY, MetricLabel
 from experiments.results.result import (
     CompressionRates,
     DigitalOperator,
@@ -30,16 +31,19 @@ from mapping.smaller_networks.storage import storage
 from mapping.tiles.mapped import MappedNetwork
 
 
-def over_chips(name: str, record: Mapping[str, Any], threshold: float) -> OverChips:
+def over_chips(
+    name: str, record: Mapping[str, Any], threshold: float, label: MetricLabel = ACCURACY
+) -> OverChips:
     """Statistics of the chips that a stage recorded, and whether the stop rule ended them."""
-    return dataclasses.replace(
-        chip_statistics(name, record["accuracies"], threshold), settled=record["settled"]
-    )
+    found = chip_statistics(name, record["accuracies"], threshold, label)
+    return dataclasses.replace(found, settled=record["settled"])
 
 
-def chip_statistics(name: str, accuracies: Sequence[float], threshold: float) -> OverChips:
-    """Mean, spread, 95 % interval of the mean over chips (Student's t, within 0 to 100), quantiles, share at
-    a threshold."""
+def chip_statistics(
+    name: str, accuracies: Sequence[float], threshold: float, label: MetricLabel = ACCURACY
+) -> OverChips:
+    """Mean, spread, 95 % interval of the mean over chips (Student's t, within what the metric can be),
+    quantiles, share that reaches a threshold."""
     values = np.asarray(accuracies)
     n = len(values)
     half = half_width(values)
@@ -49,12 +53,12 @@ def chip_statistics(name: str, accuracies: Sequence[float], threshold: float) ->
         n=n,
         mean=mean,
         std=float(values.std(ddof=1)) if n > 1 else 0.0,
-        ci95_low=None if n == 1 else max(mean - half, 0.0),
-        ci95_high=None if n == 1 else min(mean + half, 100.0),
+        ci95_low=None if n == 1 else label.within(mean - half),
+        ci95_high=None if n == 1 else label.within(mean + half),
         median=float(np.median(values)),
-        p05=float(np.quantile(values, 0.05)),
+        p05=float(np.quantile(values, 0.05 if label.higher_is_better else 0.95)),
         threshold=threshold,
-        share_above=float((values >= threshold).mean()),
+        share_above=float(np.mean([label.reaches(value, threshold) for value in values])),
         per_chip=tuple(map(float, accuracies)),
     )
 
@@ -179,24 +183,31 @@ def text_summary(result: Result) -> str:
         result.estimate.reduction_percent,
     )
     images = "" if a.test_images is None else f" of {a.test_images}"
+    label = a.metric
+    of_test = "" if a.test_set_ci95 is None else f"  (test set{images}: +-{a.test_set_ci95:.2f})"
+    networks = {
+        "float": a.float,
+        "compressed": a.compressed,
+        "quantised": a.quantised,
+        "ideal chip": a.ideal_chip,
+    }
     lines = [
         "",
-        f"accuracy     float {a.float:.2f} %, compressed {a.compressed:.2f} %, "
-        f"quantised {a.quantised:.2f} %, ideal chip {a.ideal_chip:.2f} %  "
-        f"(test set{images}: +-{a.test_set_ci95:.2f})",
+        f"{label.name:<12} "
+        + ", ".join(f"{key} {label.text(value)}" for key, value in networks.items())
+        + of_test,
         f"on tiles     {coverage(m)}",
     ]
     for case in a.chips_cases:
-        spread = "" if case.n == 1 else f", 95 % interval {case.ci95_low:.2f} to {case.ci95_high:.2f}"
-        lines.append(f"  {case.name:<18} {case.mean:.2f} % over {case.n} chips{spread}")
+        ends = [label.digits(end) for end in (case.ci95_low, case.ci95_high) if end is not None]
+        spread = f", 95 % interval {' to '.join(ends)}" if ends else ""
+        lines.append(f"  {case.name:<18} {label.text(case.mean)} over {case.n} chips{spread}")
     for curve in a.under_noise:
-        points = ", ".join(f"{point.name} {point.mean:.2f}" for point in curve.points)
-        lines.append(f"  {curve.name}: {points} %")
+        points = ", ".join(f"{point.name} {label.digits(point.mean)}" for point in curve.points)
+        lines.append(f"  {curve.name}: {points}{label.symbol}")
     for row in a.by_layer:
-        lines.append(
-            f"  {row.case}, {shown_name(row.layer)} only {row.only.mean:.2f} %, "
-            f"all but it {row.others.mean:.2f} %"
-        )
+        only, others = label.text(row.only.mean), label.text(row.others.mean)
+        lines.append(f"  {row.case}, {shown_name(row.layer)} only {only}, all but it {others}")
     lines += [f"  outside its domain: {line}" for line in a.outside_domain]
     lines += [
         f"compression  {c.rate:.2f}x ({c.weights_kept} of {c.weights_total} weights)",
@@ -204,13 +215,13 @@ def text_summary(result: Result) -> str:
         f"{m.tiles_per_plane_unpacked} after, {m.tiles_per_plane_after} packed "
         f"({m.tile_rows} x {m.tile_cols}, {m.utilisation:.0%} used)",
     ]
-    for label, old, new, unit, cut in (
+    for what, old, new, unit, cut in (
         ("area", before.area_mm2, after.area_mm2, "mm2", reduction.area),
         ("power", before.power_mw, after.power_mw, "mW", reduction.power),
         ("energy", before.energy_nj_per_image, after.energy_nj_per_image, "nJ an image", reduction.energy),
     ):
         lines.append(
-            f"{label:<12} {old:.4g} -> {new:.4g} {unit} ({cut:.2f} % less than uncompressed in "
+            f"{what:<12} {old:.4g} -> {new:.4g} {unit} ({cut:.2f} % less than uncompressed in "
             f"{before.slices} slices)"
         )
     return "\n".join(lines)

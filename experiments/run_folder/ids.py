@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.inputs.networks import network_file
-from experiments.studies.own_code import modules_of
+from experiments.studies.own_code import modules_of, own_file
 from experiments.studies.sources import code_digest, sha256_of
 from experiments.studies.study import Study, study_dict
 from mapping.lowering.form import FORMS
@@ -89,6 +89,17 @@ def _hashed(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
+BEFORE_THERE_WERE_KEYS = {"loss": "cross-entropy", "metric": "accuracy"}
+"""What every study had before these keys could say so. An id without the key stands for this value, so that
+ids of then are those of now, whatever becomes the default."""
+
+
+def named_measures(study: Study) -> dict[str, str]:
+    """Loss and metric of a study as ids hold them."""
+    named = {"loss": study.loss, "metric": study.metric}
+    return {key: name for key, name in named.items() if name != BEFORE_THERE_WERE_KEYS[key]}
+
+
 NO_EFFECT = ("name", "description", "threads")
 """Keys of a study that no figure of a point depends on."""
 
@@ -96,15 +107,18 @@ NO_EFFECT = ("name", "description", "threads")
 def point_id(study: Study, checksum: str, files: Mapping[str, str]) -> str:
     """16 hexadecimal digits of all that affects a point's result: every value of its study, the data's
     checksum, those of the files that it names, and the versions of all stages."""
-    data = {key: value for key, value in study_dict(study).items() if key not in NO_EFFECT}
+    skipped = {*NO_EFFECT, *BEFORE_THERE_WERE_KEYS}
+    data = {key: value for key, value in study_dict(study).items() if key not in skipped}
+    data |= named_measures(study)
     if not any(hardware.crossbar.wired for hardware in _designs(study)):
         del data["hardware"]["crossbar"][BEHIND_WIRES]
     return _hashed({"study": data, "data": checksum, "files": dict(files), "versions": VERSIONS})
 
 
 def network_files(study: Study) -> dict[str, str]:
-    """SHA-256 of the files that a study's network comes from, by path: its weights, and a user's own code, of
-    the network and of extensions that add layer types, with the modules of their project that they import.
+    """SHA-256 of the files that a study's networks come from, by path: weights, and a user's own code, of the
+    network, the loss, the metric and extensions that add layer types, with the modules of their project that
+    they import.
 
     Raises
     ------
@@ -117,7 +131,9 @@ def network_files(study: Study) -> dict[str, str]:
         found[str(own)] = code_digest(own)
     if study.train.weights:
         found[study.train.weights] = sha256_of(Path(study.train.weights))
-    return found | {file: code_digest(Path(file)) for file in study.extensions if _adds_layers(Path(file))}
+    measures = [str(own) for name in (study.loss, study.metric) if (own := own_file(name)) is not None]
+    layers = [file for file in study.extensions if _adds_layers(Path(file))]
+    return found | {file: code_digest(Path(file)) for file in (*measures, *layers)}
 
 
 def _adds_layers(file: Path) -> bool:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from experiments.results.metric_label import ACCURACY, MetricLabel
 from experiments.run_folder.ids import files_of
-from experiments.searches.objectives import DEFAULT, FIGURES, Objective
+from experiments.searches.objectives import DEFAULT, FIGURES, OF_METRIC, Objective
 from experiments.searches.pareto import Goal
 from experiments.searches.trials import Evaluate, Figures, keys_of, run_trials
 from experiments.sweeps.axes import AxisValues, Dimension, Options, dimension, flat
@@ -21,6 +22,7 @@ from experiments.sweeps.store import StoredRow
 from experiments.sweeps.sweep import (
     SweepPoint,
     base_of,
+    check_comparable,
     check_names,
     raw_file,
     study_at,
@@ -46,7 +48,7 @@ class Search:
         By key, a list of values, or a table with ``low``, ``high``, ``scale`` and ``whole``; keys with commas
         between them get the same value. Numbers of a list that rise are taken as places on a scale.
     objectives
-        What is best: at least two, see `Objective`; by default accuracy over chips, energy and area.
+        What is best: at least two, see `Objective`; by default the metric over chips, energy and area.
     batch
         Points that are asked for at a time, and so the most workers that have something to do.
     set, where
@@ -77,6 +79,7 @@ class Search:
         twice = sorted({key for key in keys if keys.count(key) > 1})
         if twice:
             raise XbarError(f"space: {twice[0]}: occurs twice")
+        check_comparable("space", keys)
 
     def dimensions(self) -> dict[str, Dimension]:
         """The range or list that values are drawn from, for each name in the space."""
@@ -118,7 +121,36 @@ def load_search(name: str) -> Search:
     """
     raw, where, folder = raw_file(name, "search")
     search = build(Search, raw, where)
-    return dataclasses.replace(search, study=study_beside(folder, search.study))
+    search = dataclasses.replace(search, study=study_beside(folder, search.study))
+    return _in_direction(search, label_of_search(search), "objectives" in raw)
+
+
+def label_of_search(search: Search) -> MetricLabel:
+    """What the study of a search is measured by."""
+    name = base_of(search.study, search.set, search.name).get("metric", "accuracy")
+    if name == "accuracy":
+        return ACCURACY
+    from experiments.inputs.measures import (
+        metric_of,
+    )  # torch takes seconds, and most searches are of accuracy
+
+    return MetricLabel.of(metric_of(str(name)))
+
+
+def _in_direction(search: Search, metric: MetricLabel, is_asked: bool) -> Search:
+    """The search with objectives that go the way of its metric; those that were asked for have to."""
+    wrong = [one for one in search.objectives if one.figure in OF_METRIC and one.goal != metric.goal]
+    if not wrong:
+        return search
+    if is_asked:
+        raise XbarError(
+            f"objectives: {wrong[0].figure}: goal = {wrong[0].goal!r}: {metric.sentence}; "
+            f"must be {metric.goal!r}"
+        )
+    turned = [
+        dataclasses.replace(one, goal=metric.goal) if one in wrong else one for one in search.objectives
+    ]
+    return dataclasses.replace(search, objectives=tuple(turned))
 
 
 def search_dict(search: Search) -> dict[str, Any]:

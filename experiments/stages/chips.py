@@ -105,7 +105,7 @@ def _measured(
     chips: Chips,
     prefix: Path,
 ) -> dict[str, Any]:
-    """Accuracies of the chips [percent], and whether the stop rule ended them; finished ones are not
+    """The metric of the chips, and whether the stop rule ended them; finished ones are not
     measured again."""
     seed = chips_seed(context.seed)
     adjust = None
@@ -127,6 +127,7 @@ def _measured(
                 time=case.time,
                 adjust=adjust,
                 progress=progress,
+                metric=context.measures.metric,
             )
             append_line(file, {"chip": chip, "accuracy": percent})
             return percent

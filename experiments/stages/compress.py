@@ -32,6 +32,7 @@ from mapping.recipes.recipe import Recipe
 from mapping.smaller_networks.purification import Purification
 from mapping.smaller_networks.unused_paths import remove_unused_paths
 from mapping.training.method import Method
+from mapping.training.metrics import Metric
 from mapping.training.state import Log
 from xbar.hardware.design import Hardware
 from xbar.hardware.files import to_dict
@@ -72,17 +73,17 @@ def compress(
             _compress_to(context, network, rules, compression, step, trained, parent, child)
             for child in range(compression.children)
         ]
-        parent = best_of(children, step.rate)
+        parent = best_of(children, step.rate, context.measures.metric)
     assert isinstance(parent, CompressedWeights)
     return parent
 
 
-def best_of(children: list[CompressedWeights], rate: float) -> CompressedWeights:
-    """The child that is best on the validation part, the accuracies of all in its log."""
+def best_of(children: list[CompressedWeights], rate: float, metric: Metric) -> CompressedWeights:
+    """The child that is best on the validation part, the values of all in its log."""
     if len(children) == 1:
         return children[0]
     reached = [child.validation["compressed"] for child in children]
-    best = reached.index(max(reached))
+    best = reached.index(max(reached) if metric.higher_is_better else min(reached))
     row = {"stage": f"children {rate:g}x", "compressed": reached, "best": best}
     return dataclasses.replace(children[best], log=(*children[best].log, row))
 

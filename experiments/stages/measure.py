@@ -1,4 +1,4 @@
-"""Accuracies of the networks of a study on the test set, and what the unpruned one costs."""
+"""The metric of the networks of a study on the test set, and what the unpruned one costs."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Networks:
         }
 
     def validation(self) -> dict[str, float]:
-        """Accuracies on the validation part [percent]."""
+        """The metric on the validation part."""
         return {**self.trained.validation, **self.compressed.validation, **self.quantised.validation}
 
 
 @dataclass(frozen=True)
 class Accuracies:
-    """Accuracies on the test set [percent].
+    """The metric on the test set.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def networks(plan: StudyPlan, study: Study) -> Networks:
 
 
 def accuracies(plan: StudyPlan, nets: Networks, mapped: MappedNetwork) -> Accuracies:
-    """Accuracy of each network, and of the last one on an ideal chip.
+    """The metric of each network, and of the last one on an ideal chip.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def measured(
 ) -> StageResult:
     """A stage that measures a network that other stages made.
 
-    Its record has under ``test`` the accuracy [percent], and under ``clipped`` the share of the inputs that
+    Its record has under ``test`` the metric, and under ``clipped`` the share of the inputs that
     each analog layer clipped.
 
     Parameters
@@ -128,7 +128,8 @@ def measured(
 
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         network = build()
-        record: dict[str, Any] = {"test": {what: accuracy(network, *context.test_batches(what))}}
+        value = accuracy(network, *context.test_batches(what), metric=context.measures.metric)
+        record: dict[str, Any] = {"test": {what: value}}
         if clipped := clipped_inputs(network):
             record["clipped"] = clipped
         return {}, record

@@ -20,10 +20,10 @@ def point(plan: StudyPlan, study: Study) -> tuple[PointResult, dict[str, str]]:
     mapped, activity = calibrated(context, plan.network, plan.placement, nets.quantised)
     case = study.chips.cases[0]
     stage = chip_accuracies(context, nets.quantised, mapped, case, study.chips)
-    chips = over_chips(case.name, stage.record, study.chips.threshold)
+    chips = over_chips(case.name, stage.record, study.chips.threshold, context.label)
     found = accuracies(plan, nets, mapped)
     result = PointResult(
-        PointAccuracy(**found.networks, chips=chips, test_images=context.test_images),
+        PointAccuracy(**found.networks, chips=chips, test_images=context.test_images, metric=context.label),
         PointRate(mapped.weights_total / mapped.weights_kept, mapped.weights_kept),
         PointTiles(mapped.tiles_per_plane, mapped.utilisation),
         build(PointCosts, estimate(mapped, activity).to_dict(), "estimate"),

@@ -113,20 +113,21 @@ def _measured(plan: StudyPlan, study: Study, nets: Networks, start: float) -> Re
 
 
 def _accuracy(plan: StudyPlan, study: Study, nets: Networks, mapped: MappedNetwork) -> Accuracy:
-    """Accuracies of every step, of chips, and under noise."""
+    """The metric of every step, of chips, and under noise."""
     found = accuracies(plan, nets, mapped)
     cases: list[OverChips] = []
     for case in study.chips.cases:
         stage = chip_accuracies(plan.context, nets.quantised, mapped, case, study.chips)
-        cases.append(over_chips(case.name, stage.record, study.chips.threshold))
-    images = plan.context.test_images
+        cases.append(over_chips(case.name, stage.record, study.chips.threshold, plan.context.label))
+    images, metric = plan.context.test_images, plan.context.measures.metric
+    ideal = found.networks["ideal_chip"]
     return Accuracy(
         **found.networks,
         chips=cases[0],
         chips_cases=tuple(cases),
         by_layer=measured_layers(plan, study, nets, mapped),
         under_noise=measured_curves(plan, study, nets),
-        test_set_ci95=finite_test_set_ci95(found.networks["ideal_chip"], images),
+        test_set_ci95=finite_test_set_ci95(ideal, images) if metric.counts_samples else None,
         test_images=images,
         clipped_inputs=found.clipped,
         outside_domain=(
@@ -135,6 +136,7 @@ def _accuracy(plan: StudyPlan, study: Study, nets: Networks, mapped: MappedNetwo
             *residual_sentences([*nets.compressed.log, *nets.quantised.log]),
         ),
         validation=nets.validation(),
+        metric=plan.context.label,
     )
 
 

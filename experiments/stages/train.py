@@ -33,7 +33,7 @@ class NetworkWeights:
     log
         Rows of the training and its methods.
     validation
-        Accuracy on the validation part [percent], by the name of the network.
+        The metric on the validation part, by the name of the network.
     """
 
     identity: str
@@ -56,7 +56,14 @@ def train(context: Context, network: Untrained, training: Training) -> NetworkWe
 
 def train_inputs(context: Context, network: Untrained, training: Training) -> dict[str, Any]:
     """Plain data that the id of `train` hashes."""
-    return {"data": context.data.checksum, "device": "cpu", **network.source, "train": to_dict(training)}
+    measures = context.measures.source
+    return {
+        "data": context.data.checksum,
+        "device": "cpu",
+        **network.source,
+        "train": to_dict(training),
+        **measures,
+    }
 
 
 def recipe_of(training: Training) -> Recipe:

@@ -1,4 +1,4 @@
-"""Accuracy of the compressed network under noise: curves over one kind of it, and layer by layer."""
+"""The metric of the compressed network under noise: curves over one kind of it, and layer by layer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def measured_curves(plan: StudyPlan, study: Study, nets: Networks) -> tuple[Curv
         for point in points(curve, study.hardware):
             mapped = on_tiles(base, point.hardware)
             stage = chip_accuracies(context, on_levels(base), mapped, point.case, study.chips)
-            chips = over_chips(point.label, stage.record, study.chips.threshold)
+            chips = over_chips(point.label, stage.record, study.chips.threshold, context.label)
             measured.append(CurvePoint(**vars(chips), value=point.value))
         curves.append(Curve(curve.name, curve.axis, base.device.name, curve.compensation, tuple(measured)))
     return tuple(curves)
@@ -61,6 +61,6 @@ def measured_layers(
             found = {}
             for key, noisy in sets.items():
                 stage = chip_accuracies(plan.context, nets.quantised, mapped, case, study.chips, noisy)
-                found[key] = over_chips(key, stage.record, study.chips.threshold)
+                found[key] = over_chips(key, stage.record, study.chips.threshold, plan.context.label)
             rows.append(LayerNoiseAccuracy(case.name, name, **found))
     return tuple(rows)

@@ -6,12 +6,13 @@ import contextlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from experiments.studies.sources import OWN, code_digest, project_modules, sha256_of
-from xbar.hardware.errors import XbarError, one_line
+from xbar.hardware.errors import XbarError, one_line, unknown_name
 from xbar.hardware.registry import OWN_MODULES, KindScope, forget, kinds_of
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +77,44 @@ def modules_of(path: Path) -> dict[str, Path]:
     """The module that a user's file is loaded as, and those of its project that it imports, with their
     files."""
     return {f"_xbar_user_{path.resolve()}": path, **project_modules(path)}
+
+
+def own_file(name: str) -> Path | None:
+    """The Python file of ``path/file.py:function``; None for a name that has no colon."""
+    return Path(name.rpartition(":")[0]) if ":" in name else None
+
+
+def from_own_file(what: str, name: str, use: Callable[[Any], Any] = lambda found: found) -> Any:
+    """What is called `name`, ``path/file.py:function``, in a user's file, or what `use` makes of it there.
+
+    Parameters
+    ----------
+    what
+        Key of the study, which begins messages.
+    use
+        Called with it while the file's own folder is searched first for imports.
+
+    Raises
+    ------
+    XbarError
+        For a file or a name in it that is missing, and what goes wrong in it.
+    """
+    file, _, attribute = name.rpartition(":")
+    path = Path(file)
+    if path.suffix != ".py" or not path.is_file():
+        raise XbarError(f"{what} {name}: {file}: no such Python file")
+    try:
+        with neighbours_first(path.resolve().parent):
+            module = load_with_modules(path)
+            found = getattr(module, attribute, None)
+            if found is not None:
+                return use(found)
+    except XbarError:
+        raise
+    except Exception as error:
+        raise XbarError(f"{what} {name}: {one_line(error)}") from error
+    own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    raise unknown_name(f"{what} {name}: function of {path}", attribute, own)
 
 
 def load_with_modules(path: Path) -> ModuleType:

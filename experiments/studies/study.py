@@ -50,8 +50,8 @@ class Chips:
     """Chips to program. The first case is the one that `accuracy.chips` quotes.
 
     With ``until`` the chips of a case end, from ``least`` on, where the 95 % interval of their mean is within
-    so many percentage points on either side; ``n`` is then the most. ``threshold``: the share of chips at or
-    above this accuracy [percent] is reported.
+    so much on either side, in the unit of the metric (percentage points of an accuracy); ``n`` is then the
+    most. ``threshold``: the share of chips that reach this value of the metric, or better, is reported.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -63,8 +63,8 @@ class Chips:
 
     def __post_init__(self) -> None:
         check_range("chips.n", self.n, 1, 100_000)
-        check_range("chips.threshold", self.threshold, 0, 100)
-        check_range("chips.until", self.until, 0, 100, "percentage points")
+        check_range("chips.threshold", self.threshold, -1e12, 1e12)
+        check_range("chips.until", self.until, 0, 1e12)
         if self.until:
             check_range("chips.least", self.least, 2, self.n, "(chips.n)")
         names = [case.name for case in self.cases]
@@ -88,9 +88,11 @@ class Study:
     """One run from data to report.
 
     ``network``: a built-in name, ``path/net.py:function``, or the path of a `torch.export` program (.pt2).
+    ``loss``, ``metric``: what trainings minimise, and what networks and chips are measured by; a name, or
+    ``path/file.py:name`` (`experiments.inputs.measures`).
     ``width``: its channels times this factor, for a built-in network that has one. ``batch_norm``: folded
     into the layer that it follows, before the network goes onto levels, or left digital.
-    ``test_images``: accuracies are measured on so many images, evenly spaced in the test set; 0: on all.
+    ``test_images``: the metric is measured on so many inputs, evenly spaced in the test set; 0: on all.
     ``extensions``: Python files that add methods, kinds of rules and other kinds of things that the study
     names; they are run when the study is read. ``threads``: of torch; 0: as many as there are processors. One
     is fastest for small networks; last bits of results depend on it.
@@ -109,6 +111,8 @@ class Study:
     under_noise: tuple[NoiseCurve, ...] = ()
     compare: Comparison = Comparison()
     description: str = ""
+    loss: str = "cross-entropy"
+    metric: str = "accuracy"
     width: float = 1.0
     batch_norm: Literal["fold", "digital"] = "fold"
     seed: int = 0
@@ -135,6 +139,9 @@ class Study:
         for key, label in (("name", self.name), ("hardware.name", self.hardware.name)):
             check_label(key, label)
         check_label("hardware.device.name", self.hardware.device.name)
+        if self.metric == "accuracy":
+            check_range("chips.threshold", self.chips.threshold, 0, 100)
+            check_range("chips.until", self.chips.until, 0, 100, "percentage points")
         check_range("width", self.width, 1 / 64, 64)
         check_range("seed", self.seed, 0, 2**31 - 1)
         check_range("threads", self.threads, 0, 1024)

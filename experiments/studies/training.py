@@ -46,8 +46,6 @@ class Training:
         check_range("train.batch", self.batch, 1, 1 << 20)
         check_range("train.shift", self.shift, 0, 64)
         check_range("train.weight_decay", self.weight_decay, 0, 1)
-        if self.options.keep == "lowest":
-            raise XbarError("train.options.keep = 'lowest': validation is an accuracy here; allowed: highest")
 
     def recipe_keys(self) -> dict[str, Any]:
         """The keys of a `mapping.Recipe` that this table has under the same names."""

@@ -69,7 +69,12 @@ def point_ids(points: Sequence[SweepPoint], data: Path | None) -> list[str]:
         priced = hardware.periphery
         libraries = [hardware.adc.library, priced.library, priced.architecture]
         named = json.dumps(
-            to_dict([study.network, study.train.weights, study.layers, study.extensions, libraries])
+            to_dict(
+                [
+                    *(study.network, study.loss, study.metric, study.train.weights, study.layers),
+                    *(study.extensions, libraries),
+                ]
+            )
         )
         if named not in files:
             files[named] = files_of(study)
@@ -183,6 +188,7 @@ def network_key(stage: str, study: Study) -> str:
     it."""
     hardware, encoding = study.hardware, study.hardware.encoding
     parts: list[Any] = [study.network, study.width, study.data, study.seed, study.train, study.extensions]
+    parts += [study.loss, study.metric]
     if stage != "train":
         limited = isinstance(study.compress.target, AreaLimit | EnergyLimit)
         own = any(reads_more_than_tiles(rule.rule) for rule in study.compress.layers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -48,6 +48,7 @@ class Sweep:
 
     def __post_init__(self) -> None:
         check_names(self.name, self.where)
+        check_comparable("axes", self.swept())
 
     def swept(self) -> list[str]:
         """The keys that differ between points."""
@@ -75,6 +76,12 @@ def check_names(name: str, where: tuple[str, ...]) -> None:
             Condition(text)
         except XbarError as error:
             raise XbarError(f"where: {error}") from None
+
+
+def check_comparable(what: str, keys: Iterable[str]) -> None:
+    """Refuse points that are measured by different metrics, which no front or figure could hold."""
+    if "metric" in keys:
+        raise XbarError(f"{what}: metric: points of different metrics cannot be compared; one file for each")
 
 
 def sweep_names(kind: FileKind = "sweep") -> list[str]:

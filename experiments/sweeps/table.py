@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.results.csv_text import csv_text
+from experiments.results.metric_label import ACCURACY, MetricLabel
 from experiments.results.text_table import text_table
 from experiments.sweeps.conditions import Condition
 from experiments.sweeps.store import StoredRow, read_rows, store_files, told_unreadable
@@ -57,14 +58,16 @@ def results(
         print(f"{len(tables)} points: {export}")
         return
     counts = f"{len(tables)} of {len(known)} points"
+    measured = list(dict.fromkeys(label_of(flat) for row, flat in tables if row["status"] == "done"))
     if not tables:
         print(f"{counts}; no {'failed' if failed else 'finished'} one fits")
         return
-    shown = [*differing([flat for _, flat in tables]), *(["reason"] if failed else columns or MAIN)]
+    more = (["accuracy.metric.name"] if len(measured) > 1 else []) + list(columns or MAIN)
+    shown = [*differing([flat for _, flat in tables]), *(["reason"] if failed else more)]
     _check_columns(tables, shown)
     cells = [[_cell(flat.get(key)) for key in shown] for _, flat in tables]
     print(text_table([titles(shown), *cells], "r" * (len(shown) - failed) + "l" * failed))
-    print(counts)
+    print("; ".join([counts, *(label.sentence for label in measured if label != ACCURACY)]))
 
 
 def flat_row(row: StoredRow) -> dict[str, Any]:
@@ -82,6 +85,14 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif not isinstance(value, list):
             found[f"{prefix}{key}"] = value
     return found
+
+
+def label_of(flat: Mapping[str, Any]) -> MetricLabel:
+    """What a point was measured by; accuracy where its row is older than that it says so."""
+    start = "accuracy.metric."
+    return MetricLabel(
+        **{key.removeprefix(start): value for key, value in flat.items() if key.startswith(start)}
+    )
 
 
 def differing(tables: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -12,9 +12,11 @@ class ListCommand:
     def __call__(self) -> None:
         from experiments.commands.networks.layers import networks_table
         from experiments.inputs.data import READERS
+        from experiments.inputs.measures import METRICS
         from experiments.searches.search import load_search
         from experiments.studies.study import load_study, study_names
         from experiments.sweeps.sweep import load_sweep, sweep_names
+        from mapping.training.losses import LOSSES
         from xbar.hardware.files import preset_names
 
         print("studies")
@@ -29,6 +31,8 @@ class ListCommand:
         print("networks, with the size of an input and the number of parameters\n" + networks_table())
         for title, names in (
             ("data sets", sorted(READERS)),
+            ("losses", list(LOSSES)),
+            ("metrics (top-K of any K)", list(METRICS)),
             ("designs", preset_names("designs")),
             ("devices", preset_names("devices")),
         ):

@@ -17,12 +17,14 @@ from experiments.figures.plots import save_as
 from experiments.figures.sensitivity_plots import layers_of, rates_of, sensitivity_figure
 from experiments.inputs import data as datasets
 from experiments.inputs.batches import Batches
+from experiments.inputs.measures import check_metric_fits, metric_of
 from experiments.inputs.networks import build_network, built_in_networks
 from experiments.inputs.weights import form_with_weights
 from experiments.plans.context import EVALUATION_BATCH
 from experiments.plans.plan import resolve
 from experiments.plans.process import bar
 from experiments.results.csv_text import csv_text
+from experiments.results.metric_label import ACCURACY, MetricLabel
 from experiments.results.text_table import text_table
 from experiments.studies.designs import load_design
 from experiments.studies.study import load_study, study_names
@@ -30,7 +32,6 @@ from mapping.constraints.rule_kinds import RULES
 from mapping.constraints.rules import constraint_of
 from mapping.lowering.form import BatchNormChoice, crossbar_form
 from mapping.network.gemm import Layer, mappable_layers, shown_name
-from mapping.network.modules import run_example
 from mapping.smaller_networks.sensitivity import (
     TOGETHER,
     Family,
@@ -40,6 +41,7 @@ from mapping.smaller_networks.sensitivity import (
     sensitivity,
 )
 from mapping.training.loop import accuracy
+from mapping.training.metrics import CLASSES, Metric
 from xbar.hardware.checks import check_range
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
@@ -48,7 +50,9 @@ from xbar.hardware.files import write_atomically
 KINDS = ("tile-columns", "tile-rows", "tiles", "irregular", "filters", "channels", "shapes")
 REACHED = 0.98
 """A layer that reaches this part of the rate counts as pruned to it."""
-CSV_COLUMNS = ("layer", "rate", "weights", "kept", "accuracy_percent", "loss_points")
+CSV_COLUMNS = ("layer", "rate", "weights", "kept")
+CSV_OF_ACCURACY = ("accuracy_percent", "loss_points")
+"""The last two columns; of another metric its name, and ``loss``, positive where the value is worse."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +65,19 @@ class Trained:
         In the form that goes onto crossbars.
     hardware
         Of each layer on crossbars.
+    metric
+        What it is measured by.
     """
 
     model: nn.Module
     data: datasets.Dataset
     hardware: dict[str, Hardware]
+    metric: Metric = CLASSES
+
+    @property
+    def label(self) -> MetricLabel:
+        """Name, unit and direction of the metric."""
+        return MetricLabel.of(self.metric)
 
 
 def trained(
@@ -76,6 +88,7 @@ def trained(
     hardware: str = "",
     changes: Sequence[str] = (),
     batch_norm: BatchNormChoice = "digital",
+    metric: str = "",
 ) -> Trained:
     """The network that the arguments name, with its trained weights and its data.
 
@@ -95,6 +108,8 @@ def trained(
         ``key=value`` of the study, or ``hardware.key=value``.
     batch_norm
         As in `mapping.crossbar_form`; digital ones are what a study prunes.
+    metric
+        Name of what a network is measured by, by default accuracy; a study has its own.
 
     Raises
     ------
@@ -102,8 +117,8 @@ def trained(
         For what cannot be had, does not fit, or has no trained weights.
     """
     if what.endswith(".toml") or what in study_names():
-        if data_set or hardware:
-            raise XbarError(f"--data-set, --hardware: {what} is a study, which has its own")
+        if data_set or hardware or metric:
+            raise XbarError(f"--data-set, --hardware, --metric: {what} is a study, which has its own")
         study = load_study(
             what, [*changes, *([f"train.weights={json.dumps(str(weights))}"] if weights else [])]
         )
@@ -111,7 +126,8 @@ def trained(
             raise XbarError(f"--weights: needed for {what}, which names none: the file of a trained network")
         plan = resolve(study, datasets.load(study.data, folder), Path())
         form = crossbar_form(plan.network.form, plan.network.example, batch_norm=batch_norm)
-        found = Trained(form, plan.context.data, plan.placement.by_layer())
+        measures = plan.context.measures
+        found = Trained(form, plan.context.data, plan.placement.by_layer(), measures.metric)
     else:
         known = [*study_names(), *built_in_networks()]
         if what not in known and ":" not in what and not what.endswith(".pt2"):
@@ -124,15 +140,14 @@ def trained(
         network, data = build_network(what), datasets.load(data_set, folder)
         form = form_with_weights(network, data.val_x[:1], weights)
         form = crossbar_form(form, data.val_x[:1], batch_norm=batch_norm)
-        found = Trained(form, data, dict.fromkeys(mappable_layers(form), design))
-    outputs, classes = run_example(found.model, found.data.val_x[:1]), len(found.data.classes)
-    if tuple(getattr(outputs, "shape", ())) != (1, classes):
-        raise XbarError(f"{what}: must give {classes} outputs, one for each class of {found.data.name}")
+        own = metric_of(metric or "accuracy")
+        found = Trained(form, data, dict.fromkeys(mappable_layers(form), design), own)
+    check_metric_fits(what, found.model, found.data, found.metric)
     return found
 
 
 def measured(network: Trained, kind: str, rates: Sequence[float], images: int | None) -> list[LayerLoss]:
-    """Accuracy lost on the validation part, by layer and rate.
+    """What of the metric is lost on the validation part, by layer and rate.
 
     Parameters
     ----------
@@ -159,8 +174,15 @@ def measured(network: Trained, kind: str, rates: Sequence[float], images: int | 
         name: _family([layers[member] for member in members], kind, network.hardware[members[0]])
         for name, members in groups.items()
     }
+    metric = network.metric
     return sensitivity(
-        network.model, lambda model: accuracy(model, batches), families, rates, groups=groups, progress=bar
+        network.model,
+        lambda model: accuracy(model, batches, metric=metric),
+        families,
+        rates,
+        groups=groups,
+        higher_is_better=metric.higher_is_better,
+        progress=bar,
     )
 
 
@@ -196,19 +218,19 @@ def parsed_rates(text: str) -> tuple[float, ...]:
     return rates
 
 
-def text(what: str, kind: str, rows: Sequence[LayerLoss], images: int) -> str:
-    """A row a layer or group: the accuracy lost at each rate [percentage points]."""
+def text(what: str, kind: str, rows: Sequence[LayerLoss], images: int, label: MetricLabel = ACCURACY) -> str:
+    """A row a layer or group: what is lost at each rate [percentage points, or the metric's unit]."""
     rates = rates_of(rows)
+    of_one = f"; one image is {100 / images:.2g} points" if label == ACCURACY else f" ({label.name})"
     table = [("layer", "weights", *(f"{rate:g}x" for rate in rates))]
     table += [
-        (shown_name(name), f"{own[0].total:,}", *map(_cell, own))
+        (shown_name(name), f"{own[0].total:,}", *(_cell(row, label) for row in own))
         for name, own in ((name, [row for row in rows if row.layer == name]) for name in layers_of(rows))
     ]
     return "\n".join(
         [
-            f"{what}: {rows[0].unpruned:.2f} % on {images:,} images of the validation part; one image is "
-            f"{100 / images:.2g} points",
-            f"points lost where one layer alone is pruned ({kind}) to 1/rate of its weights, without "
+            f"{what}: {label.text(rows[0].unpruned)} on {images:,} images of the validation part{of_one}",
+            f"{_lost(label)} where one layer alone is pruned ({kind}) to 1/rate of its weights, without "
             "retraining; in brackets, the rate that whole groups of weights allow",
             "",
             text_table(table, "lr" + "r" * len(rates)),
@@ -216,15 +238,21 @@ def text(what: str, kind: str, rows: Sequence[LayerLoss], images: int) -> str:
     )
 
 
-def _cell(row: LayerLoss) -> str:
+def _lost(label: MetricLabel) -> str:
+    """What a loss is counted in."""
+    return "points lost" if label.unit == "%" else f"{label.name} lost"
+
+
+def _cell(row: LayerLoss, label: MetricLabel) -> str:
     reached = row.total / row.kept
-    return f"{row.loss:.2f}" + ("" if reached >= REACHED * row.rate else f" ({reached:.3g}x)")
+    return label.digits(row.loss) + ("" if reached >= REACHED * row.rate else f" ({reached:.3g}x)")
 
 
-def write_csv(rows: Sequence[LayerLoss], path: Path) -> None:
+def write_csv(rows: Sequence[LayerLoss], path: Path, label: MetricLabel = ACCURACY) -> None:
     """Write the losses as CSV, one line for each layer and rate."""
+    columns = CSV_OF_ACCURACY if label == ACCURACY else (label.name, "loss")
     cells = [[row.layer, row.rate, row.total, row.kept, row.value, row.loss] for row in rows]
-    write_atomically(path, csv_text([CSV_COLUMNS, *cells]).encode())
+    write_atomically(path, csv_text([[*CSV_COLUMNS, *columns], *cells]).encode())
 
 
 @dataclass(frozen=True)
@@ -239,6 +267,8 @@ class SensitivityCommand:
     """Folder with the data set (MNIST-like IDX files, or CIFAR-10 in its binary layout)."""
     data_set: str = ""
     """Name of the data set, for a network (`xbar list`)."""
+    metric: str = ""
+    """What a network is measured by, a name (`xbar list`) or path/mine.py:name; by default accuracy."""
     hardware: str = ""
     """A design, or a TOML file, for a network; by default admm-32x32."""
     kind: Literal["tile-columns", "tile-rows", "tiles", "irregular", "filters", "channels", "shapes"] = (
@@ -265,12 +295,13 @@ class SensitivityCommand:
         check_file("--csv", self.csv)
         rates = parsed_rates(self.rates)
         network = trained(
-            self.what, self.data, self.data_set, self.weights, self.hardware, self.set, self.batch_norm
+            *(self.what, self.data, self.data_set, self.weights, self.hardware, self.set),
+            *(self.batch_norm, self.metric),
         )
         rows = measured(network, self.kind, rates, self.images)
         if self.csv is not None:
-            write_csv(rows, self.csv)
+            write_csv(rows, self.csv, network.label)
         if self.figure is not None:
-            save_as(sensitivity_figure(rows), self.figure)
+            save_as(sensitivity_figure(rows, network.label), self.figure)
         images = self.images or len(network.data.val_y)
-        print(text(self.what, self.kind, rows, images))
+        print(text(self.what, self.kind, rows, images, network.label))

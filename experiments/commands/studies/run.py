@@ -28,6 +28,10 @@ class RunCommand:
     """Go on with an unfinished run in the folder."""
     network: str | None = None
     """Use this network instead of the study's: a built-in name, path/net.py:function, or path/program.pt2."""
+    loss: str | None = None
+    """Use this loss instead of the study's: a name (`xbar list`), or path/mine.py:function."""
+    metric: str | None = None
+    """Use this metric instead of the study's: a name (`xbar list`), or path/mine.py:name."""
     width: float | None = None
     """Factor on the channels of a built-in network."""
     weights: Path | None = None
@@ -46,6 +50,8 @@ class RunCommand:
 
         named = {
             "network": self.network,
+            "loss": self.loss,
+            "metric": self.metric,
             "width": self.width,
             "train.weights": self.weights,
             "batch_norm": self.batch_norm,

@@ -688,7 +688,7 @@ def test_an_own_network_and_its_weights(tmp_path: Path, finished: tuple[Path, di
     ("change", "words"),
     [
         ("network=lenet6", "did you mean 'lenet5'"),
-        ("network=lenet5", "does not take images of digits"),
+        ("network=lenet5", "does not take inputs of digits"),
         ("data=digitz", "did you mean 'digits'"),
         ("compress.layers.0.layer=conv9", "did you mean 'conv"),
         ("compress.rate=1e6", "rate"),
@@ -720,7 +720,7 @@ def test_mistakes_are_found_before_anything_is_written(tmp_path: Path, change: s
 @pytest.mark.parametrize(
     ("forward", "words"),
     [
-        ("def forward(self, x, y): return x", "does not take images of digits"),
+        ("def forward(self, x, y): return x", "does not take inputs of digits"),
         ("def forward(self, x): return x, x", "gives a tuple; must be one tensor"),
     ],
 )

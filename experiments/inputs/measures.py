@@ -1,0 +1,209 @@
+"""What a study minimises and what it measures: by a name, or from a user's file, ``path/file.py:name``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from experiments.inputs.data import Dataset
+from experiments.studies.own_code import from_own_file, own_file
+from mapping.network.inputs import call
+from mapping.recipes.options import TrainingOptions
+from mapping.training.losses import LOSSES
+from mapping.training.metrics import (
+    BINARY,
+    CLASSES,
+    R2,
+    RMSE,
+    Metric,
+    described,
+    mean_iou,
+    perplexity,
+    pixel_classes,
+    top_k,
+)
+from mapping.training.objective import BatchLoss, Loss
+from xbar.hardware.errors import XbarError, naming, one_line, unknown_name
+
+METRICS = {
+    "accuracy": CLASSES,
+    "top-5": top_k(5),
+    "pixel-accuracy": pixel_classes(),
+    "mean-iou": mean_iou(),
+    "binary": BINARY,
+    "rmse": RMSE,
+    "r2": R2,
+    "perplexity": perplexity(),
+}
+"""Metrics that a study may name; ``top-K`` of any other K too."""
+CHECKED_AT_ONCE = 256
+"""Targets that are held against outputs at a time."""
+TOP = re.compile(r"top-([1-9]\d{0,5})")
+
+
+@dataclass(frozen=True, eq=False)
+class Measures:
+    """What a study's trainings minimise, and what its networks and chips are measured by.
+
+    Parameters
+    ----------
+    source
+        What of them the ids of stages hold, beside the digests of files.
+    """
+
+    loss: Loss
+    metric: Metric
+    source: Mapping[str, str] = field(default_factory=dict)
+
+
+def measures_of(loss: str, metric: str, source: Mapping[str, str]) -> Measures:
+    """Loss and metric by their names; errors as those of `loss_of` and `metric_of`."""
+    return Measures(loss_of(loss), metric_of(metric), source)
+
+
+def loss_of(name: str) -> Loss:
+    """A loss by name, or a function of a user's file, ``loss(outputs, targets)``, a mean over the batch.
+
+    Raises
+    ------
+    XbarError
+        For an unknown name, and what `from_own_file` refuses; for what cannot be called with two arguments.
+    """
+    if own_file(name) is None:
+        if name not in LOSSES:
+            raise unknown_name("loss (or path/file.py:function)", name, LOSSES)
+        return LOSSES[name]
+    found: Loss = from_own_file("loss", name)
+    if not _takes_two(found):
+        raise XbarError(f"loss {name}: must be a function loss(outputs, targets), a mean over the batch")
+    return found
+
+
+def metric_of(name: str) -> Metric:
+    """A metric by name, or a `mapping.Metric` of a user's file, or what a function without arguments gives.
+
+    Raises
+    ------
+    XbarError
+        For an unknown name, and what `from_own_file` refuses; for what is no metric.
+    """
+    if own_file(name) is None:
+        top = TOP.fullmatch(name)
+        if name not in METRICS and top is None:
+            raise unknown_name("metric (or path/file.py:name)", name, METRICS)
+        return top_k(int(top[1])) if top else METRICS[name]
+
+    def use(found: Any) -> Any:
+        is_builder = callable(found) and not isinstance(found, Metric) and not _parameters(found)
+        return found() if is_builder else found
+
+    found = from_own_file("metric", name, use)
+    if isinstance(found, Metric):
+        return found
+    short = name.rpartition(":")[2]
+    how = f"{short} = mapping.mean_over_samples('name', function, unit='', higher_is_better=True)"
+    raise XbarError(
+        f"metric {name}: a {type(found).__name__}; must be a mapping.Metric, which has a name and a "
+        f"direction; of a function that gives a number a sample: {how}"
+    )
+
+
+def check_options(measures: Measures, options: TrainingOptions) -> None:
+    """Refuse options of a training that do not fit its loss or metric.
+
+    Raises
+    ------
+    XbarError
+        For epochs that are kept where the metric is worst, and for label smoothing and distillation with
+        another loss than the cross-entropy of classes.
+    """
+    metric = measures.metric
+    fitting = "highest" if metric.higher_is_better else "lowest"
+    if options.keep not in ("last", fitting):
+        raise XbarError(
+            f"train.options.keep = {options.keep!r}: validation is by {metric.name}, the "
+            f"{'higher' if metric.higher_is_better else 'lower'} the better; allowed: last, {fitting}"
+        )
+    of_classes = measures.loss is functional.cross_entropy
+    for key, is_on in (("label_smoothing", options.label_smoothing), ("distillation", options.distillation)):
+        if is_on and not of_classes:
+            raise XbarError(f"train.options.{key}: acts on loss = 'cross-entropy' only")
+
+
+def check_fits(network: str, model: nn.Module, data: Dataset, measures: Measures) -> None:
+    """Refuse a network that does not take the data, and outputs and targets that loss and metric do not take.
+
+    Targets of all parts are held against the outputs of one input.
+
+    Raises
+    ------
+    XbarError
+        For the first of them.
+    """
+    outputs = check_metric_fits(network, model, data, measures.metric)
+    objective = BatchLoss(TrainingOptions(), measures.loss, None, "train")
+    for where, given, targets in _parts(f"network {network} on {data.name}", outputs, data):
+        with naming(where):
+            loss = objective(nn.Identity(), given, targets)
+        if not isinstance(loss, torch.Tensor) or loss.dim() or not loss.is_floating_point():
+            found = described(loss) if isinstance(loss, torch.Tensor) else type(loss).__name__
+            raise XbarError(f"{where}: the loss gives a {found}; must be one number, a mean over the batch")
+
+
+def check_metric_fits(network: str, model: nn.Module, data: Dataset, metric: Metric) -> torch.Tensor:
+    """What a network gives for one input; errors as those of `check_fits`, but for the loss."""
+    example = data.train_x[:1]
+    try:
+        with torch.no_grad():
+            outputs = call(model.eval(), example)
+    except Exception as error:  # what a user's own forward raises may be of any kind
+        raise XbarError(
+            f"network {network} does not take inputs of {data.name} {tuple(example.shape[1:])}: "
+            f"{one_line(error)}"
+        ) from error
+    if not isinstance(outputs, torch.Tensor):
+        raise XbarError(f"network {network} gives a {type(outputs).__name__}; must be one tensor")
+    if metric is CLASSES and outputs.shape != (1, len(data.classes)):
+        raise XbarError(
+            f"network {network} gives {tuple(outputs.shape[1:])} outputs, {data.name} has "
+            f"{len(data.classes)} classes"
+        )
+    for where, given, targets in _parts(f"network {network} on {data.name}", outputs, data):
+        with naming(where):
+            metric.of_batch(given, targets)
+    return outputs
+
+
+def _parts(
+    where: str, outputs: torch.Tensor, data: Dataset
+) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+    """Targets of all parts, some at a time, with as many outputs like those of one input; where they are."""
+    for part, targets in (("train", data.train_y), ("validation", data.val_y), ("test", data.test_y)):
+        for some in torch.split(targets, CHECKED_AT_ONCE):
+            yield f"{where}, {part}", outputs.expand(len(some), *outputs.shape[1:]), some
+
+
+def _parameters(found: Any) -> int:
+    try:
+        return len(inspect.signature(found).parameters)
+    except (TypeError, ValueError):
+        return 2
+
+
+def _takes_two(found: Any) -> bool:
+    if not callable(found):
+        return False
+    try:
+        inspect.signature(found).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # a function without a signature, such as one written in C
+        return True
+    return True
