@@ -6,6 +6,13 @@ from collections.abc import Iterator
 
 import torch
 
+from mapping.network.inputs import Inputs, each_tensor
+
+
+def taken(inputs: Inputs, chosen: slice | torch.Tensor) -> Inputs:
+    """Some of the inputs, by their places along the first axis of each tensor."""
+    return inputs[chosen] if isinstance(inputs, torch.Tensor) else each_tensor(lambda x: x[chosen], inputs)
+
 
 class Batches:
     """(inputs, targets) once an epoch; order, shifts and flips come from torch's global generator.
@@ -13,21 +20,21 @@ class Batches:
     Parameters
     ----------
     x
-        (N, C, H, W) float32.
+        Inputs: a tensor, or a tuple or dict of tensors, N along the first axis of each.
     y
-        (N,) int64.
+        Targets, N along the first axis.
     shuffle
         New order at each pass; without it batches are plain slices.
     shift
-        Each image is shifted by up to so many pixels in both directions, zeros moving in: black, or the mean
-        colour of normalised images.
+        Each image (C, H, W) is shifted by up to so many pixels in both directions, zeros moving in: black, or
+        the mean colour of normalised images.
     flip
         Each image is mirrored, left to right, with probability 1/2.
     """
 
     def __init__(
         self,
-        x: torch.Tensor,
+        x: Inputs,
         y: torch.Tensor,
         batch: int,
         *,
@@ -39,15 +46,17 @@ class Batches:
         self.shuffle, self.shift, self.flip = shuffle, shift, flip
 
     def __len__(self) -> int:
-        return -(-len(self.x) // self.batch)
+        return -(-len(self.y) // self.batch)
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        order = torch.randperm(len(self.x)) if self.shuffle else None
-        for start in range(0, len(self.x), self.batch):
+    def __iter__(self) -> Iterator[tuple[Inputs, torch.Tensor]]:
+        order = torch.randperm(len(self.y)) if self.shuffle else None
+        for start in range(0, len(self.y), self.batch):
             chosen = slice(start, start + self.batch) if order is None else order[start : start + self.batch]
-            x = self.x[chosen]
-            x = shifted(x, self.shift) if self.shift else x
-            yield (flipped(x) if self.flip else x), self.y[chosen]
+            x = taken(self.x, chosen)
+            if isinstance(x, torch.Tensor):
+                x = shifted(x, self.shift) if self.shift else x
+                x = flipped(x) if self.flip else x
+            yield x, self.y[chosen]
 
 
 def shifted(x: torch.Tensor, reach: int) -> torch.Tensor:

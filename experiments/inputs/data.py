@@ -22,6 +22,8 @@ from xbar.hardware.errors import XbarError, unknown_name
 if TYPE_CHECKING:
     import torch
 
+    from mapping.network.inputs import Inputs
+
 Bytes = NDArray[np.uint8]
 
 DIGITS = tuple("0123456789")
@@ -59,26 +61,27 @@ VALIDATION_MOST = 5_000
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels in three parts that share no image.
+    """Inputs and targets in three parts that share none.
 
     Parameters
     ----------
     train_x, val_x, test_x
-        Images, float32 in [0, 1], shape (N, C, H, W).
+        Inputs, N along the first axis: images, float32 in [0, 1], shape (N, C, H, W), of the data sets that
+        are built in; of a user's own any tensor, or a tuple or dict of those that a network is called with.
     train_y, val_y, test_y
-        Class numbers, int64, shape (N,).
+        Targets, N along the first axis: class numbers, int64, shape (N,), masks, tokens, or numbers, float32.
     classes
-        Class names by number.
+        Class names by number; empty where targets are no class numbers.
     checksum
         SHA-256 of the bytes that were read, after unpacking: a file and its .gz give the same.
     """
 
     name: str
-    train_x: torch.Tensor
+    train_x: Inputs
     train_y: torch.Tensor
-    val_x: torch.Tensor
+    val_x: Inputs
     val_y: torch.Tensor
-    test_x: torch.Tensor
+    test_x: Inputs
     test_y: torch.Tensor
     classes: tuple[str, ...]
     checksum: str
@@ -96,7 +99,7 @@ class _Raw:
 
 
 def load(name: str, folder: Path | None, seed: int = 0) -> Dataset:
-    """A data set by name: ``digits``, ``mnist``, ``fashion-mnist`` or ``cifar10``, or what a function of a
+    """A data set by name: ``digits``, ``mnist``, ``fashion-mnist`` or ``cifar10``; what a function of a
     user's file gives, ``path/file.py:function`` (`experiments.inputs.own_data`).
 
     The validation part is the last tenth, at most 5,000 images, of a permutation of the training images that
@@ -140,7 +143,7 @@ def checksum(name: str, folder: Path | None) -> str:
 def split_off(count: int, seed: int = 0) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Places of the training part and of the validation part among so many inputs."""
     held = min(VALIDATION_MOST, count // 10)
-    order = _permutation(count, seed)
+    order = permutation(count, seed)
     return order[: count - held], order[count - held :]
 
 
@@ -152,7 +155,7 @@ def _raw(name: str, folder: Path | None) -> _Raw:
     return READERS[name](folder)
 
 
-def _permutation(n: int, seed: int) -> NDArray[np.intp]:
+def permutation(n: int, seed: int) -> NDArray[np.intp]:
     """Permutation of n items from raw PCG64 words, which, unlike a Generator's methods, never change."""
     return np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable")
 
@@ -197,7 +200,7 @@ def _digits(folder: Path | None) -> _Raw:
 
     bundle = load_digits()
     images, labels = bundle.images.astype(np.uint8)[:, None], bundle.target.astype(np.uint8)
-    order = _permutation(len(images), 0)
+    order = permutation(len(images), 0)
     train, test = np.split(order, [len(order) - len(order) // 5])
     checksum = _checksum([images.tobytes(), labels.tobytes()])
     return _Raw((images[train], labels[train]), (images[test], labels[test]), 16, DIGITS, checksum)

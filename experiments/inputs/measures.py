@@ -12,9 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from experiments.inputs.batches import taken
 from experiments.inputs.data import Dataset
 from experiments.studies.own_code import from_own_file, own_file
-from mapping.network.inputs import call
+from mapping.network.inputs import call, shapes_of
 from mapping.recipes.options import TrainingOptions
 from mapping.training.losses import LOSSES
 from mapping.training.metrics import (
@@ -159,25 +160,29 @@ def check_fits(network: str, model: nn.Module, data: Dataset, measures: Measures
 
 def check_metric_fits(network: str, model: nn.Module, data: Dataset, metric: Metric) -> torch.Tensor:
     """What a network gives for one input; errors as those of `check_fits`, but for the loss."""
-    example = data.train_x[:1]
+    example = taken(data.train_x, slice(0, 1))
     try:
         with torch.no_grad():
             outputs = call(model.eval(), example)
     except Exception as error:  # what a user's own forward raises may be of any kind
         raise XbarError(
-            f"network {network} does not take inputs of {data.name} {tuple(example.shape[1:])}: "
-            f"{one_line(error)}"
+            f"network {network} does not take inputs of {data.name} ({shapes_of(example)}): {one_line(error)}"
         ) from error
     if not isinstance(outputs, torch.Tensor):
         raise XbarError(f"network {network} gives a {type(outputs).__name__}; must be one tensor")
-    if metric is CLASSES and outputs.shape != (1, len(data.classes)):
+    if metric is CLASSES and data.classes and outputs.shape != (1, len(data.classes)):
         raise XbarError(
             f"network {network} gives {tuple(outputs.shape[1:])} outputs, {data.name} has "
             f"{len(data.classes)} classes"
         )
+    sums: dict[str, torch.Tensor] = {}
     for where, given, targets in _parts(f"network {network} on {data.name}", outputs, data):
         with naming(where):
-            metric.of_batch(given, targets)
+            found = metric.of_batch(given, targets)
+        sums[where] = metric.join(sums[where], found) if where in sums else found
+    for where, of_part in sums.items():
+        with naming(f"{where}: {metric.name}"):
+            metric.value(of_part)  # refuses targets of which there is no value, whatever the outputs are
     return outputs
 
 

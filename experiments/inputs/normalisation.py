@@ -1,4 +1,4 @@
-"""Normalisation of a data set: each channel of all its images gets mean 0 and deviation 1.
+"""Normalisation of a data set: each channel or feature of all its inputs gets mean 0 and deviation 1.
 
 Training, validation, calibration and the test see the same inputs, as crossbars do, whose word lines then
 carry both signs.
@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from experiments.inputs.data import Dataset
 from xbar.hardware.errors import XbarError
 
+if TYPE_CHECKING:
+    import torch
+
 
 @dataclass(frozen=True)
 class Normalisation:
-    """``(x - mean) / std`` by channel, for pixels in [0, 1].
+    """``(x - mean) / std`` by channel, the second axis: of pixels in [0, 1], or of any features.
 
     Raises
     ------
@@ -41,10 +45,12 @@ IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def of_training_part(data: Dataset) -> Normalisation:
-    """Mean and deviation of each channel over the training images."""
+    """Mean and deviation of each channel over the training inputs; errors as those of `normalised`."""
     import torch
 
-    std, mean = torch.std_mean(data.train_x.double(), (0, 2, 3), correction=0)
+    x = _with_channels(data)
+    axes = tuple(axis for axis in range(x.dim()) if axis != 1)
+    std, mean = torch.std_mean(x.double(), axes, correction=0)
     return Normalisation(tuple(mean.tolist()), tuple(std.tolist()))
 
 
@@ -54,13 +60,28 @@ def normalised(data: Dataset, by: Normalisation) -> Dataset:
     Raises
     ------
     XbarError
-        Where its images have another number of channels.
+        Where its inputs have another number of channels, or are no numbers with channels.
     """
     import torch
 
-    channels = data.train_x.shape[1]
+    x = _with_channels(data)
+    channels = x.shape[1]
     if len(by.mean) != channels:
         raise XbarError(f"normalise: {len(by.mean)} channels; images of {data.name} have {channels}")
-    mean, std = (torch.tensor(each)[:, None, None] for each in (by.mean, by.std))
+    shape = (-1, *(1 for _ in x.shape[2:]))
+    mean, std = (torch.tensor(each).reshape(shape) for each in (by.mean, by.std))
     parts = {part: (getattr(data, part) - mean).div_(std) for part in ("train_x", "val_x", "test_x")}
     return dataclasses.replace(data, **parts)
+
+
+def _with_channels(data: Dataset) -> torch.Tensor:
+    """Training inputs that are one tensor of real numbers, (N, channels, ...)."""
+    import torch
+
+    x = data.train_x
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point() or x.dim() < 2:
+        raise XbarError(
+            f"train.normalise: inputs of {data.name} are no tensor of real numbers (N, channels, ...); "
+            "must be 'none'"
+        )
+    return x

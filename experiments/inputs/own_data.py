@@ -2,79 +2,66 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils._pytree import tree_map
+from torch.utils.data import DataLoader, default_collate
 
-from experiments.inputs.data import Dataset, split_off
+from experiments.inputs.data import Dataset
+from experiments.inputs.parts import Part, dataset_of_parts
 from experiments.studies.own_code import from_own_file
-from xbar.hardware.errors import XbarError, unknown_name
-
-InputsAndLabels = tuple[torch.Tensor, torch.Tensor]
+from mapping.network.inputs import tensors_of
+from xbar.hardware.errors import XbarError, one_line, unknown_name
 
 FORMS = (
     "(train, test) or (train, validation, test), or a table of them with these names and `classes`; each two "
-    "arrays or tensors (inputs, classes), a data set of pairs, or a DataLoader"
+    "arrays or tensors (inputs, targets), a data set of pairs, or a DataLoader"
 )
+NAMES = ("train", "validation", "test")
 
 
 def own_data(name: str, folder: Path | None) -> Dataset:
     """The data that a user's function gives.
 
     It is called with the folder of the data (`--data`, or None), or without arguments if it takes none, and
-    has to give the same each time. Where it gives no validation part, the last tenth of a fixed permutation
-    of the training part is that, as for the data sets that are built in.
+    has to give the same each time; torch's generator is seeded before. Inputs are a tensor, or a tuple or
+    dict of those that the network is called with; targets a tensor: classes, masks, tokens or numbers. Where
+    there is no validation part, the last tenth of a fixed permutation of the training part is that, as for
+    the data sets that are built in.
 
     Raises
     ------
     XbarError
         For a file or function that is missing, what goes wrong in it, with its place, and what it gives that
-        are no such parts: inputs and classes of different number, classes that are no whole numbers from 0.
+        are no such parts: inputs and targets of different number, parts of different kinds.
     """
-    given = _called(name, folder)
-    parts, classes = _parts(name, given)
-    tensors = {part: _tensors(f"data {name}: {part}", value) for part, value in parts.items()}
-    if "validation" not in tensors:
-        x, y = tensors["train"]
-        kept, held = (torch.from_numpy(places) for places in split_off(len(y)))
-        tensors |= {"train": (x[kept], y[kept]), "validation": (x[held], y[held])}
-    numbers = torch.cat([y for _, y in tensors.values()])
-    names = tuple(map(str, classes)) if classes else tuple(map(str, range(int(numbers.max()) + 1)))
-    if int(numbers.min()) < 0 or int(numbers.max()) >= len(names):
-        raise XbarError(
-            f"data {name}: classes from {int(numbers.min())} to {int(numbers.max())}; must be whole numbers "
-            f"from 0 to {len(names) - 1}, one for each of the {len(names)} names"
-        )
-    train, validation, test = (tensors[part] for part in ("train", "validation", "test"))
-    return Dataset(name, *train, *validation, *test, names, _checksum([*train, *validation, *test, *names]))
 
+    def call(build: Any) -> tuple[dict[str, Part], Sequence[Any]]:
+        found, classes = _parts(name, build(folder) if inspect.signature(build).parameters else build())
+        return {part: _part(f"data {name}: {part}", value) for part, value in found.items()}, classes
 
-def _called(name: str, folder: Path | None) -> Any:
-    """What the function gives."""
-
-    def call(build: Any) -> Any:
-        return build(folder) if inspect.signature(build).parameters else build()
-
-    return from_own_file("data", name, call)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # a loader that shuffles gives the same each time
+        parts, classes = from_own_file("data", name, call)
+    return dataset_of_parts(name, parts, classes)
 
 
 def _parts(name: str, given: Any) -> tuple[dict[str, Any], Sequence[Any]]:
     """Parts by name, and names of the classes where they are given."""
     if isinstance(given, Mapping):
-        known = ("train", "validation", "test", "classes")
+        known = (*NAMES, "classes")
         for key in given:
             if key not in known:
                 raise unknown_name(f"data {name}: part", str(key), known)
-        found = {key: given[key] for key in known[:3] if key in given}
+        found = {key: given[key] for key in NAMES if key in given}
         classes = list(given.get("classes", ()))
     elif isinstance(given, tuple | list) and len(given) in (2, 3):
-        names = ("train", "test") if len(given) == 2 else ("train", "validation", "test")
+        names = ("train", "test") if len(given) == 2 else NAMES
         found, classes = dict(zip(names, given, strict=True)), []
     else:
         raise XbarError(f"data {name}: gives a {type(given).__name__}; must be {FORMS}")
@@ -84,43 +71,55 @@ def _parts(name: str, given: Any) -> tuple[dict[str, Any], Sequence[Any]]:
     return found, classes
 
 
-def _tensors(what: str, part: Any) -> InputsAndLabels:
-    """Inputs and classes of a part."""
-    if isinstance(part, DataLoader):
-        pairs = [(torch.as_tensor(x), torch.as_tensor(y)) for x, y in part]
-        x, y = torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])
-    elif isinstance(part, tuple | list) and len(part) == 2 and all(map(_is_array, part)):
-        x, y = (torch.as_tensor(np.asarray(one) if not torch.is_tensor(one) else one) for one in part)
-    elif hasattr(part, "__getitem__") and hasattr(part, "__len__") and len(part):
-        samples = [part[place] for place in range(len(part))]
-        x = torch.stack([torch.as_tensor(one) for one, _ in samples])
-        y = torch.as_tensor([int(one) for _, one in samples])
+def _part(what: str, given: Any) -> Part:
+    """Inputs and targets of a part."""
+    if _are_arrays(given):
+        found = tree_map(torch.as_tensor, given[0]), torch.as_tensor(given[1])
+    elif isinstance(given, DataLoader):
+        found = _joined(what, given)
+    elif hasattr(given, "__getitem__") and hasattr(given, "__len__") and len(given):
+        found = _joined(what, (_collated(what, [given[place]]) for place in range(len(given))))
     else:
-        raise XbarError(f"{what}: a {type(part).__name__}; must be two arrays, a data set or a DataLoader")
-    if len(x) != len(y) or not len(x) or y.dim() != 1:
-        raise XbarError(
-            f"{what}: inputs {tuple(x.shape)} and classes {tuple(y.shape)}; must be as many, a class each"
-        )
-    if y.is_floating_point() or y.dtype == torch.bool:
-        raise XbarError(f"{what}: classes are {y.dtype}; must be whole numbers")
-    if x.is_floating_point():
-        x = x.float()
-        if not x.isfinite().all():
-            raise XbarError(f"{what}: inputs hold NaN or inf")
-    return x.contiguous(), y.long().contiguous()
+        raise XbarError(f"{what}: a {type(given).__name__}; must be two arrays, a data set or a DataLoader")
+    return Part(what, *found)
+
+
+def _are_arrays(given: Any) -> bool:
+    """Whether it is all inputs, in arrays, and all targets, in one."""
+    if not (isinstance(given, tuple | list) and len(given) == 2 and _is_array(given[1])):
+        return False
+    return isinstance(given[0], Mapping) or _is_array(given[0]) or all(map(_is_array, given[0]))
 
 
 def _is_array(value: Any) -> bool:
     return torch.is_tensor(value) or isinstance(value, np.ndarray)
 
 
-def _checksum(values: Sequence[Any]) -> str:
-    """SHA-256 of tensors, their shapes and types, and of names."""
-    digest = hashlib.sha256()
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-        else:
-            digest.update(str(value).encode() + b"\0")
-    return digest.hexdigest()
+def _collated(what: str, samples: list[Any]) -> Any:
+    """A batch of samples."""
+    try:
+        return default_collate(samples)
+    except (TypeError, RuntimeError) as error:
+        raise XbarError(
+            f"{what}: a sample is no pair of arrays or numbers: {str(error).partition(chr(10))[0]}"
+        ) from error
+
+
+def _joined(what: str, batches: Iterable[Any]) -> tuple[Any, torch.Tensor]:
+    """Inputs and targets of all batches."""
+    pairs = []
+    for batch in batches:
+        if not isinstance(batch, tuple | list) or len(batch) != 2 or not torch.is_tensor(batch[1]):
+            raise XbarError(f"{what}: gives a {type(batch).__name__}; must be pairs (inputs, targets)")
+        pairs.append(batch)
+    if not pairs:
+        raise XbarError(f"{what}: holds no input")
+    inputs, targets = [pair[0] for pair in pairs], torch.cat([pair[1] for pair in pairs])
+    leaves = [tensors_of(each) for each in inputs]
+    try:
+        joined = iter([torch.cat(column) for column in zip(*leaves, strict=True)])
+    except (RuntimeError, ValueError) as error:
+        raise XbarError(
+            f"{what}: inputs of different shapes ({one_line(error)}); pad sequences to one length"
+        ) from error
+    return tree_map(lambda leaf: next(joined) if torch.is_tensor(leaf) else leaf, inputs[0]), targets

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.inputs.batches import Batches
+from experiments.inputs.batches import Batches, taken
 from experiments.inputs.data import Dataset
 from experiments.inputs.measures import Measures
 from experiments.plans.process import bar
@@ -172,14 +172,14 @@ class Context:
     def calibration_batches(self) -> Batches:
         """The first images of the training data."""
         n = self.calibration_images
-        return Batches(self.data.train_x[:n], self.data.train_y[:n], EVALUATION_BATCH)
+        return Batches(taken(self.data.train_x, slice(0, n)), self.data.train_y[:n], EVALUATION_BATCH)
 
     def test_batches(self, description: str) -> tuple[Batches, Progress]:
         """The test set, or images evenly spaced in it, and the bar that shows how far it is."""
         x, y = self.data.test_x, self.data.test_y
         if self.test_images < len(y):
             every = torch.linspace(0, len(y) - 1, self.test_images).round().long()
-            x, y = x[every], y[every]
+            x, y = taken(x, every), y[every]
         batches = Batches(x, y, EVALUATION_BATCH)
         return batches, lambda it, _, __: self.bar(it, description, len(batches))
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -17,6 +16,7 @@ from experiments.studies.study import LayerSetting
 from mapping.constraints.centroids import Magnitudes
 from mapping.constraints.constraint import by_pattern
 from mapping.constraints.levels import Levels
+from mapping.network.inputs import Inputs
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import Choice, map_network
 from xbar.conductances.encoding import levels
@@ -86,7 +86,7 @@ class Placement:
         """Word lines that carry the bias, by the name of each layer on crossbars."""
         return {name: one.bias_rows for name, one in self.choices().items() if not one.digital}
 
-    def map(self, network: nn.Module, example: torch.Tensor, **arguments: Any) -> MappedNetwork:
+    def map(self, network: nn.Module, example: Inputs, **arguments: Any) -> MappedNetwork:
         """`map_network` with the choices of layers; other arguments are its own."""
         return map_network(network, self.hardware, example, layers=self.choices(), **arguments)
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from experiments.inputs.batches import taken
 from experiments.inputs.data import Dataset
 from experiments.inputs.measures import check_fits, check_options, measures_of
 from experiments.inputs.networks import build_network, network_file
@@ -35,6 +36,7 @@ from mapping.constraints.rule_kinds import ASPECTS, RULES, aspect_of
 from mapping.constraints.rules import constraint_of
 from mapping.lowering.form import BatchNormChoice, crossbar_form
 from mapping.network.gemm import Layer, finite_gemm, mappable_layers, to_gemm, types_of
+from mapping.network.inputs import Inputs
 from mapping.smaller_networks.channel_graph import channel_graph
 from mapping.smaller_networks.hardware_budget import keep_within
 from mapping.smaller_networks.sensitivity import Family
@@ -58,7 +60,7 @@ class Untrained:
     form
         In the form that is trained, its batch norms digital; nothing changes it.
     example
-        An input of one image.
+        A batch of one input.
     source
         What it was made from, as plain data: its name, its width, and the digests of files.
     batch_norm
@@ -66,7 +68,7 @@ class Untrained:
     """
 
     form: nn.Module
-    example: torch.Tensor
+    example: Inputs
     source: Mapping[str, Any]
     batch_norm: BatchNormChoice
 
@@ -136,7 +138,7 @@ class LayerRules:
         keep = shares_for_rate(rate, self.sizes, self.shares)
         return {name: family(keep.get(name, 1.0)) for name, family in self.families.items()}
 
-    def constraints(self, target: Target, model: nn.Module, example: torch.Tensor) -> dict[str, Constraint]:
+    def constraints(self, target: Target, model: nn.Module, example: Inputs) -> dict[str, Constraint]:
         """Constraints under which a network, with its weights as they are, meets a target."""
         if not isinstance(target, AreaLimit | EnergyLimit):
             return self.at_rate(getattr(target, "rate", 1.0))
@@ -191,6 +193,7 @@ def resolve(study: Study, data: Dataset, out: Path, quiet: bool = False) -> Stud
     measures = measures_of(study.loss, study.metric, named_measures(study))
     check_options(measures, study.train.options)
     data = _normalised(data, study.train)
+    _check_moved(data, study.train)
     network = untrained(study, data)
     types = types_of(network.layers)
     idle = _idle(network)
@@ -246,7 +249,7 @@ def untrained(study: Study, data: Dataset) -> Untrained:
         model = build_network(study.network, study.width)
     if network_file(study.network) is None:  # a user's network may `view` what a convolution gives
         convert_conv2d_weight_memory_format(model, torch.channels_last)
-    example = data.train_x[:1]
+    example = taken(data.train_x, slice(0, 1))
     weights = Path(study.train.weights) if study.train.weights else None
     form = form_with_weights(model, example, weights)
     source = {"network": study.network, "width": study.width, "files": network_files(study)}
@@ -258,6 +261,16 @@ def _normalised(data: Dataset, training: Training) -> Dataset:
     if training.normalise == "none":
         return data
     return normalised(data, IMAGENET if training.normalise == "imagenet" else of_training_part(data))
+
+
+def _check_moved(data: Dataset, training: Training) -> None:
+    """Refuse shifts and mirror images of no images, or of images whose targets would have to follow."""
+    for key, is_on in (("shift", training.shift), ("flip", training.flip)):
+        x = data.train_x
+        if is_on and (not isinstance(x, torch.Tensor) or x.dim() != 4):
+            raise XbarError(f"train.{key}: inputs of {data.name} are no images (N, C, H, W)")
+        if is_on and data.train_y.dim() > 2:
+            raise XbarError(f"train.{key}: targets of {data.name} have places, which would not move along")
 
 
 def _idle(network: Untrained) -> frozenset[str]:

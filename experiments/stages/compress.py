@@ -28,6 +28,7 @@ from mapping.constraints.constraint import Constraint
 from mapping.constraints.joint_budget import JointBudget
 from mapping.constraints.rule_kinds import RULES, reads_more_than_tiles
 from mapping.network.gemm import finite_gemm, mappable_layers
+from mapping.network.inputs import Inputs
 from mapping.recipes.recipe import Recipe
 from mapping.smaller_networks.purification import Purification
 from mapping.smaller_networks.unused_paths import remove_unused_paths
@@ -192,7 +193,7 @@ def prune(
     step: CompressionStep,
     before: Masks,
     purify: Purify | None,
-    example: torch.Tensor,
+    example: Inputs,
     lasting: Mapping[str, Constraint],
     fit: Fit,
 ) -> tuple[Log, Masks]:
@@ -221,7 +222,7 @@ def bits_of_layers(model: nn.Module, masks: Masks, budget: float) -> dict[str, i
     return {name: bits[first] for first, names in sharing.items() for name in names}
 
 
-def purified(model: nn.Module, example: torch.Tensor, purification: Purification, masks: Masks) -> Masks:
+def purified(model: nn.Module, example: Inputs, purification: Purification, masks: Masks) -> Masks:
     """Masks without what purification and unused paths take away; biases take over what constants add. A
     layer without a bias that would need one keeps its weights."""
     left = purification.masks(model, example, masks)

@@ -32,6 +32,7 @@ from mapping.constraints.fragments import SignedValues
 from mapping.constraints.intersections import levels_in
 from mapping.constraints.levels import Fitted, Hold, Levels, Values
 from mapping.network.gemm import finite_gemm, mappable_layers
+from mapping.network.inputs import Inputs
 from mapping.recipes.recipe import Recipe
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.training.loop import derive_seed
@@ -69,7 +70,7 @@ class QuantisedNetwork:
     log: tuple[dict[str, Any], ...]
     validation: Mapping[str, float]
 
-    def mapped(self, placement: Placement, example: torch.Tensor, packing: bool = True) -> MappedNetwork:
+    def mapped(self, placement: Placement, example: Inputs, packing: bool = True) -> MappedNetwork:
         """The network on its tiles."""
         own = placement.with_states(self.states)
         return own.map(self.network, example, masks=self.masks, scales=self.scales, packing=packing)
@@ -222,7 +223,7 @@ def _retrained(
     q: Quantisation,
     placement: Placement,
     model: nn.Module,
-    example: torch.Tensor,
+    example: Inputs,
     masks: Mapping[str, torch.Tensor],
     held: Mapping[str, HeldLevels],
     fit: Callable[[nn.Module, str, Recipe, list[Method]], Log],

@@ -16,7 +16,7 @@ from experiments.commands.arguments import DEFAULT_DESIGN, check_figure, check_f
 from experiments.figures.plots import save_as
 from experiments.figures.sensitivity_plots import layers_of, rates_of, sensitivity_figure
 from experiments.inputs import data as datasets
-from experiments.inputs.batches import Batches
+from experiments.inputs.batches import Batches, taken
 from experiments.inputs.measures import check_metric_fits, metric_of
 from experiments.inputs.networks import build_network, built_in_networks
 from experiments.inputs.weights import form_with_weights
@@ -138,8 +138,9 @@ def trained(
             raise XbarError(f"--weights: needed for {what}: the file of a trained network")
         design = load_design(hardware or DEFAULT_DESIGN, changes)
         network, data = build_network(what), datasets.load(data_set, folder)
-        form = form_with_weights(network, data.val_x[:1], weights)
-        form = crossbar_form(form, data.val_x[:1], batch_norm=batch_norm)
+        example = taken(data.val_x, slice(0, 1))
+        form = form_with_weights(network, example, weights)
+        form = crossbar_form(form, example, batch_norm=batch_norm)
         own = metric_of(metric or "accuracy")
         found = Trained(form, data, dict.fromkeys(mappable_layers(form), design), own)
     check_metric_fits(what, found.model, found.data, found.metric)
@@ -167,7 +168,7 @@ def measured(network: Trained, kind: str, rates: Sequence[float], images: int | 
     data = network.data
     count = len(data.val_y) if images is None else images
     check_range("--images", count, 1, len(data.val_y), f"(the validation part of {data.name})")
-    batches = Batches(data.val_x[:count], data.val_y[:count], EVALUATION_BATCH)
+    batches = Batches(taken(data.val_x, slice(0, count)), data.val_y[:count], EVALUATION_BATCH)
     layers = {name: mappable_layers(network.model)[name] for name in network.hardware}
     groups = _groups(network, layers) if kind == "filters" else {name: (name,) for name in layers}
     families = {
@@ -188,7 +189,7 @@ def measured(network: Trained, kind: str, rates: Sequence[float], images: int | 
 
 def _groups(network: Trained, layers: dict[str, Layer]) -> dict[str, tuple[str, ...]]:
     """Layers on crossbars, coupled ones together, in the order of their first."""
-    coupled = coupled_layers(network.model, network.data.val_x[:1])
+    coupled = coupled_layers(network.model, taken(network.data.val_x, slice(0, 1)))
     of_layer = {name: tuple(n for n in group if n in layers) for group in coupled for name in group}
     groups = [of_layer.get(name, (name,)) for name in layers]
     return {TOGETHER.join(members): members for members in groups}

@@ -88,7 +88,7 @@ def test_split_depends_on_its_own_seed_alone(tmp_path):
 
 
 def test_split_of_a_seed_never_changes():
-    assert data._permutation(8, 0).tolist() == [3, 2, 1, 6, 0, 7, 4, 5]
+    assert data.permutation(8, 0).tolist() == [3, 2, 1, 6, 0, 7, 4, 5]
 
 
 def truncate(content: bytes) -> bytes:

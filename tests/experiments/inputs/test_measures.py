@@ -133,6 +133,14 @@ def test_targets_that_do_not_fit_are_refused_with_their_part() -> None:
         assert "\n" not in str(caught.value)
 
 
+def test_a_part_without_a_value_is_refused_before_work() -> None:
+    x, y = torch.rand(9, 3), torch.rand(9)
+    data = Dataset("d", x, y, x[:1], y[:1], x, y, (), "0")
+    with pytest.raises(XbarError, match="validation: R2: the targets of an output are all alike"):
+        check_fits("net", nn.Linear(3, 1), data, Measures(LOSSES["mse"], METRICS["r2"]))
+    check_fits("net", nn.Linear(3, 1), data, Measures(LOSSES["mse"], METRICS["rmse"]))
+
+
 def ids(changes: list[str]) -> dict[str, str]:
     x, y = torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64)
     data = Dataset("digits", x, y, x, y, x, y, tuple("0123456789"), "0" * 64)

@@ -10,6 +10,7 @@ from small_study import SMALL, result_of_run
 
 from experiments.inputs.data import checksum, load
 from experiments.inputs.own_data import own_data
+from experiments.stages.run import prepare, run_study
 from experiments.studies.study import load_study
 from xbar.hardware.errors import XbarError
 
@@ -40,6 +41,44 @@ def named():
 
 def two(folder):
     return TRAIN, TEST
+
+def shuffled():
+    parts = (TRAIN, VALIDATION, TEST)
+    return [DataLoader(TensorDataset(*part), batch_size=7, shuffle=True) for part in parts]
+
+class Named(torch.utils.data.Dataset):
+    def __init__(self, part):
+        self.x, self.y = part
+
+    def __len__(self):
+        return len(self.y)
+
+    def __getitem__(self, place):
+        return {"a": self.x[place], "b": self.x[place, 0, 0]}, float(self.y[place])
+
+def dicts():
+    return [Named(part) for part in (TRAIN, VALIDATION, TEST)]
+
+def dict_arrays():
+    return [({"a": x, "b": x[:, 0, 0].numpy()}, y.double()) for x, y in (TRAIN, VALIDATION, TEST)]
+
+def two_inputs():
+    return [((x, x[:, 0, 0]), y[:, None].double()) for x, y in (TRAIN, VALIDATION, TEST)]
+
+def masks():
+    return [(x, (x[:, 0] > 0.5).byte()) for x, _ in (TRAIN, VALIDATION, TEST)]
+
+def tokens():
+    return [((x[:, 0, 0] * 9).long(), (x[:, 0, 1] * 9).long()) for x, _ in (TRAIN, TEST)]
+
+def unequal():
+    return [[(torch.zeros(3 + i % 2), i % 2) for i in range(20)] for _ in range(2)]
+
+def nan():
+    return (TRAIN[0] / 0, TRAIN[1]), TEST
+
+def few():
+    return (TRAIN[0][:9], TRAIN[1][:9]), TEST
 
 def broken():
     return TRAIN, (TEST[0], TEST[1][:5])
@@ -109,8 +148,11 @@ def test_a_study_runs_on_them_and_other_data_are_other_ids(file: Path, tmp_path:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("broken", "test: inputs (20, 1, 8, 8) and classes (5,); must be as many"),
-        ("real", "test: classes are torch.float64; must be whole numbers"),
+        ("broken", "test: inputs (20, 1, 8, 8) and targets (5,); must be as many"),
+        ("real", "test: targets are (20,) float32, those of train (80,) int64; must be of one kind"),
+        ("unequal", "inputs of different shapes"),
+        ("nan", "train: inputs hold NaN or inf"),
+        ("few", "train: 9 inputs; a validation part of a tenth needs at least 10"),
         ("beyond", "classes from 0 to 3; must be whole numbers from 0 to 1"),
         ("other", "part: unknown name 'training'; did you mean 'train'"),
         ("bug", "IndexError: tuple index out of range"),
@@ -130,3 +172,94 @@ def test_mistakes_are_one_line(file: Path, name: str, words: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(XbarError, match=r"none.py: no such Python file"):
         load(f"{tmp_path}/none.py:three", None)
+
+
+def test_inputs_and_targets_may_be_of_any_kind(file: Path) -> None:
+    data = {name: own_data(f"{file}:{name}", None) for name in ("dicts", "dict_arrays", "two_inputs")}
+    one, other = data["dicts"], data["dict_arrays"]
+    assert one.checksum == other.checksum
+    assert isinstance(one.test_x, dict)
+    assert {key: tuple(x.shape) for key, x in one.test_x.items()} == {"a": (20, 1, 8, 8), "b": (20, 8)}
+    assert one.test_y.dtype == torch.float32
+    assert one.classes == ()
+    assert isinstance(data["two_inputs"].train_x, tuple)
+    assert data["two_inputs"].train_y.shape == (80, 1)
+    assert len({each.checksum for each in data.values()}) == 2
+    masks, tokens = own_data(f"{file}:masks", None), own_data(f"{file}:tokens", None)
+    assert (masks.train_y.dtype, tuple(masks.train_y.shape)) == (torch.int64, (80, 8, 8))
+    assert (tokens.train_x.dtype, tuple(tokens.val_x.shape)) == (torch.int64, (8, 8))
+
+
+def test_a_loader_that_shuffles_gives_the_same_each_time(file: Path) -> None:
+    before = torch.get_rng_state()
+    one, other = (own_data(f"{file}:shuffled", None) for _ in range(2))
+    assert one.checksum == other.checksum
+    assert torch.equal(torch.get_rng_state(), before)
+    plain = own_data(f"{file}:three", None)
+    assert not torch.equal(one.train_x, plain.train_x)
+    assert torch.equal(one.train_x.sum((1, 2, 3)).sort().values, plain.train_x.sum((1, 2, 3)).sort().values)
+
+
+NETS = """
+import torch
+from torch import nn
+
+class Both(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.out = nn.Linear(64, 6), nn.Linear(14, 1)
+
+    def forward(self, a, b):
+        return self.out(torch.cat([self.fc(a.flatten(1)).relu(), b], 1))
+
+def pixels():
+    return nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+"""
+
+
+@pytest.mark.parametrize(
+    ("data", "network", "changes", "name"),
+    [
+        ("dicts", "Both", ["loss=mse", "metric=rmse"], "RMSE"),
+        ("two_inputs", "Both", ["loss=huber", "metric=r2"], "R2"),
+        ("masks", "pixels", ["metric=mean-iou"], "mean IoU"),
+    ],
+)
+def test_a_study_runs_on_inputs_and_targets_of_any_kind(
+    file: Path, tmp_path: Path, data: str, network: str, changes: list[str], name: str
+) -> None:
+    (tmp_path / "net.py").write_text(NETS)
+    rules = ["compress.layers=[{layer='*', share=1.0, kind='irregular'}]", "compress.rate=1.2"]
+    rules += ["train.lr=0.02", "chips.n=2"]
+    own = [f"data={file}:{data}", f"network={tmp_path}/net.py:{network}", *rules, *changes]
+    result = run_study(load_study("digits", [*SMALL, *own]), None, tmp_path / "run")
+    accuracy = result.accuracy
+    assert accuracy.metric.name == name
+    assert accuracy.test_images == 20
+    # The network on ideal hardware is the network on its levels, whatever its inputs and targets are.
+    assert abs(accuracy.ideal_chip - accuracy.quantised) < 0.02 * max(1, abs(accuracy.quantised))
+
+
+@pytest.mark.parametrize(
+    ("data", "network", "changes", "words"),
+    [
+        ("dicts", "Both", ["loss=mse"], "accuracy: outputs (80, 1) float32 and targets (80,) float32"),
+        ("dicts", "Both", ["metric=rmse"], "train: the loss refuses outputs (80, 1)"),
+        ("dicts", "Both", ["train.shift=1"], "train.shift: inputs of"),
+        ("dicts", "Both", ["train.normalise=training"], "train.normalise: inputs of"),
+        ("masks", "pixels", ["train.flip=true"], "have places, which would not move along"),
+        ("masks", "pixels", ["loss=mse", "metric=pixel-accuracy"], "the loss refuses"),
+        ("tokens", "Both", ["metric=perplexity"], "does not take inputs of"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_work(
+    file: Path, tmp_path: Path, data: str, network: str, changes: list[str], words: str
+) -> None:
+    (tmp_path / "net.py").write_text(NETS)
+    own = [f"data={file}:{data}", f"network={tmp_path}/net.py:{network}", "compress.layers=[]"]
+    study = load_study("digits", ["compress.rate=1", *own, *changes])
+    with pytest.raises(XbarError) as caught:
+        prepare(study, None, tmp_path / "run")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()

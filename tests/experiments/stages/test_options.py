@@ -100,6 +100,7 @@ def test_normalised_images_are_those_of_the_network_and_of_every_stage(tmp_path:
         (
             ["train.options.keep=lowest"],
             "train.options.keep = 'lowest': validation is by accuracy",
+            "train.options.keep = 'lowest': validation is by accuracy, the higher",
         ),
         (["train.nesterov=true"], "train.nesterov = True: Adam takes none"),
         (["train.decayed=weights"], "train.decayed = 'weights': has an effect with a weight_decay above 0"),
