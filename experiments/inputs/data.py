@@ -100,7 +100,8 @@ class _Raw:
 
 def load(name: str, folder: Path | None, seed: int = 0) -> Dataset:
     """A data set by name: ``digits``, ``mnist``, ``fashion-mnist`` or ``cifar10``; what a function of a
-    user's file gives, ``path/file.py:function`` (`experiments.inputs.own_data`).
+    user's file gives, ``path/file.py:function`` (`experiments.inputs.own_data`); or what a path holds,
+    ``folder/``, ``file.npz`` or ``file.csv`` (`experiments.inputs.files`).
 
     The validation part is the last tenth, at most 5,000 images, of a permutation of the training images that
     depends on `seed` alone. The test part is the published one (for digits, a fixed fifth).
@@ -122,6 +123,10 @@ def load(name: str, folder: Path | None, seed: int = 0) -> Dataset:
         from experiments.inputs.own_data import own_data
 
         return own_data(name, folder)
+    if is_path(name):
+        from experiments.inputs.files import file_data
+
+        return file_data(name, folder, seed)
     raw = _raw(name, folder)
     images, labels = raw.train
     train, val = split_off(len(images), seed)
@@ -137,7 +142,12 @@ def load(name: str, folder: Path | None, seed: int = 0) -> Dataset:
 
 def checksum(name: str, folder: Path | None) -> str:
     """Checksum of a data set, and the check that it is there; errors as those of `load`."""
-    return load(name, folder).checksum if ":" in name else _raw(name, folder).checksum
+    return load(name, folder).checksum if ":" in name or is_path(name) else _raw(name, folder).checksum
+
+
+def is_path(name: str) -> bool:
+    """Whether data are a folder or file: names of data sets have no slash, and no such end."""
+    return "/" in name or name.endswith((".npz", ".csv"))
 
 
 def split_off(count: int, seed: int = 0) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -149,7 +159,7 @@ def split_off(count: int, seed: int = 0) -> tuple[NDArray[np.intp], NDArray[np.i
 
 def _raw(name: str, folder: Path | None) -> _Raw:
     if name not in READERS:
-        raise unknown_name("data (or path/file.py:function)", name, READERS)
+        raise unknown_name("data (or path/file.py:function, folder/, file.npz, file.csv)", name, READERS)
     if folder is not None and not folder.is_dir():
         raise XbarError(f"data {name!r}: {folder} is not a folder; --data takes the folder of the files")
     return READERS[name](folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.figures.noise_plots import AXES
+from experiments.inputs.data import is_path
 from experiments.report.citations import citations
 from experiments.report.page import leaves, number, placed, setting, toml, unique, write_page
 from experiments.results.metric_label import MetricLabel
@@ -196,7 +197,7 @@ def provenance(result: Result) -> dict[str, str]:
 
 def _command(result: Result) -> str:
     """The command that runs the study once more."""
-    alone = result.data.name == "digits" or ":" in result.data.name
+    alone = result.data.name == "digits" or ":" in result.data.name or is_path(result.data.name)
     data = "" if alone else " --data FOLDER"
     return f"xbar run study.toml{data} --out runs/again"
 
