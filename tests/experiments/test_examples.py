@@ -30,7 +30,7 @@ def test_an_example_compiles_says_what_it_prints_and_imports_what_is_there(path:
 
 
 def test_ci_runs_every_example() -> None:
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 9
     assert 'for example in examples/*.py; do\n    .venv/bin/python "$example"\ndone' in (
         ROOT / ".ci" / "run"
     ).read_text(encoding="utf-8")
