@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from experiments.inputs.data import Dataset, permutation
-from experiments.inputs.parts import Part, dataset_of_parts
+from experiments.inputs.parts import DataPart, dataset_of_parts
 from xbar.hardware.errors import XbarError, unknown_name
 
-Parts = tuple[dict[str, Part], Sequence[str]]
+Parts = tuple[dict[str, DataPart], Sequence[str]]
 """Parts by name, and the names of the classes where there are some."""
 
 TEST_SHARE = 5
@@ -59,14 +59,14 @@ def file_data(name: str, folder: Path | None, seed: int = 0) -> Dataset:
     return dataset_of_parts(name, parts, classes)
 
 
-def _split(whole: Part, seed: int) -> dict[str, Part]:
+def _split(whole: DataPart, seed: int) -> dict[str, DataPart]:
     """Training and test part of one part."""
     whole = whole.checked()
     order = torch.from_numpy(permutation(len(whole.targets), seed))
     train = len(order) - len(order) // TEST_SHARE
     assert isinstance(whole.inputs, torch.Tensor)
     return {
-        part: Part(f"{whole.where}: {part}", whole.inputs[places], whole.targets[places])
+        part: DataPart(f"{whole.where}: {part}", whole.inputs[places], whole.targets[places])
         for part, places in (("train", order[:train]), ("test", order[train:]))
     }
 
@@ -97,7 +97,7 @@ def _npz(name: str, path: Path) -> Parts:
     return parts, classes
 
 
-def _arrays(name: str, part: str, x: NDArray[Any], y: NDArray[Any]) -> Part:
+def _arrays(name: str, part: str, x: NDArray[Any], y: NDArray[Any]) -> DataPart:
     """Inputs and targets of arrays; pixels of a byte become images from 0 to 1 with channels first."""
     where = f"data {name}: {part}"
     for what, array in (("x", x), ("y", y)):
@@ -108,7 +108,7 @@ def _arrays(name: str, part: str, x: NDArray[Any], y: NDArray[Any]) -> Part:
             x = np.moveaxis(x, 3, 1)
         x = (x[:, None] if x.ndim == 3 else x).astype(np.float32) / np.float32(255)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind in "bui" else y
-    return Part(where, _tensor(x), _tensor(y))
+    return DataPart(where, _tensor(x), _tensor(y))
 
 
 def _tensor(array: NDArray[Any]) -> torch.Tensor:
@@ -140,14 +140,14 @@ def _csv(name: str, path: Path) -> Parts:
     x = np.stack([_numbers(name, key, columns[key]) for key in inputs], axis=1)
     y, classes = _column_of_targets(columns[target])
     if "part" not in names:
-        return {"all": Part(f"data {name}", torch.from_numpy(x), y)}, classes
+        return {"all": DataPart(f"data {name}", torch.from_numpy(x), y)}, classes
     where: dict[str, list[int]] = {}
     for place, part in enumerate(columns["part"]):
         if part not in PARTS:
             raise unknown_name(f"data {name}: sample {place + 1}: part", part, PARTS)
         where.setdefault(PARTS[part], []).append(place)
     parts = {
-        part: Part(f"data {name}: {part}", torch.from_numpy(x[places]), y[places])
+        part: DataPart(f"data {name}: {part}", torch.from_numpy(x[places]), y[places])
         for part, places in where.items()
     }
     return parts, classes
@@ -199,7 +199,7 @@ def _folder(name: str, path: Path) -> Parts:
     for part, found in files.items():
         x = pictures[start : start + len(found)]
         start += len(found)
-        parts[part] = Part(f"data {name}: {part}", x, torch.tensor([number for _, number in found]))
+        parts[part] = DataPart(f"data {name}: {part}", x, torch.tensor([number for _, number in found]))
     return parts, classes
 
 

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, default_collate
 
 from experiments.inputs.data import Dataset
-from experiments.inputs.parts import Part, dataset_of_parts
+from experiments.inputs.parts import DataPart, dataset_of_parts
 from experiments.studies.own_code import from_own_file
 from mapping.network.inputs import tensors_of
 from xbar.hardware.errors import XbarError, one_line, unknown_name
@@ -41,7 +41,7 @@ def own_data(name: str, folder: Path | None) -> Dataset:
         are no such parts: inputs and targets of different number, parts of different kinds.
     """
 
-    def call(build: Any) -> tuple[dict[str, Part], Sequence[Any]]:
+    def call(build: Any) -> tuple[dict[str, DataPart], Sequence[Any]]:
         found, classes = _parts(name, build(folder) if inspect.signature(build).parameters else build())
         return {part: _part(f"data {name}: {part}", value) for part, value in found.items()}, classes
 
@@ -71,7 +71,7 @@ def _parts(name: str, given: Any) -> tuple[dict[str, Any], Sequence[Any]]:
     return found, classes
 
 
-def _part(what: str, given: Any) -> Part:
+def _part(what: str, given: Any) -> DataPart:
     """Inputs and targets of a part."""
     if _are_arrays(given):
         found = tree_map(torch.as_tensor, given[0]), torch.as_tensor(given[1])
@@ -81,7 +81,7 @@ def _part(what: str, given: Any) -> Part:
         found = _joined(what, (_collated(what, [given[place]]) for place in range(len(given))))
     else:
         raise XbarError(f"{what}: a {type(given).__name__}; must be two arrays, a data set or a DataLoader")
-    return Part(what, *found)
+    return DataPart(what, *found)
 
 
 def _are_arrays(given: Any) -> bool:

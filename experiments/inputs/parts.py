@@ -16,7 +16,7 @@ from mapping.training.metrics import described
 from xbar.hardware.errors import XbarError
 
 
-class Part(NamedTuple):
+class DataPart(NamedTuple):
     """Inputs and targets of a part of the data, one after the other along their first axes.
 
     ``where`` begins messages.
@@ -31,7 +31,7 @@ class Part(NamedTuple):
         """Inputs and targets."""
         return self.inputs, self.targets
 
-    def checked(self) -> Part:
+    def checked(self) -> DataPart:
         """The part with its tensors in the types that networks take: float32 and int64.
 
         Raises
@@ -51,7 +51,7 @@ class Part(NamedTuple):
         for what, tensor in (*(("inputs", each) for each in tensors), ("targets", targets)):
             if tensor.is_complex() or (tensor.is_floating_point() and not tensor.isfinite().all()):
                 raise XbarError(f"{self.where}: {what} hold NaN or inf, or complex numbers")
-        return Part(self.where, each_tensor(_input, self.inputs), _target(targets))
+        return DataPart(self.where, each_tensor(_input, self.inputs), _target(targets))
 
 
 def _input(tensor: torch.Tensor) -> torch.Tensor:
@@ -62,7 +62,7 @@ def _target(tensor: torch.Tensor) -> torch.Tensor:
     return (tensor.float() if tensor.is_floating_point() else tensor.long()).contiguous()
 
 
-def dataset_of_parts(name: str, parts: Mapping[str, Part], classes: Sequence[Any] = ()) -> Dataset:
+def dataset_of_parts(name: str, parts: Mapping[str, DataPart], classes: Sequence[Any] = ()) -> Dataset:
     """A data set of the parts ``train``, ``test`` and, where there is one, ``validation``.
 
     Parameters
@@ -73,7 +73,7 @@ def dataset_of_parts(name: str, parts: Mapping[str, Part], classes: Sequence[Any
     Raises
     ------
     XbarError
-        For what `Part.checked` refuses, parts of different kinds, and numbers of classes without a name.
+        For what `DataPart.checked` refuses, parts of different kinds, and numbers of classes without a name.
     """
     found = {key: part.checked() for key, part in parts.items()}
     for part in found.values():
@@ -84,8 +84,8 @@ def dataset_of_parts(name: str, parts: Mapping[str, Part], classes: Sequence[Any
         if not len(held):
             raise XbarError(f"{where}: {len(y)} inputs; a validation part of a tenth needs at least 10")
         found |= {
-            "train": Part(where, taken(x, kept), y[kept]),
-            "validation": Part(where, taken(x, held), y[held]),
+            "train": DataPart(where, taken(x, kept), y[kept]),
+            "validation": DataPart(where, taken(x, held), y[held]),
         }
     names = _classes(name, [part.targets for part in found.values()], classes)
     train, validation, test = (found[key].pair for key in ("train", "validation", "test"))
@@ -93,7 +93,7 @@ def dataset_of_parts(name: str, parts: Mapping[str, Part], classes: Sequence[Any
     return Dataset(name, *train, *validation, *test, names, content)
 
 
-def _check_kind(part: Part, train: Part) -> None:
+def _check_kind(part: DataPart, train: DataPart) -> None:
     """Refuse a part whose inputs or targets are of another kind than those of the training part."""
     if tree_structure(part.inputs) != tree_structure(train.inputs):
         raise XbarError(f"{part.where}: inputs are put together in another way than those of train")
