@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from experiments.results.metric_label import MetricLabel
 from experiments.results.summary import coverage, operations_of
 from experiments.results.text_table import number, text_table
 from mapping.chips.analog import analog_network, clipped_inputs
@@ -155,14 +156,14 @@ class Evaluation:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """(figure, value, unit) of the table."""
-        unit, costs = self.metric.unit, self.costs
-        chips = f"{self.chips.mean:.2f}"
+        label, costs = MetricLabel.of(self.metric), self.costs
+        chips = label.digits(self.chips.mean)
         if len(self.chips.accuracies) > 1:
-            chips += f" ± {self.chips.half_width:.2f}"
-        what = "accuracy" if self.metric == CLASSES else self.metric.name
+            chips += f" ± {label.digits(self.chips.half_width)}"
+        what, unit = label.name, label.unit
         return [
-            (f"{what}, float", f"{self.float:.2f}", unit),
-            (f"{what}, ideal chip", f"{self.ideal_chip:.2f}", unit),
+            (f"{what}, float", label.digits(self.float), unit),
+            (f"{what}, ideal chip", label.digits(self.ideal_chip), unit),
             (f"{what}, mean of {len(self.chips.accuracies)} chips", chips, unit),
             ("area", number(costs.area_mm2), "mm2"),
             ("energy of an input", number(costs.energy_nj_per_image), "nJ"),
