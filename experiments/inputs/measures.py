@@ -22,6 +22,7 @@ from mapping.training.metrics import (
     BINARY,
     CLASSES,
     R2,
+    READY,
     RMSE,
     Metric,
     described,
@@ -149,10 +150,8 @@ def check_fits(network: str, model: nn.Module, data: Dataset, measures: Measures
         For the first of them.
     """
     outputs = check_metric_fits(network, model, data, measures.metric)
-    objective = BatchLoss(TrainingOptions(), measures.loss, None, "train")
     for where, given, targets in _parts(f"network {network} on {data.name}", outputs, data):
-        with naming(where):
-            loss = objective(nn.Identity(), given, targets)
+        loss = BatchLoss(TrainingOptions(), measures.loss, None, where)(nn.Identity(), given, targets)
         if not isinstance(loss, torch.Tensor) or loss.dim() or not loss.is_floating_point():
             found = described(loss) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise XbarError(f"{where}: the loss gives a {found}; must be one number, a mean over the batch")
@@ -177,13 +176,25 @@ def check_metric_fits(network: str, model: nn.Module, data: Dataset, metric: Met
         )
     sums: dict[str, torch.Tensor] = {}
     for where, given, targets in _parts(f"network {network} on {data.name}", outputs, data):
-        with naming(where):
+        try:
             found = metric.of_batch(given, targets)
+        except XbarError as error:
+            raise XbarError(f"{where}: {_in_names_of_studies(str(error))}") from error.__cause__
         sums[where] = metric.join(sums[where], found) if where in sums else found
     for where, of_part in sums.items():
         with naming(f"{where}: {metric.name}"):
             metric.value(of_part)  # refuses targets of which there is no value, whatever the outputs are
     return outputs
+
+
+def _in_names_of_studies(message: str) -> str:
+    """A message of a metric, the ready ones that it names called as a study calls them."""
+    start, there, forms = message.partition("; metric=")
+    if not there:
+        return message
+    by_title = {metric.name: name for name, metric in METRICS.items()}
+    named = [by_title[READY[form].name] for form in forms.removesuffix(" takes these").split(" or ")]
+    return f"{start}; metric = {' or '.join(map(repr, named))} takes these"
 
 
 def _parts(

@@ -82,9 +82,7 @@ class BatchLoss:
     def _loss(self, outputs: Any, targets: Any) -> torch.Tensor:
         try:
             return self.loss(outputs, targets)
-        except XbarError as error:
-            raise XbarError(f"{self.stage}: the loss refuses its batch: {error}") from None
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        except (XbarError, RuntimeError, ValueError, IndexError, TypeError) as error:
             given = [
                 described(each) if isinstance(each, torch.Tensor) else type(each).__name__
                 for each in (outputs, targets)

@@ -120,7 +120,7 @@ def test_targets_that_do_not_fit_are_refused_with_their_part() -> None:
     for broken, changed, words in (
         (real, measures, "train: top-5 accuracy: outputs (256, 10)"),
         (beyond, measures, "test: top-5 accuracy: outputs"),
-        (data, Measures(LOSSES["mse"], METRICS["accuracy"]), "train: train: the loss refuses"),
+        (data, Measures(LOSSES["mse"], METRICS["accuracy"]), "train: the loss refuses outputs (256, 10)"),
         (
             data,
             Measures(lambda x, y: x, METRICS["accuracy"]),

@@ -248,7 +248,8 @@ def test_a_study_runs_on_inputs_and_targets_of_any_kind(
         ("dicts", "Both", ["train.shift=1"], "train.shift: inputs of"),
         ("dicts", "Both", ["train.normalise=training"], "train.normalise: inputs of"),
         ("masks", "pixels", ["train.flip=true"], "have places, which would not move along"),
-        ("masks", "pixels", ["loss=mse", "metric=pixel-accuracy"], "the loss refuses"),
+        ("masks", "pixels", ["metric=accuracy"], "metric = 'pixel-accuracy' or 'mean-iou' takes these"),
+        ("masks", "pixels", ["loss=mse", "metric=pixel-accuracy"], "the loss refuses outputs (80, 2, 8, 8)"),
         ("tokens", "Both", ["metric=perplexity"], "does not take inputs of"),
     ],
 )
