@@ -10,6 +10,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from experiments.inputs.batches import taken
 from experiments.run_folder.finished import MAPPING_FILE, finished_run
 from experiments.run_folder.ids import chips_seed
 from experiments.stages.measure import networks
@@ -120,9 +121,9 @@ def _volts(
     plan = prepare(study, data, run)
     images = plan.context.data.test_x
     at = (inputs.image, inputs.position, inputs.phase)
-    _check_place("image", at[0], len(images))
+    _check_place("image", at[0], len(plan.context.data.test_y))
     network = networks(plan, study).quantised.network
-    volts = input_volts(mapped, network, images[at[0] : at[0] + 1], name)
+    volts = input_volts(mapped, network, taken(images, slice(at[0], at[0] + 1)), name)
     _check_place("position", at[1], volts.shape[1])
     _check_place("phase", at[2], volts.shape[0])
     return np.asarray(volts[at[2], at[1]])
