@@ -34,9 +34,8 @@ class _Strict:
 class OverChips(_Strict):
     """The metric over chips, in its unit.
 
-    ``p05``: what all but the worst 5 % of chips reach; of an accuracy the 5th percentile. ``share_above``:
-    share of 1 of the chips that reach the threshold, or better. ``settled``: whether the stop rule ended the
-    chips; None where no rule was asked for, in older files.
+    ``p05``: what all but the worst 5 % of chips reach. ``share_above``: share of 1 of the chips at the
+    threshold or better. ``settled``: whether the stop rule ended the chips; None: none was asked for.
     """
 
     name: str
@@ -83,11 +82,10 @@ class LayerNoiseAccuracy(_Strict):
 
 @dataclass(frozen=True)
 class Accuracy(_Strict):
-    """What every step reaches on the test set: accuracies in percent, or what ``metric`` says.
+    """What every step reaches on the test set, in percent or the unit of ``metric``.
 
-    The value of the float network has the key ``float``. ``chips`` is the first of ``chips_cases``.
-    ``test_set_ci95``: half width of the interval that the finite test set alone leaves; None: not known, of a
-    metric that does not count samples. ``clipped_inputs``: shares of the inputs of a layer.
+    ``chips`` is the first of ``chips_cases``. ``test_set_ci95``: half width of the interval that the finite
+    test set alone leaves; None: not known. ``clipped_inputs``: shares of the inputs of a layer.
     """
 
     compressed: MetricValue
