@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from experiments.commands.layers import form_of
 from torch import nn
 
 from experiments.commands.cli import main
+from experiments.commands.networks.layers import form_of
 from mapping import cimloop_problem, layer_shapes, map_network, neurosim_network
 from xbar import XbarError, load_hardware
 
