@@ -64,7 +64,7 @@ def test_efficiency_never_stands_without_the_share_that_it_is_of(
     assert shown.splitlines()[1].startswith(
         "10.00 % of the multiply-accumulates of an image are on crossbars"
     )
-    assert "digital product: mm, 576 multiply-accumulates an image" in shown
+    assert "digital work: mm, 1,152 operations an image (digital_macs)" in shown
 
 
 def test_the_chip_of_a_folded_network_in_the_network_that_is_not_folded() -> None:

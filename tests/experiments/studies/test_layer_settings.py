@@ -39,7 +39,7 @@ def test_choices_reach_every_step(tmp_path: Path) -> None:
     assert plain.layers["fc1"].hardware.encoding.slices == 2
     assert plain.layers["fc1"].hardware.adc.bits == 7
     not_modelled = estimate(mapped).not_modelled
-    assert "digital product: convolution, 9,216 multiply-accumulates an image" in not_modelled
+    assert "digital work: convolution, 18,432 operations an image (digital_macs)" in not_modelled
 
 
 def test_a_study_with_choices_can_be_run_again(tmp_path: Path) -> None:
