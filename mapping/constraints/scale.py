@@ -20,7 +20,10 @@ EXACT_LEVELS = 64
 """Levels up to which the search for the best scale always ends."""
 
 _BLOCK_BITS = 6
-_IN_BLOCK = (1 << _BLOCK_BITS) - 1
+_LARGE = 1 << 20
+"""Weights of one fit from which on sums are kept below every 64th weight only: of fewer, below each, which
+takes 8 bytes a weight in place of 1/8, and no addition where a sum is read."""
+
 _FIRST_CUTS = 256
 _CUTS = 4
 _SWEPT = 2048
@@ -82,13 +85,14 @@ def _as_floats(magnitudes: NDArray[np.floating]) -> NDArray[np.floating]:
 @njit(cache=True, nogil=True)
 def _best_scale(w: NDArray[np.floating], zeros: int, levels: NDArray[np.float64], most: int) -> float:
     """The scale of ascending positive weights and so many zeros; ``most``: searches, -1 for no bound."""
-    sums = np.zeros((len(w) >> _BLOCK_BITS) + 1)  # below every 64th weight: 1/8 of a byte for each
+    bits = _BLOCK_BITS if len(w) >= _LARGE else 0
+    sums, in_block = np.zeros((len(w) >> bits) + 1), (1 << bits) - 1
     total = 0.0
     for i in range(len(w)):
-        if i & _IN_BLOCK == 0:
-            sums[i >> _BLOCK_BITS] = total
+        if i & in_block == 0:
+            sums[i >> bits] = total
         total += w[i]
-    if len(w) & _IN_BLOCK == 0:
+    if len(w) & in_block == 0:
         sums[-1] = total
     if len(levels) == 1:
         return float(total / (len(w) + zeros) / levels[0])
@@ -166,9 +170,13 @@ def _at_all(
 
 @njit(cache=True, nogil=True)
 def _sum_below(count: int, w: NDArray[np.floating], sums: NDArray[np.float64]) -> float:
-    """Sum of the first so many of w, from the sums below every 64th; the bits are those of one long sum."""
-    total = float(sums[count >> _BLOCK_BITS])
-    for i in range(count & ~_IN_BLOCK, count):
+    """Sum of the first so many of w, from the sums below each or every 64th; the bits are those of one long
+    sum."""
+    if len(sums) > len(w):
+        return float(sums[count])
+    block = count >> _BLOCK_BITS
+    total = float(sums[block])
+    for i in range(block << _BLOCK_BITS, count):
         total += w[i]
     return total
 
