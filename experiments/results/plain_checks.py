@@ -23,7 +23,8 @@ KEY = "digests"
 
 @dataclass(frozen=True)
 class Digests:
-    """32 hexadecimal digits of a SHA-256 over each, as JSON with its keys in order."""
+    """32 hexadecimal digits of a SHA-256 over each, as JSON with its keys in order; that of the result is over
+    the digest of its log, too."""
 
     result: str
     log: str
@@ -31,12 +32,16 @@ class Digests:
 
 def sealed(result: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The plain data of a result with the digests of both."""
-    return {**_content(result), KEY: {"result": _digest(_content(result)), "log": _digest(log)}}
+    return _with_digests(_content(result), _digest(log))
 
 
 def resealed(result: Mapping[str, Any]) -> dict[str, Any]:
     """A result that was sealed and changed, with the digest of what it holds now; that of its log stays."""
-    return {**result, KEY: {**result[KEY], "result": _digest(_content(result))}}
+    return _with_digests(_content(result), result[KEY]["log"])
+
+
+def _with_digests(content: dict[str, Any], log: str) -> dict[str, Any]:
+    return {**content, KEY: {"result": _digest([content, log]), "log": log}}
 
 
 def check_result(result: Mapping[str, Any], where: str) -> None:
@@ -46,7 +51,7 @@ def check_result(result: Mapping[str, Any], where: str) -> None:
     if not isinstance(result[KEY], Mapping):
         raise XbarError(f"{where}: {KEY}: must be a table with result and log")
     digests = build(Digests, result[KEY], where, f"{KEY}.")
-    _check(_content(result), digests.result, where)
+    _check([_content(result), digests.log], digests.result, where)
 
 
 def check_log(log: Any, result: Mapping[str, Any], where: str) -> None:
