@@ -153,6 +153,7 @@ def _at_all(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """<w, l>, <l, l>, and how many changes of assignment lie below each of ascending scales q, l the nearest
     levels."""
+    of_each = len(sums) > len(w)
     total = _sum_below(len(w), w, sums)
     wl = np.full(len(q), levels[0] * total)
     ll = np.full(len(q), levels[0] ** 2 * (len(w) + zeros))
@@ -162,7 +163,8 @@ def _at_all(
         below = 0
         for j in range(len(q)):
             below = _count_below(q[j] * midpoints[i], w, below)
-            wl[j] += (total - _sum_below(below, w, sums)) * step
+            under = sums[below] if of_each else _sum_below(below, w, sums)
+            wl[j] += (total - under) * step
             ll[j] += (len(w) - below) * of_squares
             changes[j] += below
     return wl, ll, changes

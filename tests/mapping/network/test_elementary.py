@@ -29,7 +29,7 @@ def of_function(function: Any, *shape: int, images: int = 1) -> dict[str, int]:
         def forward(self, x: Tensor) -> Any:
             return function(self.layer(x))
 
-    return in_all(map_network(Network(), load_hardware("isaac"), torch.randn(images, *shape)))
+    return in_all(map_network(Network(), load_hardware("admm-32x32"), torch.randn(images, *shape)))
 
 
 def in_all(mapped: MappedNetwork) -> dict[str, int]:
@@ -115,7 +115,7 @@ def test_kinds_are_those_that_have_a_name() -> None:
 def of(name: str, *shape: int) -> MappedNetwork:
     model = build_network(name)
     example = torch.zeros(1, *shape)
-    return map_network(crossbar_form(model, example), load_hardware("isaac"), example)
+    return map_network(crossbar_form(model, example), load_hardware("admm-32x32"), example)
 
 
 def test_lenet5() -> None:
@@ -165,7 +165,7 @@ class Gpt(nn.Module):
 def test_gpt(images: int) -> None:
     """8 words, width 16, 2 heads: by hand, and its products by torch's counter."""
     model, ids = Gpt(50, 16, 2, 8).eval(), torch.zeros(images, 8, dtype=torch.long)
-    mapped = map_network(model, load_hardware("isaac"), ids)
+    mapped = map_network(model, load_hardware("admm-32x32"), ids)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model(ids)
     on_tiles = sum(layer.positions * layer.k * layer.n for layer in mapped.layers.values())
@@ -197,5 +197,5 @@ def test_work_that_no_input_changes_is_done_once() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.layer(x) * (self.scale / self.scale.sum())
 
-    mapped = map_network(Normalised(), load_hardware("isaac"), torch.randn(1, 6))
+    mapped = map_network(Normalised(), load_hardware("admm-32x32"), torch.randn(1, 6))
     assert in_all(mapped) == {"multiplications": 6}
