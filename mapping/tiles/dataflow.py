@@ -293,14 +293,13 @@ def _moved(
     packet: Any = func.overloadpacket
     name = packet.__name__
     found: list[Waits] = [{} for _ in results]
-    for step in dict.fromkeys(step for waits in own for step in waits):
-        marks = {
-            id(x): waits[step].expand(x.shape)
-            if step in waits
-            else torch.full((1,) * x.dim(), -1).expand(x.shape)
-            for x, waits in zip(inputs, own, strict=True)
-        }
-        given = _with_marks(args, marks)
+    waiting: dict[int, dict[int, torch.Tensor]] = {}
+    for x, waits in zip(inputs, own, strict=True):
+        for step, of in waits.items():
+            waiting.setdefault(step, {})[id(x)] = of.expand(x.shape)
+    nothing = {id(x): torch.full((1,) * x.dim(), -1).expand(x.shape) for x in inputs}
+    for step, marked in waiting.items():
+        given = _with_marks(args, nothing | marked)
         if name in ("view", "_unsafe_view"):
             moved: Any = given[0].reshape(given[1])
         elif name == "constant_pad_nd":
