@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from xbar.hardware.checks import check_range, check_whole
+from xbar.hardware.errors import unknown_name
 from xbar.hardware.registry import Registry
 
 Aspect = Literal["groups", "signs", "values"]
@@ -25,8 +26,16 @@ ASPECTS: tuple[Aspect, ...] = get_args(Aspect)
 
 
 def aspect_of(rule: Any) -> Aspect:
-    """What of a layer a rule is about: the class attribute `aspect` of its config, or ``groups``."""
+    """What of a layer a rule is about: the class attribute `aspect` of its config, or ``groups``.
+
+    Raises
+    ------
+    XbarError
+        For an aspect of a user's config that there is not.
+    """
     found: Aspect = getattr(rule, "aspect", "groups")
+    if found not in ASPECTS:
+        raise unknown_name(f"{type(rule).__name__}.aspect", str(found), ASPECTS)
     return found
 
 

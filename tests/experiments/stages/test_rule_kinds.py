@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -10,9 +12,10 @@ from torch import nn
 
 from experiments.inputs import data as datasets
 from experiments.plans.plan import resolve
+from experiments.studies.compression import LayerRule
 from experiments.studies.study import load_study
 from mapping import BothSparse
-from mapping.constraints.rule_kinds import RULES, Share
+from mapping.constraints.rule_kinds import RULES, Share, aspect_of
 from mapping.constraints.rules import constraint_of
 from mapping.network.gemm import to_gemm
 from xbar.hardware.errors import XbarError
@@ -94,3 +97,19 @@ def test_kernels_and_shapes_go_whole() -> None:
 def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
     with pytest.raises(XbarError, match="did you mean 'filters'"):
         load_study("digits", ["compress.layers=[{layer='*', share=1.0, kind='filterz'}]"])
+
+
+@dataclass(frozen=True)
+class Misspelt(Share):
+    aspect: ClassVar = "sign"
+
+
+def test_an_aspect_that_there_is_not_is_refused() -> None:
+    """Such a rule was left out, and the study pruned without it."""
+    with pytest.raises(XbarError, match=r"Misspelt.aspect: unknown name 'sign'; did you mean 'signs'"):
+        aspect_of(Misspelt(1.0))
+    study = load_study("digits")
+    row = LayerRule("fc1", Misspelt(1.0))
+    study = replace(study, compress=replace(study.compress, layers=(row,)))
+    with pytest.raises(XbarError, match="unknown name 'sign'"):
+        resolve(study, datasets.load("digits", None), Path())
