@@ -287,7 +287,12 @@ def _rules(study: Study, types: Mapping[str, str], layers: Mapping[str, Layer]) 
     found: dict[str, tuple[Any, ...]] = {}
     for aspect in ASPECTS:
         rows = [rule for rule in study.compress.layers if aspect_of(rule.rule) == aspect]
-        fitting = by_pattern({row.layer: row.rule for row in rows}, list(types), "compress.layers", types)
+        of_pattern = {row.layer: row.rule for row in rows}
+        for row in rows:
+            if (last := of_pattern[row.layer]) is not row.rule:
+                kinds = f"{RULES.kind(row.rule)} and {RULES.kind(last)}"
+                raise XbarError(f"compress.layers: {row.layer!r}: {kinds} are both for {aspect}; must be one")
+        fitting = by_pattern(of_pattern, list(types), "compress.layers", types)
         for name, rule in fitting.items():
             if name in layers:
                 found[name] = (*found.get(name, ()), rule)

@@ -113,3 +113,15 @@ def test_an_aspect_that_there_is_not_is_refused() -> None:
     study = replace(study, compress=replace(study.compress, layers=(row,)))
     with pytest.raises(XbarError, match="unknown name 'sign'"):
         resolve(study, datasets.load("digits", None), Path())
+
+
+def test_two_rules_of_one_aspect_for_one_pattern_are_refused() -> None:
+    """The later one took the place of the earlier one without a word."""
+    one, other = "{layer='fc1', share=1.0, kind='irregular'}", "{layer='fc1', share=1.0, kind='filters'}"
+    study = load_study("digits", [f"compress.layers=[{one}, {other}]"])
+    with pytest.raises(XbarError, match="'fc1': irregular and filters are both for groups; must be one"):
+        resolve(study, datasets.load("digits", None), Path())
+    signs = "{layer='fc1', kind='one-sign'}"
+    study = load_study("digits", [f"compress.layers=[{one}, {signs}]", "compress.rate=2.0"])
+    plan = resolve(study, datasets.load("digits", None), Path())
+    assert len(plan.rules.rules["fc1"]) == 2
