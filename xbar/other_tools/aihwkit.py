@@ -137,7 +137,7 @@ def _crossbar(of: Account, device: Device) -> Crossbar:
         else:
             of.leaves(path, f"no limit there; crossbar.{what} = {getattr(Crossbar(), what)} here")
     drop = of.number("forward.ir_drop")
-    if not drop:
+    if not drop or _is_perfect(of):
         return Crossbar(**size)
     ohm = drop / (of.number("forward.ir_drop_g_ratio") * device.g_max)
     of.became("forward.ir_drop", f"crossbar.r_bl = {ohm:.3g} ohm, solved exactly (there: approximately)")
@@ -157,7 +157,7 @@ def _encoding(of: Account) -> Encoding:
 
 
 def _converters(of: Account, device: Device) -> tuple[Dac, Adc]:
-    if of("forward.is_perfect") or of("forward.mv_type") == "Ideal":
+    if _is_perfect(of):
         of.became("forward.is_perfect", "dac.bits and adc.bits ideal; other keys of forward do not act")
         return Dac("ideal", V_READ), Adc("ideal")
     if of("forward.mv_type") == "OnePass":
@@ -179,6 +179,11 @@ def _converters(of: Account, device: Device) -> tuple[Dac, Adc]:
     scale = of.number("forward.out_bound") * ampere
     of.became("forward.out_bound", f"adc.full_scale = {scale:.3g} A")
     return dac, Adc(bits, range="fixed", full_scale=scale, noise_current=noise)
+
+
+def _is_perfect(of: Account) -> bool:
+    """Whether the other parameters of the forward pass do not act."""
+    return bool(of("forward.is_perfect")) or of("forward.mv_type") == "Ideal"
 
 
 def _largest_weight(of: Account) -> float:
@@ -238,9 +243,9 @@ def _device(of: Account) -> Device:
 
 
 def _read_noise(of: Account) -> WhiteNoise:
-    """Noise of a weight at every read, as that of two cells."""
-    if of("forward.w_noise_type") == "AdditiveConstant":
-        sigma = of.number("forward.w_noise") / math.sqrt(2)
+    """Noise of a weight at every read, as that of two cells, relative to the largest weight's range."""
+    if of("forward.w_noise_type") == "AdditiveConstant" and not _is_perfect(of):
+        sigma = of.number("forward.w_noise") / _largest_weight(of) / math.sqrt(2)
         of.became("forward.w_noise_type", "device.read_noise relative to the range")
         of.became("forward.w_noise", f"device.read_noise.sigma = {sigma:.3g}, in both cells of a pair")
         return WhiteNoise(sigma, "range")

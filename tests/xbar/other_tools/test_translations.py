@@ -230,3 +230,21 @@ def test_aihwkit_itself_is_translated_where_it_is_installed() -> None:
     translation = from_aihwkit(InferenceRPUConfig())
     assert translation.hardware.device.drift == load_device("pcm-90nm").drift
     assert set(flat(InferenceRPUConfig(), "aihwkit")) <= accounted(translation)
+
+
+def test_noise_of_weights_is_relative_to_the_largest_weight() -> None:
+    """The largest weight, omega, has the whole range: a noise of 0.02 is a larger share of a smaller omega."""
+    noise = {"w_noise_type": "AdditiveConstant", "w_noise": 0.02}
+    for omega, largest in ((0.5, 0.5), (2.0, 2.0), (0.0, 1.0)):
+        given = {"mapping": {"weight_scaling_omega": omega}, "forward": noise}
+        found = from_aihwkit(given).hardware.device.read_noise
+        assert found.sigma == pytest.approx(0.02 / largest / math.sqrt(2))
+
+
+def test_a_perfect_forward_pass_has_no_noise_of_weights_and_no_drop() -> None:
+    noise = {"w_noise_type": "AdditiveConstant", "w_noise": 0.02, "ir_drop": 1.0}
+    for perfect in ({"is_perfect": True}, {"mv_type": "Ideal"}):
+        translation = from_aihwkit({"forward": {**noise, **perfect}})
+        assert translation.hardware.device.read_noise.sigma == 0
+        assert translation.hardware.crossbar.r_bl == 0
+        assert {"forward.w_noise", "forward.ir_drop"} <= translation.left.keys()
