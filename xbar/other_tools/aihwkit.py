@@ -56,7 +56,6 @@ DEFAULTS: dict[str, Any] = {
     "noise_model.g_converter.g_max": 25.0,
     "noise_model.g_converter.g_min": 0.0,
     "noise_model.prog_coeff": [0.26348, 1.9650, -1.1731],
-    "noise_model.prog_coeff_g_max_reference": 25.0,
     "noise_model.t_0": 20.0,
     "noise_model.t_read": 250e-9,
     "noise_model.prog_noise_scale": 1.0,
@@ -64,6 +63,9 @@ DEFAULTS: dict[str, Any] = {
     "noise_model.drift_scale": 1.0,
     "noise_model.noise_scale": 1.0,
 }
+PCM_REFERENCE = 25.0
+"""g_max [uS] at which aihwkit gives its own coefficients. A user's are those at the g_max of the config where
+no reference is given with them."""
 TRAINING = "is of training; `mapping.trainable_network` trains on chips here"
 REASONS = {
     "backward.": TRAINING,
@@ -100,7 +102,8 @@ def from_aihwkit(config: Any, name: str = "from aihwkit") -> Translation:
     config
         An `InferenceRPUConfig` or one of its kinds, or the same as tables of tables
         (`{"forward": {"out_noise": 0.04}, "noise_model": {"class": "PCMLikeNoiseModel"}}`). What a table does
-        not give has the default of aihwkit.
+        not give, or gives as None, has the default of aihwkit; the coefficients of a
+        `ReRamWan2022NoiseModel` must be given.
     name
         Of the hardware.
 
@@ -215,14 +218,16 @@ def _bits(of: Account, key: str, what: str) -> int:
 
 def _device(of: Account) -> Device:
     base = "noise_model.g_converter."
-    g_max, g_min = (of.number(base + key) * 1e-6 for key in ("g_max", "g_min"))
-    of.became(base + "g_max", f"device.g_max = {g_max:.3g} S")
+    of_model = not of.gives(base + "g_max") and of.gives("noise_model.g_max")
+    at_g_max = "noise_model.g_max" if of_model else base + "g_max"
+    g_max, g_min = (of.number(key) * 1e-6 for key in (at_g_max, base + "g_min"))
+    of.became(at_g_max, f"device.g_max = {g_max:.3g} S")
     of.became(base + "g_min", f"device.g_min = {g_min:.3g} S")
     if of(base + "class") == "SinglePairConductanceConverter":
         of.became(base + "class", "encoding.kind = 'differential'")
     else:
         of.leaves(base + "class", "a pair of one cell a plane here")
-    if of("noise_model.g_max") is not None:
+    if of("noise_model.g_max") is not None and not of_model:
         of.became("noise_model.g_max", "the same as that of g_converter")
     kind = of("noise_model.class")
     noise: dict[str, Any] = {}
@@ -255,11 +260,17 @@ def _read_noise(of: Account) -> WhiteNoise:
 def _pcm(of: Account, g_max: float) -> dict[str, Any]:
     """Joshi et al., Nat. Commun. 11, 2473 (2020), doi:10.1038/s41467-020-16108-9, as aihwkit fits it."""
     at = "noise_model."
-    relative = g_max * 1e6 / of.number(at + "prog_coeff_g_max_reference")
-    factor = of.number(at + "prog_noise_scale") * relative
+    own, key = of.gives(at + "prog_coeff"), at + "prog_coeff_g_max_reference"
+    reference = g_max * 1e6 if own else PCM_REFERENCE
+    if own and of.gives(key):
+        reference = of.positive(key)
+        of.became(key, "device.programming.coefficients [S]")
+    elif of.gives(key):
+        of.leaves(key, f"acts with prog_coeff alone; that of aihwkit's own is {PCM_REFERENCE:g} uS")
+    factor = of.number(at + "prog_noise_scale") * g_max * 1e6 / reference
     coefficients = _coefficients(of(at + "prog_coeff"), factor)
-    for key in ("prog_coeff", "prog_noise_scale", "prog_coeff_g_max_reference"):
-        of.became(at + key, "device.programming.coefficients [S]")
+    of.became(at + "prog_coeff", f"device.programming.coefficients [S], given at g_max = {reference:g} uS")
+    of.became(at + "prog_noise_scale", "factor of device.programming.coefficients")
     nu, t0 = of.number(at + "drift_scale"), of.number(at + "t_0")
     of.became(at + "drift_scale", "factor of device.drift.nu and nu_sigma")
     of.became(at + "t_0", "device.drift.t0 [s]; times here are t_inference + t_0")

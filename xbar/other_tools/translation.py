@@ -74,8 +74,12 @@ class Account:
         self.left: dict[str, str] = {}
 
     def __call__(self, key: str) -> Any:
-        """Value of a parameter, or the tool's default."""
-        return self._given.get(key, self._defaults.get(key))
+        """Value of a parameter, or the tool's default, which it also has where it is None."""
+        return self._given[key] if self.gives(key) else self._defaults.get(key)
+
+    def gives(self, key: str) -> bool:
+        """Whether a parameter was given, and not as None."""
+        return self._given.get(key) is not None
 
     def number(self, key: str) -> float:
         """Value of a parameter that must be a number.
@@ -90,9 +94,21 @@ class Account:
             raise XbarError(f"{self.tool}: {key} = {value!r}: must be a number")
         return float(value)
 
+    def positive(self, key: str) -> float:
+        """Value of a parameter that must be a number above 0.
+
+        Raises
+        ------
+        XbarError
+            Where it is not.
+        """
+        if not (value := self.number(key)) > 0:
+            raise XbarError(f"{self.tool}: {key} = {value}: must be above 0")
+        return value
+
     def became(self, key: str, what: str) -> None:
         """Note what a parameter became."""
-        default = "" if key in self._given else f" (default of {self.tool})"
+        default = "" if self.gives(key) else f" (default of {self.tool})"
         self.translated[key] = f"{_short(self(key))}{default}: {what}"
 
     def leaves(self, key: str, why: str) -> None:
@@ -111,7 +127,7 @@ class Account:
         for key in self._given:
             if key in self.translated or key in left:
                 continue
-            if is_off(self(key)):
+            if is_off(self._given[key]):
                 off.append(key)
                 continue
             begins = [start for start in reasons if key.startswith(start)]

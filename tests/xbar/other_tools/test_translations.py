@@ -233,7 +233,7 @@ def test_aihwkit_itself_is_translated_where_it_is_installed() -> None:
 
 
 def test_noise_of_weights_is_relative_to_the_largest_weight() -> None:
-    """The largest weight, omega, has the whole range: a noise of 0.02 is a larger share of a smaller omega."""
+    """The largest weight, omega, has the whole range: the noise is a larger share of a smaller omega."""
     noise = {"w_noise_type": "AdditiveConstant", "w_noise": 0.02}
     for omega, largest in ((0.5, 0.5), (2.0, 2.0), (0.0, 1.0)):
         given = {"mapping": {"weight_scaling_omega": omega}, "forward": noise}
@@ -248,3 +248,29 @@ def test_a_perfect_forward_pass_has_no_noise_of_weights_and_no_drop() -> None:
         assert translation.hardware.device.read_noise.sigma == 0
         assert translation.hardware.crossbar.r_bl == 0
         assert {"forward.w_noise", "forward.ir_drop"} <= translation.left.keys()
+
+
+@pytest.mark.parametrize("absent", [{}, {"prog_coeff_g_max_reference": None}])
+def test_own_coefficients_are_those_at_the_own_largest_conductance(absent: dict) -> None:
+    """aihwkit takes 25 uS as the reference of its own coefficients alone."""
+    table = {"g_converter": {"g_max": 50.0}, **absent}
+    own = from_aihwkit({"noise_model": {**table, "prog_coeff": [0.5, 1.0]}}).hardware.device
+    assert own.programming.coefficients == pytest.approx((0.5e-6, 1.0e-6))
+    shipped = from_aihwkit({"noise_model": {**table, "prog_coeff": None}}).hardware.device
+    assert shipped.programming.coefficients == pytest.approx((0.52696e-6, 3.93e-6, -2.3462e-6))
+    given = {**table, "prog_coeff": [0.5, 1.0], "prog_coeff_g_max_reference": 100.0}
+    coefficients = from_aihwkit({"noise_model": given}).hardware.device.programming.coefficients
+    assert coefficients == pytest.approx((0.25e-6, 0.5e-6))
+
+
+def test_the_largest_conductance_of_a_noise_model_is_that_of_its_converter() -> None:
+    assert from_aihwkit({"noise_model": {"g_max": 40.0}}).hardware.device.g_max == pytest.approx(40e-6)
+
+
+def test_what_is_none_has_the_default() -> None:
+    table = {"noise_model": {"g_converter": {"g_max": None, "g_min": None}, "t_0": None}}
+    translation = from_aihwkit(table)
+    assert translation.hardware == from_aihwkit({}).hardware
+    assert set(flat(table, "aihwkit")) <= accounted(translation)
+    with pytest.raises(XbarError, match="coeff_dic = None: must be coefficients"):
+        from_aihwkit({"noise_model": {"class": "ReRamWan2022NoiseModel"}})
