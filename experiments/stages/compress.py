@@ -20,7 +20,7 @@ from experiments.stages.train import NetworkWeights, split_masks, with_masks
 from experiments.studies.compression import Compression, CompressionStep, Purify
 from mapping.compression.configs import METHODS, AreaLimit, ByteBudget, EnergyLimit
 from mapping.compression.masks import Masked, masks_met, on_weights_met
-from mapping.compression.pruning import Masks, PruningTask
+from mapping.compression.pruning import Masks, Pruning, PruningTask
 from mapping.compression.shared_weights import by_weight
 from mapping.compression.within import Within, holds_of_sets
 from mapping.constraints.budgets import WidthBudget
@@ -36,6 +36,7 @@ from mapping.training.method import Method
 from mapping.training.metrics import Metric
 from mapping.training.state import Log
 from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError
 from xbar.hardware.files import to_dict
 
 Fit = Callable[[str, Recipe, list[Method]], Log]
@@ -188,6 +189,18 @@ def _plain_rule(rule: Any, hardware: Hardware) -> dict[str, Any]:
     return {"kind": RULES.kind(rule), "keys": RULES.plain(rule), **read, **own_code(RULES, rule)}
 
 
+def _pruning(method: object, task: PruningTask) -> Pruning:
+    """What the handler of a method gives."""
+    with METHODS.guarded(method):
+        found = METHODS.handler(method)(method, task)
+    if not isinstance(found, Pruning):
+        raise XbarError(
+            f"{METHODS.what} {METHODS.kind(method)!r}: its handler gives a {type(found).__name__}; must be a "
+            "Pruning"
+        )
+    return found
+
+
 def prune(
     task: PruningTask,
     step: CompressionStep,
@@ -201,7 +214,7 @@ def prune(
     `before`. Weights stay in sets that are `lasting`."""
     model = task.model
     held: list[Method] = [Masked(model, before)] if before else []
-    pruning = METHODS.handler(step.method)(step.method, task)
+    pruning = _pruning(step.method, task)
     log = fit(pruning.stage, pruning.recipe, [pruning.hook, *held])
     masks: Masks = pruning.finish()
     masks = before | {name: mask & before[name] if name in before else mask for name, mask in masks.items()}

@@ -46,7 +46,7 @@ def constraint_of(rules: Sequence[object], keep: float, layer: Layer, hardware: 
     XbarError
         Where two of them cannot hold together.
     """
-    of = {aspect_of(rule): RULES.handler(rule)(rule, keep, layer, hardware) for rule in rules}
+    of = {aspect_of(rule): _constraint(rule, keep, layer, hardware) for rule in rules}
     parts: list[Any] = [of.get(aspect) for aspect in ASPECTS]
     groups, signs, values = parts
     if signs is not None and isinstance(values, Centroids):
@@ -54,6 +54,18 @@ def constraint_of(rules: Sequence[object], keep: float, layer: Layer, hardware: 
     sparsity = BothSparse(signs, groups) if signs and groups else signs or groups
     found: Any = SparseValues(sparsity, values) if sparsity and values else sparsity or values
     return cast(Constraint, found)
+
+
+def _constraint(rule: object, keep: float, layer: Layer, hardware: Hardware) -> Constraint:
+    """What the handler of one rule gives."""
+    with RULES.guarded(rule):
+        found: Constraint = RULES.handler(rule)(rule, keep, layer, hardware)
+    if not callable(getattr(found, "project", None)):
+        raise XbarError(
+            f"{RULES.what} {RULES.kind(rule)!r}: its handler gives a {type(found).__name__}; must be a "
+            "Constraint, which has project(v)"
+        )
+    return found
 
 
 def _blocks(size: Callable[[int, int], tuple[int, int]]) -> RuleHandler:

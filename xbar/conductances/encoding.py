@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xbar.hardware.device import Device
-from xbar.hardware.encodings import Codebook, Encoding, check_encoding
+from xbar.hardware.encodings import ENCODINGS, Codebook, Encoding, check_encoding
 from xbar.hardware.errors import XbarError
 
 
@@ -23,10 +23,61 @@ def codebook(encoding: Encoding, device: Device) -> Codebook:
     Raises
     ------
     XbarError
-        For a device that cannot hold the encoding's numbers.
+        For a device that cannot hold the encoding's numbers, and a codebook that contradicts itself: where
+        the cells of a state do not hold its level.
     """
-    check_encoding(encoding, device)
-    return encoding.scheme.codebook(encoding, device)
+    with ENCODINGS.guarded(encoding):
+        check_encoding(encoding, device)
+        return _consistent(encoding.scheme.codebook(encoding, device), encoding, device)
+
+
+def _consistent(book: Codebook, encoding: Encoding, device: Device) -> Codebook:
+    """A codebook as arrays, refused where its parts do not fit together."""
+    at = f"encoding.kind = {encoding.kind!r}: its codebook"
+    if not isinstance(book, Codebook):
+        raise XbarError(f"{at} is a {type(book).__name__}; must be a Codebook")
+    try:
+        levels = np.asarray(book.levels, np.float64)
+        place = np.asarray(slice_weights(encoding, device), np.float64)
+    except (TypeError, ValueError) as error:
+        raise XbarError(f"{at}: levels and place values must be numbers ({error})") from error
+    if levels.ndim != 1 or not len(levels) or not (np.diff(levels, prepend=0.0) > 0).all():
+        raise XbarError(f"{at}: levels must be positive and ascending, shape (T,)")
+    shape = (2 * len(levels) + 1, encoding.planes, encoding.slices)
+    digits = _states_of_cells(f"{at}: digits", book.digits, shape, device)
+    columns = encoding.slices if encoding.planes == 1 else 0
+    reference = _states_of_cells(f"{at}: reference", book.reference, (columns,), device)
+    if place.shape != (encoding.slices,):
+        raise XbarError(f"{at}: place values of shape {place.shape}; must be ({encoding.slices},)")
+    g = device.conductances()
+    zero = g[reference] if encoding.planes == 1 else g[digits[:, 1]]
+    held = (g[digits[:, 0]] - zero) @ place / device.unit
+    expected = np.concatenate([-levels[::-1], [0.0], levels])
+    off = np.abs(held - expected) > 1e-6 * levels[-1]
+    if off.any():
+        worst = int(np.argmax(off))
+        raise XbarError(
+            f"{at}: the cells of state {worst - len(levels)} hold {held[worst]:g}, and its level is "
+            f"{expected[worst]:g}; must be the same (digits, place_values and levels)"
+        )
+    return Codebook(levels, digits, reference)
+
+
+def _states_of_cells(at: str, values: Any, shape: tuple[int, ...], device: Device) -> NDArray[np.int32]:
+    """States of cells, refused where they have another shape or are no states of the device."""
+    try:
+        found = np.asarray(values)
+    except ValueError as error:
+        raise XbarError(f"{at}: must be an array ({error})") from error
+    if found.shape != shape:
+        raise XbarError(f"{at} of shape {found.shape}; must be {shape}")
+    if found.size and found.dtype.kind not in "iu":
+        raise XbarError(f"{at} are {found.dtype}; must be integers, states of cells")
+    if found.size and not (found.min() >= 0 and found.max() < device.n_states):
+        raise XbarError(
+            f"{at} from {found.min()} to {found.max()}; must be states from 0 to {device.n_states - 1}"
+        )
+    return found.astype(np.int32, copy=False)
 
 
 def slice_weights(encoding: Encoding, device: Device) -> NDArray[np.float64]:

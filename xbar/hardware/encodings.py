@@ -81,7 +81,8 @@ class Encoding:
                 f"encoding.zeros = 'level': has no effect with encoding.kind = {self.kind!r}, where zero is "
                 "a level of its own; only with 'differential'"
             )
-        self.scheme.check(self)
+        with ENCODINGS.guarded(self):
+            self.scheme.check(self)
 
     @property
     def scheme(self) -> Scheme:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from xbar.hardware.checks import STRICT
-from xbar.hardware.errors import XbarError, unknown_name
+from xbar.hardware.errors import XbarError, one_line, unknown_name
 
 H = TypeVar("H")
 
@@ -239,10 +239,29 @@ class Registry(Generic[H]):
         entry = self._entries[key]
         if isinstance(entry.handler, str):
             module, _, name = entry.handler.partition(":")
-            found: H = getattr(importlib.import_module(module), name)
+            with self.guarded(config):
+                found: H = getattr(importlib.import_module(module), name)
             self._entries[key] = _Entry(entry.config, found)
             return found
         return entry.handler
+
+    @contextmanager
+    def guarded(self, config: Any) -> Iterator[None]:
+        """Within, what goes wrong in a user's file is told in one line, with the kind that it adds.
+
+        Raises
+        ------
+        XbarError
+            From an error of any other sort.
+        """
+        try:
+            yield
+        except XbarError:
+            raise
+        except Exception as error:
+            if not self.own_modules(config):
+                raise
+            raise XbarError(f"{self.what} {self.kind(config)!r}: {one_line(error)}") from error
 
     def has(self, config: Any) -> bool:
         """Whether a config is of one of the kinds, known or not."""
