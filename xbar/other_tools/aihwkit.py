@@ -25,11 +25,12 @@ from xbar.hardware.device import (
 )
 from xbar.hardware.encodings import Encoding
 from xbar.hardware.errors import XbarError
-from xbar.other_tools.translation import Account, Translation, flat
+from xbar.other_tools.translation import Account, Translation, flat, is_number
 
 TOOL = "aihwkit"
 V_READ = 0.2
 STATES = 1024
+MOST_STEPS = 2.0**24
 ASSUMED = (
     f"dac.v_read = {V_READ} V: aihwkit has no voltages; currents and energies scale with it",
     f"device.states = {STATES}: cells of aihwkit are analog",
@@ -134,7 +135,7 @@ def _crossbar(of: Account, device: Device) -> Crossbar:
     size: dict[str, Any] = {}
     for key, what in (("max_input_size", "rows"), ("max_output_size", "cols")):
         path = f"mapping.{key}"
-        if lines := int(of.number(path)):
+        if lines := of.whole(path):
             size[what] = lines
             of.became(path, f"crossbar.{what}")
         else:
@@ -142,7 +143,7 @@ def _crossbar(of: Account, device: Device) -> Crossbar:
     drop = of.number("forward.ir_drop")
     if not drop or _is_perfect(of):
         return Crossbar(**size)
-    ohm = drop / (of.number("forward.ir_drop_g_ratio") * device.g_max)
+    ohm = drop / of.positive("forward.ir_drop_g_ratio") / device.g_max
     of.became("forward.ir_drop", f"crossbar.r_bl = {ohm:.3g} ohm, solved exactly (there: approximately)")
     of.became("forward.ir_drop_g_ratio", "conductance of a segment of wire over g_max, in crossbar.r_bl")
     return Crossbar(**size, r_bl=ohm)
@@ -210,6 +211,8 @@ def _bits(of: Account, key: str, what: str) -> int:
         of.became(key, f"{what} = 'ideal'")
         return 0
     steps = given if given > 1 else 1 / given
+    if steps > MOST_STEPS:
+        raise XbarError(f"{TOOL}: {key} = {given:g}: {steps:g} steps; must be at most {MOST_STEPS:g}")
     bits = max(2, math.ceil(math.log2(steps + 2) - 1e-9))
     exact = "" if math.isclose(2**bits - 2, steps) else f", rounded up from {steps:g} steps"
     of.became(key, f"{what} = {bits}{exact}")
@@ -231,7 +234,7 @@ def _device(of: Account) -> Device:
         of.became("noise_model.g_max", "the same as that of g_converter")
     kind = of("noise_model.class")
     noise: dict[str, Any] = {}
-    if kind in NOISE_MODELS:
+    if isinstance(kind, str) and kind in NOISE_MODELS:
         of.became("noise_model.class", "device.programming and what follows")
         noise = NOISE_MODELS[kind](of, g_max)
     else:
@@ -261,15 +264,15 @@ def _pcm(of: Account, g_max: float) -> dict[str, Any]:
     """Joshi et al., Nat. Commun. 11, 2473 (2020), doi:10.1038/s41467-020-16108-9, as aihwkit fits it."""
     at = "noise_model."
     own, key = of.gives(at + "prog_coeff"), at + "prog_coeff_g_max_reference"
-    reference = g_max * 1e6 if own else PCM_REFERENCE
+    relative = 1.0 if own else g_max * 1e6 / PCM_REFERENCE
     if own and of.gives(key):
-        reference = of.positive(key)
+        relative = g_max * 1e6 / of.positive(key)
         of.became(key, "device.programming.coefficients [S]")
     elif of.gives(key):
         of.leaves(key, f"acts with prog_coeff alone; that of aihwkit's own is {PCM_REFERENCE:g} uS")
-    factor = of.number(at + "prog_noise_scale") * g_max * 1e6 / reference
+    factor = of.number(at + "prog_noise_scale") * relative
     coefficients = _coefficients(of(at + "prog_coeff"), factor)
-    of.became(at + "prog_coeff", f"device.programming.coefficients [S], given at g_max = {reference:g} uS")
+    of.became(at + "prog_coeff", f"device.programming.coefficients [S], times {relative:g}")
     of.became(at + "prog_noise_scale", "factor of device.programming.coefficients")
     nu, t0 = of.number(at + "drift_scale"), of.number(at + "t_0")
     of.became(at + "drift_scale", "factor of device.drift.nu and nu_sigma")
@@ -295,21 +298,22 @@ def _reram(of: Account, g_max: float) -> dict[str, Any]:
     table = of("noise_model.coeff_dic")
     if not isinstance(table, Mapping) or not table:
         raise XbarError(f"{TOOL}: noise_model.coeff_dic = {table!r}: must be coefficients [uS] by time [s]")
-    reference = of("noise_model.coeff_g_max_reference")
-    factor = of.number("noise_model.noise_scale") * (1.0 if reference is None else g_max * 1e6 / reference)
+    key = "noise_model.coeff_g_max_reference"
+    relative = g_max * 1e6 / of.positive(key) if of.gives(key) else 1.0
+    factor = of.number("noise_model.noise_scale") * relative
     at = tuple(
         PolynomialAt(float(time), _coefficients(coefficients, factor)) for time, coefficients in table.items()
     )
     of.became("noise_model.coeff_dic", "device.programming.at [S]")
     of.became("noise_model.noise_scale", "factor of these coefficients")
-    if reference is not None:
-        of.became("noise_model.coeff_g_max_reference", "factor of these coefficients")
+    if of.gives(key):
+        of.became(key, "factor of these coefficients")
     return {"programming": ProgrammingNoise("polynomial", at=at)}
 
 
 def _coefficients(values: Any, factor: float) -> tuple[float, ...]:
     """Coefficients [S] of those in uS."""
-    if not isinstance(values, Sequence) or not all(isinstance(value, int | float) for value in values):
+    if not isinstance(values, Sequence) or not all(map(is_number, values)):
         raise XbarError(f"{TOOL}: coefficients of the noise = {values!r}: must be a list of numbers, in uS")
     return tuple(float(value) * factor * 1e-6 for value in values)
 

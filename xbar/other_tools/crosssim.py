@@ -139,7 +139,7 @@ def _encoding(of: Account) -> Encoding:
     style, slices = of("core.style"), 1
     of.became("core.style", "encoding.kind and slices")
     if style == "BITSLICED":
-        slices, style = int(of.number("core.bit_sliced.num_slices")), of("core.bit_sliced.style")
+        slices, style = of.whole("core.bit_sliced.num_slices"), of("core.bit_sliced.style")
         of.became("core.bit_sliced.num_slices", f"encoding.slices = {slices}")
         of.became("core.bit_sliced.style", "encoding.kind")
     if style == "OFFSET":
@@ -160,12 +160,12 @@ def _encoding(of: Account) -> Encoding:
 
 def _crossbar(of: Account, encoding: Encoding) -> Crossbar:
     size: dict[str, Any] = {}
-    if rows := int(of.number("core.rows_max")):
+    if rows := of.whole("core.rows_max"):
         size["rows"] = rows
         of.became("core.rows_max", f"crossbar.rows = {rows}")
     else:
         of.leaves("core.rows_max", f"no limit there; crossbar.rows = {Crossbar().rows} here")
-    if cols := int(of.number("core.cols_max")):
+    if cols := of.whole("core.cols_max"):
         size["cols"] = cols * encoding.slices + encoding.reference_columns
         of.became("core.cols_max", f"crossbar.cols = {size['cols']}: all slices, and references, of a weight")
     else:
@@ -188,14 +188,14 @@ def _crossbar(of: Account, encoding: Encoding) -> Crossbar:
 
 def _device(of: Account, assumed: list[str]) -> Device:
     at = "xbar.device."
-    g_max, g_min = (1 / _ohms(of, at + key) for key in ("Rmin", "Rmax"))
+    g_max, g_min = (1 / of.positive(at + key) for key in ("Rmin", "Rmax"))
     of.became(at + "Rmin", f"device.g_max = {g_max:.3g} S")
     if of(at + "infinite_on_off_ratio"):
         g_min = 0.0
         of.became(at + "infinite_on_off_ratio", "device.g_min = 0 S")
     else:
         of.became(at + "Rmax", f"device.g_min = {g_min:.3g} S")
-    bits = int(of.number(at + "cell_bits"))
+    bits = of.whole(at + "cell_bits")
     if bits > MOST_BITS:
         raise XbarError(f"{TOOL}: {at}cell_bits = {bits}: must be at most {MOST_BITS}")
     if bits <= 0:
@@ -216,12 +216,6 @@ def _device(of: Account, assumed: list[str]) -> Device:
     )
 
 
-def _ohms(of: Account, key: str) -> float:
-    if not (ohms := of.number(key)) > 0:
-        raise XbarError(f"{TOOL}: {key} = {ohms}: must be above 0, in ohm")
-    return ohms
-
-
 def _error(of: Account, which: str, relative: dict[str, str]) -> tuple[float, str] | None:
     """Sigma of a generic model and what it is relative to; None: there is none."""
     at = f"xbar.device.{which}."
@@ -230,7 +224,11 @@ def _error(of: Account, which: str, relative: dict[str, str]) -> tuple[float, st
         return None
     law = model.removeprefix("Normal").removesuffix("Device") if isinstance(model, str) else ""
     if law not in relative:
-        preset = f"; the preset {PRESETS[model]!r} has its source" if model in PRESETS else ""
+        preset = (
+            f"; the preset {PRESETS[model]!r} has its source"
+            if isinstance(model, str) and model in PRESETS
+            else ""
+        )
         of.leaves(at + "model", f"is not modelled by name{preset}")
         of.leaves(at + "enable", "its model is not translated: cells have no such error here")
         return None
@@ -244,7 +242,7 @@ def _error(of: Account, which: str, relative: dict[str, str]) -> tuple[float, st
 def _dac(of: Account) -> Dac:
     v_read, at = of.number("xbar.device.Vread"), "xbar.dac.mvm."
     of.became("xbar.device.Vread", "dac.v_read [V]")
-    bits = int(of.number(at + "bits"))
+    bits = of.whole(at + "bits")
     if is_off(bits) or of(at + "model") == "IdealDAC":
         of.became(at + "model", "dac.bits = 'ideal'")
         return Dac("ideal", v_read)
@@ -254,7 +252,7 @@ def _dac(of: Account) -> Dac:
     of.became(at + "signed", "dac.signed = 'sign-magnitude'" if by_sign else "the calibration says it")
     width = bits
     if of(at + "input_bitslicing"):
-        width = min(bits, int(of.number(at + "slice_size")))
+        width = min(bits, of.whole(at + "slice_size"))
         of.became(at + "slice_size", f"dac.phase_bits = {width}")
     of.became(at + "input_bitslicing", f"dac.phase_bits = {width}")
     signed = "sign-magnitude" if by_sign else "twos-complement"
@@ -263,7 +261,7 @@ def _dac(of: Account) -> Dac:
 
 def _adc(of: Account, dac: Dac) -> Adc:
     at = "xbar.adc.mvm."
-    bits = int(of.number(at + "bits"))
+    bits = of.whole(at + "bits")
     if is_off(bits) or of(at + "model") == "IdealADC":
         of.became(at + "model", "adc.bits = 'ideal'")
         return Adc("ideal")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -90,9 +91,21 @@ class Account:
             Where it is not.
         """
         value = self(key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise XbarError(f"{self.tool}: {key} = {value!r}: must be a number")
+        if not is_number(value):
+            raise XbarError(f"{self.tool}: {key} = {_short(repr(value))}: must be a number")
         return float(value)
+
+    def whole(self, key: str) -> int:
+        """Value of a parameter that must be a whole number.
+
+        Raises
+        ------
+        XbarError
+            Where it is not.
+        """
+        if not (value := self.number(key)).is_integer():
+            raise XbarError(f"{self.tool}: {key} = {value}: must be a whole number")
+        return int(value)
 
     def positive(self, key: str) -> float:
         """Value of a parameter that must be a number above 0.
@@ -134,6 +147,11 @@ class Account:
             why = reasons[max(begins, key=len)] if begins else "has no counterpart"
             left[key] = f"{_short(self(key))}: {why}"
         return Translation(hardware, self.translated, tuple(off), left)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number that is finite as a float."""
+    return not isinstance(value, bool) and isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def is_off(value: Any) -> bool:
@@ -228,4 +246,4 @@ def read_parameters(path: Path) -> dict[str, Any]:
     return content
 
 
-__all__ = ["Account", "Translation", "flat", "is_off", "read_parameters"]
+__all__ = ["Account", "Translation", "flat", "is_number", "is_off", "read_parameters"]

@@ -193,6 +193,11 @@ def test_what_is_no_set_of_parameters_is_refused(make: Any) -> None:
         make(endless)
 
 
+OWN, REFERENCE = {"prog_coeff": [0.3]}, "prog_coeff_g_max_reference"
+RERAM = {"class": "ReRamWan2022NoiseModel", "coeff_dic": {"1.0": [0.3]}}
+BIT_SLICED = {"core": {"style": "BITSLICED", "bit_sliced": {"num_slices": math.inf}}}
+
+
 @pytest.mark.parametrize(
     ("make", "given", "message"),
     [
@@ -202,6 +207,22 @@ def test_what_is_no_set_of_parameters_is_refused(make: Any) -> None:
         (from_crosssim, {"core": {"style": "BALANCE"}}, "must be one of BALANCED, BITSLICED, OFFSET"),
         (from_crosssim, {"xbar": {"device": {"cell_bits": 20}}}, "must be at most 15"),
         (from_crosssim, {"xbar": {"device": {"Rmin": 0}}}, "Rmin = 0.0: must be above 0"),
+        (from_crosssim, {"core": {"rows_max": math.nan}}, "core.rows_max = nan: must be a number"),
+        (from_crosssim, {"core": {"cols_max": math.inf}}, "core.cols_max = inf: must be a number"),
+        (from_crosssim, {"xbar": {"device": {"cell_bits": math.nan}}}, "cell_bits = nan: must be a number"),
+        (from_crosssim, {"xbar": {"device": {"cell_bits": 2.5}}}, "cell_bits = 2.5: must be a whole number"),
+        (from_crosssim, {"xbar": {"adc": {"mvm": {"bits": math.nan}}}}, "bits = nan: must be a number"),
+        (from_crosssim, BIT_SLICED, "num_slices = inf: must be a number"),
+        (from_crosssim, {"xbar": {"device": {"Rmax": 10**400}}}, r"Rmax = 10*\.\.\.: must be a number"),
+        (from_aihwkit, {"mapping": {"max_input_size": math.inf}}, "max_input_size = inf: must be a number"),
+        (from_aihwkit, {"forward": {"inp_res": math.nan}}, "inp_res = nan: must be a number"),
+        (from_aihwkit, {"forward": {"inp_res": 1e-320}}, "inp_res = .*: inf steps; must be at most"),
+        (from_aihwkit, {"forward": {"ir_drop": 1.0, "ir_drop_g_ratio": 0}}, "g_ratio = 0.0: must be above 0"),
+        (from_aihwkit, {"noise_model": {**OWN, REFERENCE: 0}}, "reference = 0.0: must be above 0"),
+        (from_aihwkit, {"noise_model": {**OWN, "g_max": 0}}, "g_max = 0.0"),
+        (from_aihwkit, {"noise_model": {"prog_coeff": [math.nan]}}, "must be a list of numbers"),
+        (from_aihwkit, {"noise_model": {**RERAM, "coeff_g_max_reference": 0}}, "must be above 0"),
+        (from_aihwkit, {"noise_model": {**RERAM, "coeff_g_max_reference": "a"}}, "= 'a': must be a number"),
     ],
 )
 def test_mistakes_are_refused(make: Any, given: dict, message: str) -> None:
@@ -274,3 +295,10 @@ def test_what_is_none_has_the_default() -> None:
     assert set(flat(table, "aihwkit")) <= accounted(translation)
     with pytest.raises(XbarError, match="coeff_dic = None: must be coefficients"):
         from_aihwkit({"noise_model": {"class": "ReRamWan2022NoiseModel"}})
+
+
+def test_lists_in_the_place_of_names_are_left() -> None:
+    found = from_aihwkit({"noise_model": {"class": ["PCMLikeNoiseModel"]}})
+    assert "noise_model.class" in found.left
+    error = {"enable": True, "model": ["NormalIndependentDevice"], "magnitude": 0.1}
+    assert "xbar.device.read_noise.model" in from_crosssim({"xbar": {"device": {"read_noise": error}}}).left
