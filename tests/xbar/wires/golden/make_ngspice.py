@@ -1,6 +1,6 @@
 """Writes ngspice.json: small crossbars solved by ngspice (`apt-get install ngspice`; made with version 39).
 
-    python tests/xbar/golden/make_ngspice.py
+    python tests/xbar/wires/golden/make_ngspice.py
 
 Each circuit is a plain netlist: one resistor a segment, one a cell (a behavioural current source where cells
 are not ohmic), nodes joined by 0 ohm under one name, outputs measured by 0 V sources. Results come from the
