@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mapping.network.gemm import Layer, geometry_of, groups_of, mappable_layers, to_gemm
-from mapping.network.inputs import Inputs
+from mapping.network.inputs import Inputs, length_of
 from mapping.network.modules import run_example
 from xbar.hardware.errors import XbarError
 
@@ -64,7 +64,7 @@ def layer_shapes(model: nn.Module, example_input: Inputs) -> tuple[LayerShape, .
     Raises
     ------
     XbarError
-        For layers of more than two dimensions, and a batch of more than one.
+        For layers of more than two dimensions, and a batch of more than one that a layer sees.
     """
     layers = mappable_layers(model)
     calls: list[list[Any]] = []
@@ -94,21 +94,30 @@ def layer_shapes(model: nn.Module, example_input: Inputs) -> tuple[LayerShape, .
     for name, given, output, pooled in calls:
         number = seen[name] = seen.get(name, -1) + 1
         label = f"{name}#{number}" if number else name
-        shapes.append(_shape(label, layers[name], given, output, pooled))
+        shapes.append(_shape(label, layers[name], given, output, pooled, length_of(example_input)))
     return tuple(shapes)
 
 
-def _shape(name: str, layer: Layer, given: Sequence[int], output: Sequence[int], pooled: bool) -> LayerShape:
+def _batch(name: str, batch: int) -> XbarError:
+    return XbarError(f"{name}: sees a batch of {batch}; give an example of one image, with a batch of 1")
+
+
+def _shape(
+    name: str, layer: Layer, given: Sequence[int], output: Sequence[int], pooled: bool, batch: int
+) -> LayerShape:
     geometry, groups = geometry_of(layer), groups_of(layer)
     k, n = to_gemm(layer).shape
     if geometry is None:
+        time_first = len(given) > 2 and given[1] == 1
+        if len(given) > 1 and given[0] == batch > 1 and not time_first:
+            raise _batch(name, batch)
         vectors = math.prod(given[:-1])
         return LayerShape(name, (vectors, 1), (vectors, 1), k, n, 1, (1, 1), (1, 1), (1, 1), pooled)
     dimensions = len(geometry.kernel)
     if dimensions > 2:
         raise XbarError(f"{name}: is a convolution in {dimensions} dimensions; at most two can be written")
     if len(given) == dimensions + 2 and given[0] != 1:
-        raise XbarError(f"{name}: sees a batch of {given[0]}; give an example of one image")
+        raise _batch(name, given[0])
     size, out = _two(given[-dimensions:]), _two(output[-dimensions:])
     if geometry.transposed:
         return LayerShape(name, size, size, k, n // groups, groups, (1, 1), (1, 1), (1, 1), pooled)

@@ -94,6 +94,8 @@ def test_macs_are_those_of_the_mapping() -> None:
     [
         (nn.Conv3d(1, 1, 2), torch.rand(1, 1, 4, 4, 4), "in 3 dimensions"),
         (nn.Conv2d(1, 1, 2), torch.rand(2, 1, 4, 4), "a batch of 2"),
+        (nn.Linear(10, 4), torch.rand(4, 10), "a batch of 4"),
+        (nn.Linear(10, 4), torch.rand(2, 5, 10), "a batch of 2"),
         (nn.Conv2d(1, 1, 2, dilation=2), torch.rand(1, 1, 4, 4), "has a dilation"),
         (nn.Conv2d(1, 1, 2, stride=(2, 1)), torch.rand(1, 1, 4, 4), r"has strides \(2, 1\)"),
     ],
