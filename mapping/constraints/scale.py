@@ -49,7 +49,8 @@ def fit_scales(
     Parameters
     ----------
     w
-        Weights, shape (K, N). A fit takes a copy of those that it is made of.
+        Weights, shape (K, N). A fit takes a copy of those that it is made of; one of fewer than 2^20 weights
+        takes 8 bytes more for each.
     kept
         Weights that count, shape (K, N); None: all.
     levels
