@@ -131,6 +131,8 @@ def _csv(name: str, path: Path) -> Parts:
     inputs = [each for each in names if each not in (target, "part")]
     if not inputs or not rows:
         raise XbarError(f"data {name}: {path}: must be {CSV_LAYOUT}")
+    if not target:
+        raise XbarError(f"data {name}: {path}: the last column has no name; must be {CSV_LAYOUT}")
     columns: dict[str, list[str]] = {key: [] for key in names}
     for number, row in enumerate(rows, 1):
         if len(row) != len(names):
@@ -138,7 +140,7 @@ def _csv(name: str, path: Path) -> Parts:
         for key, cell in zip(names, row, strict=True):
             columns[key].append(cell.strip())
     x = np.stack([_numbers(name, key, columns[key]) for key in inputs], axis=1)
-    y, classes = _column_of_targets(columns[target])
+    y, classes = _column_of_targets(name, target, columns[target])
     if "part" not in names:
         return {"all": DataPart(f"data {name}", torch.from_numpy(x), y)}, classes
     where: dict[str, list[int]] = {}
@@ -168,14 +170,25 @@ def _numbers(name: str, column: str, texts: Sequence[str]) -> NDArray[np.float64
     return np.array([float(text) for text in texts])
 
 
-def _column_of_targets(texts: Sequence[str]) -> tuple[torch.Tensor, list[str]]:
+def _column_of_targets(name: str, column: str, texts: Sequence[str]) -> tuple[torch.Tensor, list[str]]:
     """Whole numbers, real numbers, or numbers of classes by their names in alphabetical order."""
+    where = f"data {name}: sample"
+    if "" in texts:
+        raise XbarError(f"{where} {texts.index('') + 1}: {column} is empty; every sample needs a target")
+    numbers = [_is_number(text) for text in texts]
+    if any(numbers) and not all(numbers):
+        one, other = numbers.index(True), numbers.index(False)
+        raise XbarError(
+            f"{where} {other + 1}: {column} = {texts[other]!r}, where that of sample {one + 1} is the number "
+            f"{texts[one]!r}; must be numbers, or names of classes, throughout"
+        )
     if all(text.removeprefix("-").isdecimal() for text in texts):
         return torch.tensor([int(text) for text in texts]), []
-    if all(map(_is_number, texts)):
+    if all(numbers):
         return torch.tensor([float(text) for text in texts], dtype=torch.float64), []
     names = sorted(set(texts))
-    return torch.tensor([names.index(text) for text in texts]), names
+    places = {each: number for number, each in enumerate(names)}
+    return torch.tensor([places[text] for text in texts]), names
 
 
 def _folder(name: str, path: Path) -> Parts:

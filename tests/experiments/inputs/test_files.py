@@ -148,3 +148,30 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "f" / "bee" / "zzz.png").unlink()
     shutil.copytree(tmp_path / "f" / "bee", tmp_path / "f" / "train")
     assert "holds ant, bee, cat beside the parts" in refused(f"{tmp_path}/f/")
+
+
+@pytest.mark.parametrize(
+    ("header", "target", "words"),
+    [
+        (
+            "a,y",
+            ["-0.129"] * 5 + ["NA"] + ["1.5"] * 4,
+            "sample 6: y = 'NA', where that of sample 1 is the num",
+        ),
+        (
+            "a,y",
+            ["bee", "ant"] * 4 + ["bee", "nan"],
+            "sample 1: y = 'bee', where that of sample 10 is the num",
+        ),
+        ("a,y", ["-0.5"] * 9 + [""], "sample 10: y is empty"),
+        ("a,y", [str(i) for i in range(9)] + [" "], "sample 10: y is empty"),
+        ("a,y", ["bee"] * 3 + [""] + ["ant"] * 6, "sample 4: y is empty"),
+        ("a,", [""] * 20, "the last column has no name"),
+    ],
+)
+def test_a_column_of_targets_is_of_one_kind(
+    tmp_path: Path, header: str, target: list[str], words: str
+) -> None:
+    lines = [f"{number},{text}" for number, text in enumerate(target)]
+    (tmp_path / "a.csv").write_text("\n".join([header, *lines]))
+    assert words in refused(tmp_path / "a.csv")
