@@ -103,6 +103,8 @@ def _arrays(name: str, part: str, x: NDArray[Any], y: NDArray[Any]) -> DataPart:
     for what, array in (("x", x), ("y", y)):
         if array.dtype.kind not in "buif":
             raise XbarError(f"{where}: {what} holds {array.dtype}; must be numbers")
+        if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
+            raise XbarError(f"{where}: {what} holds whole numbers beyond int64")
     if x.dtype == np.uint8 and x.ndim in (3, 4):
         if x.ndim == 4 and x.shape[1] not in CHANNELS and x.shape[3] in CHANNELS:
             x = np.moveaxis(x, 3, 1)

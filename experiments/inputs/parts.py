@@ -37,7 +37,8 @@ class DataPart(NamedTuple):
         Raises
         ------
         XbarError
-            For inputs and targets of different number, or none, and for NaN and infinities.
+            For inputs and targets of different number, or none, for NaN and infinities, and for numbers that
+            these types do not hold.
         """
         tensors, targets = tensors_of(self.inputs), self.targets
         if not tensors or not targets.dim() or not len(targets):
@@ -48,10 +49,18 @@ class DataPart(NamedTuple):
                     f"{self.where}: inputs {tuple(tensor.shape)} and targets {tuple(targets.shape)}; must be "
                     "as many along the first axis"
                 )
-        for what, tensor in (*(("inputs", each) for each in tensors), ("targets", targets)):
+        found = DataPart(self.where, each_tensor(_input, self.inputs), _target(targets))
+        for what, tensor in (
+            *(("inputs", each) for each in tensors_of(found.inputs)),
+            ("targets", found.targets),
+        ):
             if tensor.is_complex() or (tensor.is_floating_point() and not tensor.isfinite().all()):
-                raise XbarError(f"{self.where}: {what} hold NaN or inf, or complex numbers")
-        return DataPart(self.where, each_tensor(_input, self.inputs), _target(targets))
+                raise XbarError(
+                    f"{self.where}: {what} hold NaN or inf, or numbers beyond float32, or complex numbers"
+                )
+        if targets.dtype == torch.uint64 and (found.targets < 0).any():
+            raise XbarError(f"{self.where}: targets hold whole numbers beyond int64")
+        return found
 
 
 def _input(tensor: torch.Tensor) -> torch.Tensor:

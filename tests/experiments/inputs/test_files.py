@@ -156,12 +156,12 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         (
             "a,y",
             ["-0.129"] * 5 + ["NA"] + ["1.5"] * 4,
-            "sample 6: y = 'NA', where that of sample 1 is the num",
+            "sample 6: y = 'NA', where that of sample 1 is",
         ),
         (
             "a,y",
             ["bee", "ant"] * 4 + ["bee", "nan"],
-            "sample 1: y = 'bee', where that of sample 10 is the num",
+            "sample 1: y = 'bee', where that of sample 10 is",
         ),
         ("a,y", ["-0.5"] * 9 + [""], "sample 10: y is empty"),
         ("a,y", [str(i) for i in range(9)] + [" "], "sample 10: y is empty"),
@@ -175,3 +175,17 @@ def test_a_column_of_targets_is_of_one_kind(
     lines = [f"{number},{text}" for number, text in enumerate(target)]
     (tmp_path / "a.csv").write_text("\n".join([header, *lines]))
     assert words in refused(tmp_path / "a.csv")
+
+
+def test_numbers_that_their_types_do_not_hold_are_refused(tmp_path: Path) -> None:
+    x, y = RNG.normal(size=(30, 4)), np.arange(30)
+    for inputs, targets, words in (
+        (1e300 * x, y, "inputs hold NaN or inf, or numbers beyond float32"),
+        (x, 1e300 * x[:, 0], "targets hold NaN or inf, or numbers beyond float32"),
+        (x, y.astype(np.uint64) + 2**63, "y holds whole numbers beyond int64"),
+        (x.astype(np.uint64) + 2**63, y, "x holds whole numbers beyond int64"),
+    ):
+        np.savez(tmp_path / "a.npz", x=inputs, y=targets)
+        assert words in refused(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", x=x, y=y.astype(np.uint64))
+    assert len(load(str(tmp_path / "a.npz"), None).classes) == 30

@@ -92,6 +92,12 @@ def beyond():
 def other():
     return {"training": TRAIN, "test": TEST}
 
+def huge():
+    return (TRAIN[0].double() * 1e300, TRAIN[1]), TEST
+
+def large():
+    return (TRAIN[0], np.arange(len(TRAIN[1]), dtype=np.uint64) + 2**63), TEST
+
 def bug():
     return TRAIN[7]
 
@@ -152,6 +158,8 @@ def test_a_study_runs_on_them_and_other_data_are_other_ids(file: Path, tmp_path:
         ("real", "test: targets are (20,) float32, those of train (80,) int64; must be of one kind"),
         ("unequal", "inputs of different shapes"),
         ("nan", "train: inputs hold NaN or inf"),
+        ("huge", "train: inputs hold NaN or inf, or numbers beyond float32"),
+        ("large", "train: targets hold whole numbers beyond int64"),
         ("few", "train: 9 inputs; a validation part of a tenth needs at least 10"),
         ("beyond", "classes from 0 to 3; must be whole numbers from 0 to 1"),
         ("other", "part: unknown name 'training'; did you mean 'train'"),
