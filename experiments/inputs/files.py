@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ def _npz(name: str, path: Path) -> Parts:
     for key in arrays:
         if key not in wanted:
             raise unknown_name(f"data {name}: array", key, [*wanted, "x", "y", "classes"])
+    _check_named_once(f"data {name}", {key.partition("_")[2] for key in arrays})
     parts = {}
     for short, part in PARTS.items():
         pair = [arrays.get(f"{axis}_{short}") for axis in "xy"]
@@ -196,9 +197,10 @@ def _column_of_targets(name: str, column: str, texts: Sequence[str]) -> tuple[to
 def _folder(name: str, path: Path) -> Parts:
     """Images by class, in parts or not."""
     inside = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    _check_named_once(f"data {name}: {path}", inside)
     named = {PARTS[entry]: path / entry for entry in inside if entry in PARTS}
-    if named and len(named) < len(inside):
-        others = ", ".join(entry for entry in inside if entry not in PARTS)
+    others = ", ".join(entry for entry in inside if entry not in PARTS)
+    if named and others:
         raise XbarError(f"data {name}: {path}: holds {others} beside the parts; must be {FOLDER_LAYOUT}")
     places = named or {"all": path}
     of_classes = {entry.name for place in places.values() for entry in place.iterdir() if entry.is_dir()}
@@ -216,6 +218,14 @@ def _folder(name: str, path: Path) -> Parts:
         start += len(found)
         parts[part] = DataPart(f"data {name}: {part}", x, torch.tensor([number for _, number in found]))
     return parts, classes
+
+
+def _check_named_once(where: str, found: Collection[str]) -> None:
+    """Refuse two names of one part."""
+    for part in dict.fromkeys(PARTS.values()):
+        names = [short for short, of in PARTS.items() if of == part and short in found]
+        if len(names) > 1:
+            raise XbarError(f"{where}: {' and '.join(names)} are one part; must be called {names[0]} alone")
 
 
 def _images(folder: Path) -> list[Path]:

@@ -189,3 +189,13 @@ def test_numbers_that_their_types_do_not_hold_are_refused(tmp_path: Path) -> Non
         assert words in refused(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", x=x, y=y.astype(np.uint64))
     assert len(load(str(tmp_path / "a.npz"), None).classes) == 30
+
+
+def test_two_names_of_one_part_are_refused(tmp_path: Path) -> None:
+    words = "validation and val are one part; must be called validation alone"
+    parts = ("train", "test", "val", "validation")
+    np.savez(tmp_path / "a.npz", **{f"{axis}_{part}": np.zeros(20) for axis in "xy" for part in parts})
+    assert words in refused(tmp_path / "a.npz")
+    for part in parts:
+        folder_of(tmp_path / "f" / part, PIXELS)
+    assert words in refused(f"{tmp_path}/f/")
