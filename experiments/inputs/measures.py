@@ -152,9 +152,10 @@ def check_fits(network: str, model: nn.Module, data: Dataset, measures: Measures
     outputs = check_metric_fits(network, model, data, measures.metric)
     for where, given, targets in _parts(f"network {network} on {data.name}", outputs, data):
         loss = BatchLoss(TrainingOptions(), measures.loss, None, where)(nn.Identity(), given, targets)
-        if not isinstance(loss, torch.Tensor) or loss.dim() or not loss.is_floating_point():
-            found = described(loss) if isinstance(loss, torch.Tensor) else type(loss).__name__
-            raise XbarError(f"{where}: the loss gives a {found}; must be one number, a mean over the batch")
+        if loss.dim() or not loss.is_floating_point():
+            raise XbarError(
+                f"{where}: the loss gives a {described(loss)}; must be one number, a mean over the batch"
+            )
 
 
 def check_metric_fits(network: str, model: nn.Module, data: Dataset, metric: Metric) -> torch.Tensor:
@@ -180,11 +181,39 @@ def check_metric_fits(network: str, model: nn.Module, data: Dataset, metric: Met
             found = metric.of_batch(given, targets)
         except XbarError as error:
             raise XbarError(f"{where}: {_in_names_of_studies(str(error))}") from error.__cause__
-        sums[where] = metric.join(sums[where], found) if where in sums else found
+        before = next(reversed(sums.values()), found)
+        if before.shape != found.shape:
+            raise XbarError(
+                f"{where}: {metric.name}: statistics of shape {tuple(found.shape)}, those of another batch are "
+                f"{tuple(before.shape)}; must be of one shape, however many samples a batch has"
+            )
+        try:
+            sums[where] = metric.join(sums[where], found) if where in sums else found
+        except Exception as error:
+            raise XbarError(f"{where}: {metric.name}: join: {one_line(error)}") from error
     for where, of_part in sums.items():
         with naming(f"{where}: {metric.name}"):
-            metric.value(of_part)  # refuses targets of which there is no value, whatever the outputs are
+            _check_value(metric, of_part)
     return outputs
+
+
+def _check_value(metric: Metric, sums: torch.Tensor) -> None:
+    """Refuse targets of which there is no value, whatever the outputs are, and what is no number.
+
+    The outputs are all alike. A metric of the user's own, such as a correlation, may have no value there.
+    """
+    try:
+        found = metric.value(sums)
+    except (XbarError, ArithmeticError, ValueError):
+        if getattr(metric.value, "__module__", "") == Metric.__module__:
+            raise
+        return
+    except Exception as error:  # what a user's own function raises may be of any kind
+        raise XbarError(one_line(error)) from error
+    try:
+        float(found)
+    except Exception as error:
+        raise XbarError(f"the value is a {type(found).__name__}; must be a number") from error
 
 
 def _in_names_of_studies(message: str) -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from xbar.hardware.errors import XbarError
+from xbar.hardware.errors import XbarError, one_line
 
 BatchStatistics = Callable[[Tensor, Tensor], Tensor | Sequence[Any]]
 IGNORED = -100
@@ -97,6 +97,9 @@ class Metric:
                 f"{self.name}: outputs {described(outputs)} and targets {described(targets)}: {error}; "
                 f"it takes {self.takes}{other}"
             ) from None
+        except Exception as error:  # what a user's own function raises may be of any kind
+            given = f"outputs {described(outputs)} and targets {described(targets)}"
+            raise XbarError(f"{self.name}: {given}: {one_line(error)}") from error
 
     def of_sums(self, sums: Tensor) -> float:
         """The value of all batches.
@@ -110,6 +113,8 @@ class Metric:
             found = float(self.value(sums))
         except XbarError as error:
             raise XbarError(f"{self.name}: {error}") from None
+        except Exception as error:
+            raise XbarError(f"{self.name}: the value: {one_line(error)}") from error
         if not math.isfinite(found):
             raise XbarError(f"{self.name}: is {found} on these data; must be a finite number")
         return found

@@ -14,7 +14,7 @@ from mapping.network.inputs import Inputs, call, tensors_of
 from mapping.network.modules import copy_of
 from mapping.recipes.options import Cutout, Distillation, Mixup, TrainingOptions
 from mapping.training.metrics import described
-from xbar.hardware.errors import XbarError
+from xbar.hardware.errors import XbarError, one_line
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -81,16 +81,21 @@ class BatchLoss:
 
     def _loss(self, outputs: Any, targets: Any) -> torch.Tensor:
         try:
-            return self.loss(outputs, targets)
-        except (XbarError, RuntimeError, ValueError, IndexError, TypeError) as error:
+            found = self.loss(outputs, targets)
+        except Exception as error:  # what a user's own loss raises may be of any kind
+            why = str(error) if isinstance(error, XbarError) else one_line(error)
             given = [
                 described(each) if isinstance(each, torch.Tensor) else type(each).__name__
                 for each in (outputs, targets)
             ]
             raise XbarError(
-                f"{self.stage}: the loss refuses outputs {given[0]} and targets {given[1]}: "
-                f"{str(error).partition(chr(10))[0]}"
+                f"{self.stage}: the loss refuses outputs {given[0]} and targets {given[1]}: {why}"
             ) from error
+        if not isinstance(found, torch.Tensor):
+            raise XbarError(
+                f"{self.stage}: the loss gives a {type(found).__name__}; must be one number in a tensor"
+            )
+        return found
 
 
 def mixed(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +18,10 @@ from experiments.plans.plan import resolve
 from experiments.run_folder.ids import point_id
 from experiments.stages.planned import planned_ids
 from experiments.studies.study import load_study
-from mapping import CLASSES, RMSE
+from mapping import CLASSES, RMSE, Metric
+from mapping.recipes.options import TrainingOptions
 from mapping.training.losses import LOSSES
+from mapping.training.objective import BatchLoss
 from xbar.hardware.errors import XbarError
 
 FILE = """
@@ -139,6 +144,77 @@ def test_a_part_without_a_value_is_refused_before_work() -> None:
     with pytest.raises(XbarError, match="validation: R2: the targets of an output are all alike"):
         check_fits("net", nn.Linear(3, 1), data, Measures(LOSSES["mse"], METRICS["r2"]))
     check_fits("net", nn.Linear(3, 1), data, Measures(LOSSES["mse"], METRICS["rmse"]))
+
+
+def own_metric(statistics: Callable[..., Any], value: Callable[..., Any] = float) -> Metric:
+    return Metric("mine", "anything", statistics, value, unit="")
+
+
+def correlation(sums: torch.Tensor) -> float:
+    n, x, y, xx, yy, xy = sums.tolist()
+    return (n * xy - x * y) / math.sqrt((n * xx - x * x) * (n * yy - y * y))
+
+
+def test_a_metric_that_needs_spread_passes_the_check_before_work() -> None:
+    def moments(outputs: torch.Tensor, targets: torch.Tensor) -> list[Any]:
+        x, y = outputs[:, 0].double(), targets.double()
+        return [len(y), x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()]
+
+    x, y = torch.rand(9, 3), torch.rand(9)
+    data = Dataset("d", x, y, x, y, x, y, (), "0")
+    pearson = own_metric(moments, correlation)
+    check_fits("net", nn.Linear(3, 1), data, Measures(LOSSES["mse"], pearson))
+    check_fits("net", nn.Linear(3, 1), data, Measures(LOSSES["mse"], own_metric(moments, lambda _: math.nan)))
+    assert pearson.of_sums(pearson.of_batch(2 * y[:, None] + 1, y)) == pytest.approx(1)
+
+
+def fails(error: Exception) -> Callable[..., Any]:
+    def function(*given: Any) -> Any:
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        (own_metric(fails(KeyError("scale"))), "train: mine: outputs (20, 1) float32 and targets (20,)"),
+        (own_metric(lambda x, y: None), "TypeError"),
+        (own_metric(lambda x, y: "text"), "mine: outputs"),
+        (own_metric(lambda x, y: x[:, 0] - y), "statistics of shape (9,), those of another batch are (20,)"),
+        (dataclasses.replace(RMSE, join=fails(KeyError("k"))), "join: KeyError: 'k'"),
+        (own_metric(lambda x, y: (1, 2), fails(KeyError("scale"))), "train: mine: KeyError: 'scale'"),
+        (own_metric(lambda x, y: (1, 2), lambda sums: None), "train: mine: the value is a NoneType"),
+        (own_metric(lambda x, y: (1, 2), lambda sums: "text"), "train: mine: the value is a str"),
+    ],
+)
+def test_mistakes_in_a_metric_of_one_s_own_are_one_line(metric: Metric, words: str) -> None:
+    x, y = torch.rand(300, 3), torch.rand(300)
+    data = Dataset("d", x[:20], y[:20], x[:9], y[:9], x, y, (), "0")
+    with pytest.raises(XbarError) as caught:
+        check_fits("net", nn.Linear(3, 1), data, Measures(LOSSES["mse"], metric))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [KeyError("k"), ZeroDivisionError("division by zero"), AttributeError("x")])
+def test_what_a_loss_or_metric_raises_at_work_is_one_line(error: Exception) -> None:
+    x = torch.rand(4, 1)
+    for work in (
+        lambda: BatchLoss(TrainingOptions(), fails(error), None, "train")(nn.Identity(), x, x),
+        lambda: own_metric(fails(error)).of_batch(x, x),
+        lambda: own_metric(lambda x, y: (1, 2), fails(error)).of_sums(torch.ones(2)),
+    ):
+        with pytest.raises(XbarError, match=type(error).__name__) as caught:
+            work()
+        assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("given", [None, "text", 3.0])
+def test_a_loss_that_gives_no_tensor_is_refused(given: Any) -> None:
+    x = torch.rand(4, 1)
+    with pytest.raises(XbarError, match=f"the loss gives a {type(given).__name__}; must be one number"):
+        BatchLoss(TrainingOptions(), lambda outputs, targets: given, None, "train")(nn.Identity(), x, x)
 
 
 def ids(changes: list[str]) -> dict[str, str]:
