@@ -139,6 +139,23 @@ def check_options(measures: Measures, options: TrainingOptions) -> None:
             raise XbarError(f"train.options.{key}: acts on loss = 'cross-entropy' only")
 
 
+def check_threshold(metric: Metric, threshold: float | None) -> None:
+    """Refuse a threshold that is no value of the metric.
+
+    Raises
+    ------
+    XbarError
+        For one beyond the metric's bounds.
+    """
+    low, high = metric.bounds
+    if threshold is None or ((low is None or threshold >= low) and (high is None or threshold <= high)):
+        return
+    ends = [f"{word} {end:g}" for word, end in (("at least", low), ("at most", high)) if end is not None]
+    raise XbarError(
+        f"chips.threshold = {threshold:g}: no chip's {metric.name} can be that; must be {' and '.join(ends)}"
+    )
+
+
 def check_fits(network: str, model: nn.Module, data: Dataset, measures: Measures) -> None:
     """Refuse a network that does not take the data, and outputs and targets that loss and metric do not take.
 
@@ -184,8 +201,8 @@ def check_metric_fits(network: str, model: nn.Module, data: Dataset, metric: Met
         before = next(reversed(sums.values()), found)
         if before.shape != found.shape:
             raise XbarError(
-                f"{where}: {metric.name}: statistics of shape {tuple(found.shape)}, those of another batch are "
-                f"{tuple(before.shape)}; must be of one shape, however many samples a batch has"
+                f"{where}: {metric.name}: statistics of shape {tuple(found.shape)}, those of another batch "
+                f"are {tuple(before.shape)}; must be of one shape, however many samples a batch has"
             )
         try:
             sums[where] = metric.join(sums[where], found) if where in sums else found

@@ -17,7 +17,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from experiments.inputs.batches import taken
 from experiments.inputs.data import Dataset
-from experiments.inputs.measures import check_fits, check_options, measures_of
+from experiments.inputs.measures import check_fits, check_options, check_threshold, measures_of
 from experiments.inputs.networks import build_network, network_file
 from experiments.inputs.normalisation import IMAGENET, normalised, of_training_part
 from experiments.inputs.weights import form_with_weights
@@ -192,6 +192,7 @@ def resolve(study: Study, data: Dataset, out: Path, quiet: bool = False) -> Stud
     """
     measures = measures_of(study.loss, study.metric, named_measures(study))
     check_options(measures, study.train.options)
+    check_threshold(measures.metric, study.chips.threshold)
     data = _normalised(data, study.train)
     _check_moved(data, study.train)
     network = untrained(study, data)

@@ -34,8 +34,8 @@ class _Strict:
 class OverChips(_Strict):
     """The metric over chips, in its unit.
 
-    ``p05``: what all but the worst 5 % of chips reach. ``share_above``: share of 1 of the chips at the
-    threshold or better. ``settled``: whether the stop rule ended the chips; None: none was asked for.
+    ``p05``: what all but the worst 5 % of chips reach. ``share_above``: share of 1 of those at the
+    threshold or better; None: no threshold. ``settled``: whether the stop rule ended them; None: none asked.
     """
 
     name: str
@@ -46,8 +46,8 @@ class OverChips(_Strict):
     ci95_high: float | None
     median: float
     p05: float
-    threshold: float
-    share_above: float
+    threshold: float | None
+    share_above: float | None
     per_chip: Annotated[tuple[float, ...], Field(min_length=1)]
     settled: bool | None = None
 

@@ -25,6 +25,7 @@ from experiments.results.result import (
     StorageSummary,
     UnknownOperator,
 )
+from experiments.studies.study import USUAL_THRESHOLD
 from mapping.monte_carlo.sampling import half_width
 from mapping.network.gemm import shown_name
 from mapping.smaller_networks.storage import storage
@@ -32,7 +33,7 @@ from mapping.tiles.mapped import MappedNetwork
 
 
 def over_chips(
-    name: str, record: Mapping[str, Any], threshold: float, label: MetricLabel = ACCURACY
+    name: str, record: Mapping[str, Any], threshold: float | None, label: MetricLabel = ACCURACY
 ) -> OverChips:
     """Statistics of the chips that a stage recorded, and whether the stop rule ended them."""
     found = chip_statistics(name, record["accuracies"], threshold, label)
@@ -40,10 +41,13 @@ def over_chips(
 
 
 def chip_statistics(
-    name: str, accuracies: Sequence[float], threshold: float, label: MetricLabel = ACCURACY
+    name: str, accuracies: Sequence[float], threshold: float | None, label: MetricLabel = ACCURACY
 ) -> OverChips:
     """Mean, spread, 95 % interval of the mean over chips (Student's t, within what the metric can be),
-    quantiles, share that reaches a threshold."""
+    quantiles, share that reaches a threshold, by default 99 of a percentage."""
+    if threshold is None and label.is_percentage:
+        threshold = USUAL_THRESHOLD
+    reaching = None if threshold is None else [label.reaches(value, threshold) for value in accuracies]
     values = np.asarray(accuracies)
     n = len(values)
     half = half_width(values)
@@ -58,7 +62,7 @@ def chip_statistics(
         median=float(np.median(values)),
         p05=float(np.quantile(values, 0.05 if label.higher_is_better else 0.95)),
         threshold=threshold,
-        share_above=float(np.mean([label.reaches(value, threshold) for value in values])),
+        share_above=None if reaching is None else float(np.mean(reaching)),
         per_chip=tuple(map(float, accuracies)),
     )
 

@@ -16,7 +16,7 @@ from typing import Any
 from experiments.inputs.networks import network_file
 from experiments.studies.own_code import modules_of, own_file
 from experiments.studies.sources import code_digest, sha256_of
-from experiments.studies.study import Study, study_dict
+from experiments.studies.study import USUAL_THRESHOLD, Study, study_dict
 from mapping.lowering.form import FORMS
 from mapping.tiles.mapped import MappedNetwork
 from mapping.training.loop import derive_seed
@@ -110,6 +110,8 @@ def point_id(study: Study, checksum: str, files: Mapping[str, str]) -> str:
     skipped = {*NO_EFFECT, *BEFORE_THERE_WERE_KEYS}
     data = {key: value for key, value in study_dict(study).items() if key not in skipped}
     data |= named_measures(study)
+    if study.chips.threshold is None:
+        data["chips"]["threshold"] = USUAL_THRESHOLD  # as it was before it could be left out
     if not any(hardware.crossbar.wired for hardware in _designs(study)):
         del data["hardware"]["crossbar"][BEHIND_WIRES]
     return _hashed({"study": data, "data": checksum, "files": dict(files), "versions": VERSIONS})

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import PlainValidator
 
-from experiments.studies.changes import with_change
+from experiments.studies.changes import parsed_change, with_change
 from experiments.studies.compression import Compression, compression_from
 from experiments.studies.designs import changed, hardware_from, resolved_hardware
 from experiments.studies.labels import check_label
@@ -24,6 +24,9 @@ from xbar.hardware.checks import STRICT, check_range
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, naming, unknown_name
 from xbar.hardware.files import build, read_toml, resolve_device, to_dict
+
+USUAL_THRESHOLD = 99.0
+"""Of a percentage, the higher the better, where a study gives none."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +54,21 @@ class Chips:
 
     With ``until`` the chips of a case end, from ``least`` on, where the 95 % interval of their mean is within
     so much on either side, in the unit of the metric (percentage points of an accuracy); ``n`` is then the
-    most. ``threshold``: the share of chips that reach this value of the metric, or better, is reported.
+    most. ``threshold``: the share of chips that reach this value of the metric, or better, is reported; None:
+    99 of a percentage, the higher the better, and no share of any other metric.
     """
 
     __pydantic_config__: ClassVar = STRICT
     n: int
     cases: tuple[NoiseCase, ...]
-    threshold: float = 99.0
+    threshold: float | None = None
     until: float = 0.0
     least: int = 10
 
     def __post_init__(self) -> None:
         check_range("chips.n", self.n, 1, 100_000)
-        check_range("chips.threshold", self.threshold, -1e12, 1e12)
+        if self.threshold is not None:
+            check_range("chips.threshold", self.threshold, -1e12, 1e12)
         check_range("chips.until", self.until, 0, 1e12)
         if self.until:
             check_range("chips.least", self.least, 2, self.n, "(chips.n)")
@@ -140,7 +145,6 @@ class Study:
             check_label(key, label)
         check_label("hardware.device.name", self.hardware.device.name)
         if self.metric == "accuracy":
-            check_range("chips.threshold", self.chips.threshold, 0, 100)
             check_range("chips.until", self.chips.until, 0, 100, "percentage points")
         check_range("width", self.width, 1 / 64, 64)
         check_range("seed", self.seed, 0, 2**31 - 1)
@@ -175,12 +179,21 @@ def study_names() -> list[str]:
 def load_study(name: str, changes: Sequence[str] = (), seed: int | None = None) -> Study:
     """A built-in study by name or a TOML file by path, with changes ``key=value`` applied.
 
+    A change of the metric takes the threshold of chips away, which is a value of the metric that was; another
+    change may give one.
+
     Raises
     ------
     XbarError
         For an unknown study, a missing or broken file, an unknown or impossible key.
     """
     raw, where = raw_study(name)
+    values = dict(map(parsed_change, changes))
+    if (
+        values.get("metric", raw.get("metric", "accuracy")) != raw.get("metric", "accuracy")
+        and "chips" in raw
+    ):
+        raw = {**raw, "chips": {key: each for key, each in raw["chips"].items() if key != "threshold"}}
     for change in changes:
         raw = with_change(raw, change)
     if seed is not None:

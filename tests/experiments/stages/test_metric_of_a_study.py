@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -12,12 +13,16 @@ from small_study import SMALL
 
 from experiments.commands.cli import main
 from experiments.figures.noise_plots import noise_figures
+from experiments.inputs.data import load
+from experiments.plans.plan import resolve
 from experiments.report.run_report import report_run
 from experiments.results.metric_label import MetricLabel
 from experiments.results.result import Result
 from experiments.results.summary import chip_statistics, text_summary
+from experiments.run_folder.ids import point_id
 from experiments.stages.run import run_study
 from experiments.studies.study import load_study
+from xbar.hardware.errors import XbarError
 
 FILE = """
 from mapping import mean_over_samples
@@ -100,12 +105,44 @@ def test_statistics_stay_within_what_a_metric_can_be() -> None:
     assert found.p05 > 7
 
 
+def test_a_metric_without_percent_has_a_threshold_only_if_one_is_given() -> None:
+    ppl = MetricLabel("perplexity", "", False, 1.0, None)
+    found = chip_statistics("a", [1.01, 9.0], None, ppl)
+    assert (found.threshold, found.share_above) == (None, None)
+    usual = chip_statistics("a", [98.0, 99.0], None)
+    assert (usual.threshold, usual.share_above) == (99.0, 0.5)
+    assert load_study("digits").chips.threshold == 97
+    assert load_study("digits", ["metric=accuracy"]).chips.threshold == 97
+    assert load_study("digits", ["metric=rmse"]).chips.threshold is None  # 97 is an accuracy
+    assert load_study("digits", ["chips.threshold=2", "metric=rmse"]).chips.threshold == 2
+
+
+@pytest.mark.parametrize(
+    ("metric", "threshold", "words"),
+    [
+        ("top-5", 150, "no chip's top-5 accuracy can be that; must be at least 0 and at most 100"),
+        ("accuracy", 100.5, "no chip's accuracy can be that"),
+        ("rmse", -1, "no chip's RMSE can be that; must be at least 0"),
+        ("r2", 99, "no chip's R2 can be that; must be at most 1"),
+    ],
+)
+def test_a_threshold_that_no_chip_can_have_is_refused(metric: str, threshold: float, words: str) -> None:
+    study = load_study("digits", [f"metric={metric}", f"chips.threshold={threshold}"])
+    with pytest.raises(XbarError, match=f"chips.threshold = {threshold}: {words}"):
+        resolve(study, load("digits", None), Path("none"))
+
+
+def test_a_point_without_a_threshold_has_the_id_of_its_value() -> None:
+    study = load_study("digits", ["chips.threshold=99"])
+    chips = dataclasses.replace(study.chips, threshold=None)
+    assert point_id(dataclasses.replace(study, chips=chips), "0", {}) == point_id(study, "0", {})
+
+
 def test_a_sweep_and_a_search_go_the_way_of_the_metric(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from experiments.figures.sweep_figures import front_of
     from experiments.searches.search import load_search
-    from xbar.hardware.errors import XbarError
 
     def row(identity: str, value: float, energy: float, up: bool) -> dict[str, Any]:
         return {
