@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
-import zipfile
-import zlib
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from experiments.inputs.data import Dataset, permutation
 from experiments.inputs.parts import DataPart, dataset_of_parts
-from xbar.hardware.errors import XbarError, unknown_name
+from xbar.hardware.errors import XbarError, one_line, unknown_name
 
 Parts = tuple[dict[str, DataPart], Sequence[str]]
 """Parts by name, and the names of the classes where there are some."""
@@ -23,6 +22,8 @@ Parts = tuple[dict[str, DataPart], Sequence[str]]
 TEST_SHARE = 5
 """One part alone gives a test part of so many a whole, the end of a permutation."""
 CHANNELS = (1, 3, 4)
+LONGEST_WHOLE = 20
+"""Characters of -2^63, the longest whole number that int64 holds."""
 PARTS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 NPZ_LAYOUT = (
@@ -74,11 +75,16 @@ def _split(whole: DataPart, seed: int) -> dict[str, DataPart]:
 def _npz(name: str, path: Path) -> Parts:
     """Arrays of a file that `numpy.savez` wrote."""
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise XbarError(f"data {name}: {path}: no .npz file of plain arrays ({error})") from None
-    classes = [str(each) for each in arrays.pop("classes", [])]
+        with open(path, "rb") as stream:
+            arrays = _arrays_of(np.load(stream, allow_pickle=False))
+    except OSError:
+        raise
+    except Exception as error:  # of any kind, for content that is broken
+        raise XbarError(f"data {name}: {path}: no .npz file of plain arrays ({one_line(error)})") from error
+    names = arrays.pop("classes", np.array([]))
+    if names.ndim != 1:
+        raise XbarError(f"data {name}: classes: of shape {names.shape}; must be a list of names, (C,)")
+    classes = [str(each) for each in names]
     if set(arrays) == {"x", "y"}:
         return {"all": _arrays(name, "all", arrays["x"], arrays["y"])}, classes
     wanted = {f"{axis}_{short}": part for short, part in PARTS.items() for axis in "xy"}
@@ -96,6 +102,18 @@ def _npz(name: str, path: Path) -> Parts:
     if not parts:
         raise XbarError(f"data {name}: must hold {NPZ_LAYOUT}")
     return parts, classes
+
+
+def _arrays_of(file: Any) -> dict[str, NDArray[Any]]:
+    """Arrays by name; what is no .npz file, though numpy can read it, is a TypeError."""
+    if not isinstance(file, NpzFile):
+        raise TypeError("a single array, as of a .npy file")
+    with file:
+        found = {key: file[key] for key in file.files}
+    for key, array in found.items():
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"{key} is no array")
+    return found
 
 
 def _arrays(name: str, part: str, x: NDArray[Any], y: NDArray[Any]) -> DataPart:
@@ -186,6 +204,9 @@ def _column_of_targets(name: str, column: str, texts: Sequence[str]) -> tuple[to
             f"{texts[one]!r}; must be numbers, or names of classes, throughout"
         )
     if all(text.removeprefix("-").isdecimal() for text in texts):
+        for sample, text in enumerate(texts, 1):
+            if len(text) > LONGEST_WHOLE or not -(2**63) <= int(text) < 2**63:
+                raise XbarError(f"{where} {sample}: {column} = {text[:24]}...: a whole number beyond int64")
         return torch.tensor([int(text) for text in texts]), []
     if all(numbers):
         return torch.tensor([float(text) for text in texts], dtype=torch.float64), []
@@ -236,7 +257,7 @@ def _images(folder: Path) -> list[Path]:
 
 def _pictures(name: str, files: Sequence[Path]) -> torch.Tensor:
     """Pixels from 0 to 1, (N, 1, H, W) where all images are grey, else (N, 3, H, W)."""
-    from PIL import Image, UnidentifiedImageError  # matplotlib brings it
+    from PIL import Image  # matplotlib brings it
 
     if not files:
         raise XbarError(f"data {name}: no image ({', '.join(IMAGES)}) in the folders of the classes")
@@ -246,8 +267,8 @@ def _pictures(name: str, files: Sequence[Path]) -> torch.Tensor:
             with Image.open(file) as image:
                 image.load()
                 found.append(image.copy())
-        except (UnidentifiedImageError, OSError, ValueError) as error:
-            raise XbarError(f"data {name}: {file}: no image that can be read ({error})") from None
+        except Exception as error:  # of any kind, for content that is broken
+            raise XbarError(f"data {name}: {file}: no image that can be read ({one_line(error)})") from error
         if found[-1].mode not in ("1", "L", "P", "RGB", "RGBA", "LA"):
             raise XbarError(f"data {name}: {file}: mode {found[-1].mode}; must have 8 bits a channel")
         if found[-1].size != found[0].size:

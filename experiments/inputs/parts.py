@@ -15,6 +15,9 @@ from mapping.network.inputs import Inputs, each_tensor, tensors_of
 from mapping.training.metrics import described
 from xbar.hardware.errors import XbarError
 
+MOST_CLASSES = 100_000
+"""Larger whole numbers are no classes without names of their own, such as identity numbers or counts."""
+
 
 class DataPart(NamedTuple):
     """Inputs and targets of a part of the data, one after the other along their first axes.
@@ -43,6 +46,11 @@ class DataPart(NamedTuple):
         tensors, targets = tensors_of(self.inputs), self.targets
         if not tensors or not targets.dim() or not len(targets):
             raise XbarError(f"{self.where}: holds no input, or no target")
+        for tensor in (*tensors, targets):
+            if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type == "meta":
+                raise XbarError(
+                    f"{self.where}: holds a sparse, quantised or empty tensor; must be plain numbers"
+                )
         for tensor in tensors:
             if not tensor.dim() or len(tensor) != len(targets):
                 raise XbarError(
@@ -119,13 +127,13 @@ def _check_kind(part: DataPart, train: DataPart) -> None:
 
 
 def _classes(name: str, targets: Sequence[torch.Tensor], given: Sequence[Any]) -> tuple[str, ...]:
-    """Names of the classes; none where targets are no class numbers."""
+    """Names of the classes; none where targets are no class numbers, or too many."""
     if targets[0].is_floating_point() or (targets[0].dim() > 1 and not given):
         return ()
     low = min(int(each.min()) for each in targets)
     high = max(int(each.max()) for each in targets)
     if not given:
-        return tuple(map(str, range(high + 1))) if low >= 0 else ()
+        return tuple(map(str, range(high + 1))) if low >= 0 and high < MOST_CLASSES else ()
     if (low < 0 and targets[0].dim() == 1) or high >= len(given):
         raise XbarError(
             f"data {name}: classes from {low} to {high}; must be whole numbers from 0 to {len(given) - 1}, "

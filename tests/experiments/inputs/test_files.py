@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -203,3 +204,37 @@ def test_two_names_of_one_part_are_refused(tmp_path: Path) -> None:
     for part in parts:
         folder_of(tmp_path / "f" / part, PIXELS)
     assert words in refused(f"{tmp_path}/f/")
+
+
+def test_broken_content_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(tmp_path / "a.npz", "wb") as file:
+        np.save(file, np.zeros(3))
+    assert "no .npz file of plain arrays (TypeError: a single array" in refused(tmp_path / "a.npz")
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as packed:
+        packed.writestr("x", "no array")
+    assert "x is no array" in refused(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", x=np.zeros((20, 2)), y=np.zeros(20), classes=np.array("ant"))
+    assert "classes: of shape (); must be a list of names" in refused(tmp_path / "a.npz")
+    for digits in (20, 5000):
+        (tmp_path / "a.csv").write_text("a,y\n" + 9 * "1,2\n" + f"1,{'9' * digits}\n")
+        assert "sample 10: y = 99999" in refused(tmp_path / "a.csv")
+    folder_of(tmp_path / "f", PIXELS)
+    picture = tmp_path / "f" / "bee" / "001.png"
+    content = picture.read_bytes()
+    for place in range(len(content)):
+        picture.write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
+        try:
+            load(f"{tmp_path}/f/", None)
+        except XbarError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+    picture.write_bytes(content)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert "no image that can be read (DecompressionBombError" in refused(f"{tmp_path}/f/")
+
+
+def test_large_whole_numbers_are_no_classes(tmp_path: Path) -> None:
+    for largest, classes in ((99_999, 100_000), (100_000, 0), (20_000_000, 0)):
+        np.savez(tmp_path / "a.npz", x=np.zeros((20, 2)), y=np.arange(20) + largest - 19)
+        found = load(str(tmp_path / "a.npz"), None)
+        assert len(found.classes) == classes
+        assert found.train_y.dtype == torch.int64

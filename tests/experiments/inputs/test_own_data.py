@@ -98,6 +98,12 @@ def huge():
 def large():
     return (TRAIN[0], np.arange(len(TRAIN[1]), dtype=np.uint64) + 2**63), TEST
 
+def sparse():
+    return (TRAIN[0].to_sparse(), TRAIN[1]), TEST
+
+def sparse_targets():
+    return (TRAIN[0], TRAIN[1].to_sparse()), TEST
+
 def bug():
     return TRAIN[7]
 
@@ -160,6 +166,8 @@ def test_a_study_runs_on_them_and_other_data_are_other_ids(file: Path, tmp_path:
         ("nan", "train: inputs hold NaN or inf"),
         ("huge", "train: inputs hold NaN or inf, or numbers beyond float32"),
         ("large", "train: targets hold whole numbers beyond int64"),
+        ("sparse", "train: holds a sparse, quantised or empty tensor"),
+        ("sparse_targets", "train: holds a sparse, quantised or empty tensor"),
         ("few", "train: 9 inputs; a validation part of a tenth needs at least 10"),
         ("beyond", "classes from 0 to 3; must be whole numbers from 0 to 1"),
         ("other", "part: unknown name 'training'; did you mean 'train'"),
