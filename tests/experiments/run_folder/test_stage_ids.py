@@ -50,6 +50,13 @@ def test_kept_runs_have_the_ids_of_today_s_code(path: Path) -> None:
     assert found == result["stages"]
 
 
+def test_ids_of_stages_hold_no_path_of_data_and_those_of_points_do() -> None:
+    """As howto.md says."""
+    one, other = (load_study("lenet5-mnist", [f"data={name}.npz"]) for name in "ab")
+    assert ids(one, "0") == ids(other, "0")
+    assert point_id(one, "0", {}) != point_id(other, "0", {})
+
+
 def test_a_study_of_before_is_migrated_to_the_same_study_and_ids() -> None:
     """A table with the keys of all methods side by side, as it was kept until November 2026."""
     for name, method, own in (
