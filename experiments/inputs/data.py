@@ -56,6 +56,8 @@ CIFAR_HINT = (
     "and give its folder with --data DIR"
 )
 
+OWN_DATA = "path/file.py:function, folder/, file.npz, file.csv"
+"""How data of a user's own are named."""
 VALIDATION_MOST = 5_000
 
 
@@ -159,7 +161,7 @@ def split_off(count: int, seed: int = 0) -> tuple[NDArray[np.intp], NDArray[np.i
 
 def _raw(name: str, folder: Path | None) -> _Raw:
     if name not in READERS:
-        raise unknown_name("data (or path/file.py:function, folder/, file.npz, file.csv)", name, READERS)
+        raise unknown_name(f"data (or {OWN_DATA})", name, READERS)
     if folder is not None and not folder.is_dir():
         raise XbarError(f"data {name!r}: {folder} is not a folder; --data takes the folder of the files")
     return READERS[name](folder)

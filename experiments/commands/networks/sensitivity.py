@@ -99,7 +99,7 @@ def trained(
     folder
         Of the data set.
     data_set
-        Its name; a study has its own.
+        Its name, or the path of data of one's own; a study has its own.
     weights
         File with the trained weights, such as the stage ``train`` of a run; a study may name its own.
     hardware
@@ -133,7 +133,8 @@ def trained(
         if what not in known and ":" not in what and not what.endswith(".pt2"):
             raise unknown_name("study or network", what, known)
         if not data_set:
-            raise XbarError(f"--data-set: needed for {what}; allowed: {', '.join(sorted(datasets.READERS))}")
+            allowed = f"{', '.join(sorted(datasets.READERS))}, or {datasets.OWN_DATA}"
+            raise XbarError(f"--data-set: needed for {what}; allowed: {allowed}")
         if weights is None:
             raise XbarError(f"--weights: needed for {what}: the file of a trained network")
         design = load_design(hardware or DEFAULT_DESIGN, changes)

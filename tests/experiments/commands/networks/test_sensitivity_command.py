@@ -177,7 +177,11 @@ def test_the_figure_shows_every_loss() -> None:
         (["digits", "--weights", "none.pt"], "weights none.pt: no such file"),
         (["digits", "--data-set", "mnist"], "digits is a study, which has its own"),
         (["digits", "--hardware", "isaac"], "digits is a study, which has its own"),
-        (["lenet-digits"], "--data-set: needed for lenet-digits; allowed: cifar10, digits"),
+        (
+            ["lenet-digits"],
+            "--data-set: needed for lenet-digits; allowed: cifar10, digits, fashion-mnist, mnist, or "
+            "path/file.py:function, folder/, file.npz, file.csv",
+        ),
         (["lenet-digits", "--data-set", "digits"], "--weights: needed for lenet-digits"),
         (["digits", "--rates", "2,half"], "--rates 2,half: must be numbers of at least 1 joined by commas"),
         (["digits", "--rates", "0.5"], "--rates 0.5: must be numbers of at least 1"),
