@@ -197,6 +197,16 @@ def test_one_chip_has_no_interval(tmp_path):
     assert "single 1 98.00 % 0.21 % – 98.02 %" in text
 
 
+def test_chips_without_a_threshold_have_no_share(tmp_path):
+    result = complete_result()
+    result["accuracy"]["chips_cases"] = [{**chips("free", 98.0), "threshold": None, "share_above": None}]
+    result["accuracy"]["chips"] = result["accuracy"]["chips_cases"][0]
+    write_report(typed(result), {}, tmp_path / "report.html")
+    text = read(tmp_path / "report.html").text
+    assert "98.02 % 97.60 % – " in text
+    assert "None" not in text
+
+
 def test_optional_parts_may_be_absent(tmp_path):
     result = copy.deepcopy(complete_result())
     for table, key in (
