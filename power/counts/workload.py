@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapping.chips.chip import ProgrammedNetwork
-from mapping.tiles.mapped import MappedNetwork
+from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from power.counts.array import Case, row_conductance
 from power.counts.events import LayerCounts, has_sign, layer_counts
 from xbar.hardware.design import Hardware
@@ -71,6 +71,7 @@ class Workload:
             counted = self.mapped.layers[name]
             if layer.bands is not counted.bands:
                 raise XbarError(f"{name}: has other tiles than what was counted; count that mapping")
+            _check_same(counted, layer)
             pair = id(counted.hardware), id(layer.hardware)
             if pair not in seen:
                 _check_counts(counted.hardware, layer.hardware)
@@ -124,6 +125,17 @@ def workload(
         conductances="programmed" if chip is not None else "target" if known else case,
         inputs=case if activity is None else "measured",
     )
+
+
+def _check_same(counted: MappedLayer, layer: MappedLayer) -> None:
+    """Refuse a layer that differs in anything but its hardware; arrays must be the same objects."""
+    for field in dataclasses.fields(layer):
+        old, new = getattr(counted, field.name), getattr(layer, field.name)
+        same = old is new or (isinstance(old, int | str) and old == new)
+        if field.name != "hardware" and not same:
+            raise XbarError(
+                f"{layer.name}: has another {field.name} than what was counted; count that mapping"
+            )
 
 
 def _check_counts(counted: Hardware, hardware: Hardware) -> None:

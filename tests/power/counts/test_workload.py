@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from power_cases import hardware, network, packed_layers, unpacked
 
+from mapping.tiles.mapped import Calibration
 from power.counts.workload import workload
 from power.estimates.table import estimate, priced
 from xbar.hardware.errors import XbarError
@@ -66,3 +69,25 @@ def test_other_tiles_are_refused() -> None:
         workload(mapped).on(network(design, unpacked(design, 9, 5)))
     with pytest.raises(XbarError, match=r"^mapped network: has other layers than what was counted$"):
         workload(mapped).on(network(design, unpacked(design, 9, 4, name="other")))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("state", np.ones((9, 4), np.int16)),
+        ("bias_state", np.ones((1, 4), np.int16)),
+        ("mask", np.ones((9, 4), bool)),
+        ("positions", 7),
+        ("calibration", Calibration(1.0, signed=True)),
+    ],
+)
+def test_another_layer_on_the_same_tiles_is_refused(key, value) -> None:
+    """A calibrated mapping has phases of signed inputs, and other states read at other energies: both were
+    priced as what was counted."""
+    design = hardware()
+    mapped = network(design, unpacked(design, 9, 4))
+    layer = dataclasses.replace(mapped.layers["layer"], **{key: value})
+    other = dataclasses.replace(mapped, layers={"layer": layer})
+    with pytest.raises(XbarError, match=rf"^layer: has another {key} than what was counted; count that"):
+        workload(mapped).on(other)
+    assert priced(workload(other).on(other)) == estimate(other)
