@@ -93,7 +93,10 @@ class Item:
         return {"events": "; ".join([str(self.events), *said]), "units": f"{self.formula} {article} {level}"}
 
 
-BESIDE_ARRAYS = ("partial_sums", "rescaled", "outputs", "fetched_bytes", "stored_bytes")
+BESIDE_ARRAYS = (
+    *("sum_updates", "partial_sums", "rescaled", "outputs"),
+    *("fetched_bytes", "stored_bytes", "index_bytes"),
+)
 """Events of what a layer does beside its arrays and their converters."""
 
 

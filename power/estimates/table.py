@@ -16,6 +16,7 @@ from power.components.price import Price
 from power.counts.array import Case, read_energy_j
 from power.counts.events import (
     fastest_vector_s,
+    layer_events,
     layer_time_s,
     network_events,
 )
@@ -150,7 +151,9 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
         prices=prices,
         counting={name: _item(name, distinct).counting() for name in names},
         not_scaled=not_scaled(distinct, hardware.periphery.node_nm),
-        not_modelled=_not_modelled(table, prices, bill, digital, mapped.digital_unknown, latency.untraced),
+        not_modelled=_not_modelled(
+            table, prices, bill, _uncharged(work, bill), digital, mapped.digital_unknown, latency.untraced
+        ),
     )
 
 
@@ -205,10 +208,20 @@ def _mean_bits(work: Workload) -> float:
     return of_network + sum(more[name] * kept[name] for name in kept) / max(sum(kept.values()), 1)
 
 
+def _uncharged(work: Workload, bill: Bill) -> tuple[str, ...]:
+    """Work of these layers beside their arrays that no component of a chip is charged for."""
+    if not bill.uncharged:
+        return ()
+    layers = work.mapped.layers
+    events = [layer_events(layer, layer.hardware, work.layers[name]) for name, layer in layers.items()]
+    return tuple(name for name in bill.uncharged if any(each[name] for each in events))
+
+
 def _not_modelled(
     table: Iterable[Row],
     priced: Mapping[str, tuple[Price, ...]],
     bill: Bill,
+    uncharged: Iterable[str],
     digital: DigitalWork,
     unknown: Iterable[str],
     untraced: Iterable[str],
@@ -229,7 +242,7 @@ def _not_modelled(
         f"leakage of {silent if any(known.values()) else 'any block'}: not in the libraries",
         *(f"{what} of {', '.join(names)}: not in the libraries" for what, names in zeros.items() if names),
         *([f"{missing}: not in the library"] if missing else []),
-        *(f"{name}: no component of {bill.architecture.name} is charged for them" for name in bill.uncharged),
+        *(f"{name}: no component of {bill.architecture.name} is charged for them" for name in uncharged),
         *(f"streaming: {why}; the latency is that of layer after layer" for why in untraced),
         *NOT_MODELLED,
         *(

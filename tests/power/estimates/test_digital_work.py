@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from power_cases import network, unpacked
 
 from experiments.commands.networks.estimate_text import text
-from mapping.tiles.mapped import MappedNetwork
+from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork, Tile
 from power.components.scaling import area_factor, energy_factor
+from power.counts.events import layer_events
+from power.counts.workload import workload
 from power.estimates.nameplate import nameplate, rated_mw
 from power.estimates.table import Estimate, estimate
 from xbar import Hardware, load_hardware
@@ -137,9 +140,24 @@ def test_work_that_an_architecture_has_no_block_for_is_named() -> None:
     """A chip of cores alone adds no sums of arrays and has no buffers: this was 0 without a word."""
     design = load_hardware("neurram")
     result = estimate(network(design, unpacked(design, 300, 50)))
-    for event in ("partial_sums", "rescaled", "outputs", "fetched_bytes", "stored_bytes"):
+    for event in ("sum_updates", "partial_sums", "rescaled", "outputs", "fetched_bytes", "stored_bytes"):
         assert f"{event}: no component of neurram is charged for them" in result.not_modelled
+    assert not any("index_bytes" in line for line in result.not_modelled)
     for name in ("isaac", "puma"):
         design = load_hardware(name)
         said = estimate(network(design, unpacked(design, 300, 50))).not_modelled
         assert not any("is charged for them" in line for line in said)
+
+
+@pytest.mark.parametrize("name", ["neurram", "hermes"])
+def test_an_index_that_an_architecture_has_no_memory_for_is_named(name: str) -> None:
+    """A packed band of 100 of 600 columns names each with 10 bits: 125 bytes were left out in silence."""
+    design = load_hardware(name)
+    columns = np.arange(0, 600, 6)
+    tile = Tile(np.arange(100), columns)
+    packed = MappedLayer("layer", "linear", 100, 600, 1, (Band(0, 100, (tile,)),), design)
+    mapped = network(design, packed)
+    assert layer_events(packed, design, workload(mapped).layers["layer"])["index_bytes"] == 125
+    said = estimate(mapped).not_modelled
+    assert f"index_bytes: no component of {name} is charged for them" in said
+    assert not any(line.startswith("partial_sums") for line in said)
