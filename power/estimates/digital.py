@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mapping.network.elementary import OPERATIONS, RULES
@@ -13,8 +13,8 @@ from power.estimates.bill import Bill
 MACS = "digital_macs"
 """Event of a multiply-accumulate, which is two operations."""
 
-CARRIED = {"activations": "outputs"}
-"""Work that a component may be charged for by another event: an activation is one an output of a layer."""
+ACTIVATIONS, OUTPUTS = "activations", "outputs"
+"""Where components are charged for outputs of layers, each carries one activation."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ def digital_work(mapped: MappedNetwork, bill: Bill) -> DigitalWork:
     """Digital work of a network on a chip with the components of a bill.
 
     A kind of operation is priced where a component is charged for it, and none that would be is missing.
+    Activations are also priced by the outputs of layers, as many as there are of these; of more, each
+    operator has its share that is not.
     """
     charged = frozenset().union(
         *(item.names for item in bill.charged if "energy" not in item.price.not_known)
@@ -53,9 +55,12 @@ def digital_work(mapped: MappedNetwork, bill: Bill) -> DigitalWork:
     for name, counts in mapped.digital_operations.items():
         work[name] = {**work.get(name, {}), **counts}
     missing = {
-        name: {kind: count for kind, count in counts.items() if not _is_charged(kind, charged)}
+        name: {kind: count for kind, count in counts.items() if kind not in charged}
         for name, counts in work.items()
     }
+    if OUTPUTS in charged:
+        carried = sum(layer.output_values for layer in mapped.layers.values() if layer.tiles)
+        missing = _without_carried(missing, carried)
     unpriced = {name: sum(counts.values()) for name, counts in missing.items() if counts}
     order = sorted(unpriced, key=lambda name: -unpriced[name])
     return DigitalWork(
@@ -66,8 +71,18 @@ def digital_work(mapped: MappedNetwork, bill: Bill) -> DigitalWork:
     )
 
 
-def _is_charged(kind: str, charged: Collection[str]) -> bool:
-    return kind in charged or CARRIED.get(kind) in charged
+def _without_carried(missing: Mapping[str, Mapping[str, int]], carried: int) -> dict[str, dict[str, int]]:
+    """The same with so many activations fewer in all, by each operator's share of them."""
+    in_all = sum(counts.get(ACTIVATIONS, 0) for counts in missing.values())
+    rest, before, found = max(in_all - carried, 0), 0, {}
+    for name, counts in missing.items():
+        after = before + counts.get(ACTIVATIONS, 0)
+        left = after * rest // max(in_all, 1) - before * rest // max(in_all, 1)
+        found[name] = {kind: count for kind, count in counts.items() if kind != ACTIVATIONS}
+        if left:
+            found[name][ACTIVATIONS] = left
+        before = after
+    return found
 
 
 def is_of_digital_work(bill: Bill, name: str) -> bool:

@@ -27,7 +27,7 @@ WORK = {
         "multiplications": 100,
     },
     "embedding": {"looked_up": 64},
-    "relu": {"activations": 500},
+    "relu": {"activations": 200},
 }
 
 
@@ -78,8 +78,8 @@ def test_it_takes_time() -> None:
 def test_what_has_no_price_is_named_with_its_share() -> None:
     """On Aladdin's blocks the exponentials, inverses and look-ups; on ISAAC's all but activations."""
     result = estimate(with_work(priced()))
-    in_all = 2 * 100 * 50 * 4 + 2 * 4000 + 3000 + 490 + 64 + 500
-    assert result.digital_operations == 2 * 4000 + 3000 + 490 + 64 + 500
+    in_all = 2 * 100 * 50 * 4 + 2 * 4000 + 3000 + 490 + 64 + 200
+    assert result.digital_operations == 2 * 4000 + 3000 + 490 + 64 + 200
     assert dict(result.digital_unpriced) == {"_softmax": 110, "embedding": 64}
     assert result.unpriced_share == pytest.approx(174 / in_all)
     assert (
@@ -161,3 +161,17 @@ def test_an_index_that_an_architecture_has_no_memory_for_is_named(name: str) -> 
     said = estimate(mapped).not_modelled
     assert f"index_bytes: no component of {name} is charged for them" in said
     assert not any(line.startswith("partial_sums") for line in said)
+
+
+@pytest.mark.parametrize("name", ["isaac", "puma"])
+def test_activations_beyond_the_outputs_of_layers_are_named(name: str) -> None:
+    """A layer of 50 outputs carries 50 of 120 activations: those of a digital recurrent layer passed for
+    priced."""
+    design = load_hardware(name)
+    work = {"sigmoid": {"activations": 80}, "tanh": {"activations": 40}}
+    result = estimate(network(design, unpacked(design, 100, 50), digital_operations=work))
+    assert sum(result.digital_unpriced.values()) == 120 - 50
+    assert dict(result.digital_unpriced) == {"sigmoid": 46, "tanh": 24}
+    assert "digital work: sigmoid, 46 operations an image (activations)" in result.not_modelled
+    enough = estimate(network(design, unpacked(design, 100, 50, positions=3), digital_operations=work))
+    assert not enough.digital_unpriced
