@@ -42,9 +42,9 @@ class Part:
     unit
         What is counted: the thing that has the area.
     area_mm2
-        Of all units [mm^2]; None: the block is a power only.
+        Of all units [mm^2]; None: not known.
     power_mw
-        Of all units that each see `rate_per_s` events [mW]; None: the block is an area only.
+        Of all units that each see `rate_per_s` events [mW]; None: not known.
     rate_per_s
         Events a second of one unit, at that power [1/s].
     event
@@ -75,10 +75,6 @@ class Part:
         for key in ("count", "node_nm", "rate_per_s", "capacity_kb"):
             given = getattr(self, key)
             check_positive(key, 1 if given is None else given)
-        if self.area_mm2 is None and self.power_mw is None:
-            raise XbarError(
-                "area_mm2, power_mw: both missing; a block has one of them at least, and 0 is one"
-            )
         if self.power_mw is not None and (self.rate_per_s is None or not self.event):
             raise XbarError(
                 f"power_mw = {self.power_mw}: needs rate_per_s, the events a second of one unit at this "

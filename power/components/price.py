@@ -106,7 +106,7 @@ def not_known(**given: float | None) -> tuple[str, ...]:
 
 def area_words(part: Part) -> str:
     """Area of a unit, as printed over its count."""
-    return f"{part.area_mm2 or 0:g} mm2 / {part.count}"
+    return "area not known," if part.area_mm2 is None else f"{part.area_mm2:g} mm2 / {part.count}"
 
 
 def _printed(part: Part) -> str:

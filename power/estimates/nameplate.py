@@ -33,8 +33,8 @@ class Nameplate:
     operations_per_s
         Two a multiply-accumulate, where every cell holds a weight and is always busy [1/s].
     not_modelled
-        What a network is charged for and these rows hold no energy of: components without a rate, or counted
-        by the layer.
+        What a network is charged for and these rows hold no energy of, components without a rate or counted
+        by the layer; and components whose area no source gives.
     """
 
     rows: tuple[Row, ...]
@@ -107,6 +107,7 @@ def nameplate(hardware: Hardware, tiles: int = 1, links: bool = False) -> Namepl
     without = (
         *(f"energy of {item.name}: has no rate" for item in items if item in charged and not item.rate_per_s),
         *(f"{item.name}: counted by the layer" for item in charged if item.level == LAYER),
+        *(f"area of {item.name}: not in the libraries" for item in items if "area" in item.price.not_known),
     )
     return Nameplate(tuple(rows_of(load, items, 1.0)), tiles, operations, without)
 
