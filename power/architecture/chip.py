@@ -170,6 +170,11 @@ class Architecture:
     folder: Path
 
     @property
+    def prices_converters(self) -> bool:
+        """Whether some component has the price of `adc.library`."""
+        return any(component.price == CONVERTER for component in self.components.values())
+
+    @property
     def gates(self) -> dict[str, tuple[str, ...]]:
         """For each level, all levels up to the first gated one at or above it, which go on and off together.
 

@@ -29,6 +29,7 @@ from power.components.library import Part, PeripheryLibrary, library_of, library
 from power.components.price import Price, area_words, not_known, price_of
 from power.counts.events import fastest_vector_s
 from power.estimates.bill import Bill, Item
+from xbar.hardware.converters import Adc
 from xbar.hardware.design import Hardware, Periphery
 from xbar.hardware.errors import XbarError, naming, unknown_name
 
@@ -317,6 +318,11 @@ def _refuse_idle_keys(hardware: Hardware, architecture: Architecture) -> None:
                 f"periphery.{key} = {value!r}: has no effect with periphery.architecture = "
                 f"{hardware.periphery.architecture!r}, which does not read it"
             )
+    if hardware.adc.library != Adc.library and not architecture.prices_converters:
+        raise XbarError(
+            f"adc.library = {hardware.adc.library!r}: has no effect with periphery.architecture = "
+            f"{hardware.periphery.architecture!r}, which has no component with its price"
+        )
     has_cells = any(isinstance(component.price, CellPrice) for component in architecture.components.values())
     if hardware.crossbar.cell_f2 != "library" and not has_cells:
         raise XbarError(

@@ -146,7 +146,7 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
         slices=hardware.encoding.slices,
         conductances=work.conductances,
         inputs=work.inputs,
-        adc="; ".join(dict.fromkeys(f"{own.adc.library}, {own.adc.bits} bits" for own in used.values())),
+        adc="; ".join(dict.fromkeys(_converters(own, bills[name]) for name, own in used.items())),
         architecture=bill.architecture.name,
         prices=prices,
         counting={name: _item(name, distinct).counting() for name in names},
@@ -197,6 +197,12 @@ def _item_prices(name: str, bills: Iterable[Bill]) -> tuple[Price, ...]:
     """Prices of a component, each once."""
     found = (item.price for bill in bills for item in bill.items if item.name == name)
     return tuple(dict.fromkeys(found))
+
+
+def _converters(hardware: Hardware, bill: Bill) -> str:
+    """Library that prices the converters of a design, and their bits."""
+    priced_by = hardware.adc.library if bill.architecture.prices_converters else "no price of their own"
+    return f"{priced_by}, {hardware.adc.bits} bits"
 
 
 def _mean_bits(work: Workload) -> float:

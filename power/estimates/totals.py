@@ -59,7 +59,7 @@ class Estimate:
     inputs
         ``measured`` (from `activity`), ``worst`` (every phase at `v_read`) or ``mean`` (every second one).
     adc
-        Converter model and its bits.
+        Converter model and its bits; ``no price of their own`` where another component's price holds them.
     prices
         By component, those that its rows were made with: one, unless layers have hardware of their own.
     counting

@@ -149,7 +149,7 @@ def _title(what: str, results: Mapping[str, Estimate]) -> str:
     for name, result in results.items():
         lines.append(
             f"on {name}: {result.weight_bits:g}-bit weights in {result.slices} slice"
-            f"{'s' if result.slices > 1 else ''}, converters {result.adc}; conductances: "
+            f"{'s' if result.slices > 1 else ''}, converters: {result.adc}; conductances: "
             f"{result.conductances}, inputs: {result.inputs}"
         )
     return "\n".join(lines)

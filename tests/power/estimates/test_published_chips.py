@@ -10,6 +10,7 @@ import torch
 from power_cases import network, unpacked
 from torch import nn
 
+from experiments.commands.networks.estimate_text import text
 from experiments.inputs.networks import build_network
 from mapping import crossbar_form, map_network
 from mapping.tiles.mapped import Calibration
@@ -20,6 +21,7 @@ from power.estimates.servers import layer_interval
 from power.estimates.table import estimate
 from power.estimates.totals import Estimate
 from xbar import Hardware, load_hardware
+from xbar.hardware.errors import XbarError
 
 PAGE = (Path(__file__).parents[3] / "docs" / "published-chips.md").read_text(encoding="utf-8")
 ON_NODES = ("array", "core", "node", "cluster")
@@ -263,3 +265,16 @@ def test_the_area_that_neurram_lacks_is_named() -> None:
     for other in ("isaac", "puma", "admm-32x32", "hermes"):
         design = load_hardware(other)
         assert not lacks_area(estimate(network(design, unpacked(design, 128, 256))))
+
+
+@pytest.mark.parametrize(("name", "bits"), [("neurram", 6), ("hermes", 8)])
+def test_no_library_of_converters_is_claimed_where_none_prices_them(name: str, bits: int) -> None:
+    """Neurons and cores hold their converters: the head line named a library that has no part in a figure."""
+    design = load_hardware(name)
+    result = estimate(network(design, unpacked(design, 128, 256)))
+    assert result.adc == f"no price of their own, {bits} bits"
+    assert f"converters: no price of their own, {bits} bits; conductances" in text("a layer", {name: result})
+    with pytest.raises(
+        XbarError, match=rf"^adc.library = 'adc-regression': has no effect with .* = '{name}'"
+    ):
+        nameplate(design.replace(adc__library="adc-regression"))
