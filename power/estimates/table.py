@@ -49,9 +49,15 @@ NOT_MODELLED = (
     "wires of the arrays: read energy is t V^2 G, an upper bound for ohmic cells",
     "cells that are not ohmic: read energy is t V^2 G with G at V = 0 or at v_read, as the device says",
     "analog accumulation of phases: the capacitors that hold the sum",
-    "control, instruction fetch and clock distribution",
-    "buffers between layers beyond one eDRAM write and read of each value",
+    "clock distribution",
 )
+"""What no architecture has."""
+
+CONTROL = {"control": "control", "instruction": "instruction fetch"}
+"""What an architecture has where a component's name holds the word."""
+
+BUFFERS = "buffers between layers beyond one write and read of each value"
+"""What an architecture that is charged for a layer's stored bytes has not."""
 
 
 def estimate(
@@ -214,6 +220,14 @@ def _mean_bits(work: Workload) -> float:
     return of_network + sum(more[name] * kept[name] for name in kept) / max(sum(kept.values()), 1)
 
 
+def _not_in(bill: Bill) -> tuple[str, ...]:
+    """Parts of a chip that these components are not."""
+    names = [item.name for item in bill.charged]
+    control = [what for word, what in CONTROL.items() if not any(word in name for name in names)]
+    stored = any("stored_bytes" in item.names for item in bill.charged)
+    return (*NOT_MODELLED, *control, *([BUFFERS] if stored else []))
+
+
 def _uncharged(work: Workload, bill: Bill) -> tuple[str, ...]:
     """Work of these layers beside their arrays that no component of a chip is charged for."""
     if not bill.uncharged:
@@ -250,7 +264,7 @@ def _not_modelled(
         *([f"{missing}: not in the library"] if missing else []),
         *(f"{name}: no component of {bill.architecture.name} is charged for them" for name in uncharged),
         *(f"streaming: {why}; the latency is that of layer after layer" for why in untraced),
-        *NOT_MODELLED,
+        *_not_in(bill),
         *(
             f"digital work: {name}, {count:,} operations an image ({', '.join(digital.kinds[name])})"
             for name, count in digital.unpriced.items()

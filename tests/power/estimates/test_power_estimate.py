@@ -16,6 +16,7 @@ from power.counts.array import read_energy_j, row_conductance
 from power.counts.events import layer_events, layer_time_s
 from power.estimates.table import estimate
 from power.estimates.totals import reduction_percent
+from xbar import load_hardware
 from xbar.conductances.encoding import target_conductances
 from xbar.hardware.errors import XbarError
 
@@ -493,3 +494,18 @@ def test_a_network_without_a_tile_is_refused():
     empty = MappedLayer("layer", "linear", 4, 4, 1, (Band(0, 4, ()),), design)
     with pytest.raises(XbarError, match=r"no layer has a tile"):
         estimate(network(design, empty))
+
+
+def test_what_is_not_modelled_is_that_of_the_architecture() -> None:
+    """PUMA prices control and instruction memories, which all estimates said were left out; NeuRRAM has no
+    buffers at all."""
+    said = {}
+    for name in ("isaac", "puma", "neurram", "hermes"):
+        design = load_hardware(name)
+        said[name] = estimate(network(design, unpacked(design, 128, 64))).not_modelled
+    parts = ("control", "instruction fetch", "clock distribution")
+    buffers = "buffers between layers beyond one write and read of each value"
+    found = {name: [part for part in parts if part in lines] for name, lines in said.items()}
+    assert found.pop("puma") == ["clock distribution"]
+    assert all(each == list(parts) for each in found.values())
+    assert {name for name, lines in said.items() if buffers in lines} == {"isaac", "puma"}
