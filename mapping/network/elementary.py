@@ -107,8 +107,12 @@ def _average_pool(given: Mapping[str, Any], out: Any) -> Counts:
 
 
 def _adaptive_average_pool(given: Mapping[str, Any], out: Any) -> Counts:
-    """As the mean, where windows do not overlap."""
-    return _reduced(given, out, mean=True)
+    """As the mean of each window floor(i n / m) ... ceil((i + 1) n / m) - 1; windows may overlap."""
+    axes = given["self"].dim() - len(given["output_size"])
+    looked_at = out.shape[:axes].numel()
+    for n, m in zip(given["self"].shape[axes:], out.shape[axes:], strict=True):
+        looked_at *= sum(-(-(i + 1) * n // m) - i * n // m for i in range(m))
+    return {"additions": looked_at - _size(out), "multiplications": _size(out)}
 
 
 def softmax_of(elements: int, rows: int) -> Counts:

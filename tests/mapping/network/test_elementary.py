@@ -59,6 +59,24 @@ CASES: dict[str, tuple[Any, tuple[int, ...], dict[str, int]]] = {
     # overlapping 3 x 3 windows with stride 1: 2 x 4 in each channel
     "windows": (lambda x: F.avg_pool2d(x, 3, 1), (3, 4, 6), {"additions": 192, "multiplications": 24}),
     "global": (lambda x: F.adaptive_avg_pool2d(x, 1), (3, 4, 6), {"additions": 69, "multiplications": 3}),
+    # windows of 2, 3 and 2 places along each axis of 5: 7 x 7 places are looked at in each channel
+    "overlapping windows": (
+        lambda x: F.adaptive_avg_pool2d(x, (3, 3)),
+        (8, 5, 5),
+        {"additions": 8 * (49 - 9), "multiplications": 8 * 9},
+    ),
+    # windows of 3, 4 and 3 places along 8, of 2 and 2 along 4
+    "of unlike sides": (
+        lambda x: F.adaptive_avg_pool2d(x, (3, 2)),
+        (8, 8, 4),
+        {"additions": 8 * (10 * 4 - 6), "multiplications": 8 * 6},
+    ),
+    # the one place is a window of its own 49 times
+    "more windows than places": (
+        lambda x: F.adaptive_avg_pool2d(x, 7),
+        (8, 1, 1),
+        {"multiplications": 8 * 49},
+    ),
     # 4 rows of 6: 5 comparisons, 6 subtractions, 6 exponentials, 5 additions, an inverse and 6 products
     "softmax": (
         lambda x: x.softmax(-1),
