@@ -169,6 +169,14 @@ def _group_norm(given: Mapping[str, Any], out: Any) -> Counts:
     return _norm(given["input"].numel(), given["N"] * given["group"], given["weight"], given["bias"])
 
 
+def _batch_norm(given: Mapping[str, Any], out: Any) -> Counts:
+    """With statistics that are kept, a product and an addition an element; else the norm of each channel."""
+    x = given["input"]
+    if given.get("training"):
+        return _norm(x.numel(), x.shape[1], given["weight"], given["bias"])
+    return {"additions": x.numel(), "multiplications": x.numel()}
+
+
 def _attention(given: Mapping[str, Any], out: Any) -> Counts:
     """Scores are scaled, go through a softmax, and where there is a mask it is added; the two products are
     counted apart."""
@@ -218,7 +226,7 @@ RULES: Mapping[str, Rule] = {
             "_batch_norm_no_update",
             "cudnn_batch_norm",
         ),
-        _each(additions=1, multiplications=1),
+        _batch_norm,
     ),
     **dict.fromkeys(
         (

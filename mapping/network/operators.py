@@ -5,7 +5,7 @@ Operators of no known kind may do anything. One that takes a weight may be a pro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -82,6 +82,14 @@ def spreads(func: Any, args: tuple[Any, ...], result: Any) -> bool:
     sizes = [value.numel() for value in args if isinstance(value, torch.Tensor)]
     is_product = func.overloadpacket in (aten.mul, aten.div) and len(sizes) == 2
     return is_product and isinstance(result, torch.Tensor) and result.numel() > max(sizes)
+
+
+def takes_statistics(func: Any, args: Sequence[Any]) -> bool:
+    """Whether a batch norm takes mean and variance from its own input, as in training and instance norms."""
+    names = [argument.name for argument in func._schema.arguments]
+    if "batch_norm" not in func.overloadpacket.__name__ or "training" not in names:
+        return False
+    return bool(args[names.index("training")])
 
 
 def is_no_product(func: Any) -> bool:

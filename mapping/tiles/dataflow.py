@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from mapping.network.gemm import Layer, geometry_of
+from mapping.network.operators import takes_statistics
 from mapping.tiles.by_value import ByValue
 from mapping.tiles.windows import adaptive, convolved, largest, pooled, spread
 from xbar.hardware.errors import one_line
@@ -225,7 +226,7 @@ class DataflowTrace:
             return [_to_dims(own[-1], results[0].dim())]
         if name == "embedding":
             return [{step: of.unsqueeze(-1) for step, of in own[-1].items()}]
-        if _is_pointwise(func):
+        if _is_pointwise(func, args):
             merged = self._joined(name, _merged(own), elements)
             return [_to_dims(merged, x.dim()) for x in results]
         looked = _looked_along(name, args, inputs[0], own, results)
@@ -334,7 +335,9 @@ def _compact(of: torch.Tensor) -> torch.Tensor:
     return of
 
 
-def _is_pointwise(func: Any) -> bool:
+def _is_pointwise(func: Any, args: Sequence[Any]) -> bool:
+    if takes_statistics(func, args):
+        return False
     name = func.overloadpacket.__name__
     plain = getattr(getattr(torch.ops.aten, name.rstrip("_"), None), "default", func)
     return name.rstrip("_") in KEPT or torch.Tag.pointwise in (*func.tags, *plain.tags)

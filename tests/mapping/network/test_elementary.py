@@ -114,6 +114,18 @@ CASES: dict[str, tuple[Any, tuple[int, ...], dict[str, int]]] = {
         (4, 6),
         {"additions": 2 * (11 + 12 + 11 + 1), "multiplications": 2 * (2 + 12 + 12), "divisions": 2},
     ),
+    # the same with a group a channel: 4 groups of 64
+    "instance norm": (
+        lambda x: F.instance_norm(x),
+        (4, 8, 8),
+        {"additions": 4 * (63 + 64 + 63 + 1), "multiplications": 4 * (2 + 64 + 64), "divisions": 4},
+    ),
+    # its mean and variance are kept: a product and an addition an element
+    "batch norm": (
+        lambda x: F.batch_norm(x, torch.zeros(4), torch.ones(4)),
+        (4, 8, 8),
+        {"additions": 256, "multiplications": 256},
+    ),
     "layout": (lambda x: x.transpose(1, 2).flatten(1), (4, 6), {}),
 }
 
