@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from mapping.network.gemm import Layer, geometry_of
@@ -43,6 +44,9 @@ KEPT = frozenset(
 
 DECIDING = frozenset("_local_scalar_dense item nonzero masked_select equal is_nonzero".split())
 """Operators that hand values of tensors over to Python, where nothing follows them."""
+
+HANDED_OUT = frozenset("numpy tolist __array__ tensor as_tensor new_tensor".split())
+"""Functions that read values of tensors where no operator runs."""
 
 NORMED = {"native_layer_norm": 1, "_fused_rms_norm": 1}
 """Operators that look at the last axes: the place of their shape among the arguments."""
@@ -166,6 +170,14 @@ class DataflowTrace:
             last[before] = torch.full((positions,), self.steps[before].positions - 1)
         self._last_call[name] = self._step(name, True, positions, 0, last)
         self._waits[output] = {self._last_call[name]: made}
+
+    def function(self, name: str, values: Iterable[Any]) -> None:
+        """Take in a call of one of torch's functions; a tensor that is made of one tensor is seen as an
+        operator."""
+        makes = name.endswith("tensor")
+        values = [x for x in values if not makes or not _is_tensor(x)]
+        if name in HANDED_OUT and any(self._waits.get(x) for x in tree_leaves(values) if _is_tensor(x)):
+            self.gaps.setdefault(f"{name} gives values of tensors to Python")
 
     def operator(self, func: Any, args: Sequence[Any], inputs: Sequence[torch.Tensor], result: Any) -> None:
         """Take in an operator outside the mapped layers: its arguments, the tensors among them, its results.

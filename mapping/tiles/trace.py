@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -126,6 +127,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _count(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         name, inputs = func.overloadpacket.__name__, _tensors((args, kwargs))
+        if name == "lift_fresh":  # of numbers of Python, which no operator made
+            self.constants.note([], inputs)
         with torch.device("cpu"):
             self.dataflow.operator(func, args, inputs, result)
         takes_weight = self.constants.takes_weight(inputs)
@@ -154,6 +157,21 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for name, counts in self.operations.items()
         }
         return Digital(elements, macs, dict(self.unknown), operations)
+
+
+class _Functions(TorchFunctionMode):
+    """Tells the dataflow of torch's functions, of which some read values where no operator runs."""
+
+    def __init__(self, dataflow: DataflowTrace) -> None:
+        super().__init__()
+        self.dataflow = dataflow
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        self.dataflow.function(getattr(func, "__name__", ""), (*args, *kwargs.values()))
+        return func(*args, **kwargs)
 
 
 @torch.no_grad()
@@ -219,7 +237,7 @@ def _watched(
         m.register_forward_hook(leave(name), with_kwargs=True, prepend=True) for name, m in layers.items()
     ]
     try:
-        with in_eval_mode(model), counter:
+        with in_eval_mode(model), _Functions(counter.dataflow), counter:
             call(model, given)
     except XbarError:
         raise

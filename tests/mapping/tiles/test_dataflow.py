@@ -19,6 +19,9 @@ from xbar.hardware.errors import XbarError
 
 Between = Callable[[Tensor], Tensor]
 
+OUTSIDE = torch.ones(1)
+"""A tensor that is neither the network's nor made by it."""
+
 
 class Pair(nn.Module):
     """A first layer, something between, and a second layer."""
@@ -159,6 +162,8 @@ CASES: dict[str, tuple[tuple[int, ...], nn.Module, Between, nn.Module]] = {
     "rolled": (TOKENS, nn.Linear(4, 4), lambda x: x.roll(2, 1), nn.Linear(4, 3)),
     "residual": (IMAGE, image(), lambda x: F.avg_pool2d(x, 3, 1, 1).add_(x), nn.Conv2d(4, 3, 1)),
     "side by side": (IMAGE, image(), lambda x: torch.cat([x.relu(), x.neg()], 1), nn.Conv2d(8, 3, 1)),
+    "constant": (IMAGE, image(), lambda x: x * torch.tensor(0.5).to(x), nn.Conv2d(4, 3, 3)),
+    "constants": (IMAGE, image(), lambda x: x + x.new_tensor([[1.0], [2.0]]).sum(0), nn.Conv2d(4, 3, 3)),
     "channels apart": (IMAGE, image(), lambda x: x.chunk(2, 1)[1] * 2, nn.Conv2d(2, 3, 3)),
 }
 
@@ -235,7 +240,12 @@ def test_images_of_a_batch_are_one() -> None:
     ("between", "said"),
     [
         (lambda x: x * float(x.mean()), "gives values of tensors to Python"),
-        (lambda x: torch.from_numpy(x.numpy().copy()), "takes a tensor that no operator made"),
+        (lambda x: x * torch.tensor([x.mean()]), "gives values of tensors to Python"),
+        (lambda x: x * torch.tensor(x.tolist()), "gives values of tensors to Python"),
+        (lambda x: x * torch.tensor(x.numpy()), "gives values of tensors to Python"),
+        (lambda x: x * torch.tensor(np.asarray(x)), "gives values of tensors to Python"),
+        (lambda x: torch.from_numpy(x.numpy().copy()), "gives values of tensors to Python"),
+        (lambda x: x * OUTSIDE, "takes a tensor that no operator made"),
     ],
 )
 @torch.no_grad()
