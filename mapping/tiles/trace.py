@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from mapping.lowering.own_forward import or_export
 from mapping.network.elementary import elementary_operations
@@ -115,6 +116,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.constants = _Constants(model)
         self.dataflow = DataflowTrace(tensors_of(example), lambda x: self.constants.are([x]))
         self.in_layer = False
+        self._summands: MutableMapping[torch.Tensor, bool] = WeakTensorKeyDictionary()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -132,15 +134,18 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         with torch.device("cpu"):
             self.dataflow.operator(func, args, inputs, result)
         takes_weight = self.constants.takes_weight(inputs)
+        is_product = False
         if (macs := multiply_accumulates(func, args, kwargs, result)) is not None:
             self.macs[name] += macs
         elif takes_weight and spreads(func, args, result):
             self.macs[name] += result.numel()
+            self._summands[result] = is_product = True
         elif takes_weight and not is_no_product(func) and not self.constants.are(inputs):
             self.unknown[name] += 1
         elif name not in LAYOUT and args and isinstance(args[0], torch.Tensor):
             self.elements[name] += max(x.numel() for x in inputs)
-        if name == "embedding" or not self.constants.are(inputs):
+        is_product |= name == "sum" and inputs[0] in self._summands
+        if name == "embedding" or not (is_product or self.constants.are(inputs)):
             operations = elementary_operations(func, args, kwargs, result)
             if operations is not None:
                 self.operations.setdefault(name, Counter()).update(operations)

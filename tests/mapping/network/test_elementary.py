@@ -229,3 +229,20 @@ def test_work_that_no_input_changes_is_done_once() -> None:
 
     mapped = map_network(Normalised(), load_hardware("admm-32x32"), torch.randn(1, 6))
     assert in_all(mapped) == {"multiplications": 6}
+
+
+def test_a_product_by_broadcast_is_counted_once() -> None:
+    """The product of 3 vectors with a 16 x 10 matrix, element by element: it is counted as that, with its sum;
+    an addition of something else is none of it."""
+
+    class Spread(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.weight = nn.Linear(16, 16), nn.Parameter(torch.ones(16, 10))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.layer(x).unsqueeze(-1) * self.weight).sum(-2).sum(-1)
+
+    mapped = map_network(Spread(), load_hardware("admm-32x32"), torch.randn(3, 16))
+    assert mapped.digital_macs == {"mul": 160}
+    assert in_all(mapped) == {"additions": 9}
