@@ -14,16 +14,17 @@ from torch.utils.flop_counter import flop_registry
 aten = torch.ops.aten
 
 LAYOUT = frozenset(
-    "t view _unsafe_view reshape detach alias transpose permute unsqueeze squeeze clone expand slice select "
-    "split split_with_sizes chunk unbind as_strided lift_fresh empty zeros ones full arange _to_copy "
-    "new_zeros new_ones new_full new_empty cat stack copy_ embedding".split()
+    "t t_ view _unsafe_view reshape detach alias transpose transpose_ permute unsqueeze unsqueeze_ squeeze "
+    "squeeze_ clone expand slice select split split_with_sizes unsafe_split chunk unbind as_strided "
+    "lift_fresh empty zeros ones full arange _to_copy new_zeros new_ones new_full new_empty cat stack copy_ "
+    "embedding".split()
 )
 """Operators that move or make numbers and compute nothing."""
 
 BY_ELEMENT = frozenset(
     "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm "
-    "_batch_norm_no_update native_layer_norm native_group_norm _fused_rms_norm _prelu_kernel unsafe_split "
-    "repeat repeat_interleave flip roll constant_pad_nd index index_select gather index_put index_put_ "
+    "_batch_norm_no_update native_layer_norm native_group_norm _fused_rms_norm _prelu_kernel repeat "
+    "repeat_interleave flip roll constant_pad_nd index index_select gather index_put index_put_ "
     "index_add index_add_ scatter scatter_ slice_scatter select_scatter".split()
 )
 """Operators that are no products, of those that torch does not tag as pointwise."""

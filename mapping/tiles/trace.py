@@ -133,19 +133,19 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.constants.note([], inputs)
         with torch.device("cpu"):
             self.dataflow.operator(func, args, inputs, result)
-        takes_weight = self.constants.takes_weight(inputs)
+        constant, takes_weight = self.constants.are(inputs), self.constants.takes_weight(inputs)
         is_product = False
         if (macs := multiply_accumulates(func, args, kwargs, result)) is not None:
             self.macs[name] += macs
         elif takes_weight and spreads(func, args, result):
             self.macs[name] += result.numel()
             self._summands[result] = is_product = True
-        elif takes_weight and not is_no_product(func) and not self.constants.are(inputs):
+        elif takes_weight and not is_no_product(func) and not constant:
             self.unknown[name] += 1
-        elif name not in LAYOUT and args and isinstance(args[0], torch.Tensor):
+        elif name not in LAYOUT and args and isinstance(args[0], torch.Tensor) and not constant:
             self.elements[name] += max(x.numel() for x in inputs)
         is_product |= name == "sum" and inputs[0] in self._summands
-        if name == "embedding" or not (is_product or self.constants.are(inputs)):
+        if name == "embedding" or not (is_product or constant):
             operations = elementary_operations(func, args, kwargs, result)
             if operations is not None:
                 self.operations.setdefault(name, Counter()).update(operations)

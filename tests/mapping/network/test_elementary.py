@@ -229,11 +229,29 @@ def test_work_that_no_input_changes_is_done_once() -> None:
 
     mapped = map_network(Normalised(), load_hardware("admm-32x32"), torch.randn(1, 6))
     assert in_all(mapped) == {"multiplications": 6}
+    assert mapped.digital_elements == {"mul": 6}
+
+
+def test_what_only_moves_numbers_is_no_work() -> None:
+    def moved(x: Tensor) -> Tensor:
+        parts = torch.unsafe_split(x.clone().transpose_(1, 2).unsqueeze_(1).squeeze_(1), 2, 1)
+        return torch.cat(list(parts), 1) + torch.ones(6, 6).tril()
+
+    class Moved(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(6, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return moved(self.layer(x))
+
+    mapped = map_network(Moved(), load_hardware("admm-32x32"), torch.randn(1, 6, 6))
+    assert mapped.digital_elements == {"add": 36}
 
 
 def test_a_product_by_broadcast_is_counted_once() -> None:
-    """The product of 3 vectors with a 16 x 10 matrix, element by element: it is counted as that, with its sum;
-    an addition of something else is none of it."""
+    """The product of 3 vectors with a 16 x 10 matrix, element by element: it is counted as that, with
+    its sum; an addition of something else is none of it."""
 
     class Spread(nn.Module):
         def __init__(self) -> None:
