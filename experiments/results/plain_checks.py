@@ -23,8 +23,10 @@ KEY = "digests"
 
 @dataclass(frozen=True)
 class Digests:
-    """32 hexadecimal digits of a SHA-256 over each, as JSON with its keys in order; that of the result is over
-    the digest of its log, too."""
+    """32 hexadecimal digits of a SHA-256 over each, as JSON with its keys in order.
+
+    That of the result covers the digest of its log.
+    """
 
     result: str
     log: str

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapping.chips.chip import ProgrammedNetwork
-from mapping.tiles.mapped import MappedLayer, MappedNetwork
+from mapping.tiles.mapped import MappedNetwork
 from power.architecture.chip import ARRAY, LAYER, NODE
 from power.components.price import Price
 from power.counts.array import Case, read_energy_j
@@ -103,13 +103,11 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
     """
     mapped = work.mapped
     hardware = mapped.hardware
-    used = {name: layer.hardware for name, layer in mapped.layers.items()}
-    made = {id(own): bill_of(own) for own in {id(own): own for own in used.values()}.values()}
-    bills, distinct = {name: made[id(own)] for name, own in used.items()}, list(made.values())
-    bill = made.get(id(hardware)) or bill_of(hardware)
+    bill, bills = _bills(mapped)
+    distinct = list({id(each): each for each in bills.values()}.values())
     bought, digital = allocated(work, bill), digital_work(mapped, bill)
     times = {
-        name: layer_time_s(layer, used[name], work.layers[name].widest)
+        name: layer_time_s(layer, layer.hardware, work.layers[name].widest)
         for name, layer in mapped.layers.items()
     }
     table = _layer_rows(work, bills, bought) + _other_rows(mapped, bill, bought)
@@ -145,14 +143,12 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
         digital_unknown=dict(mapped.digital_unknown),
         digital_operations=digital.operations,
         digital_unpriced=dict(digital.unpriced),
-        peak_operations_per_s=sum(
-            _peak_operations_per_s(layer, work.layers[name].tiles) for name, layer in mapped.layers.items()
-        ),
+        peak_operations_per_s=_peak_of_arrays(work),
         weight_bits=_mean_bits(work),
         slices=hardware.encoding.slices,
         conductances=work.conductances,
         inputs=work.inputs,
-        adc="; ".join(dict.fromkeys(_converters(own, bills[name]) for name, own in used.items())),
+        adc=_adcs(mapped, bills),
         architecture=bill.architecture.name,
         prices=prices,
         counting={name: _item(name, distinct).counting() for name in names},
@@ -161,6 +157,14 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
             table, prices, bill, _uncharged(work, bill), digital, mapped.digital_unknown, latency.untraced
         ),
     )
+
+
+def _bills(mapped: MappedNetwork) -> tuple[Bill, dict[str, Bill]]:
+    """What the blocks of the chip cost, and those of each layer; one bill for one hardware."""
+    used = {name: layer.hardware for name, layer in mapped.layers.items()}
+    made = {id(own): bill_of(own) for own in {id(own): own for own in used.values()}.values()}
+    bill = made.get(id(mapped.hardware)) or bill_of(mapped.hardware)
+    return bill, {name: made[id(own)] for name, own in used.items()}
 
 
 def _layer_rows(work: Workload, bills: Mapping[str, Bill], chip_has: Allocation) -> list[Row]:
@@ -205,10 +209,14 @@ def _item_prices(name: str, bills: Iterable[Bill]) -> tuple[Price, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _converters(hardware: Hardware, bill: Bill) -> str:
-    """Library that prices the converters of a design, and their bits."""
-    priced_by = hardware.adc.library if bill.architecture.prices_converters else "no price of their own"
-    return f"{priced_by}, {hardware.adc.bits} bits"
+def _adcs(mapped: MappedNetwork, bills: Mapping[str, Bill]) -> str:
+    """Libraries that price the converters of the layers, and their bits."""
+
+    def of(hardware: Hardware, bill: Bill) -> str:
+        known = hardware.adc.library if bill.architecture.prices_converters else "no price of their own"
+        return f"{known}, {hardware.adc.bits} bits"
+
+    return "; ".join(dict.fromkeys(of(one.hardware, bills[name]) for name, one in mapped.layers.items()))
 
 
 def _mean_bits(work: Workload) -> float:
@@ -279,7 +287,9 @@ def peak_operations_per_s(hardware: Hardware) -> float:
     return 2 * hardware.crossbar.rows * hardware.weights_per_tile_row / fastest_vector_s(hardware)
 
 
-def _peak_operations_per_s(layer: MappedLayer, tiles: int) -> float:
-    """Those of all copies of all tiles of a layer [1/s]."""
-    own = layer.hardware
-    return tiles * own.periphery.copies * peak_operations_per_s(own)
+def _peak_of_arrays(work: Workload) -> float:
+    """Operations of all copies of all tiles [1/s]."""
+    return sum(
+        work.layers[name].tiles * layer.hardware.periphery.copies * peak_operations_per_s(layer.hardware)
+        for name, layer in work.mapped.layers.items()
+    )
