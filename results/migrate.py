@@ -7,7 +7,8 @@ Until November 2026 ``[compress]`` had the keys of all methods side by side, ids
 by default, and a sweep's store called its tiles ``mapping.tiles_per_plane``. Figures stay as they are. An id
 is the hash of what a stage takes, so that it is computed anew from the study and the checksum of the data.
 This says nothing of figures that an earlier version of a stage made: `MADE_BEFORE` names those runs, and they
-keep the id of that stage until they are run again.
+keep the id of that stage until they are run again. A latency that an estimate made before layers streamed is
+null.
 
 Files that are of today already are left alone. Checkpoints in the folder of a run are not carried over: the
 run is computed anew there.
@@ -47,6 +48,9 @@ POINTS_MADE_BEFORE = ("crossbar-sizing",)
 
 OF_SERVERS = ("latency_us_per_image", "peak_image_rate_per_s", "peak_power_mw", "tops_per_mm2")
 """Figures of a point that depend on it."""
+
+LATENCY = "latency_us_per_image"
+"""Figure of an estimate that layers which stream have changed."""
 
 OF_ADMM = ("epochs", "lr", "rho", "rho_factor", "rho_limit", "interval")
 OF_GSM = ("epochs", "lr", "momentum", "weight_decay", "active")
@@ -93,6 +97,15 @@ def todays_ids(study: Study, checksum: str) -> dict[str, str]:
     return planned_ids(resolve(study, data, Path("none")), study)
 
 
+def todays_estimate(old: Mapping[str, Any]) -> dict[str, Any]:
+    """An estimate without the latency of a side that names no schedule: it is the sum over the layers, which
+    is that of no schedule of today's default."""
+    return {
+        name: {**side, LATENCY: None} if LATENCY in side and "schedule" not in side else side
+        for name, side in old.items()
+    }
+
+
 def migrate_run(path: Path) -> bool:
     """Rewrite the result of a run; whether it was of before."""
     result = json.loads(path.read_text(encoding="utf-8"))
@@ -103,6 +116,8 @@ def migrate_run(path: Path) -> bool:
     if path.stem in MADE_BEFORE:
         stages["quantise"] = result["stages"]["quantise"]
     changed = {**result, "study": study_dict(study), "stages": stages}
+    if "estimate" in result:
+        changed["estimate"] = todays_estimate(result["estimate"])
     if changed == result:
         return False
     if KEY in changed:

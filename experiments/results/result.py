@@ -212,7 +212,7 @@ class Side(_Strict):
     energy_nj_per_image: float
     image_rate_per_s: float
     power_mw: float
-    latency_us_per_image: float
+    latency_us_per_image: float | None  # None: of before layers streamed
     weight_bits: float
     slices: int
     arrays: int
