@@ -27,7 +27,7 @@ class Row:
     Parameters
     ----------
     layer
-        Module name, or ``(digital)`` for pooling between layers.
+        Module name, ``(digital)`` for all digital work between layers, or ``(unused)``.
     component
         Its name in the architecture.
     level

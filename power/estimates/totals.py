@@ -235,7 +235,7 @@ class Estimate:
 
     @property
     def by_layer(self) -> dict[str, dict[str, float]]:
-        """Sums of area and energy, dynamic and idle, of each layer; pooling is a layer of its own."""
+        """Sums of area and energy, dynamic and idle, of each layer; digital work is one of its own."""
         return sums((row.layer, row) for row in self.table)
 
     def to_dict(self) -> dict[str, Any]:
