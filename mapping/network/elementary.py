@@ -177,6 +177,21 @@ def _batch_norm(given: Mapping[str, Any], out: Any) -> Counts:
     return {"additions": x.numel(), "multiplications": x.numel()}
 
 
+def _bias(given: Mapping[str, Any], out: Any) -> Counts:
+    """What is added to each element of a product, which is counted apart."""
+    added = given["bias"] if "bias" in given else given["self"]
+    return {} if added is None or given.get("beta") == 0 else {"additions": _size(out)}
+
+
+def _lstm(given: Mapping[str, Any], out: Any) -> Counts:
+    """A unit and step: four gates, of which each adds two products and their biases and goes through an
+    activation; the cell is a sum of two products, and its own activation times a gate the output. The matrix
+    products are counted apart."""
+    size = _size(out)
+    additions = 4 + (8 if given["has_biases"] else 0) + 1
+    return {"additions": additions * size, "multiplications": 3 * size, "activations": 5 * size}
+
+
 def _attention(given: Mapping[str, Any], out: Any) -> Counts:
     """Scores are scaled, go through a softmax, and where there is a mask it is added; the two products are
     counted apart."""
@@ -238,6 +253,8 @@ RULES: Mapping[str, Rule] = {
         ),
         _attention,
     ),
+    **dict.fromkeys(("addmm", "baddbmm", "addmv", "addr", "addbmm", "convolution"), _bias),
+    "mkldnn_rnn_layer": _lstm,
     "embedding": _each(looked_up=1),
 }
 """By operator; what works in place has the rule of its name without the last underscore."""

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.inputs.networks import build_network
-from mapping import MappedNetwork, crossbar_form, map_network
+from mapping import Choice, MappedNetwork, crossbar_form, map_network
 from mapping.network.elementary import OPERATIONS, RULES
 from xbar import load_hardware
 
@@ -214,6 +214,43 @@ def test_gpt(images: int) -> None:
         "transcendentals": scores,
         "activations": 4 * values,
     }
+
+
+class Digital(nn.Module):
+    """A layer on tiles, and a module that stays digital."""
+
+    def __init__(self, width: int, module: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.digital = nn.Linear(width, width), module
+
+    def forward(self, x: Tensor) -> Any:
+        return self.digital(self.layer(x))
+
+
+def digital(width: int, module: nn.Module, *shape: int, device: str = "cpu") -> dict[str, int]:
+    model = Digital(width, module).eval().to(device)
+    layers: Any = {"digital": Choice(digital=True)} if isinstance(module, nn.Linear | nn.Conv2d) else None
+    example = torch.zeros(*shape, device=device)
+    return in_all(map_network(model, load_hardware("admm-32x32"), example, layers=layers))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_bias_of_a_digital_layer(bias: bool) -> None:
+    """An addition an output: 5 x 8, and 3 channels of 4 x 6."""
+    added = ["additions"] if bias else []
+    assert digital(6, nn.Linear(6, 8, bias), 1, 5, 6) == dict.fromkeys(added, 40)
+    assert digital(6, nn.Conv2d(2, 3, 1, bias=bias), 1, 2, 4, 6) == dict.fromkeys(added, 72)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_lstm_without_layers_on_tiles(bias: bool) -> None:
+    """8 units in 5 steps: four gates, of which each adds two products and two biases, and a cell."""
+    additions = 4 + (8 if bias else 0) + 1
+    expected = {"additions": 40 * additions, "activations": 40 * 5, "multiplications": 40 * 3}
+    assert digital(6, nn.LSTM(6, 8, bias=bias, batch_first=True), 1, 5, 6) == expected
+    # operators for each of these, where nothing is computed; the first bias of the hidden state is a constant
+    expected["additions"] -= 32 if bias else 0
+    assert digital(6, nn.LSTM(6, 8, bias=bias, batch_first=True), 1, 5, 6, device="meta") == expected
 
 
 def test_work_that_no_input_changes_is_done_once() -> None:
