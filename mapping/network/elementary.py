@@ -193,14 +193,14 @@ def _lstm(given: Mapping[str, Any], out: Any) -> Counts:
 
 
 def _attention(given: Mapping[str, Any], out: Any) -> Counts:
-    """Scores are scaled, go through a softmax, and where there is a mask it is added; the two products are
-    counted apart."""
+    """Queries and keys are scaled, as in torch's plain algorithm, scores go through a softmax, and where
+    there is a mask, a causal one too, it is added; the two products are counted apart."""
     query, key = given["query"], given["key"]
     rows = query.numel() // query.shape[-1]
     elements = rows * key.shape[-2]
     counts = Counter(softmax_of(elements, rows))
-    counts["multiplications"] += elements
-    if given.get("attn_mask", given.get("attn_bias")) is not None:
+    counts["multiplications"] += query.numel() + key.numel()
+    if given.get("is_causal") or given.get("attn_mask", given.get("attn_bias")) is not None:
         counts["additions"] += elements
     return dict(counts)
 

@@ -204,11 +204,11 @@ def test_gpt(images: int) -> None:
     assert digital == 2 * 2 * 8 * 8 * 8
     values, scores, rows = 8 * 16, 2 * 8 * 8, 2 * 8
     norm = {"additions": 15 + 16 + 15 + 1 + 16, "multiplications": 2 + 16 + 16 + 16, "divisions": 1}
-    additions = 3 * values + 3 * 8 * norm["additions"] + 2 * scores - rows
+    additions = 3 * values + 3 * 8 * norm["additions"] + 3 * scores - rows
     assert in_all(mapped) == {
         "looked_up": values * 2 if images == 1 else values + values // images,
         "additions": additions,
-        "multiplications": 3 * 8 * norm["multiplications"] + 2 * scores,
+        "multiplications": 3 * 8 * norm["multiplications"] + 2 * values + scores,
         "divisions": 3 * 8 + rows,
         "comparisons": scores - rows,
         "transcendentals": scores,
@@ -251,6 +251,31 @@ def test_lstm_without_layers_on_tiles(bias: bool) -> None:
     # operators for each of these, where nothing is computed; the first bias of the hidden state is a constant
     expected["additions"] -= 32 if bias else 0
     assert digital(6, nn.LSTM(6, 8, bias=bias, batch_first=True), 1, 5, 6, device="meta") == expected
+
+
+class Attention(nn.Module):
+    def __init__(self, **keys: Any) -> None:
+        super().__init__()
+        self.keys = keys
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = x.new_zeros(5, 5) if self.keys.get("mask") else None
+        q = x.unflatten(-1, (2, 3)).transpose(1, 2)
+        return F.scaled_dot_product_attention(q, q, q, mask, is_causal=bool(self.keys.get("causal")))
+
+
+@pytest.mark.parametrize("keys", [{}, {"mask": True}, {"causal": True}], ids=str)
+def test_attention_is_the_same_fused_or_not(keys: dict[str, bool]) -> None:
+    """2 heads, 5 tokens of 3: 30 products each for queries and keys, and 50 scores in rows of 5."""
+    expected = {
+        "comparisons": 40,
+        "additions": 90 + (50 if keys else 0),
+        "transcendentals": 50,
+        "divisions": 10,
+        "multiplications": 60 + 50,
+    }
+    for device in ("cpu", "meta"):
+        assert digital(6, Attention(**keys), 1, 5, 6, device=device) == expected
 
 
 def test_work_that_no_input_changes_is_done_once() -> None:
