@@ -42,7 +42,7 @@ FOLDERS = {
         "translate": "Make a design of another simulator's parameters, and list what became of each.",
     },
     "built_in": {
-        "list": "List what is built in: studies, sweeps, searches, networks, data, losses, metrics, hardware.",
+        "list": "List what is built in: studies, sweeps, searches, networks, data, losses, metrics, devices.",
         "devices": "List the device presets; with a NAME, print one device in full, and plot it.",
         "version": "Print the version.",
     },

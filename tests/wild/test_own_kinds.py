@@ -376,7 +376,9 @@ def test_a_result_is_read_where_the_file_is_gone(tmp_path: Path) -> None:
     for name in ("mine.py", "own_encoding.py"):
         (tmp_path / name).unlink()
     read = read_measured(out)
-    assert read.result.to_dict() == json.loads((out / "result.json").read_text()) == result
+    written = json.loads((out / "result.json").read_text())
+    del written["digests"]
+    assert read.result.to_dict() == written == result
     assert study_dict(read.result.study)["compress"]["one-shot"] == {"epochs": 0}
     assert read.chip() is None
     report_run(out)

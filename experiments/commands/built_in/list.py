@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ListCommand:
-    """List what is built in: studies, sweeps, searches, networks, data, losses, metrics, hardware."""
+    """List what is built in: studies, sweeps, searches, networks, data, losses, metrics, devices."""
 
     def __call__(self) -> None:
         from experiments.commands.networks.layers import networks_table
