@@ -142,7 +142,7 @@ class DigitalOperator(_Strict):
     """An operator that stays digital."""
 
     operator: str
-    unit: str
+    unit: Literal["multiply-accumulates", "elements"]
     operations: int
     share: float
 

@@ -6,7 +6,7 @@ import dataclasses
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -125,7 +125,10 @@ def operations_of(mapped: MappedNetwork) -> Operations:
     An operation is a multiply-accumulate of a product, or an input element of any other operator. Operators
     that take a weight and whose work is not known are listed apart.
     """
-    kinds = {"multiply-accumulates": mapped.digital_macs, "elements": mapped.digital_elements}
+    kinds: dict[Literal["multiply-accumulates", "elements"], Mapping[str, int]] = {
+        "multiply-accumulates": mapped.digital_macs,
+        "elements": mapped.digital_elements,
+    }
     total = mapped.macs + sum(count for counts in kinds.values() for count in counts.values())
     digital = [
         DigitalOperator(operator, unit, count, count / total)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from result_case import complete_result, finished_folder
 
 from experiments.commands.cli import main
@@ -167,6 +167,7 @@ PATHS = paths(complete_result())
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(PATHS), st.sampled_from(["absent", "text", 7, -1.5, None, [], {}]))
+@example(("mapping", "digital", 0, "unit"), "text")
 def test_any_other_shape_is_shown_or_refused_in_one_line(tmp_path_factory, path: tuple, value: Any) -> None:
     result = copy.deepcopy(complete_result())
     put(result, path, value)
