@@ -100,6 +100,7 @@ def stacked(blocks: Sequence[Block], n_in: int, n_out: int) -> StackedColumns:
         For blocks that are not of one kind: some with converters or noise of cells and some without, or other
         limits of the codes.
     """
+    blocks = [block for block in blocks if len(block.out)]
     _check_one_kind(blocks)
     widest, tallest = (max((size[i] for size in _sizes(blocks)), default=0) for i in (1, 0))
     noise, adcs = [b.noise for b in blocks if b.noise], [b.converter for b in blocks if b.converter]

@@ -160,3 +160,12 @@ def test_blocks_of_two_kinds_are_refused() -> None:
     bent = Converter(ones, 0, 7, ones, 0 * ones, np.ones(2, np.float32))
     with pytest.raises(XbarError, match="of one kind"):
         stacked([one, dataclasses.replace(one, converter=bent)], 4, 3)
+
+
+def test_blocks_without_columns_add_nothing() -> None:
+    """Noise by forms of no column was stacked."""
+    empty = block(np.empty((4, 0)), noise=read_noise(np.empty((0, 4, 4), np.float32), np.empty(0)))
+    codes = np.ones((3, 4), np.float32)
+    assert not outputs(codes, [empty], 2, drive=plain_drive(0)).any()
+    full = block(np.ones((4, 2)))
+    assert torch.equal(outputs(codes, [empty, full], 2, drive=plain_drive(0)), torch.full((3, 2), 4.0))
