@@ -47,7 +47,7 @@ FOLDERS = {
         "version": "Print the version.",
     },
 }
-"""What each verb does, by its folder. The dataclass of a verb says the same, which a test holds."""
+"""One sentence a verb, by folder. The dataclass of the verb says the same, which a test holds."""
 
 VERBS = {verb: words for verbs in FOLDERS.values() for verb, words in verbs.items()}
 

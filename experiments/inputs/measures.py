@@ -1,4 +1,4 @@
-"""What a study minimises and what it measures: by a name, or from a user's file, ``path/file.py:name``."""
+"""The loss and the metric of a study, by a name or from a user's file, ``path/file.py:name``."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ TOP = re.compile(r"top-([1-9]\d{0,5})")
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """What a study's trainings minimise, and what its networks and chips are measured by.
+    """The loss of a study's trainings, and the metric of its networks and chips.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def check_fits(network: str, model: nn.Module, data: Dataset, measures: Measures
 
 
 def check_metric_fits(network: str, model: nn.Module, data: Dataset, metric: Metric) -> torch.Tensor:
-    """What a network gives for one input; errors as those of `check_fits`, but for the loss."""
+    """The outputs of a network for one input, checked as `check_fits` does, without the loss."""
     example = taken(data.train_x, slice(0, 1))
     try:
         with torch.no_grad():

@@ -149,7 +149,7 @@ def trained(
 
 
 def measured(network: Trained, kind: str, rates: Sequence[float], images: int | None) -> list[LayerLoss]:
-    """What of the metric is lost on the validation part, by layer and rate.
+    """The loss of the metric on the validation part, by layer and rate.
 
     Parameters
     ----------
@@ -241,7 +241,7 @@ def text(what: str, kind: str, rows: Sequence[LayerLoss], images: int, label: Me
 
 
 def _lost(label: MetricLabel) -> str:
-    """What a loss is counted in."""
+    """The unit of a loss, for a heading."""
     return "points lost" if label.unit == "%" else f"{label.name} lost"
 
 
@@ -270,7 +270,7 @@ class SensitivityCommand:
     data_set: str = ""
     """Name of the data set, for a network (`xbar list`)."""
     metric: str = ""
-    """What a network is measured by, a name (`xbar list`) or path/mine.py:name; by default accuracy."""
+    """Metric: a name (`xbar list`) or path/mine.py:name; by default accuracy."""
     hardware: str = ""
     """A design, or a TOML file, for a network; by default admm-32x32."""
     kind: Literal["tile-columns", "tile-rows", "tiles", "irregular", "filters", "channels", "shapes"] = (
