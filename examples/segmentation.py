@@ -45,7 +45,7 @@ def pictures(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def data() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """What a study takes as `data`."""
+    """The three parts, as a study takes them for `data`."""
     return {"train": pictures(512, 0), "test": pictures(128, 1)}
 
 
