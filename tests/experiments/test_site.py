@@ -82,6 +82,16 @@ def test_a_command_of_the_gallery_is_there(figure: str, command: str, capsys) ->
         assert options <= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
 
 
+@pytest.mark.parametrize("package", ["xbar", "mapping", "power"])
+def test_the_api_page_lists_every_module_that_a_package_exports_from(package: str) -> None:
+    """The quick sister of the test of the built site, which needs the extra `docs`."""
+    stub = (ROOT / package / "__init__.pyi").read_text(encoding="utf-8")
+    modules = {f"{package}.{name}" for name in re.findall(r"^from \.(\S+) import", stub, re.MULTILINE)}
+    page = (DOCS / "api" / f"{package}.md").read_text(encoding="utf-8")
+    listed = {name for names in re.findall(r"<!-- api ([^>]+) -->", page) for name in names.split()}
+    assert modules <= listed
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built site."""
