@@ -1,11 +1,11 @@
+from .chip_training.analog_training import (
+    TrainableNetwork as TrainableNetwork,
+    trainable_network as trainable_network,
+)
 from .chips.analog import (
     AnalogLayer as AnalogLayer,
     analog_network as analog_network,
     reset_noise as reset_noise,
-)
-from .chips.analog_training import (
-    TrainableNetwork as TrainableNetwork,
-    trainable_network as trainable_network,
 )
 from .chips.calibration import calibrate as calibrate
 from .chips.chip import (

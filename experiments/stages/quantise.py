@@ -18,7 +18,7 @@ from experiments.run_folder.stage import StageResult
 from experiments.stages.compress import CompressedWeights, Fit
 from experiments.stages.train import split_masks, with_masks
 from experiments.studies.training import Quantisation
-from mapping.chips.analog_training import trainable_network
+from mapping.chip_training.analog_training import trainable_network
 from mapping.chips.calibration import calibrate
 from mapping.chips.chip import without_random_effects
 from mapping.compression.admm import Admm, RhoSchedule

@@ -1,6 +1,6 @@
 """What does one programmed chip compute?
 
-The chip, its columns and wires, its calibration, the torch modules that run on it, and training on it.
+The chip, its columns and wires, its calibration, and the torch modules that run on it.
 """
 
 import lazy_loader

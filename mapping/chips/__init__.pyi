@@ -1,5 +1,4 @@
 from .analog import AnalogLayer as AnalogLayer, analog_network as analog_network, reset_noise as reset_noise
-from .analog_training import TrainableNetwork as TrainableNetwork, trainable_network as trainable_network
 from .calibration import calibrate as calibrate
 from .chip import (
     ProgrammedBand as ProgrammedBand,

@@ -25,7 +25,7 @@ from mapping import (
     program_network,
     train,
 )
-from mapping.chips.analog_training import TrainableNetwork, trainable_network
+from mapping.chip_training.analog_training import TrainableNetwork, trainable_network
 from mapping.network.gemm import from_gemm, to_gemm
 from xbar import Drift, Hardware, LogClamp, ProgrammingNoise, WhiteNoise, XbarError
 from xbar.hardware.converters import Adc, Dac

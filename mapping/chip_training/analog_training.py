@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from mapping.chip_training.room_to_grow import with_room
 from mapping.chips.analog import AnalogLayer, output_gain
 from mapping.chips.calibration import bias_on_rows
 from mapping.chips.chip import ProgrammedNetwork, decoded_layer, program_network, without_random_effects
 from mapping.chips.codes import largest_code, least_code
 from mapping.chips.columns import blocks
 from mapping.chips.fitting import fitting_layers
-from mapping.chips.room_to_grow import with_room
 from mapping.compression.shared_weights import differ
 from mapping.constraints.scale import fit_scales
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm

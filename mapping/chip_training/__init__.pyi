@@ -1,0 +1,1 @@
+from .analog_training import TrainableNetwork as TrainableNetwork, trainable_network as trainable_network
