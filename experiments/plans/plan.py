@@ -377,6 +377,10 @@ def _check_on_levels(
             f"the method {METHODS.kind(study.compress.method)!r} chooses single weights over all layers; "
             "signs and values hold with one that takes the rule of each layer, such as 'admm'"
         )
+    if study.quantise.ranges == "learned":
+        raise XbarError(
+            "holds weights on the levels of one scale, and quantise.ranges = 'learned' moves the scale"
+        )
     cells = values_of_cells(placement, study.quantise.centroids)[name]
     levels_in(constraint, cells, torch.ones_like(to_gemm(rules.layers[name])))
 

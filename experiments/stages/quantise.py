@@ -245,13 +245,13 @@ def _retrained(
     if any(layer.bias_rows for layer in mapped.layers.values()):
         mapped, _ = calibrate(mapped, model, context.calibration_batches())
     written = without_random_effects(mapped).with_hardware(with_write_errors)
-    training = trainable_network(model, written, multiply="torch", seed=seed)
+    training = trainable_network(model, written, multiply="torch", ranges=q.ranges, seed=seed)
     log = fit(training, "levels-retrain", Recipe(q.retrain_epochs, q.retrain_lr), within(training))
     trained, mapped = training.trained()
     if q.converter_epochs:
         mapped = mapped.with_hardware(with_write_errors)
         mapped, _ = calibrate(mapped, trained, context.calibration_batches())
-        training = trainable_network(trained, mapped, seed=seed)
+        training = trainable_network(trained, mapped, ranges=q.ranges, seed=seed)
         recipe = Recipe(q.converter_epochs, q.retrain_lr / 4)
         log += fit(training, "converters", recipe, within(training))
         trained, mapped = training.trained()

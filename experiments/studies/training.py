@@ -73,8 +73,9 @@ class Quantisation:
     while the others are retrained, `freeze_epochs` each. ``last``: layers (names or patterns) that go through
     both when the others are done. ``centroids``: in place of the device's equidistant states, cells of each
     layer have one at g_min and so many more where its weights need them, found by clustering their
-    magnitudes. ``noise``: programming noise drawn at every
-    step of the retraining. ``converters``: its last `converter_epochs` run through DAC, tiles and ADC.
+    magnitudes. ``noise``: programming noise drawn at every step of the retraining. Its last
+    `converter_epochs` run through DAC, tiles and ADC. ``ranges = "learned"``: both parts move the scales with
+    the weights, and the second also the input ranges, by learned step sizes (arXiv:1902.08153).
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -88,6 +89,7 @@ class Quantisation:
     interval: int = 1
     noise: ProgrammingNoise = field(default_factory=ProgrammingNoise)
     converter_epochs: int = 0
+    ranges: Literal["fixed", "learned"] = "fixed"
     freeze: tuple[float, ...] = ()
     freeze_epochs: int = 1
     last: tuple[str, ...] = ()
@@ -102,6 +104,11 @@ class Quantisation:
         check_admm("quantise", self)
         check_epochs("quantise.retrain_", self.retrain_epochs, self.retrain_lr)
         check_range("quantise.converter_epochs", self.converter_epochs, 0, 1000)
+        if self.ranges == "learned" and not (self.retrain_epochs or self.converter_epochs):
+            raise XbarError(
+                "quantise.ranges = 'learned': needs quantise.retrain_epochs or quantise.converter_epochs, in "
+                "which they are learned"
+            )
         check_range("quantise.freeze_epochs", self.freeze_epochs, 1, 1000)
         check_range("quantise.centroids", self.centroids, 0, 256)
         if self.freeze:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from mapping.chip_training.learned_ranges import LearnedRange, quantised
 from mapping.chip_training.room_to_grow import with_room
 from mapping.chips.analog import AnalogLayer, output_gain
 from mapping.chips.calibration import bias_on_rows
@@ -47,6 +48,7 @@ from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 
 Multiply = Literal["tiles", "torch"]
+Ranges = Literal["fixed", "learned"]
 
 
 def trainable_network(
@@ -54,14 +56,15 @@ def trainable_network(
     mapped: MappedNetwork,
     *,
     multiply: Multiply = "tiles",
+    ranges: Ranges = "fixed",
     seed: int = 0,
     time: float | None = None,
 ) -> TrainableNetwork:
     """Copy of `model` that trains on chips, in any loop and with any optimiser.
 
     In train mode each call puts the present weights on their levels, under their masks, and programs the next
-    chip with them; in eval mode it programs the chip at hand, so that two calls meet the same cells. Masks,
-    scales and converter ranges stay those of `mapped`. A masked weight is zero and has no gradient. One that
+    chip with them; in eval mode it programs the chip at hand, so that two calls meet the same cells. Masks
+    stay those of `mapped`. A masked weight is zero and has no gradient. One that
     was 0 when it was mapped is free to grow, and has a place on the tiles; 0 is a level for it as long as it
     is nearer than the others. A column that had no other weights has at each step the scale that fits those
     that it has then.
@@ -74,6 +77,11 @@ def trainable_network(
         ``tiles``: with all effects of the hardware; an input beyond the calibrated range is clipped and has
         no gradient. ``torch``: by the weights that the cells hold, without wires, converters and read noise;
         faster, and it needs no calibration.
+    ranges
+        ``fixed``: scales and converter ranges stay those of `mapped`. ``learned``: scales, and with
+        ``multiply="tiles"`` the input ranges of DACs that are not ideal, are parameters that an optimiser
+        moves with the weights, by the gradients of learned step sizes (Esser et al. 2020, arXiv:1902.08153,
+        eq. 3); ADC ranges stay. A weight beyond its column's last level then has no gradient.
     seed
         Chip i of the training is that of ``program_network(..., seed=seed, chip=i)``.
     time
@@ -87,7 +95,9 @@ def trainable_network(
     """
     if multiply not in get_args(Multiply):
         raise unknown_name("multiply", str(multiply), get_args(Multiply))
-    return TrainableNetwork(model, mapped, multiply, seed, time)
+    if ranges not in get_args(Ranges):
+        raise unknown_name("ranges", str(ranges), get_args(Ranges))
+    return TrainableNetwork(model, mapped, multiply, ranges, seed, time)
 
 
 class TrainableNetwork(nn.Module):
@@ -105,7 +115,13 @@ class TrainableNetwork(nn.Module):
     step: Tensor
 
     def __init__(
-        self, model: nn.Module, mapped: MappedNetwork, multiply: Multiply, seed: int, time: float | None
+        self,
+        model: nn.Module,
+        mapped: MappedNetwork,
+        multiply: Multiply,
+        ranges: Ranges,
+        seed: int,
+        time: float | None,
     ) -> None:
         super().__init__()
         self.model = copy_of(model)
@@ -123,6 +139,9 @@ class TrainableNetwork(nn.Module):
         self.layers: dict[str, _TrainableLayer] = {}
         for name, layer in self._simulated.layers.items():
             self.layers[name] = _TrainableLayer(hosts[name], layer, zeros[name])
+        self.ranges = nn.ModuleList()
+        if ranges == "learned":
+            self._learn_ranges(inputs=multiply == "tiles")
         chip = self.program()
         for trainable in self.layers.values():
             if multiply == "tiles":
@@ -142,6 +161,15 @@ class TrainableNetwork(nn.Module):
         else:
             self.program()
         return self.model(*args, **kwargs)
+
+    def _learn_ranges(self, inputs: bool) -> None:
+        """Make ranges parameters; layers that share a weight share its scales."""
+        scales: dict[int, LearnedRange] = {}
+        for layer in self.layers.values():
+            layer.scales = scales.setdefault(id(layer.host.weight), layer.learned_scales())
+            if inputs:
+                layer.input_range = layer.learned_input_range()
+            self.ranges.extend(each for each in (layer.scales, layer.input_range) if each is not None)
 
     def program(self) -> ProgrammedNetwork:
         """Program the chip at hand with the present weights, as every call does; the chip."""
@@ -199,6 +227,8 @@ class _TrainableLayer:
         self.mapped = mapped
         self.zeros = zeros
         self.analog: AnalogLayer | None = None
+        self.scales: LearnedRange | None = None
+        self.input_range: LearnedRange | None = None
         self.kept: Tensor | None = None
         if mapped.mask is not None:
             self.kept = from_gemm(torch.from_numpy(mapped.mask), host)
@@ -210,9 +240,40 @@ class _TrainableLayer:
         self.analog = AnalogLayer(chip.mapped.layers[name], blocks(chip, name))
         self.host.add_module("analog", self.analog)
 
+    def learned_scales(self) -> LearnedRange:
+        """Scales of the columns as parameters, or one of the layer."""
+        hardware, scale = self.mapped.hardware, self.mapped.scale
+        assert scale is not None
+        own = scale if hardware.encoding.scale == "column" else scale[:1]
+        return LearnedRange(torch.from_numpy(own.copy()), len(levels(hardware.encoding, hardware.device)))
+
+    def learned_input_range(self) -> LearnedRange | None:
+        """The input range as a parameter; None for an ideal DAC, which has none."""
+        calibration, dac = self.mapped.calibration, self.mapped.hardware.dac
+        assert calibration is not None
+        if dac.bits == "ideal":
+            return None
+        return LearnedRange(torch.tensor(calibration.x_max), largest_code(dac, calibration.signed))
+
+    def _with_ranges(self) -> MappedLayer:
+        """The layer with the ranges that its parameters have now."""
+        mapped = self.mapped
+        if self.scales is not None:
+            assert mapped.scale is not None
+            scale = np.broadcast_to(self.scales.now().cpu().numpy(), mapped.scale.shape).copy()
+            if not np.isfinite(scale).all():
+                raise XbarError(f"{mapped.name}: has scales that are not finite; lower the learning rate")
+            mapped = dataclasses.replace(mapped, scale=scale)
+        if self.input_range is not None:
+            assert mapped.calibration is not None
+            x_max = float(self.input_range.now())
+            calibration = dataclasses.replace(mapped.calibration, x_max=x_max)
+            mapped = dataclasses.replace(mapped, calibration=calibration)
+        return mapped
+
     def present(self) -> MappedLayer:
         """The layer with the state numbers of the host's weights."""
-        mapped, rows = self.mapped, self.mapped.bias_rows
+        mapped, rows = self._with_ranges(), self.mapped.bias_rows
         w = to_gemm(self.host).float().cpu().numpy()
         bias = None if self.host.bias is None else _as_array(self.host.bias)
         if bias is not None and not np.isfinite(bias).all():
@@ -242,8 +303,9 @@ class _TrainableLayer:
 
     @property
     def _x_max(self) -> float:
-        assert self.mapped.calibration is not None
-        return self.mapped.calibration.x_max
+        calibration = self._with_ranges().calibration
+        assert calibration is not None
+        return calibration.x_max
 
     def hold(self, chip: ProgrammedNetwork) -> None:
         """Take the weights that the cells of a chip hold; those of a bias are of an input of x_max."""
@@ -252,6 +314,7 @@ class _TrainableLayer:
         self.weight = from_gemm(weights, self.host)
         self.bias = bias.sum(0) * self._x_max if layer.bias_rows else None
         if self.analog is not None:
+            self.analog.layer = layer
             self.analog.columns = blocks(chip, layer.name)
             self.analog.gain = output_gain(layer)
             if self.host.bias is not None and not layer.bias_rows:
@@ -282,13 +345,36 @@ class _TrainableLayer:
         weight, bias = self.host.weight, self.host.bias
         if self.kept is not None:
             weight = weight * self.kept.to(weight)
-        weight = _straight_through(weight, self.weight.to(weight))
+        weight = _straight_through(self._carrier(weight), self.weight.to(weight))
         if bias is not None and self.bias is not None:
             bias = _straight_through(bias, self.bias.to(bias))
         if self.analog is None:
             return _product(self.host, input, weight, bias)
-        within = input.clamp(*_input_range(self.mapped))
-        return _straight_through(_product(self.host, within, weight, bias), self.analog(input))
+        return _straight_through(_product(self.host, self._driven(input), weight, bias), self.analog(input))
+
+    def _carrier(self, weight: Tensor) -> Tensor:
+        """What carries the gradient of the weights, to their scales too where these are learned."""
+        if self.scales is None:
+            return weight
+        mapped = self.mapped
+        count = torch.full((mapped.n,), float(mapped.k)) if mapped.mask is None else mapped.mask.sum(0)
+        count = torch.as_tensor(count)
+        scale = self.scales(count if len(self.scales.start) > 1 else count.sum())
+        each = from_gemm(scale.expand(mapped.k, mapped.n), self.host)
+        last = float(levels(mapped.hardware.encoding, mapped.hardware.device)[-1])
+        beyond = weight.detach().abs() > last * each.detach()
+        return quantised(weight, self.weight.to(weight), each, beyond)
+
+    def _driven(self, input: Tensor) -> Tensor:
+        """Inputs within the range of the DAC, whose limits have a gradient where they are learned."""
+        low, high = _input_range(self._with_ranges())
+        within = input.clamp(low, high)
+        if self.input_range is None:
+            return within
+        step = high / self.input_range.values
+        codes = (within.detach() / step).round()
+        x_max = self.input_range(input.numel() / max(1, len(input)))
+        return quantised(input, codes * step, x_max.to(input), (input < low) | (input > high))
 
 
 def _as_array(parameter: Tensor) -> NDArray[np.float32]:

@@ -126,6 +126,7 @@ def test_the_levels_of_every_device_are_checked_before_work() -> None:
         (CENTROIDS, [], "need one scale for the layer"),
         (CENTROIDS, ["hardware.encoding.scale=layer", "quantise.centroids=3"], "chosen already"),
         (WINDOW, ["quantise.centroids=3"], "a window needs the levels of cells"),
+        (WINDOW, ["quantise.ranges=learned"], "quantise.ranges = 'learned' moves the scale"),
         (f"{ONE_SIGN}, {CENTROIDS}", ["hardware.encoding.scale=layer"], "have no projection together"),
         ("{layer='fc1', kind='window', low=0.4, high=0.45}", ["hardware.device.states=4"], "no level of the"),
         (

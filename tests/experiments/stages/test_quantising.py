@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from small_study import SMALL
 from torch import nn
 
+from experiments.stages.measure import networks
 from experiments.stages.quantise import fitted_states, onto_levels
+from experiments.stages.run import prepare
+from experiments.studies.study import load_study
 from experiments.studies.training import Quantisation
 from mapping import Levels, Magnitudes, Recipe, equal_levels, train
 from mapping.network.gemm import mappable_layers, to_gemm
 from mapping.training.method import Method
+from xbar.conductances.encoding import levels
+from xbar.hardware.errors import XbarError
 
 
 def network() -> nn.Module:
@@ -70,3 +78,29 @@ def test_states_are_where_the_weights_are() -> None:
     masks["2"][:, 0] = False
     states = fitted_states(model, {name: Magnitudes(3, masks.get(name)) for name in mappable_layers(model)})
     assert states == {"0": (0.0, 0.25, 1.0), "2": (0.0, 1.0), "4": 2}
+
+
+@pytest.mark.parametrize("more", [[], ["quantise.converter_epochs=1"]])
+def test_learned_ranges_move_the_scales_of_the_network_that_is_mapped(
+    tmp_path: Path, more: list[str]
+) -> None:
+    scales = []
+    for ranges in ("fixed", "learned"):
+        changes = [*SMALL, *more, f"quantise.ranges={ranges}", "quantise.retrain_epochs=2"]
+        plan = prepare(load_study("digits", changes), None, tmp_path / ranges)
+        quantised = networks(plan, load_study("digits", changes)).quantised
+        layer = quantised.mapped(plan.placement, plan.network.example).layers["fc1"]
+        assert np.array_equal(layer.scale, quantised.scales["fc1"])
+        used = layer.scale > 0
+        w = to_gemm(mappable_layers(quantised.network)["fc1"]).numpy()[:, used]
+        on_levels = np.abs(w) / layer.scale[used]
+        values = levels(layer.hardware.encoding, layer.hardware.device)
+        distance = np.abs(on_levels[..., None] - np.array([0, *values])).min(-1)
+        assert distance.max() < 1e-5
+        scales.append(layer.scale[used])
+    assert 1e-4 < np.abs(scales[1] / scales[0] - 1).max() < 0.5
+
+
+def test_learned_ranges_without_a_retraining_are_refused() -> None:
+    with pytest.raises(XbarError, match="in which they are learned"):
+        Quantisation(2, 0, ranges="learned")
