@@ -13,6 +13,7 @@ from torch import nn
 
 from experiments.inputs.batches import Batches, taken
 from experiments.inputs.data import Dataset
+from experiments.inputs.devices import device_named
 from experiments.inputs.measures import Measures
 from experiments.plans.process import bar
 from experiments.results.metric_label import MetricLabel
@@ -27,6 +28,7 @@ from mapping.training.loop import Progress, accuracy, derive_seed, train
 from mapping.training.method import Method
 
 EVALUATION_BATCH = 500
+PROCESSOR = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,8 @@ class Context:
         The metric is measured on so many inputs, evenly spaced in the test set.
     options
         Of every training, but of one whose method has options of its own.
+    device
+        Where networks train and chips multiply.
     quiet
         Whether stages show no lines and bars.
     spent
@@ -63,6 +67,7 @@ class Context:
     calibration_images: int
     test_images: int
     options: TrainingOptions = DEFAULTS
+    device: torch.device = PROCESSOR
     quiet: bool = False
     spent: dict[tuple[str, str], float] = field(default_factory=dict)
 
@@ -73,7 +78,8 @@ class Context:
         images = min(study.test_images or whole, whole)
         loading = t.batch, t.shift, t.flip
         calibration = study.calibration_images
-        return cls(data, out, study.seed, measures, *loading, calibration, images, t.options, quiet)
+        where = device_named(study.device)
+        return cls(data, out, study.seed, measures, *loading, calibration, images, t.options, where, quiet)
 
     @property
     def label(self) -> MetricLabel:

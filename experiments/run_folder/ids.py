@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.inputs.devices import device_named
 from experiments.inputs.networks import network_file
 from experiments.studies.own_code import modules_of, own_file
 from experiments.studies.sources import code_digest, sha256_of
@@ -89,9 +90,15 @@ def _hashed(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-BEFORE_THERE_WERE_KEYS = {"loss": "cross-entropy", "metric": "accuracy"}
+BEFORE_THERE_WERE_KEYS = {"loss": "cross-entropy", "metric": "accuracy", "device": "cpu"}
 """What every study had before these keys could say so. An id without the key stands for this value, so that
 ids of then are those of now, whatever becomes the default."""
+
+
+def device_type(study: Study) -> str:
+    """The kind of device that a study's networks train on, as ids hold it: results of one processor and of
+    another agree to rounding, those of a processor and an accelerator may not."""
+    return device_named(study.device).type
 
 
 def named_measures(study: Study) -> dict[str, str]:
@@ -110,6 +117,8 @@ def point_id(study: Study, checksum: str, files: Mapping[str, str]) -> str:
     skipped = {*NO_EFFECT, *BEFORE_THERE_WERE_KEYS}
     data = {key: value for key, value in study_dict(study).items() if key not in skipped}
     data |= named_measures(study)
+    if (kind := device_type(study)) != BEFORE_THERE_WERE_KEYS["device"]:
+        data["device"] = kind
     if study.chips.threshold is None:
         data["chips"]["threshold"] = USUAL_THRESHOLD  # as it was before it could be left out
     if not any(hardware.crossbar.wired for hardware in _designs(study)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Collection
 from pathlib import Path
@@ -114,13 +115,14 @@ def _measured(
         adjust = functools.partial(compensate, known=known, per=case.compensation)
     lines = prefix.with_name(f"{prefix.name}.jsonl")
     finished = finished_chips(lines)
+    network = copy.deepcopy(quantised.network).to(context.device)
     with open(lines, "ab", buffering=0) as file:
 
         def run_chip(chip: int) -> float:
             batches, progress = context.test_batches(f"{case.name}, chip {chip + 1} of {chips.n}")
             percent = chip_accuracy(
                 around_faults(noisy, seed=seed, chip=chip) if case.around_faults else noisy,
-                quantised.network,
+                network,
                 batches,
                 seed=seed,
                 chip=chip,

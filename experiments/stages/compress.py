@@ -28,7 +28,7 @@ from mapping.constraints.constraint import Constraint
 from mapping.constraints.joint_budget import JointBudget
 from mapping.constraints.rule_kinds import RULES, reads_more_than_tiles
 from mapping.network.gemm import finite_gemm, mappable_layers
-from mapping.network.inputs import Inputs
+from mapping.network.inputs import Inputs, on_host
 from mapping.recipes.recipe import Recipe
 from mapping.smaller_networks.purification import Purification
 from mapping.smaller_networks.unused_paths import remove_unused_paths
@@ -104,7 +104,7 @@ def _compress_to(
     inputs = compress_inputs(rules, compression, step, start.identity, child)
 
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        model, teacher = network.with_state(start.state), network.with_state(baseline.state)
+        model, teacher = (network.with_state(of.state).to(context.device) for of in (start, baseline))
         before = {name: mask for name, mask in masks_met(model, start.masks).items() if name in rules.layers}
         at = "" if step.rate == compression.rate else f" {step.rate:g}x"
 
@@ -114,7 +114,7 @@ def _compress_to(
             )
 
         def constraints() -> dict[str, Constraint]:
-            found = rules.constraints(step.target, model, network.example)
+            found = rules.constraints(step.target, on_host(model), network.example)
             return {name: on_weights_met(of, before.get(name)) for name, of in found.items()}
 
         task = PruningTask(model, step.target, constraints)
@@ -238,14 +238,17 @@ def bits_of_layers(model: nn.Module, masks: Masks, budget: float) -> dict[str, i
 def purified(model: nn.Module, example: Inputs, purification: Purification, masks: Masks) -> Masks:
     """Masks without what purification and unused paths take away; biases take over what constants add. A
     layer without a bias that would need one keeps its weights."""
-    left = purification.masks(model, example, masks)
-    used = remove_unused_paths(model, example, left)
+    host = on_host(model)  # its graph is traced there
+    left = purification.masks(host, example, {name: mask.cpu() for name, mask in masks.items()})
+    used = remove_unused_paths(host, example, left)
     found = mappable_layers(used.model)
     for name, layer in mappable_layers(model).items():
         if layer.bias is None and found[name].bias is not None:
             used.masks[name] = left[name]
             found[name].weight.data.copy_(layer.weight.data)
-    model.load_state_dict(used.model.state_dict(), strict=False)
+    left_state = used.model.state_dict()
+    for name, tensor in model.state_dict().items():
+        tensor.copy_(left_state[name])
     frozen = {name for name, layer in mappable_layers(model).items() if not layer.weight.requires_grad}
     return {
         name: mask for name, mask in used.masks.items() if name in masks or not (mask.all() or name in frozen)

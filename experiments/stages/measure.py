@@ -127,7 +127,7 @@ def measured(
     """
 
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        network = build()
+        network = build().to(context.device)
         value = accuracy(network, *context.test_batches(what), metric=context.measures.metric)
         record: dict[str, Any] = {"test": {what: value}}
         if clipped := clipped_inputs(network):

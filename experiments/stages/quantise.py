@@ -32,7 +32,7 @@ from mapping.constraints.fragments import SignedValues
 from mapping.constraints.intersections import levels_in
 from mapping.constraints.levels import Fitted, Hold, Levels, Values
 from mapping.network.gemm import finite_gemm, mappable_layers
-from mapping.network.inputs import Inputs
+from mapping.network.inputs import Inputs, on_host
 from mapping.recipes.recipe import Recipe
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.training.loop import derive_seed
@@ -97,7 +97,8 @@ def quantise(
     model = network.on_crossbars(compressed.state)
 
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        teacher = network.with_state(compressed.baseline.state)
+        teacher = network.with_state(compressed.baseline.state).to(context.device)
+        model.to(context.device)
 
         def fit(model: nn.Module, stage: str, recipe: Recipe, methods: list[Method]) -> Log:
             return context.fit(model, prefix, stage, recipe, methods, teacher=teacher)
@@ -154,7 +155,7 @@ def quantise_inputs(
 def _quantised(stage: StageResult, model: nn.Module, states: Mapping[str, States]) -> QuantisedNetwork:
     """The network of a stage, its weights put into `model`."""
     state, masks = split_masks(stage.tensors)
-    model.load_state_dict(state)
+    model.cpu().load_state_dict(state)
     record = stage.record
     found = {name: tuple(of) if isinstance(of, list) else of for name, of in record["states"].items()}
     return QuantisedNetwork(
@@ -235,22 +236,23 @@ def _retrained(
         return own.replace(device__programming=q.noise)
 
     seed = derive_seed(context.seed, "draws")
-    scales = {name: of.scales.numpy(force=True) for name, of in held.items()}
+    scales = {name: of.scales.cpu().numpy() for name, of in held.items()}
     holds = {f"model.{name}": of.hold for name, of in held.items()}
 
     def within(training: nn.Module) -> list[Method]:
         return [Within(training, holds)] if holds else []
 
-    mapped = placement.map(model, example, masks=masks, scales=scales)
+    host = on_host(model)  # cells are programmed there
+    mapped = placement.map(host, example, masks=masks, scales=scales)
     if any(layer.bias_rows for layer in mapped.layers.values()):
-        mapped, _ = calibrate(mapped, model, context.calibration_batches())
+        mapped, _ = calibrate(mapped, host, context.calibration_batches())
     written = without_random_effects(mapped).with_hardware(with_write_errors)
     training = trainable_network(model, written, multiply="torch", ranges=q.ranges, seed=seed)
     log = fit(training, "levels-retrain", Recipe(q.retrain_epochs, q.retrain_lr), within(training))
     trained, mapped = training.trained()
     if q.converter_epochs:
         mapped = mapped.with_hardware(with_write_errors)
-        mapped, _ = calibrate(mapped, trained, context.calibration_batches())
+        mapped, _ = calibrate(mapped, on_host(trained), context.calibration_batches())
         training = trainable_network(trained, mapped, ranges=q.ranges, seed=seed)
         recipe = Recipe(q.converter_epochs, q.retrain_lr / 4)
         log += fit(training, "converters", recipe, within(training))
@@ -297,7 +299,7 @@ def fitted_states(network: nn.Module, values: Mapping[str, Values]) -> dict[str,
     magnitudes are free."""
     layers = mappable_layers(network)
     return {
-        name: states_of_magnitudes(of.fit(finite_gemm(layers[name], name)).numpy(force=True))
+        name: states_of_magnitudes(of.fit(finite_gemm(layers[name], name)).cpu().numpy())
         for name, of in values.items()
         if isinstance(of, Magnitudes) or (isinstance(of, SignedValues) and isinstance(of.values, Magnitudes))
     }

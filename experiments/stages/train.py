@@ -47,9 +47,10 @@ def train(context: Context, network: Untrained, training: Training) -> NetworkWe
     """Train the float network, or read what an earlier run left."""
 
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        model = network.with_state(network.form.state_dict())
+        model = network.with_state(network.form.state_dict()).to(context.device)
         log = context.fit(model, prefix, "train", recipe_of(training), [])
-        return dict(model.state_dict()), {"log": log, "validation": {"float": context.validate(model)}}
+        record = {"log": log, "validation": {"float": context.validate(model)}}
+        return with_masks(model.state_dict(), {}), record
 
     return weights_of(context.stage("train", train_inputs(context, network, training), compute))
 
@@ -59,7 +60,7 @@ def train_inputs(context: Context, network: Untrained, training: Training) -> di
     measures = context.measures.source
     return {
         "data": context.data.checksum,
-        "device": "cpu",
+        "device": context.device.type,
         **network.source,
         "train": to_dict(training),
         **measures,
@@ -86,8 +87,10 @@ def weights_of(stage: StageResult) -> NetworkWeights:
 def with_masks(
     state: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Tensors of a stage's file: a state dict, and masks under their layers' names after ``mask.``."""
-    return {**state, **{f"mask.{name}": mask for name, mask in masks.items()}}
+    """Tensors of a stage's file, on the processor: a state dict, and masks under their layers' names after
+    ``mask.``."""
+    tensors = {**state, **{f"mask.{name}": mask for name, mask in masks.items()}}
+    return {name: tensor.cpu() for name, tensor in tensors.items()}
 
 
 def split_masks(

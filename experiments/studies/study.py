@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, naming, unknown_name
 from xbar.hardware.files import build, read_toml, resolve_device, to_dict
 
+DEVICES = r"auto|cpu|(cuda|mps|xpu)(:\d{1,3})?"
+"""Names of devices."""
 USUAL_THRESHOLD = 99.0
 """Of a percentage, the higher the better, where a study gives none."""
 
@@ -100,7 +103,8 @@ class Study:
     ``test_images``: the metric is measured on so many inputs, evenly spaced in the test set; 0: on all.
     ``extensions``: Python files that add methods, kinds of rules and other kinds of things that the study
     names; they are run when the study is read. ``threads``: of torch; 0: as many as there are processors. One
-    is fastest for small networks; last bits of results depend on it.
+    is fastest for small networks; last bits of results depend on it. ``device``: where networks train and
+    chips multiply; ``auto`` is the machine's accelerator, where it has one that torch can use.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -122,6 +126,7 @@ class Study:
     batch_norm: Literal["fold", "digital"] = "fold"
     seed: int = 0
     threads: int = 0
+    device: str = "cpu"
     calibration_images: int = 512
     test_images: int = 0
     extensions: tuple[str, ...] = ()
@@ -149,6 +154,11 @@ class Study:
         check_range("width", self.width, 1 / 64, 64)
         check_range("seed", self.seed, 0, 2**31 - 1)
         check_range("threads", self.threads, 0, 1024)
+        if not re.fullmatch(DEVICES, self.device):
+            raise XbarError(
+                f"device = {self.device!r}: must be 'auto', 'cpu', or an accelerator of torch such as 'cuda' "
+                "or 'cuda:1'"
+            )
         check_range("calibration_images", self.calibration_images, 1, 1 << 20)
         check_range("test_images", self.test_images, 0, 1 << 20)
         for setting in self.layers:

@@ -245,7 +245,8 @@ class _TrainableLayer:
         hardware, scale = self.mapped.hardware, self.mapped.scale
         assert scale is not None
         own = scale if hardware.encoding.scale == "column" else scale[:1]
-        return LearnedRange(torch.from_numpy(own.copy()), len(levels(hardware.encoding, hardware.device)))
+        values = len(levels(hardware.encoding, hardware.device))
+        return LearnedRange(torch.from_numpy(own.copy()), values).to(self.host.weight.device)
 
     def learned_input_range(self) -> LearnedRange | None:
         """The input range as a parameter; None for an ideal DAC, which has none."""
@@ -253,14 +254,15 @@ class _TrainableLayer:
         assert calibration is not None
         if dac.bits == "ideal":
             return None
-        return LearnedRange(torch.tensor(calibration.x_max), largest_code(dac, calibration.signed))
+        values = largest_code(dac, calibration.signed)
+        return LearnedRange(torch.tensor(calibration.x_max), values).to(self.host.weight.device)
 
     def _with_ranges(self) -> MappedLayer:
         """The layer with the ranges that its parameters have now."""
         mapped = self.mapped
         if self.scales is not None:
             assert mapped.scale is not None
-            scale = np.broadcast_to(self.scales.now().cpu().numpy(), mapped.scale.shape).copy()
+            scale = np.broadcast_to(self.scales.now().numpy(), mapped.scale.shape).copy()
             if not np.isfinite(scale).all():
                 raise XbarError(f"{mapped.name}: has scales that are not finite; lower the learning rate")
             mapped = dataclasses.replace(mapped, scale=scale)

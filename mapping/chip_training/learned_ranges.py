@@ -32,16 +32,14 @@ class LearnedRange(nn.Module):
 
     def __init__(self, start: Tensor, values: int) -> None:
         super().__init__()
-        self.register_buffer("start", start.double())
+        self.start = start.double()  # on the processor: some devices have no float64
         self.change = nn.Parameter(torch.zeros_like(start, dtype=torch.float32))
         self.values = values
 
-    start: Tensor
-
     @torch.no_grad()
     def now(self) -> Tensor:
-        """The ranges (N,), float64."""
-        return self.start * self.change.double().exp()
+        """The ranges (N,), float64, on the processor."""
+        return self.start * self.change.cpu().double().exp()
 
     def forward(self, count: Tensor | float) -> Tensor:
         """The ranges, with the gradient of `change` as above.
@@ -53,7 +51,7 @@ class LearnedRange(nn.Module):
         """
         square = (self.start / self.values).square()
         square = torch.where(square > 0, square, torch.ones_like(square))
-        factor = 1 / (square * (torch.as_tensor(count).clamp_min(1) * self.values) ** 0.5)
+        factor = 1 / (square * (torch.as_tensor(count).cpu().clamp_min(1) * self.values) ** 0.5)
         scaled = self.change * factor.to(self.change)
         change = scaled + (self.change - scaled).detach()
         return self.start.to(change) * change.exp()

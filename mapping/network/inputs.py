@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -53,6 +54,11 @@ def each_tensor(function: Callable[[torch.Tensor], torch.Tensor], inputs: Inputs
 def device_of(model: nn.Module) -> torch.device:
     """Where a network is: the device of its first weight; the processor's for one without weights."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def on_host(model: nn.Module) -> nn.Module:
+    """A network on the processor: itself, or a copy of one that is elsewhere."""
+    return model if device_of(model).type == "cpu" else copy.deepcopy(model).cpu()
 
 
 def sent(inputs: Inputs, device: torch.device) -> Inputs:

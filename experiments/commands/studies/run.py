@@ -38,6 +38,9 @@ class RunCommand:
     """Weights to start from: safetensors, or what torch.save(network.state_dict(), ...) wrote."""
     batch_norm: Literal["fold", "digital"] | None = None
     """Fold batch norm into the layer that it follows, or leave it digital; by default as the study says."""
+    device: str | None = None
+    """Where networks train and chips multiply: cpu, cuda, cuda:1, or auto for an accelerator where there is
+    one."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the study, as often as needed: --set compress.rate=20"""
     trust: bool = False
@@ -55,6 +58,7 @@ class RunCommand:
             "width": self.width,
             "train.weights": self.weights,
             "batch_norm": self.batch_norm,
+            "device": self.device,
         }
         changes = [
             f"{key}={json.dumps(value, default=str)}" for key, value in named.items() if value is not None
