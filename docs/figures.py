@@ -25,8 +25,9 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from experiments.figures.colours import BLUE, FILLED, GREY, INK, MUTED, ORANGE
 from experiments.figures.device_plots import TEN_YEARS, TICKS, sampled
-from experiments.figures.plots import BLUE, FILLED, GREY, INK, MUTED, ORANGE, STYLE, WIDTH, svg
+from experiments.figures.plots import STYLE, WIDTH, svg
 from experiments.studies.durations import duration
 from mapping import calibrate, map_network, program_network
 from mapping.chips.chip import decoded_weights

@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from experiments.commands.networks.layers import form_of
-from experiments.figures.plots import GREY, INK, MUTED, ORANGE, blank_figure, styled, svg
+from experiments.figures.colours import GREY, INK, MUTED, ORANGE
+from experiments.figures.plots import blank_figure, styled, svg
 from mapping import MappedNetwork, map_network
 from mapping.network.gemm import mappable_layers
 from power.counts.resolution import lossless_bits_of_network

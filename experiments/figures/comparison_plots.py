@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.figures.plots import BLUE, GREY, ORANGE, PALE, blank_figure, styled
+from experiments.figures.colours import BLUE, GREY, ORANGE, PALE
+from experiments.figures.plots import blank_figure, styled
 from experiments.results.result import Result
 
 COLUMNS = (("area_mm2", "area [mm²]"), ("energy_nj_per_image", "energy an image [nJ]"))

@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from experiments.figures.plots import BLUE, GREY, INK, MUTED, ORANGE, STYLE, WIDTH
+from experiments.figures.colours import BLUE, GREY, INK, MUTED, ORANGE
+from experiments.figures.plots import STYLE, WIDTH
 from experiments.studies.durations import duration
 from xbar.conductances.noise import low_frequency_sigma, sigma, white_sigma
 from xbar.conductances.programming import program

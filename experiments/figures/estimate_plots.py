@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from experiments.figures.plots import DARK, INK, MUTED, PALE, QUANTITIES, blank_figure, styled
+from experiments.figures.colours import BLUE, GREY, ORANGE, PALE, PAPER, colour_of, largest, text_on
+from experiments.figures.plots import QUANTITIES, blank_figure, styled
 from mapping.network.gemm import shown_name
 from power.estimates.totals import Estimate
 
@@ -43,16 +44,17 @@ def estimate_figure(results: Mapping[str, Estimate]) -> Figure:
 
 
 def _colours(results: Mapping[str, Estimate]) -> dict[str, str]:
-    """Colour of each component: the eight with the largest share of either quantity in any design have their
-    own."""
-    largest: dict[str, float] = {}
-    for result in results.values():
-        totals = {"area_mm2": result.area_mm2, "energy_nj": result.energy_nj_per_image}
-        for name, cost in result.by_component.items():
-            shares = [cost[what] / total if total else 0.0 for what, total in totals.items()]
-            largest[name] = max(largest.get(name, 0.0), *shares)
-    order = sorted(largest, key=lambda name: -largest[name])
-    return {name: MUTED[i] if i < len(MUTED) else PALE for i, name in enumerate(order)}
+    """Colour of each component, the eight with the largest share of either quantity in any design first; the
+    others have one colour together."""
+    shares = [
+        (name, cost[what] / total if total else 0.0)
+        for result in results.values()
+        for name, cost in result.by_component.items()
+        for what, total in (("area_mm2", result.area_mm2), ("energy_nj", result.energy_nj_per_image))
+    ]
+    named = largest(shares)
+    others = dict.fromkeys(name for name, _ in shares if name not in named)
+    return {**{name: colour_of(name) for name in named}, **dict.fromkeys(others, PALE)}
 
 
 def _bars(ax: Axes, results: Mapping[str, Estimate], quantity: str, colours: Mapping[str, str]) -> None:
@@ -63,8 +65,9 @@ def _bars(ax: Axes, results: Mapping[str, Estimate], quantity: str, colours: Map
     for y, result in enumerate(results.values()):
         left = 0.0
         for name, colour in colours.items():
-            width = result.by_component[name][quantity] * (1e-9 if quantity == "energy_nj" else 1)
-            ax.barh(y, width, left=left, height=0.6, color=colour, edgecolor="white", linewidth=0.5)
+            part = result.by_component.get(name, {})
+            width = part.get(quantity, 0.0) * (1e-9 if quantity == "energy_nj" else 1)
+            ax.barh(y, width, left=left, height=0.6, color=colour, edgecolor=PAPER, linewidth=0.5)
             left += width
     ax.set_yticks(range(len(results)), results if len(results) > 1 else [""] * len(results))
     ax.tick_params(axis="y", length=0)
@@ -76,21 +79,13 @@ def _bars(ax: Axes, results: Mapping[str, Estimate], quantity: str, colours: Map
 def _busy(ax: Axes, results: Mapping[str, Estimate]) -> None:
     """Share of the time that the busiest server of a component is busy, of the eight that are busiest."""
     busy = {name: result.at(result.peak_image_rate_per_s).utilisation for name, result in results.items()}
-    most: dict[str, float] = {}
-    for shares in busy.values():
-        for part, share in shares.items():
-            most[part] = max(most.get(part, 0.0), share)
-    parts = sorted(most, key=lambda part: -most[part])[:8]
+    parts = largest(share for shares in busy.values() for share in shares.items())
     height = 0.8 / len(results)
     for number, (name, shares) in enumerate(busy.items()):
         places = np.arange(len(parts)) + (number - (len(results) - 1) / 2) * height
-        ax.barh(
-            places,
-            [100 * shares.get(part, 0.0) for part in parts],
-            height,
-            color=MUTED[number % len(MUTED)],
-            label=name,
-        )
+        widths, strength = [100 * shares.get(part, 0.0) for part in parts], 1 / (1 + number)
+        ax.barh(places, widths, height, color=[colour_of(part) for part in parts], alpha=strength)
+        ax.barh([0], [0], color=GREY, alpha=strength, label=name)
     ax.set_yticks(range(len(parts)), parts, fontsize=6)
     ax.invert_yaxis()
     ax.set(xlim=(0, 100), xlabel="busy at the highest image rate [%]")
@@ -101,8 +96,8 @@ def _busy(ax: Axes, results: Mapping[str, Estimate]) -> None:
 def _idle(ax: Axes, results: Mapping[str, Estimate]) -> None:
     """Energy of an image: dynamic, idle, and what could leak where no source says it."""
     parts = {
-        "dynamic": ("dynamic_nj_per_image", MUTED[0]),
-        "idle, known": ("idle_nj_per_image", MUTED[1]),
+        "dynamic": ("dynamic_nj_per_image", BLUE),
+        "idle, known": ("idle_nj_per_image", ORANGE),
         "idle, assumed": ("assumed_idle_nj_per_image", PALE),
     }
     ax.xaxis.set_major_formatter(EngFormatter("J", sep=" "))
@@ -132,10 +127,10 @@ def _mosaic(ax: Axes, result: Estimate, quantity: str, colours: Mapping[str, str
         bottom = 0.0
         for name, colour in colours.items():
             height = parts.get(name, 0.0) / cost[quantity]
-            style: dict[str, Any] = {"color": colour, "ec": "white", "lw": 0.4}
+            style: dict[str, Any] = {"color": colour, "ec": PAPER, "lw": 0.4}
             ax.add_patch(Rectangle((left, bottom), width, height, **style))
             if width * height > LABELLED and width > 0.012 * len(name):
-                ink = "white" if colour in DARK else INK
+                ink = text_on(colour)
                 middle = left + width / 2, bottom + height / 2
                 ax.text(*middle, name, ha="center", va="center", color=ink, fontsize=6)
             bottom += height

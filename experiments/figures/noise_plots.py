@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from experiments.figures.colours import BLUE, GREY, MUTED, ORANGE
 from experiments.figures.device_plots import TICKS
-from experiments.figures.plots import BLUE, GREY, MUTED, ORANGE, blank_figure, styled
+from experiments.figures.plots import blank_figure, styled
 from experiments.results.metric_label import ACCURACY, MetricLabel
 from experiments.results.result import Curve, CurvePoint, LayerNoiseAccuracy, OverChips, Result
 from mapping.monte_carlo.sampling import half_width

@@ -16,11 +16,23 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
+from experiments.figures.colours import (
+    BLUE,
+    FILLED,
+    GREY,
+    INK,
+    ORANGE,
+    PALE,
+    PAPER,
+    SHADES,
+    colour_of,
+    largest,
+    text_on,
+)
 from experiments.results.metric_label import ACCURACY, MetricLabel
 from experiments.results.result import ComponentCost, OverChips
 from mapping.monte_carlo.sampling import half_width
@@ -32,12 +44,6 @@ from xbar.hardware.files import write_atomically
 
 P = ParamSpec("P")
 
-BLUE, ORANGE, INK, GREY, PALE = "#2a6496", "#c65d21", "#2b2b2b", "#8a8a8a", "#e4e4e4"
-# Paul Tol's "muted" scheme (https://personal.sron.nl/~pault), safe for all common colour blindnesses.
-MUTED = ("#332288", "#88ccee", "#44aa99", "#117733", "#ddcc77", "#cc6677", "#882255", "#aa4499")
-DARK = {"#332288", "#117733", "#882255", "#aa4499"}
-SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#17456b"])
-FILLED = LinearSegmentedColormap.from_list("filled", ["#d3e3f0", "#17456b"])
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": GREY,
     "axes.grid": False,
@@ -366,12 +372,13 @@ def breakdown(
     """
     what, unit = QUANTITIES[quantity]
     sides = {"before": _parts(before, quantity), "after": _parts(after, quantity)}
-    largest = {
-        name: max(side.get(name, 0.0) / (sum(side.values()) or 1.0) for side in sides.values())
-        for name in {**sides["before"], **sides["after"]}
-    }
-    named = sorted(largest, key=lambda name: -largest[name])[: len(MUTED)]
-    rest = [name for name in largest if name not in named]
+    shares = [
+        (name, amount / (sum(side.values()) or 1.0))
+        for side in sides.values()
+        for name, amount in side.items()
+    ]
+    named = largest(shares)
+    rest = [name for name in {**sides["before"], **sides["after"]} if name not in named]
     figure = blank_figure(2.9)
     top, bottom = figure.subplots(2, 1, height_ratios=(2, 1))
     unlabelled: dict[str, Any] = {}
@@ -379,23 +386,16 @@ def breakdown(
         widest = max(sum(sides[side].values()) for side in drawn) or 1.0
         for y, side in enumerate(drawn):
             left = 0.0
-            stack = [
-                *(
-                    (name, sides[side].get(name, 0.0), colour)
-                    for name, colour in zip(named, MUTED, strict=False)
-                )
-            ]
+            stack = [(name, sides[side].get(name, 0.0), colour_of(name)) for name in named]
             stack += (
                 [(f"{len(rest)} others", sum(sides[side].get(name, 0.0) for name in rest), PALE)]
                 if rest
                 else []
             )
             for name, value, colour in stack:
-                bars = ax.barh(
-                    y, value, left=left, height=0.62, color=colour, edgecolor="white", linewidth=0.6
-                )
+                bars = ax.barh(y, value, left=left, height=0.62, color=colour, edgecolor=PAPER, linewidth=0.6)
                 if value / widest > INSIDE_LABEL + 0.011 * len(name):
-                    ink = "white" if colour in DARK else INK
+                    ink = text_on(colour)
                     ax.text(left + value / 2, y, name, ha="center", va="center", color=ink, fontsize=7)
                     unlabelled[name] = None
                 else:

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from experiments.figures.plots import BLUE, INK, ORANGE, blank_figure, styled
+from experiments.figures.colours import BLUE, INK, ORANGE
+from experiments.figures.plots import blank_figure, styled
 from experiments.results.metric_label import ACCURACY, MetricLabel
 from experiments.searches.objectives import Objective, front_of
 from experiments.searches.pareto import pareto_front

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.figures.plots import INK, SHADES, blank_figure, styled
+from experiments.figures.colours import INK, SHADES
+from experiments.figures.plots import blank_figure, styled
 from experiments.results.metric_label import ACCURACY, MetricLabel
 from mapping.smaller_networks.sensitivity import TOGETHER, LayerLoss
 

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from experiments.figures.plots import GREY, INK, MUTED, SHADES, blank_figure, styled
+from experiments.figures.colours import GREY, INK, MUTED, SHADES
+from experiments.figures.plots import blank_figure, styled
 from experiments.searches.pareto import pareto_front
 from experiments.sweeps.table import label_of, titles
 
