@@ -258,10 +258,15 @@ class Side(_Strict):
     prices: Mapping[str, Any] = field(default_factory=dict)
     table: tuple[Mapping[str, Any], ...] = ()
 
+    @property
+    def cells(self) -> str:
+        """How a weight is stored, in words: ``9 bit in 2 slices``."""
+        return f"{self.weight_bits:.3g} bit in {self.slices} slice{'s' * (self.slices > 1)}"
+
 
 @dataclass(frozen=True)
 class Reduction(_Strict):
-    """Percent that the compressed network takes less than the uncompressed one."""
+    """Percent that the compressed network takes less than an uncompressed one."""
 
     area: float
     power: float
@@ -271,11 +276,26 @@ class Reduction(_Strict):
 
 @dataclass(frozen=True)
 class Estimates(_Strict):
-    """Costs of the uncompressed network and of the compressed one."""
+    """Costs of the uncompressed network and of the compressed one.
+
+    ``before`` is in the slices that the study compares with; ``unpruned`` is the same network on the cells of
+    the compressed one, so that ``pruning_percent`` is what pruning alone saves; None: of an older run.
+    """
 
     before: Side
     after: Side
     reduction_percent: Reduction
+    unpruned: Side | None = None
+    pruning_percent: Reduction | None = None
+
+    @property
+    def sides(self) -> dict[str, Side]:
+        """What is held against each other, by title: uncompressed, with the cells of the compressed one where
+        these are others, and compressed."""
+        sides = {f"uncompressed, {self.before.cells}": self.before}
+        if self.unpruned is not None and self.unpruned.cells != self.before.cells:
+            sides[f"uncompressed, {self.unpruned.cells}"] = self.unpruned
+        return {**sides, f"compressed, {self.after.cells}": self.after}
 
 
 @dataclass(frozen=True)
@@ -376,66 +396,6 @@ class Result(_Figures):
         with extensions_of(study.extensions, reading=True):
             build(Hardware, data["hardware"], f"{where}: hardware")
         return cls(**{name: getattr(figures, name) for name in _Figures.__dataclass_fields__}, study=study)
-
-
-@dataclass(frozen=True)
-class PointAccuracy:
-    """The part of an `Accuracy` that a point of a sweep keeps."""
-
-    compressed: MetricValue
-    quantised: MetricValue
-    ideal_chip: MetricValue
-    float: MetricValue
-    chips: OverChips
-    test_images: int
-    metric: MetricLabel = ACCURACY
-
-
-@dataclass(frozen=True)
-class PointRate:
-    """The part of `CompressionRates` that a point of a sweep keeps."""
-
-    rate: float
-    weights_kept: int
-
-
-@dataclass(frozen=True)
-class PointTiles:
-    """The part of `Mapped` that a point of a sweep keeps."""
-
-    tiles_per_plane_after: int
-    utilisation: float
-
-
-@dataclass(frozen=True)
-class PointCosts:
-    """The part of a `Side` that a point of a sweep keeps. The power is at the point's own peak rate."""
-
-    area_mm2: float
-    energy_nj_per_image: float
-    latency_us_per_image: float
-    peak_image_rate_per_s: float
-    peak_power_mw: float
-    arrays: int
-    tops_per_w: float | None
-    tops_per_mm2: float | None
-    by_component: Mapping[str, ComponentCost]
-
-
-@dataclass(frozen=True)
-class PointResult:
-    """What a point of a sweep gives: figures of a `Result`, under the same keys, but that the estimate is of
-    the compressed network alone."""
-
-    accuracy: PointAccuracy
-    compression: PointRate
-    mapping: PointTiles
-    estimate: PointCosts
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, as the store of a sweep holds it."""
-        found: dict[str, Any] = plain(self)
-        return found
 
 
 @dataclass(frozen=True)

@@ -146,17 +146,27 @@ def operations_of(mapped: MappedNetwork) -> Operations:
 
 def coverage(mapping: Operations) -> str:
     """One line on how much of a network is on crossbars; empty for a result that does not say."""
-    if mapping.operations is None or not (mapping.digital or mapping.macs_share is not None):
+    share = share_of_macs(mapping)
+    if share is None:
         return ""
-    digital = {"multiply-accumulates": 0, "elements": 0}
-    for row in mapping.digital:
-        digital[row.unit] += row.operations
-    macs = mapping.operations - digital["elements"]
-    share = (macs - digital["multiply-accumulates"]) / macs
-    text = f"{percent_of_macs(share)} of {macs:,} multiply-accumulates an image are on crossbars"
+    text = f"{percent_of_macs(share)} of {_macs(mapping):,} multiply-accumulates an image are on crossbars"
     if unknown := {row.operator: row.calls for row in mapping.unknown}:
         text += f", and more are not counted: {not_counted(unknown)}"
     return text
+
+
+def share_of_macs(mapping: Operations) -> float | None:
+    """Share of the known multiply-accumulates of an image that is on crossbars; None: not known."""
+    if mapping.operations is None or not (mapping.digital or mapping.macs_share is not None):
+        return None
+    digital = sum(row.operations for row in mapping.digital if row.unit == "multiply-accumulates")
+    macs = _macs(mapping)
+    return (macs - digital) / macs
+
+
+def _macs(mapping: Operations) -> int:
+    elements = sum(row.operations for row in mapping.digital if row.unit == "elements")
+    return (mapping.operations or 0) - elements
 
 
 def percent_of_macs(share: float) -> str:
@@ -222,13 +232,13 @@ def text_summary(result: Result) -> str:
         f"{m.tiles_per_plane_unpacked} after, {m.tiles_per_plane_after} packed "
         f"({m.tile_rows} x {m.tile_cols}, {m.utilisation:.0%} used)",
     ]
-    for what, old, new, unit, cut in (
-        ("area", before.area_mm2, after.area_mm2, "mm2", reduction.area),
-        ("power", before.power_mw, after.power_mw, "mW", reduction.power),
-        ("energy", before.energy_nj_per_image, after.energy_nj_per_image, "nJ an image", reduction.energy),
+    saved = result.estimate.pruning_percent
+    for what, old, new, unit, key in (
+        ("area", before.area_mm2, after.area_mm2, "mm2", "area"),
+        ("power", before.power_mw, after.power_mw, "mW", "power"),
+        ("energy", before.energy_nj_per_image, after.energy_nj_per_image, "nJ an image", "energy"),
     ):
-        lines.append(
-            f"{what:<12} {old:.4g} -> {new:.4g} {unit} ({cut:.2f} % less than uncompressed in "
-            f"{before.slices} slices)"
-        )
+        alone = "" if saved is None else f", {getattr(saved, key):.2f} % by pruning alone"
+        cut = f"{getattr(reduction, key):.2f} % less than uncompressed in {before.slices} slices{alone}"
+        lines.append(f"{what:<12} {old:.4g} -> {new:.4g} {unit} ({cut})")
     return "\n".join(lines)

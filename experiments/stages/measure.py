@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from experiments.plans.context import Context
+from experiments.plans.placement import Placement
 from experiments.plans.plan import StudyPlan
 from experiments.run_folder.ids import simulated_layers
 from experiments.run_folder.stage import StageResult
@@ -138,8 +139,15 @@ def measured(
     return context.stage("accuracy", inputs, compute)
 
 
-def uncompressed_estimate(plan: StudyPlan, trained: NetworkWeights) -> Estimate:
-    """Costs of the network before pruning, in the comparison's slices."""
-    unpruned = plan.network.on_crossbars(trained.state)
-    mapped = plan.uncompressed.map(unpruned, plan.network.example)
-    return estimate(*calibrate(mapped, unpruned, plan.context.calibration_batches()))
+def uncompressed_estimates(plan: StudyPlan, nets: Networks) -> tuple[Estimate, Estimate]:
+    """Costs of the network before pruning: in the comparison's slices, and on the cells of the compressed
+    one, which differs from that in pruning alone."""
+    unpruned = plan.network.on_crossbars(nets.trained.state)
+
+    def costs(placement: Placement) -> Estimate:
+        mapped = placement.map(unpruned, plan.network.example)
+        return estimate(*calibrate(mapped, unpruned, plan.context.calibration_batches()))
+
+    compared, own = plan.uncompressed, plan.placement.with_states(nets.quantised.states)
+    before = costs(compared)
+    return before, before if own.by_layer() == compared.by_layer() else costs(own)

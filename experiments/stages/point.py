@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from experiments.plans.plan import StudyPlan
-from experiments.results.result import PointAccuracy, PointCosts, PointRate, PointResult, PointTiles
+from experiments.results.point_result import (
+    PointAccuracy,
+    PointCosts,
+    PointRate,
+    PointResult,
+    PointTiles,
+)
 from experiments.results.summary import over_chips
 from experiments.stages.chips import calibrated, chip_accuracies
 from experiments.stages.measure import accuracies, networks

@@ -30,7 +30,7 @@ from experiments.results.summary import (
 from experiments.run_folder.finished import ACTIVITY_FILE, MAPPING_FILE, write_result
 from experiments.run_folder.folder import open_folder
 from experiments.stages.chips import calibrated, chip_accuracies
-from experiments.stages.measure import Networks, accuracies, networks, uncompressed_estimate
+from experiments.stages.measure import Networks, accuracies, networks, uncompressed_estimates
 from experiments.stages.under_noise import measured_curves, measured_layers
 from experiments.studies.own_code import extensions_of
 from experiments.studies.study import Study
@@ -90,19 +90,19 @@ def _measured(plan: StudyPlan, study: Study, nets: Networks, start: float) -> Re
     """What the networks of a study do on their tiles, and what they cost there; their mapping is written."""
     context, example = plan.context, plan.network.example
     mark = time.perf_counter()
-    before = uncompressed_estimate(plan, nets.trained)
+    uncompressed = uncompressed_estimates(plan, nets)
     unpacked = nets.quantised.mapped(plan.placement, example, packing=False)
     mapped, activity = calibrated(context, plan.network, plan.placement, nets.quantised)
     save_mapping(mapped, context.out / MAPPING_FILE)
     write_sealed(context.out / ACTIVITY_FILE, save_arrays, activity, {})
-    before, after = at_one_rate(before, estimate(mapped, activity))
+    costs = _estimates(*uncompressed, estimate(mapped, activity))
     map_seconds = time.perf_counter() - mark
     accuracy = _accuracy(plan, study, nets, mapped)
     return Result(
         accuracy=accuracy,
         compression=compression_rates(mapped),
         mapping=mapping_summary(unpruned(mapped), unpacked, mapped),
-        estimate=Estimates(_side(before), _side(after), Reduction(**reduction_percent(before, after))),
+        estimate=costs,
         seconds=_seconds(plan, map_seconds, start),
         seed=study.seed,
         versions=versions(),
@@ -137,6 +137,20 @@ def _accuracy(plan: StudyPlan, study: Study, nets: Networks, mapped: MappedNetwo
         ),
         validation=nets.validation(),
         metric=plan.context.label,
+    )
+
+
+def _estimates(before: Estimate, same_cells: Estimate, after: Estimate) -> Estimates:
+    """Costs before and after at one image rate, and those before pruning at that rate, or the highest that
+    it allows."""
+    before, after = at_one_rate(before, after)
+    same_cells = same_cells.at(min(after.image_rate_per_s, same_cells.peak_image_rate_per_s))
+    return Estimates(
+        before=_side(before),
+        after=_side(after),
+        reduction_percent=Reduction(**reduction_percent(before, after)),
+        unpruned=_side(same_cells),
+        pruning_percent=Reduction(**reduction_percent(same_cells, after)),
     )
 
 

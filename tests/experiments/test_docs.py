@@ -263,12 +263,15 @@ def test_every_quantity_of_the_python_interface_is_there() -> None:
             assert name in known, f"{owner}.{name}"
 
 
+SIDES = ("estimate.before", "estimate.unpruned", "estimate.after")
+
+
 def flat(value: dict[str, Any], prefix: str = "") -> set[str]:
     """Keys of result.json as docs/units.md writes them."""
     found = set()
     for name, part in value.items():
         key = f"{prefix}{name}"
-        if key in ("accuracy.chips", "study", "hardware", "estimate.before", "estimate.after"):
+        if key in ("accuracy.chips", "study", "hardware", *SIDES):
             found.add(key)
         elif key in ("versions", "units", "accuracy.clipped_inputs"):
             found.add(f"{key}.*")

@@ -14,7 +14,9 @@ import torch
 from result_case import complete_result
 from torch import nn
 
-from experiments.results.result import PointResult, Result, Side
+from experiments.results import point_result, result as result_module
+from experiments.results.point_result import PointResult
+from experiments.results.result import Result, Side
 from mapping import map_network
 from power import estimate
 from xbar import load_hardware
@@ -58,7 +60,7 @@ def names(cls: Any) -> set[str]:
 def test_a_point_has_the_names_of_a_run() -> None:
     """`mapping.tiles_per_plane_after` of a sweep is that of `result.json`; the estimate is of one side."""
     of_run = {field.name: field.type for field in dataclasses.fields(Result)}
-    modules = vars(__import__("experiments.results.result", fromlist=["Result"]))
+    modules = {**vars(result_module), **vars(point_result)}
     for field in dataclasses.fields(PointResult):
         whole = Side if field.name == "estimate" else modules[str(of_run[field.name])]
         assert names(modules[str(field.type)]) <= names(whole)

@@ -88,6 +88,23 @@ def test_the_figures_agree_with_each_other(finished: tuple[Path, dict]) -> None:
     assert seconds["total"] == pytest.approx(parts)
 
 
+def test_what_pruning_alone_saves(finished: tuple[Path, dict]) -> None:
+    """The network before pruning, on the cells of the compressed one: 26 tiles of a slice a plane, where 2
+    slices take twice as many arrays."""
+    estimate = finished[1]["estimate"]
+    before, unpruned, after = (estimate[side] for side in ("before", "unpruned", "after"))
+    assert (unpruned["slices"], unpruned["weight_bits"]) == (1, 5)
+    assert unpruned["arrays"] == 2 * 26
+    assert before["arrays"] > unpruned["arrays"] > after["arrays"]
+    assert (
+        unpruned["dense_operations"] == unpruned["operations"] == before["operations"] > after["operations"]
+    )
+    for cut, key in (("area", "area_mm2"), ("energy", "energy_nj_per_image"), ("power", "power_mw")):
+        assert estimate["pruning_percent"][cut] == pytest.approx(100 * (1 - after[key] / unpruned[key]))
+        assert 0 < estimate["pruning_percent"][cut] < estimate["reduction_percent"][cut]
+    assert unpruned["image_rate_per_s"] == after["image_rate_per_s"]
+
+
 def test_stages_do_not_overwrite_each_other(finished: tuple[Path, dict]) -> None:
     """Each stage's checkpoint holds its own weights, not those of a later stage."""
     stages = {p.name.split("-")[0]: p for p in (finished[0] / "stages").glob("*.safetensors")}
