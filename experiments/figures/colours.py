@@ -88,10 +88,18 @@ def colour_of(component: str) -> str:
 
 
 def text_on(colour: str) -> str:
-    """Colour of text on a filled part: the one of the two that stands out more."""
+    """Colour of text on a filled part: the one that stands out more; on a grey, that of the page."""
+    if is_grey(colour):
+        return INK
     own = luminance(colour)
     on_it = {text: contrast(own, luminance(text)) for text in (LIGHT_TEXT, DARK_TEXT)}
     return max(on_it, key=lambda text: on_it[text])
+
+
+def is_grey(colour: str) -> bool:
+    """Whether a colour has no hue; on a dark page it is mirrored."""
+    rgb = to_rgb(colour)
+    return max(rgb) - min(rgb) < 0.02
 
 
 def luminance(colour: str) -> float:
@@ -113,7 +121,7 @@ def on_dark_page(colour: str) -> str:
     if colour in (LIGHT_TEXT, DARK_TEXT):
         return colour
     rgb = to_rgb(colour)
-    if max(rgb) - min(rgb) < 0.02:
+    if is_grey(colour):
         paper, ink = to_rgb(DARK_PAPER), to_rgb(DARK_INK)
         red, green, blue = (p + (i - p) * (1 - rgb[0]) for p, i in zip(paper, ink, strict=True))
         return to_hex((red, green, blue))

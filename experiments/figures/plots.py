@@ -299,7 +299,9 @@ def admm_residuals(log: Sequence[Mapping[str, Any]]) -> Figure:
             up = (2 * rank - 1) * 4 if close else 0
             ax.annotate(key, (epoch, value), (5, up), textcoords="offset points", color=colour, va="center")
         ax.set_yscale("log")
-        ax.set_title(f"{shown_name(layer)}, {phase}")
+        stuck = len(rows) > 1 and rows[-1]["primal"] >= rows[0]["primal"] > 0
+        title = f"{shown_name(layer)}, {phase}"
+        ax.set_title(f"{title}: did not fall" if stuck else title, color=ORANGE if stuck else INK)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ax.margins(x=0.12)
         if i == len(layers) - 1:
@@ -359,36 +361,36 @@ def accuracy_over_chips(
 
 @styled
 def breakdown(
-    before: Mapping[str, ComponentCost],
-    after: Mapping[str, ComponentCost],
-    quantity: Literal["area_mm2", "energy_nj"],
+    sides: Mapping[str, Mapping[str, ComponentCost]], quantity: Literal["area_mm2", "energy_nj"]
 ) -> Figure:
-    """Area or energy by component, before and after compression: on one scale, and after on its own.
+    """Area or energy by component, uncompressed and compressed: on one scale, and the last on its own.
 
     Parameters
     ----------
-    before, after
-        ``by_component`` of both sides. The largest eight keep their name, the rest is drawn as one part.
+    sides
+        ``by_component`` of each side by its name, the compressed one last. The largest eight components keep
+        their name, the rest is drawn as one part.
     """
     what, unit = QUANTITIES[quantity]
-    sides = {"before": _parts(before, quantity), "after": _parts(after, quantity)}
+    amounts = {name: _parts(side, quantity) for name, side in sides.items()}
+    last = list(sides)[-1]
     shares = [
         (name, amount / (sum(side.values()) or 1.0))
-        for side in sides.values()
+        for side in amounts.values()
         for name, amount in side.items()
     ]
     named = largest(shares)
-    rest = [name for name in {**sides["before"], **sides["after"]} if name not in named]
-    figure = blank_figure(2.9)
-    top, bottom = figure.subplots(2, 1, height_ratios=(2, 1))
+    rest = list(dict.fromkeys(name for name, _ in shares if name not in named))
+    figure = blank_figure(1.9 + 0.5 * len(sides))
+    top, bottom = figure.subplots(2, 1, height_ratios=(len(sides), 1))
     unlabelled: dict[str, Any] = {}
-    for ax, drawn in ((top, ("before", "after")), (bottom, ("after",))):
-        widest = max(sum(sides[side].values()) for side in drawn) or 1.0
+    for ax, drawn in ((top, tuple(sides)), (bottom, (last,))):
+        widest = max(sum(amounts[side].values()) for side in drawn) or 1.0
         for y, side in enumerate(drawn):
             left = 0.0
-            stack = [(name, sides[side].get(name, 0.0), colour_of(name)) for name in named]
+            stack = [(name, amounts[side].get(name, 0.0), colour_of(name)) for name in named]
             stack += (
-                [(f"{len(rest)} others", sum(sides[side].get(name, 0.0) for name in rest), PALE)]
+                [(f"{len(rest)} others", sum(amounts[side].get(name, 0.0) for name in rest), PALE)]
                 if rest
                 else []
             )
@@ -402,12 +404,12 @@ def breakdown(
                     unlabelled.setdefault(name, bars)
                 left += value
             ax.annotate(f"{_digits(left)} {unit}", (left, y), (4, 0), textcoords="offset points", va="center")
-        ax.set_yticks(range(len(drawn)), drawn)
+        ax.set_yticks(range(len(drawn)), [side.replace(", ", ",\n") for side in drawn])
         ax.set(ylim=(len(drawn) - 0.5, -0.5), xlim=(0, 1.14 * widest))
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
     bottom.set_xlabel(f"{what} [{unit}]")
-    bottom.set_title("after, on its own scale")
+    bottom.set_title(f"{last.partition(',')[0]}, on its own scale")
     keyed = {name: bars for name, bars in unlabelled.items() if bars is not None}
     if keyed:
         figure.legend(

@@ -26,13 +26,13 @@ def draw(run: FinishedRun, folder: Path) -> dict[str, str]:
 
     Masks and conductances need the run's mapping; without it they are left out.
     """
-    accuracy, estimate = run.result.accuracy, run.result.estimate
-    before, after = estimate.before.by_component, estimate.after.by_component
+    accuracy = run.result.accuracy
+    parts = {name: side.by_component for name, side in run.result.estimate.sides.items()}
     figures = {
         "accuracy": accuracy_over_chips(accuracy.chips_cases, accuracy.ideal_chip, accuracy.metric),
         **noise_figures(run.result),
-        "area": breakdown(before, after, "area_mm2"),
-        "energy": breakdown(before, after, "energy_nj"),
+        "area": breakdown(parts, "area_mm2"),
+        "energy": breakdown(parts, "energy_nj"),
     }
     rows = [
         {"phase": entry["stage"].removesuffix(" last"), **entry} for entry in run.log if "primal" in entry

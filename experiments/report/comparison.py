@@ -30,7 +30,13 @@ COSTS = (
     ("Image rate, 1/s", "image_rate_per_s"),
     ("Latency, µs", "latency_us_per_image"),
 )
-REDUCTIONS = (("Area", "area"), ("Power", "power"))
+REDUCTIONS = (
+    ("Area reduction", "reduction_percent", "area"),
+    ("Area reduction by pruning alone", "pruning_percent", "area"),
+    ("Power reduction", "reduction_percent", "power"),
+    ("Power reduction by pruning alone", "pruning_percent", "power"),
+)
+"""Title, table of `Estimates` and key in it; those by pruning alone are not there in older runs."""
 
 
 def write_comparison(results: Mapping[str, Result], figures: Path, page: Path) -> None:
@@ -52,12 +58,19 @@ def write_comparison(results: Mapping[str, Result], figures: Path, page: Path) -
         measured=" or ".join(unique(result.accuracy.metric.name for result in results.values())),
         figures=placed({"comparison": svg(figure)}, CAPTIONS),
         costs=COSTS,
-        reductions=REDUCTIONS,
+        reductions=[title for title, _, _ in REDUCTIONS],
+        reduced={name: _reductions(result) for name, result in results.items()},
         keys=differences({name: dict(leaves(study_dict(result.study))) for name, result in results.items()}),
         origins=differences({name: provenance(result) for name, result in results.items()}),
         citations=citations(results.values()),
         studies={name: toml(study_dict(result.study)) for name, result in results.items()},
     )
+
+
+def _reductions(result: Result) -> list[float | None]:
+    """Percent that the compressed network takes less, in the order of `REDUCTIONS`."""
+    tables = [(getattr(result.estimate, table), key) for _, table, key in REDUCTIONS]
+    return [None if table is None else getattr(table, key) for table, key in tables]
 
 
 def differences(tables: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jinja2
 import tomli_w
 from markupsafe import Markup
 
+from experiments.figures.colours import on_dark_page
 from experiments.results.metric_label import MetricLabel
 from experiments.results.result import OverChips
 from mapping.network.gemm import shown_name
@@ -22,20 +25,25 @@ from xbar.hardware.files import write_atomically
 
 NOTHING = "–"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+NOT_FOLDED: Mapping[str, str] = MappingProxyType({})
 MARK = '<meta name="generator" content="xbar report">'
 """Text on every page, which marks it as one that a new report may replace."""
 
 
 class Picture(NamedTuple):
-    """A figure on a page."""
+    """A figure on a page; `folded` is the line under which it is folded, empty where it is open."""
 
     number: int
     caption: str
     svg: Markup
+    folded: str
 
 
-def write_page(template: str, path: Path, **content: Any) -> None:
-    """Fill a template of this folder and write it to `path`, replaced as a whole."""
+def write_page(template: str, path: Path, own_scripts: Sequence[str] = (), **content: Any) -> None:
+    """Fill a template of this folder and write it to `path`, replaced as a whole.
+
+    `own_scripts` are files of this folder that the page runs beside `page.js`; nothing else can run on it.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_file),
         autoescape=True,
@@ -54,10 +62,16 @@ def write_page(template: str, path: Path, **content: Any) -> None:
         shown_name=shown_name,
         title_case=title_case,
     )
-    script = _file("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    scripts = [_file(name) for name in ("page.js", *own_scripts)]
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    figures = content.get("figures", {})
     page = environment.get_template(template).render(
-        mark=Markup(MARK), script=Markup(script), script_digest=digest, **content
+        mark=Markup(MARK),
+        scripts=[Markup(script) for script in scripts],
+        script_hashes=hashes,
+        light_colours=colour_rules(figures, dark=False),
+        dark_colours=colour_rules(figures, dark=True),
+        **content,
     )
     write_atomically(path, page.encode())
 
@@ -136,7 +150,11 @@ def change(reduction: float) -> str:
     return f"{-reduction:+.1f} %".replace("-", "−")
 
 
-def placed(figures: Mapping[str, str], captions: Mapping[str, tuple[str, str]]) -> dict[str, list[Picture]]:
+def placed(
+    figures: Mapping[str, str],
+    captions: Mapping[str, tuple[str, str]],
+    folded: Mapping[str, str] = NOT_FOLDED,
+) -> dict[str, list[Picture]]:
     """The figures of every section, numbered through the page.
 
     Parameters
@@ -146,24 +164,36 @@ def placed(figures: Mapping[str, str], captions: Mapping[str, tuple[str, str]]) 
     captions
         (section, caption) by stem, in the order of the page. Figures of other stems follow in the section
         ``more`` under their stem.
+    folded
+        The line under which a figure is folded, by stem.
     """
     order = [stem for stem in captions if stem in figures]
     order += sorted(stem for stem in figures if stem not in captions)
     sections: dict[str, list[Picture]] = {section: [] for section, _ in [*captions.values(), ("more", "")]}
     for count, stem in enumerate(order, 1):
         section, caption = captions.get(stem, ("more", stem))
-        sections[section].append(Picture(count, caption, _inline(figures[stem], stem)))
+        sections[section].append(Picture(count, caption, _inline(figures[stem], stem), folded.get(stem, "")))
     return sections
 
 
 def _inline(svg: str, stem: str) -> Markup:
-    """SVG as an HTML element: without prolog, metadata and name spaces, its ids made the page's own."""
+    """SVG as an HTML element: without prolog, metadata and name spaces, its ids made the page's own, its
+    colours those of the page, which `colour_rules` gives."""
     element = svg[svg.index("<svg") :]
     element = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", element, flags=re.DOTALL)
     element = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", element)
     own = re.sub(r"\W", "-", stem)
     element = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{own}-", element)
+    element = re.sub(r"\b(fill|stroke): #([0-9a-f]{6})", r"\1: var(--c\2)", element)
     return Markup(element.replace("<svg", '<svg role="img"', 1))
+
+
+def colour_rules(sections: Mapping[str, Iterable[Picture]], dark: bool) -> Markup:
+    """The colours of all figures as properties of CSS, on a light page or a dark one."""
+    found = (re.findall(r"var\(--c([0-9a-f]{6})\)", one.svg) for each in sections.values() for one in each)
+    colours = sorted({f"#{digits}" for digits in itertools.chain(*found)})
+    shown = {colour: on_dark_page(colour) if dark else colour for colour in colours}
+    return Markup(" ".join(f"--c{name[1:]}: {value};" for name, value in shown.items()))
 
 
 def leaves(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.figures.noise_plots import AXES
 from experiments.inputs.data import is_path
 from experiments.report.citations import citations
-from experiments.report.page import leaves, number, placed, setting, toml, unique, write_page
+from experiments.report.hardware_table import changes, hardware_notes, hardware_rows
+from experiments.report.page import placed, toml, unique, write_page
+from experiments.results.domain import residual_sentences
 from experiments.results.metric_label import MetricLabel
 from experiments.results.result import Curve, CurvePoint, Estimates, Result
-from experiments.results.summary import coverage
+from experiments.results.summary import coverage, percent_of_macs, share_of_macs
 from experiments.studies.study import study_dict
 from mapping.network.gemm import shown_name
-from xbar.hardware.files import load_hardware, preset_names, to_dict
+from xbar.hardware.files import to_dict
 
 CAPTIONS = {
     "accuracy": (
@@ -68,12 +69,12 @@ CAPTIONS = {
     ),
     "area": (
         "cost",
-        "Area by component (across), before and after compression; below, after on its own scale.",
+        "Area by component (across), uncompressed and compressed; below, compressed on its own scale.",
     ),
     "energy": (
         "cost",
-        "Energy of one image by component (across), before and after compression; below, after on its own"
-        " scale.",
+        "Energy of one image by component (across), uncompressed and compressed; below, compressed on its "
+        "own scale.",
     ),
 }
 
@@ -100,39 +101,13 @@ PEAKS = (
 AREAS = {"area_allocated_mm2", "area_whole_tiles_mm2"}
 REDUCIBLE = AREAS | {"latency_us_per_image", "arrays", "groups", "tiles"}
 
-UNITS = {
-    "device.g_min": (1e6, "µS"),
-    "device.g_max": (1e6, "µS"),
-    "device.states": (1e6, "µS"),
-    "device.programming.coefficients": (1e6, "µS"),
-    "device.programming.at.time": (1, "s"),
-    "device.programming.at.coefficients": (1e6, "µS"),
-    "device.programming.sigmas": (1e6, "µS"),
-    "device.relaxation.mean": (1e6, "µS"),
-    "device.relaxation.sigma": (1e6, "µS"),
-    "device.relaxation.sigma_0": (1e6, "µS"),
-    "device.drift.t0": (1, "s"),
-    "device.low_frequency.t_read": (1e9, "ns"),
-    "device.iv.alpha": (1, "1/V"),
-    "device.iv.c2": (1, "1/V"),
-    "device.iv.c3": (1, "1/V²"),
-    "crossbar.r_wl": (1, "Ω"),
-    "crossbar.r_bl": (1, "Ω"),
-    "crossbar.r_driver": (1, "Ω"),
-    "crossbar.r_sense": (1, "Ω"),
-    "dac.v_read": (1, "V"),
-    "dac.offset": (1, "V"),
-    "adc.full_scale": (1e6, "µA"),
-    "adc.noise_current": (1e9, "nA"),
-    "adc.bandwidth": (1, "Hz"),
-    "adc.temperature": (1, "K"),
-    "adc.rate": (1, "1/s"),
-    "periphery.t_read": (1e9, "ns"),
-    "periphery.node_nm": (1, "nm"),
-}
+MANY_LAYERS = 6
+"""Layers from which on the panels of residuals are folded."""
 
 
-def write_report(result: Result, figures: Mapping[str, str], path: Path) -> None:
+def write_report(
+    result: Result, figures: Mapping[str, str], path: Path, log: Sequence[Mapping[str, Any]] = ()
+) -> None:
     """Write the report of one run.
 
     Parameters
@@ -144,29 +119,50 @@ def write_report(result: Result, figures: Mapping[str, str], path: Path) -> None
         under their stem.
     path
         HTML file, replaced as a whole.
+    log
+        Rows of the run's ``log.json``.
     """
+    estimate, hardware = result.estimate, to_dict(result.hardware)
+    share = share_of_macs(result.mapping)
     write_page(
         "report.html.jinja",
         path,
         result=result,
         coverage=coverage(result.mapping),
-        figures=placed(figures, captions_for(result.accuracy.metric)),
-        costs=_cost_rows(result.estimate),
-        peaks=_peak_rows(result.estimate),
+        share_on_tiles=None if share is None else percent_of_macs(share),
+        figures=placed(figures, captions_for(result.accuracy.metric), folded(log)),
+        residuals=residual_sentences(log),
+        trained_by_admm=_layers_of_admm(log),
+        sides=list(estimate.sides),
+        costs=_cost_rows(estimate),
+        peaks=_peak_rows(estimate),
         splits=[
-            (title, _split_rows(result.estimate, key))
+            (title, _split_rows(estimate, key))
             for title, key in (("Component", "by_component"), ("Layer", "by_layer"))
         ],
         layers=_layer_rows(result),
         curve_tables=_curve_tables(result.accuracy.under_noise),
-        hardware=_hardware_rows(to_dict(result.hardware)),
+        hardware=hardware_rows(hardware),
+        changed=list(changes(hardware)),
+        assumed=hardware_notes(hardware),
         sources=_sources(result),
         citations=citations([result]),
         provenance=provenance(result),
         command=_command(result),
-        not_modelled=unique([*result.estimate.before.not_modelled, *result.estimate.after.not_modelled]),
+        not_modelled=unique([*estimate.before.not_modelled, *estimate.after.not_modelled]),
         study=toml(study_dict(result.study)),
     )
+
+
+def _layers_of_admm(log: Iterable[Mapping[str, Any]]) -> int:
+    """Layers that have residuals in a log."""
+    return len({row["layer"] for row in log if "primal" in row})
+
+
+def folded(log: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """What the line says under which a figure is folded, by stem: that of residuals where layers are many."""
+    layers = _layers_of_admm(log)
+    return {"residuals": f"Residuals of {layers} layers, epoch by epoch"} if layers > MANY_LAYERS else {}
 
 
 def captions_for(metric: MetricLabel) -> dict[str, tuple[str, str]]:
@@ -206,32 +202,34 @@ def _reduction(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None or before == 0 else 100 * (1 - after / before)
 
 
-def _cost_rows(estimate: Estimates) -> list[tuple[str, str, Any, Any, float | None]]:
-    """(label, unit, before, after, reduction in percent) of the totals."""
+def _cost_rows(estimate: Estimates) -> list[tuple[str, str, list[Any], list[float | None]]]:
+    """(label, unit, the value of each side, reductions in percent) of the totals: the reduction in all, and
+    that by pruning alone where a side says what this is."""
+    *uncompressed, after = estimate.sides.values()
+    saved = [estimate.reduction_percent, estimate.pruning_percent]
     rows = []
     for label, unit, key, reduced in COSTS:
-        before, after = getattr(estimate.before, key), getattr(estimate.after, key)
-        if reduced is not None:
-            reduction = getattr(estimate.reduction_percent, reduced)
-        else:
-            reduction = _reduction(before, after) if key in REDUCIBLE else None
-        rows.append((label, unit, before, after, reduction))
+        reductions = []
+        for side, percents in zip(uncompressed, saved, strict=False):
+            if reduced is not None and percents is not None:
+                reductions.append(getattr(percents, reduced))
+            else:
+                values = getattr(side, key), getattr(after, key)
+                reductions.append(_reduction(*values) if key in REDUCIBLE else None)
+        rows.append((label, unit, [getattr(side, key) for side in (*uncompressed, after)], reductions))
     return rows
 
 
-def _peak_rows(estimate: Estimates) -> list[tuple[str, str, Any, Any]]:
-    """(label, unit, before, after) of each side at the rate at which its own slowest layer is always busy."""
-    rows = [(label, unit, *_both(estimate, key)) for label, unit, key in PEAKS]
-    return [row for row in rows if row[2] is not None]
-
-
-def _both(estimate: Estimates, key: str) -> tuple[Any, Any]:
-    return getattr(estimate.before, key), getattr(estimate.after, key)
+def _peak_rows(estimate: Estimates) -> list[tuple[str, str, list[Any]]]:
+    """(label, unit, values) of each side at the rate at which its own slowest layer is always busy."""
+    sides = estimate.sides.values()
+    rows = [(label, unit, [getattr(side, key) for side in sides]) for label, unit, key in PEAKS]
+    return [row for row in rows if row[2][0] is not None]
 
 
 def _split_rows(estimate: Estimates, key: str) -> list[tuple[str, list[float | None]]]:
-    """(name, [area before, after, energy before, after]) of every part of a total, the costliest first."""
-    sides = _both(estimate, key)
+    """(name, [area of each side, energy of each]) of every part of a total, the costliest first."""
+    sides = [getattr(side, key) for side in estimate.sides.values()]
     names = unique(name for side in sides for name in side)
     rows = [
         (
@@ -241,7 +239,7 @@ def _split_rows(estimate: Estimates, key: str) -> list[tuple[str, list[float | N
         for name in names
     ]
     if key == "by_component":
-        rows.sort(key=lambda row: -(row[1][2] or 0))
+        rows.sort(key=lambda row: -(row[1][len(sides)] or 0))
     return rows
 
 
@@ -266,41 +264,6 @@ def _curve_tables(
         rows = [(value, labels[value], [points.get(value) for points in found]) for value in sorted(labels)]
         tables.append((AXES[axis], [curve.name for curve in own], rows))
     return tables
-
-
-def _hardware_rows(hardware: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(dotted key, value with unit, tag) of every value of the hardware.
-
-    The tag says that a value is assumed, or, where the hardware has the name of a preset, that it is not that
-    of the preset: neither its source nor what it assumes speaks of such a value.
-    """
-    assumed = " ".join(line.partition(":")[0] for line in hardware.get("assumed", ()))
-    named = set(re.findall(r"[a-z_]+(?:\.[a-z_]+)+", assumed))
-    preset = _preset(str(hardware["name"]))
-    rows = []
-    for key, value in leaves(hardware):
-        if key == "assumed" or value in ("", []):
-            continue
-        changed = preset and preset.get(key, value) != value
-        tag = f"changed: {_with_unit(key, preset[key])} in the preset" if changed else ""
-        rows.append((key, _with_unit(key, value), tag or ("assumed" if key in named else "")))
-    return rows
-
-
-def _preset(name: str) -> dict[str, Any]:
-    """Values of the preset of this name by dotted key; empty: there is none."""
-    if name not in preset_names("designs"):
-        return {}
-    return dict(leaves(to_dict(load_hardware(name))))
-
-
-def _with_unit(key: str, value: Any) -> str:
-    if key == "device.states" and isinstance(value, int):
-        return f"{value} equidistant"
-    factor, unit = UNITS.get(re.sub(r"\.\d+\.", ".", key), (1, ""))
-    values = value if isinstance(value, list) else [value]
-    words = ", ".join(setting(v * factor) if isinstance(v, float) else number(v) for v in values)
-    return f"{words} {unit}".strip()
 
 
 def _sources(result: Result) -> list[str]:

@@ -35,7 +35,7 @@ def report_run(folder: Path, page: Path | None = None) -> Path:
     else:
         check_replaceable(page)
         figures = figures_of(page)
-    write_report(run.result, draw(run, figures), page)
+    write_report(run.result, draw(run, figures), page, run.log)
     return page
 
 

@@ -134,9 +134,11 @@ def complete_result(name: str = "lenet5-mnist") -> dict:
             "layers": {name: {**layer, "utilisation": 0.2} for name, layer in layers.items()},
         },
         "estimate": {
-            "before": side(1),
+            "before": {**side(1), "weight_bits": 9.0, "slices": 2},
             "after": side(0.0625),
             "reduction_percent": {"area": 93.75, "power": 93.75, "energy": -2.5},
+            "unpruned": side(0.5),
+            "pruning_percent": {"area": 87.5, "power": 86.0, "energy": 12.5},
         },
         "seconds": {"total": 412.6, "train": 101.0, "compress": 208.8, "map": 0.41, "infer": 102.4},
         "seed": 17,

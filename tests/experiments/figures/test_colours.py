@@ -52,7 +52,7 @@ def test_shares_do_not_change_colours() -> None:
     for amounts in ({"adc": 3.0, "dac": 2.0, "mine": 1.0}, {"mine": 3.0, "dac": 2.5, "adc": 0.5}):
         parts = {name: ComponentCost(amount, 2 * amount) for name, amount in amounts.items()}
         for quantity, factor in (("area_mm2", 1), ("energy_nj", 2)):
-            found = drawn(plots.breakdown(parts, parts, quantity))
+            found = drawn(plots.breakdown({"before": parts, "after": parts}, quantity))
             for name, amount in amounts.items():
                 assert found[factor * amount, 0] == colour_of(name)
 

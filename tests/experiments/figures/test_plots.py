@@ -112,6 +112,16 @@ def test_residuals_by_layer_and_phase():
     assert figure.axes[2].get_yscale() == "log"
 
 
+def test_a_residual_that_did_not_fall_says_so():
+    log = [
+        {"phase": "prune", "epoch": epoch, "layer": layer, "primal": primal, "dual": 1.0}
+        for layer, course in (("falls", (1.0, 0.5)), ("rises", (1.0, 1.5)), ("met", (0.0, 0.0)))
+        for epoch, primal in enumerate(course)
+    ]
+    titles = [ax.get_title(loc="left") for ax in plots.admm_residuals(log).axes]
+    assert titles == ["falls, prune", "rises, prune: did not fall", "met, prune"]
+
+
 def test_accuracy_interval_is_students():
     chips = [98.0, 98.5, 97.9, 98.4, 98.2]
     figure = plots.accuracy_over_chips(
@@ -133,12 +143,17 @@ def estimate(scale: float, components: int) -> dict:
 
 @pytest.mark.parametrize(("quantity", "total"), [("area_mm2", 66.0), ("energy_nj", 77.0)])
 def test_breakdown_bars_add_up(quantity, total):
-    figure = plots.breakdown(estimate(1, 11), estimate(0.1, 11), quantity)
+    sides = {
+        "uncompressed, 9 bit": estimate(1, 11),
+        "uncompressed, 5 bit": estimate(0.5, 11),
+        "compressed": estimate(0.1, 11),
+    }
+    figure = plots.breakdown(sides, quantity)
     top, bottom = figure.axes
     widths = {
-        y: sum(bar.get_width() for bar in top.patches if round(bar.get_y() + 0.31) == y) for y in (0, 1)
+        y: sum(bar.get_width() for bar in top.patches if round(bar.get_y() + 0.31) == y) for y in (0, 1, 2)
     }
-    assert widths == pytest.approx({0: total, 1: total / 10})
+    assert widths == pytest.approx({0: total, 1: total / 2, 2: total / 10})
     assert sum(bar.get_width() for bar in bottom.patches) == pytest.approx(total / 10)
     named = texts(top) + texts(bottom) + " ".join(text.get_text() for text in figure.legends[0].get_texts())
     assert "3 others" in named
@@ -147,7 +162,7 @@ def test_breakdown_bars_add_up(quantity, total):
 
 
 def test_breakdown_of_an_empty_chip():
-    figure = plots.breakdown(estimate(1, 2), {}, "area_mm2")
+    figure = plots.breakdown({"before": estimate(1, 2), "after": {}}, "area_mm2")
     assert "0 mm²" in texts(figure.axes[1])
 
 

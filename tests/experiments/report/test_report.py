@@ -9,12 +9,13 @@ import pytest
 from result_case import chips, complete_result
 
 from experiments.figures import plots
+from experiments.report.hardware_table import changes, hardware_notes, hardware_rows
 from experiments.report.page import number
 from experiments.report.run_page import CAPTIONS, write_report
 from experiments.results.result import Result
 from experiments.results.summary import chip_statistics, text_summary
 from experiments.studies.study import load_study, resolve_study
-from xbar.hardware.files import read_toml
+from xbar.hardware.files import load_device, load_hardware, read_toml, to_dict
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
@@ -77,7 +78,7 @@ def page(tmp_path_factory):
     "words",
     [
         "float 99.21 %",
-        "lenet5, trained on mnist, on the hardware admm-32x32: arrays of 32 × 32 cells",
+        "lenet5, trained on mnist, on the hardware admm-32x32 ( 1 key changed ): arrays of 32 × 32 cells",
         "of admm-10mohm (0.1 to 1 µS)",
         "weights of 5 bit in 1 slice a plane, DAC bits: 8, ADC bits: 9.",
         "area, −93.8 % 0.416 mm²",
@@ -101,13 +102,17 @@ def page(tmp_path_factory):
         "7,023 of 430,500 weights are kept: a rate of 61.3. Counted: all mapped weights, no biases.",
         "449 before, 426 after pruning without packing, 68 after packing. 10.1 % of the cells",
         "fc1 800 × 500 1 400,000 6,251 64.0 400 377 35 20.0 %",
-        "Area (whole arrays, share of tiles) mm² 6.66 0.416 93.8 %",
-        "Energy an image nJ 988 61.7 -2.5 %",
-        "Power at this image rate mW 1,234 77.2 93.8 %",
-        "Latency of an image µs 57.6 57.6 0.0 %",
-        "Peak image rate 1/s 1,250,000 20,000,000",
-        "adc 4.12 0.258 619 38.7 edram",
-        "conv1 1.50 0.0938 224 14.0",
+        "multiply-accumulates on tiles 98.69 %",
+        "Quantity Unit Uncompressed, 9 bit in 2 slices Uncompressed, 5 bit in 1 slice "
+        "Compressed, 5 bit in 1 slice Reduction By pruning alone",
+        "Area (whole arrays, share of tiles) mm² 6.66 3.33 0.416 93.8 % 87.5 %",
+        "Energy an image nJ 988 494 61.7 -2.5 % 12.5 %",
+        "Power at this image rate mW 1,234 617 77.2 93.8 % 86.0 %",
+        "Latency of an image µs 57.6 57.6 57.6 0.0 % 0.0 %",
+        "Arrays 900 450 56 93.8 % 87.6 %",
+        "Peak image rate 1/s 1,250,000 2,500,000 20,000,000",
+        "adc 4.12 2.06 0.258 619 309 38.7 edram",
+        "conv1 1.50 0.750 0.0938 224 112 14.0",
         "isaac-scaled-adc, 9 bit",
         "device.g_max 1 µS",
         "dac.v_read assumed 0.2 V",
@@ -219,11 +224,14 @@ def test_optional_parts_may_be_absent(tmp_path):
         (result["study"], "description"),
     ):
         del table[key]
+    del result["estimate"]["unpruned"], result["estimate"]["pruning_percent"]
     for estimate in (result["estimate"]["before"], result["estimate"]["after"]):
         del estimate["peak_power_mw"], estimate["peak_image_rate_per_s"]
     write_report(typed(result), {}, tmp_path / "report.html")
     text = read(tmp_path / "report.html").text
     assert "98.61 %" in text
+    assert "By pruning alone" not in text
+    assert "Energy an image nJ 988 61.7 -2.5 %" in text
     assert "Peak image" not in text
     assert "The hardware lists none." in text
 
@@ -253,14 +261,79 @@ def test_number(value, words):
 
 
 def test_what_a_user_changed_of_a_preset_is_marked(tmp_path):
-    """Its source, and what it assumes, speak of other values."""
+    """Its source, and what it assumes, speak of other values. 64 x 64 and 6 bits stood beside "the papers
+    publish neither adc.bits = 9"."""
     result = complete_result()
-    result["study"]["hardware"]["crossbar"]["rows"] = 64
+    hardware = result["study"]["hardware"]
+    hardware["crossbar"]["rows"], hardware["adc"]["bits"] = 64, 6
     write_report(typed(result), {}, tmp_path / "report.html")
-    assert "crossbar.rows changed: 32 in the preset 64" in read(tmp_path / "report.html").text
-    result["study"]["hardware"]["name"] = "mine"
+    text = read(tmp_path / "report.html").text
+    assert "on the hardware admm-32x32 ( 3 keys changed ):" in text
+    assert "crossbar.rows changed: 32 in the preset 64" in text
+    assert "encoding.scale changed: column in the preset layer" in text
+    assert "source not the source of what is changed device, tile size: arXiv:1908.11691" in text
+    note = "adc.bits = 9, adc.columns = 32: the papers publish neither"
+    assert f"{note} overridden: adc.bits is 6 here, 9 in the preset periphery.t_read" in text
+    assert text.count("overridden:") == 1
+    hardware["name"] = "mine"
     write_report(typed(result), {}, tmp_path / "report.html")
     assert "in the preset" not in read(tmp_path / "report.html").text
+
+
+def test_cells_are_held_against_their_own_preset():
+    """A design of one's own with cells that ship: what is changed of these is known."""
+    hardware = to_dict(load_hardware("admm-32x32").replace(device=load_device("pcm-90nm"), name="mine"))
+    assert changes(hardware) == {}
+    hardware["device"]["g_max"] = 3e-5
+    assert list(changes(hardware)) == ["device.g_max"]
+    hardware["device"]["programming"] = None
+    keys = changes(hardware)
+    assert {"device.programming.kind", "device.g_max"} < set(keys)
+    removed = [row for row in hardware_rows(hardware) if row.tag.startswith("removed:")]
+    assert "device.programming.kind" in [row.key for row in removed]
+    hardware["name"] = "hermes"
+    assert "crossbar.rows" in changes(hardware)
+    overridden = {note.text.partition(":")[0]: note.overridden for note in hardware_notes(hardware)}
+    assert overridden.get("adc.bits = 9, adc.columns = 32", "").startswith("adc.bits is 9 here, 8 in")
+
+
+def test_other_cells_than_those_of_a_design_are_one_change():
+    hardware = to_dict(load_hardware("admm-32x32").replace(device=load_device("pcm-90nm")))
+    assert changes(hardware) == {"device.name": ("admm-10mohm", "pcm-90nm")}
+
+
+@pytest.mark.parametrize(("layers", "is_folded"), [(2, False), (6, False), (7, True)])
+def test_panels_of_many_layers_are_folded(tmp_path, layers: int, is_folded: bool):
+    log = [
+        {"stage": "prune", "epoch": epoch, "layer": f"conv{i}", "primal": 0.5**epoch, "dual": 0.1}
+        for epoch in range(3)
+        for i in range(layers)
+    ]
+    write_report(typed(complete_result()), small_figures(), tmp_path / "report.html", log)
+    content = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert ("<summary>Residuals of 7 layers, epoch by epoch</summary>" in content) == is_folded
+    text = read(tmp_path / "report.html").text
+    assert "The residual of every layer was smaller after the last epoch" in text
+    assert "did not fall" not in text
+    log[-1]["primal"] = 1.0
+    write_report(typed(complete_result()), small_figures(), tmp_path / "report.html", log)
+    text = read(tmp_path / "report.html").text
+    assert f"conv{layers - 1}: its residual did not fall in stage prune, 1 after the first epoch" in text
+    assert "The residual of every layer" not in text
+
+
+def test_figures_have_the_colours_of_the_page(page):
+    """Every colour of a figure is a property with a value for light and for dark pages."""
+    content = page.read_text(encoding="utf-8")
+    figures = "".join(re.findall(r"<svg.*?</svg>", content, flags=re.DOTALL))
+    used = set(re.findall(r"var\(--(c[0-9a-f]{6})\)", figures))
+    assert {"cffffff", "c2b2b2b", "c2a6496", "cc65d21"} <= used
+    assert not re.findall(r"(?:fill|stroke): #", figures)
+    light, dark = content.split("@media screen and (prefers-color-scheme: dark)")[:2]
+    for name in used:
+        assert f"--{name}: #{name[1:]};" in light
+        assert len(re.findall(rf"--{name}: #[0-9a-f]{{6}};", dark)) == 1
+    assert "--cffffff: #15191c;" in dark
 
 
 def test_a_result_without_seconds_has_a_page(tmp_path) -> None:
@@ -276,7 +349,7 @@ def test_a_result_without_seconds_has_a_page(tmp_path) -> None:
 def test_a_network_that_is_one_layer_has_a_name(tmp_path) -> None:
     result = complete_result()
     parts = [result["mapping"]["layers"], result["compression"]["layers"]]
-    parts += [result["estimate"][side]["by_layer"] for side in ("before", "after")]
+    parts += [result["estimate"][side]["by_layer"] for side in ("before", "unpruned", "after")]
     for part in parts:
         part[""] = part.pop(next(iter(part)))
     write_report(typed(result), small_figures(), tmp_path / "page.html")
