@@ -10,6 +10,7 @@ from typing import Any
 from experiments.figures.plots import save, svg
 from experiments.figures.sweep_figures import fixed_at, front_of, sweep_figures
 from experiments.report.citations import citations_of
+from experiments.report.explorer import designs
 from experiments.report.page import check_replaceable, placed, toml, unique, write_page
 from experiments.searches.search import Search, load_search
 from experiments.studies.study import Study
@@ -49,7 +50,7 @@ def report_store(kind: FileKind, folders: Sequence[Path], page: Path | None) -> 
         raise XbarError(f"{folders[0]}: has no finished point to report")
     path = page or folders[0] / "report.html"
     figures = path.with_name("figures" if page is None else f"{path.stem}-figures")
-    write_page("sweep.html.jinja", path, **content(what, done, known, figures))
+    write_page("sweep.html.jinja", path, ["sweep.js"], **content(what, done, known, figures))
     return path
 
 
@@ -67,6 +68,7 @@ def content(
         "sweep": what,
         "counts": Counter(row["status"] for row in known),
         "axes": _axes(tables, keys),
+        "designs": designs(tables, keys),
         "figures": placed({name: svg(figure) for name, figure in drawn.items()}, captions(tables, keys)),
         "columns": titles(columns),
         "metric": label_of(tables[0]),

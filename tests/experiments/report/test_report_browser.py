@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up_sweep import made_up
 from result_case import complete_result, finished_folder
 
 from experiments.report.run_report import compare_runs, report_run
+from experiments.report.sweep_report import report_store
 
 pytestmark = pytest.mark.slow
 api = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
@@ -38,8 +40,17 @@ def no_page_left_open(browser) -> Iterator[None]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
     runs = [finished_folder(folder / name, complete_result()) for name in ("first", "second")]
-    return {"run": report_run(runs[0]), "comparison": compare_runs(runs, folder / "both.html")}
+    sweep = folder / "sweep"
+    sweep.mkdir()
+    return {
+        "run": report_run(runs[0]),
+        "comparison": compare_runs(runs, folder / "both.html"),
+        "sweep": report_store("sweep", [made_up(sweep)], None),
+    }
 
+
+PAGES = {"run": 7, "comparison": 1, "sweep": 2}
+"""Pages, and how many figures each has."""
 
 PATIENCE = 120_000
 """Milliseconds that a busy machine may take for a step."""
@@ -64,12 +75,11 @@ class Opened:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["run", "comparison"])
+@pytest.mark.parametrize("name", PAGES)
 def test_every_figure_is_drawn_and_nothing_is_wrong(browser, pages, name: str, scheme: str) -> None:
     opened = Opened(browser, pages[name], color_scheme=scheme, viewport={"width": 1100, "height": 900})
     figures = opened.page.locator("figure").all()
-    stems = 7 if name == "run" else 1
-    assert len(figures) == stems
+    assert len(figures) == PAGES[name]
     for number, figure in enumerate(figures, 1):
         box = figure.locator("svg").bounding_box()
         assert box["width"] > 300
@@ -80,7 +90,73 @@ def test_every_figure_is_drawn_and_nothing_is_wrong(browser, pages, name: str, s
     assert [url for url in opened.asked if not url.startswith("data:")] == [pages[name].as_uri()]
     background = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    paper = "path => getComputedStyle(path).fill"
+    assert opened.page.locator("figure svg path").first.evaluate(paper) == background
     assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_as_wide_as_a_telephone(browser, pages, name: str) -> None:
+    opened = Opened(browser, pages[name], viewport={"width": 390, "height": 800})
+    assert opened.page.evaluate("document.documentElement.scrollWidth") == 390
+    assert opened.wrong == []
+
+
+def test_figures_are_light_on_paper_in_dark_mode(browser, pages) -> None:
+    opened = Opened(browser, pages["run"], color_scheme="dark")
+    fill = "path => getComputedStyle(path).fill"
+    path = opened.page.locator("figure svg path").first
+    assert path.evaluate(fill) != "rgb(255, 255, 255)"
+    opened.page.emulate_media(media="print", color_scheme="dark")
+    assert path.evaluate(fill) == "rgb(255, 255, 255)"
+
+
+def test_limits_change_the_designs_that_are_best(browser, pages) -> None:
+    """Accuracy is 80 + bits - 10 sigma, energy 2^bits + rows: of 4 and 6 bits the rows of 16 without errors
+    are beaten by no other; below 60 nJ is only that of 4 bits."""
+    opened = Opened(browser, pages["sweep"])
+    section = opened.page.locator("#designs")
+    table = section.locator("table")
+    assert sorted(opened.column(table, 0)) == ["16", "16"]
+    assert sorted(opened.column(table, 1)) == ["4", "6"]
+    lines = section.locator("svg.parallel path")
+    assert lines.count() == 8
+    assert section.locator("path.best").count() == 2
+    energy = section.get_by_label("energy an image [nJ] at most, as a number")
+    energy.fill("60")
+    assert opened.column(table, 1) == ["4"]
+    count = section.locator("#designs-count")
+    assert count.inner_text() == "4 of 8 designs within the limits, 1 of them beaten by no other."
+    assert section.locator("path.outside").count() == 4
+    energy.fill("1")
+    assert opened.column(table, 1) == []
+    assert count.inner_text() == "None of 8 designs lies within these limits."
+    section.get_by_role("button", name="Without limits").click()
+    assert len(opened.column(table, 1)) == 2
+    slider = section.get_by_label("mean accuracy over chips [%] at least", exact=True)
+    slider.focus()
+    for _ in range(3):
+        opened.page.keyboard.press("ArrowRight")
+    assert opened.column(table, 1) == ["6"]
+    section.get_by_label("only designs that no other beats").uncheck()
+    assert len(opened.column(table, 1)) == 2
+    assert opened.wrong == []
+
+
+def test_a_part_of_an_axis_can_be_kept(browser, pages) -> None:
+    opened = Opened(browser, pages["sweep"], viewport={"width": 1100, "height": 1400})
+    section = opened.page.locator("#designs")
+    table = section.locator("table")
+    box = section.locator(".axis .hit").nth(0).bounding_box()
+    middle = box["x"] + box["width"] / 2
+    opened.page.mouse.move(middle, box["y"] + 2)
+    opened.page.mouse.down()
+    opened.page.mouse.move(middle, box["y"] + box["height"] / 2)
+    opened.page.mouse.up()
+    assert set(opened.column(table, 0)) == {"32"}
+    opened.page.mouse.click(middle, box["y"] + box["height"] / 2)
+    assert set(opened.column(table, 0)) == {"16"}
+    assert opened.wrong == []
 
 
 def test_a_table_sorts_numbers_by_click_and_by_key(browser, pages) -> None:
@@ -147,6 +223,10 @@ def test_all_is_there_without_script(browser, pages) -> None:
     assert page.locator("th button").count() == 0
     page.locator("summary").last.click()
     assert "[compress]" in page.locator("pre").last.inner_text()
+    page.goto(pages["sweep"].as_uri())
+    assert not page.locator("#designs").is_visible()
+    assert not page.locator("nav a", has_text="Designs").is_visible()
+    assert page.locator("#front table").is_visible()
 
 
 def test_nothing_is_folded_on_paper(browser, pages) -> None:

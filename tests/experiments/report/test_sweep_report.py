@@ -2,60 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import pytest
-import tomli_w
-from small_sweep import small_sweep
+from made_up_sweep import BITS, COLS, ROWS, made_up
 
 from experiments.commands.cli import main
 from experiments.commands.studies.report import report
 from experiments.figures.sweep_figures import ACCURACY, ENERGY, fixed_at, front_of
-from experiments.sweeps.sweep import load_sweep, points_of, sweep_dict
+from experiments.report import explorer
+from experiments.report.explorer import designs
 from experiments.sweeps.table import differing, flat_row, one_an_axis, titles
 from xbar import XbarError
-
-ROWS, COLS, BITS = "hardware.crossbar.rows", "hardware.crossbar.cols", "hardware.adc.bits"
-
-
-def made_up(folder: Path) -> Path:
-    """The store of a sweep that was not run: accuracy rises with the bits and falls with the error."""
-    sweep = load_sweep(str(small_sweep(folder)))
-    out = folder / "out"
-    out.mkdir()
-    (out / "sweep.toml").write_text(tomli_w.dumps(sweep_dict(sweep)))
-    lines = []
-    for number, point in enumerate(points_of(sweep)):
-        bits, sigma = point.values[BITS], point.values["chips.cases.0.programming.sigma"]
-        mean = 80.0 + bits - 10 * sigma
-        result = {
-            "accuracy": {
-                "quantised": 90.0,
-                "ideal_chip": 89.0,
-                "chips": {"mean": mean, "n": 2, "per_chip": [mean, mean]},
-                "test_images": 359,
-            },
-            "estimate": {
-                "energy_nj_per_image": 2.0**bits + point.values[ROWS],
-                "area_mm2": 0.1,
-                "latency_us_per_image": 60.0,
-            },
-        }
-        about = {"stages": {}, "sweep": "small", "study": "digits", "seconds": 1.5, "host": "here"}
-        about |= {"at": "2026-01-01T00:00:00+00:00", "versions": {"numpy": "2"}}
-        row = {"id": f"{number}", "values": point.values, "status": "done", "result": result, **about}
-        lines.append(json.dumps(row))
-    failed = {"id": "x", "values": {BITS: 6}, "status": "failed", "reason": "a <reason>", **about}
-    (out / "points.jsonl").write_text("\n".join([*lines, json.dumps(failed)]) + "\n")
-    return out
 
 
 def test_the_page_of_a_sweep(tmp_path: Path) -> None:
     out = made_up(tmp_path)
     page = report([out]).read_text()
     assert page.count("<figure") == 2
+    assert page.count("<script") == 3
+    assert "https://" not in page
+    assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
     assert "8 points of the study" in page
     assert "1 more failed" in page
     assert "a &lt;reason&gt;" in page
@@ -99,3 +67,41 @@ def test_the_front_and_the_keys_of_figures() -> None:
     assert [point["id"] for point in front_of(tables)] == ["16-4", "16-6", "32-6"]
     assert fixed_at(tables, [ROWS, BITS, COLS, "x"]) == {COLS: 32}
     assert math.isclose(flat_row({"id": "1", "values": {}, "result": {"a": {"b": 0.5}}})["a.b"], 0.5)
+
+
+def flat(number: int, accuracy: float, energy: float, **more: object) -> dict[str, object]:
+    cost = {ENERGY: energy, "estimate.area_mm2": 0.5, "estimate.latency_us_per_image": None}
+    return {BITS: number, ACCURACY: accuracy, **cost, **more}
+
+
+def test_designs_have_the_figures_that_all_points_have() -> None:
+    found = designs([flat(4, 90.0, 2.0), flat(6, 95.0, 3.0)], [BITS])
+    assert found["axes"] == [
+        {"title": "bits"},
+        {"title": "mean accuracy over chips [%]", "better": "max"},
+        {"title": "energy an image [nJ]", "better": "min"},
+        {"title": "area [mm²]", "better": "min"},
+    ]
+    assert found["points"] == [[4, 90.0, 2.0, 0.5], [6, 95.0, 3.0, 0.5]]
+
+
+def test_designs_have_the_name_and_direction_of_the_metric() -> None:
+    label = {
+        f"accuracy.metric.{key}": value
+        for key, value in {
+            "name": "perplexity", "unit": "", "higher_is_better": False, "low": 1.0, "high": None
+        }.items()
+    }  # fmt: skip
+    found = designs([flat(4, 90.0, 2.0, **label)], [BITS])
+    assert found["axes"][1] == {"title": "mean perplexity over chips", "better": "min"}
+
+
+def test_of_very_many_points_those_that_no_other_beats_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three of 1000 are beaten by none."""
+    monkeypatch.setattr(explorer, "MOST_LINES", 50)
+    tables = [flat(i, 50.0, 100.0 + i) for i in range(1000)]
+    for place, accuracy, energy in ((17, 99.0, 90.0), (518, 70.0, 20.0), (901, 60.0, 10.0)):
+        tables[place] = flat(place, accuracy, energy)
+    points = designs(tables, [BITS])["points"]
+    assert len(points) == 50
+    assert {17, 518, 901} <= {point[0] for point in points}
