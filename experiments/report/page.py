@@ -121,7 +121,7 @@ def setting(value: float) -> str:
 
 def percent(value: float | None, digits: int = 2) -> str:
     """A number of percent."""
-    return NOTHING if value is None else f"{value:.{digits}f} %"
+    return NOTHING if value is None else f"{round(value, digits) + 0.0:.{digits}f} %"
 
 
 def value_of(value: float | None, metric: MetricLabel) -> str:

@@ -58,9 +58,9 @@ CAPTIONS = {
     ),
     "masks": (
         "mapping",
-        "Left: kept weights of each layer's matrix, word lines down and outputs across, the darker the "
-        "more of them; orange lines are tile borders. Right: tiles of each band of word lines, as dark as"
-        " the share of their cells that hold a kept weight; empty squares are not built.",
+        "Left: kept weights of each layer's matrix, word lines down and outputs across, the bluer the more "
+        "of them; orange lines are tile borders. Right: tiles of each band of word lines, by the share of "
+        "their cells that hold a kept weight; empty squares are not built.",
     ),
     "conductances": (
         "mapping",
