@@ -9,7 +9,7 @@ from typing import Any
 from experiments.figures.comparison_plots import comparison_figure
 from experiments.figures.plots import save, svg
 from experiments.report.citations import citations
-from experiments.report.page import leaves, number, placed, toml, unique, write_page
+from experiments.report.page import leaves, placed, shown_value, toml, unique, write_page
 from experiments.report.run_page import provenance
 from experiments.results.result import Result
 from experiments.studies.study import study_dict
@@ -77,10 +77,6 @@ def differences(tables: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list
     """(key, its value in each table) of every key that is not the same in all; "–": it is not there."""
     keys = unique(key for table in tables.values() for key in table)
     rows = ((key, [table.get(key) for table in tables.values()]) for key in keys)
-    return [(key, [_words(value) for value in row]) for key, row in rows if any(v != row[0] for v in row)]
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_words, value))
-    return f"{value:.6g}" if isinstance(value, float) else number(value)
+    return [
+        (key, [shown_value(value) for value in row]) for key, row in rows if any(v != row[0] for v in row)
+    ]

@@ -20,7 +20,7 @@ COSTS = {
 }
 """Figures that are to be small, by key, with their titles."""
 
-Figures = dict[str, tuple[str, Goal]]
+FiguresWithGoals = dict[str, tuple[str, Goal]]
 """(title, whether it is to be ``min`` or ``max``) by key."""
 
 MOST_LINES = 2000
@@ -51,15 +51,15 @@ def designs(tables: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[st
     return {"axes": axes, "points": points}
 
 
-def figures_of(tables: Sequence[Mapping[str, Any]]) -> Figures:
+def figures_of(tables: Sequence[Mapping[str, Any]]) -> FiguresWithGoals:
     """The figures that all points have."""
     label: MetricLabel = label_of(tables[0])
-    found: Figures = {METRIC: (f"mean {label.name} over chips{label.brackets}", label.goal)}
+    found: FiguresWithGoals = {METRIC: (f"mean {label.name} over chips{label.brackets}", label.goal)}
     found |= {key: (title, "min") for key, title in COSTS.items()}
     return {key: found[key] for key in found if all(flat.get(key) is not None for flat in tables)}
 
 
-def _chosen(tables: Sequence[Mapping[str, Any]], figures: Figures) -> list[int]:
+def _chosen(tables: Sequence[Mapping[str, Any]], figures: FiguresWithGoals) -> list[int]:
     if len(tables) <= MOST_LINES:
         return list(range(len(tables)))
     rows = [[flat[key] for key in figures] for flat in tables]

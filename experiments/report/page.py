@@ -119,6 +119,13 @@ def setting(value: float) -> str:
     return f"{value:.6g}" if 1e-3 <= abs(value) < 1e9 else number(value)
 
 
+def shown_value(value: Any) -> str:
+    """A value of a study in a table: all its digits, the parts of a list one after the other."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(shown_value, value))
+    return f"{value:.6g}" if isinstance(value, float) else number(value)
+
+
 def percent(value: float | None, digits: int = 2) -> str:
     """A number of percent."""
     return NOTHING if value is None else f"{round(value, digits) + 0.0:.{digits}f} %"

@@ -10,12 +10,12 @@ from experiments.figures.noise_plots import AXES
 from experiments.inputs.data import is_path
 from experiments.report.citations import citations
 from experiments.report.hardware_table import changes, hardware_notes, hardware_rows
-from experiments.report.page import placed, toml, unique, write_page
+from experiments.report.page import leaves, placed, shown_value, toml, unique, write_page
 from experiments.results.domain import residual_sentences
 from experiments.results.metric_label import MetricLabel
 from experiments.results.result import Curve, CurvePoint, Estimates, Result
 from experiments.results.summary import coverage, percent_of_macs, share_of_macs
-from experiments.studies.study import study_dict
+from experiments.studies.study import Study, load_study, study_dict, study_names
 from mapping.network.gemm import shown_name
 from xbar.hardware.files import to_dict
 
@@ -144,6 +144,8 @@ def write_report(
         curve_tables=_curve_tables(result.accuracy.under_noise),
         hardware=hardware_rows(hardware),
         changed=list(changes(hardware)),
+        changed_study=changed_of_study(result.study),
+        own_description=_has_own_description(result.study),
         assumed=hardware_notes(hardware),
         sources=_sources(result),
         citations=citations([result]),
@@ -152,6 +154,24 @@ def write_report(
         not_modelled=unique([*estimate.before.not_modelled, *estimate.after.not_modelled]),
         study=toml(study_dict(result.study)),
     )
+
+
+def changed_of_study(study: Study) -> list[tuple[str, str, str]]:
+    """(key, value here, value there) of what differs from the built-in study of the same name, if there is
+    one; seed and description are not of it."""
+    if study.name not in study_names():
+        return []
+    here, there = (dict(leaves(study_dict(each))) for each in (study, load_study(study.name)))
+    return [
+        (key, shown_value(here.get(key)), shown_value(there.get(key)))
+        for key in unique([*there, *here])
+        if here.get(key) != there.get(key) and key not in ("seed", "description")
+    ]
+
+
+def _has_own_description(study: Study) -> bool:
+    """Whether the description is not that of the built-in study of the same name."""
+    return study.name not in study_names() or study.description != load_study(study.name).description
 
 
 def _layers_of_admm(log: Iterable[Mapping[str, Any]]) -> int:

@@ -95,7 +95,7 @@
   });
 
   // A slider goes through the values that there are; the number beside it can be any.
-  const controls = document.getElementById("limits");
+  const controls = document.getElementById("design-limits");
   const limits = figures.map((figure) => {
     const { values } = scaled[figure.place];
     const most = figure.better === "min";

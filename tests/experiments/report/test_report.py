@@ -1,6 +1,7 @@
 """The report holds every number it is given, escapes what it does not own, and loads nothing."""
 
 import copy
+import dataclasses
 import html
 import re
 from html.parser import HTMLParser
@@ -11,7 +12,7 @@ from result_case import chips, complete_result
 from experiments.figures import plots
 from experiments.report.hardware_table import changes, hardware_notes, hardware_rows
 from experiments.report.page import number
-from experiments.report.run_page import CAPTIONS, write_report
+from experiments.report.run_page import CAPTIONS, changed_of_study, write_report
 from experiments.results.result import Result
 from experiments.results.summary import chip_statistics, text_summary
 from experiments.studies.study import load_study, resolve_study
@@ -178,7 +179,7 @@ def test_hostile_names_are_text(tmp_path):
     reader = read(tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<script") == 1
     assert "<img" not in (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert reader.text.count(hostile) == 3
+    assert reader.text.count(hostile) == 4  # the assumption also among what differs from the study
 
 
 def test_the_study_on_the_page_can_be_run_again(tmp_path):
@@ -278,6 +279,24 @@ def test_what_a_user_changed_of_a_preset_is_marked(tmp_path):
     hardware["name"] = "mine"
     write_report(typed(result), {}, tmp_path / "report.html")
     assert "in the preset" not in read(tmp_path / "report.html").text
+
+
+def test_what_a_user_changed_of_a_built_in_study_is_listed(tmp_path):
+    """Its description spoke of 32 x 32 beside 64 x 64."""
+    assert changed_of_study(load_study("lenet5-mnist", seed=5)) == []
+    changed = load_study("lenet5-mnist", ["train.epochs=1", "chips.cases.0.name=first"])
+    rows = [("train.epochs", "1", "8"), ("chips.cases.0.name", "first", "5 % log-normal")]
+    assert changed_of_study(changed) == rows
+    assert changed_of_study(dataclasses.replace(changed, name="mine")) == []
+    result = complete_result()
+    write_report(typed(result), {}, tmp_path / "report.html")
+    text = read(tmp_path / "report.html").text
+    assert "LeNet-5 under ADMM float" in text
+    assert "compress.rate 60 17.69" in text
+    result["study"]["description"] = load_study("lenet5-mnist").description
+    write_report(typed(result), {}, tmp_path / "report.html")
+    text = read(tmp_path / "report.html").text
+    assert "16-state cells of 1-10 Mohm of the study as it ships; 3 keys changed float" in text
 
 
 def test_cells_are_held_against_their_own_preset():
