@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,9 +31,9 @@ MOST_LINES = 2000
 def designs(tables: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, Any]:
     """Axes and points.
 
-    An axis has a ``title`` and, where it is a figure, ``better`` (``min`` or ``max``). Figures that not every
-    point has are left out. Of more than `MOST_LINES` points, those that no other beats are there, and others
-    evenly spaced.
+    An axis has a ``title`` and, where it is a figure, ``better`` (``min`` or ``max``). Points whose metric is
+    no finite number are left out, and so are figures that not every other point has. Of more than
+    `MOST_LINES` points, those that no other beats are there, and others evenly spaced.
 
     Parameters
     ----------
@@ -41,6 +42,9 @@ def designs(tables: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[st
     keys
         Those that differ, one an axis of the sweep.
     """
+    tables = [flat for flat in tables if _is_finite(flat.get(METRIC))]
+    if not tables:
+        return {"axes": [], "points": []}
     figures = figures_of(tables)
     axes = [{"title": title} for title in titles(keys)]
     axes += [{"title": title, "better": better} for title, better in figures.values()]
@@ -56,7 +60,11 @@ def figures_of(tables: Sequence[Mapping[str, Any]]) -> FiguresWithGoals:
     label: MetricLabel = label_of(tables[0])
     found: FiguresWithGoals = {METRIC: (f"mean {label.name} over chips{label.brackets}", label.goal)}
     found |= {key: (title, "min") for key, title in COSTS.items()}
-    return {key: found[key] for key in found if all(flat.get(key) is not None for flat in tables)}
+    return {key: found[key] for key in found if all(_is_finite(flat.get(key)) for flat in tables)}
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _chosen(tables: Sequence[Mapping[str, Any]], figures: FiguresWithGoals) -> list[int]:

@@ -1,8 +1,9 @@
 "use strict";
 // Designs of a sweep as lines over parallel axes, and those that no other beats under limits that the reader moves.
 (() => {
-  const { axes, points } = JSON.parse(document.getElementById("designs-data").textContent);
   const section = document.getElementById("designs");
+  if (section === null) return;
+  const { axes, points } = JSON.parse(document.getElementById("designs-data").textContent);
   const figures = axes.map((axis, place) => ({ ...axis, place })).filter((axis) => axis.better);
   const TOP = 58, HEIGHT = 260, GAP = 128, SIDE = 64;
   const shown = new Intl.NumberFormat("en", { maximumSignificantDigits: 5 });
@@ -42,9 +43,10 @@
   svg.style.minWidth = `${width * 0.82}px`;
   const x = (place) => SIDE + GAP * place;
   const metric = figures[0].place;
+  const drawn = make("g", {}, svg);
   const lines = points.map((point) => {
     const path = point.map((value, place) => `${place ? "L" : "M"}${x(place)},${height(place, value).toFixed(1)}`);
-    const line = make("path", { d: path.join("") }, svg);
+    const line = make("path", { d: path.join("") }, drawn);
     const better = Math.round(100 * scaled[metric].share(point[metric]));
     line.style.setProperty("--colour", `color-mix(in srgb, var(--accent) ${better}%, var(--warm))`);
     make("title", {}, line, axes.map((axis, place) => `${axis.title}: ${text(point[place])}`).join("\n"));
@@ -164,6 +166,7 @@
     lines.forEach((line, number) => {
       line.setAttribute("class", isBest.has(number) ? "best" : isInside.has(number) ? "inside" : "outside");
     });
+    drawn.append(...inside.map((number) => lines[number]), ...front.map((number) => lines[number]));
     const order = onlyBest.checked ? front : [...front, ...inside.filter((number) => !isBest.has(number))];
     body.replaceChildren(
       ...order.slice(0, MOST).map((number) => {

@@ -96,6 +96,13 @@ def test_designs_have_the_name_and_direction_of_the_metric() -> None:
     assert found["axes"][1] == {"title": "mean perplexity over chips", "better": "min"}
 
 
+def test_a_metric_that_is_infinite_has_no_place_on_an_axis() -> None:
+    """A perplexity can be; JSON has no word for it."""
+    found = designs([flat(4, math.inf, 2.0), flat(6, 95.0, 3.0)], [BITS])
+    assert found["points"] == [[6, 95.0, 3.0, 0.5]]
+    assert designs([flat(4, math.nan, 2.0)], [BITS])["points"] == []
+
+
 def test_of_very_many_points_those_that_no_other_beats_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three of 1000 are beaten by none."""
     monkeypatch.setattr(explorer, "MOST_LINES", 50)
