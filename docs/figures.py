@@ -39,11 +39,12 @@ from xbar.conductances.programming import Cells, program
 from xbar.conductances.rng import stream_key
 from xbar.hardware.converters import Adc, Dac
 from xbar.hardware.design import Crossbar, Hardware
-from xbar.hardware.device import Device, ProgrammingNoise, Verify, WhiteNoise
+from xbar.hardware.device import Device
 from xbar.hardware.encodings import Encoding
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import load_device, preset_names
 from xbar.hardware.iv import IV, current_per_siemens
+from xbar.hardware.noise import ProgrammingNoise, Verify, WhiteNoise
 from xbar.multiply.blocks import Block, ReadNoise
 from xbar.multiply.converters import Converter, Drive, code_range, currents, drive
 from xbar.multiply.mvm import mvm

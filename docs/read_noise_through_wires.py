@@ -11,8 +11,9 @@ import sys
 import numpy as np
 
 from xbar.conductances.noise import white_sigma
-from xbar.hardware.device import Device, WhiteNoise
+from xbar.hardware.device import Device
 from xbar.hardware.files import load_device
+from xbar.hardware.noise import WhiteNoise
 from xbar.wires.circuit import solve
 from xbar.wires.noise import WireNoise, wire_noise
 from xbar.wires.sensitivity import output_variance

@@ -10,12 +10,7 @@ from .hardware.device import (
     Device as Device,
     Drift as Drift,
     LogClamp as LogClamp,
-    LowFrequencyNoise as LowFrequencyNoise,
-    PolynomialAt as PolynomialAt,
-    ProgrammingNoise as ProgrammingNoise,
     Relaxation as Relaxation,
-    Verify as Verify,
-    WhiteNoise as WhiteNoise,
     WritePulse as WritePulse,
 )
 from .hardware.encodings import (
@@ -27,6 +22,13 @@ from .hardware.encodings import (
 from .hardware.errors import XbarError as XbarError
 from .hardware.files import load_device as load_device, load_hardware as load_hardware
 from .hardware.iv import IV as IV
+from .hardware.noise import (
+    LowFrequencyNoise as LowFrequencyNoise,
+    PolynomialAt as PolynomialAt,
+    ProgrammingNoise as ProgrammingNoise,
+    Verify as Verify,
+    WhiteNoise as WhiteNoise,
+)
 from .other_tools.aihwkit import from_aihwkit as from_aihwkit
 from .other_tools.crosssim import from_crosssim as from_crosssim
 from .other_tools.translation import Translation as Translation

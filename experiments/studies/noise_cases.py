@@ -10,8 +10,9 @@ from experiments.studies.durations import duration
 from experiments.studies.labels import check_label
 from xbar.hardware.checks import STRICT, check_range
 from xbar.hardware.design import Hardware
-from xbar.hardware.device import Device, ProgrammingNoise
+from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
+from xbar.hardware.noise import ProgrammingNoise
 
 Compensation = Literal["none", "layer", "column"]
 

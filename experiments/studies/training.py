@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 from mapping.compression.configs import check_admm, check_epochs
 from mapping.recipes.options import TrainingOptions
 from xbar.hardware.checks import STRICT, check_range, check_rising_to_one
-from xbar.hardware.device import ProgrammingNoise
 from xbar.hardware.errors import XbarError
+from xbar.hardware.noise import ProgrammingNoise
 
 
 @dataclass(frozen=True)

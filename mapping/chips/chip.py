@@ -18,9 +18,10 @@ from xbar.conductances.encoding import cell_states, codebook, decode
 from xbar.conductances.programming import program_states
 from xbar.conductances.rng import stream_key, uniforms
 from xbar.hardware.design import Hardware
-from xbar.hardware.device import Device, ProgrammingNoise, WhiteNoise
+from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import IV
+from xbar.hardware.noise import ProgrammingNoise, WhiteNoise
 
 CellArrays = NDArray[np.float32 | np.float64]
 

@@ -38,7 +38,7 @@ from mapping import (
 from mapping.chips.analog import analog_network
 from mapping.smaller_networks.sensitivity import sensitivity
 from xbar import XbarError, load_hardware
-from xbar.hardware.device import ProgrammingNoise
+from xbar.hardware.noise import ProgrammingNoise
 
 
 class Given(nn.Module):

@@ -10,9 +10,10 @@ import pytest
 
 from xbar.conductances.programming import program
 from xbar.hardware.design import Hardware
-from xbar.hardware.device import Device, LowFrequencyNoise, ProgrammingNoise, WhiteNoise
+from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import build, load_device, load_hardware, preset_names, to_dict
+from xbar.hardware.noise import LowFrequencyNoise, ProgrammingNoise, WhiteNoise
 
 
 def device(name: str, **tables: Any) -> Device:

@@ -4,12 +4,7 @@ from .device import (
     Device as Device,
     Drift as Drift,
     LogClamp as LogClamp,
-    LowFrequencyNoise as LowFrequencyNoise,
-    PolynomialAt as PolynomialAt,
-    ProgrammingNoise as ProgrammingNoise,
     Relaxation as Relaxation,
-    Verify as Verify,
-    WhiteNoise as WhiteNoise,
     WritePulse as WritePulse,
 )
 from .encodings import (
@@ -21,3 +16,10 @@ from .encodings import (
 from .errors import XbarError as XbarError
 from .files import load_device as load_device, load_hardware as load_hardware
 from .iv import IV as IV
+from .noise import (
+    LowFrequencyNoise as LowFrequencyNoise,
+    PolynomialAt as PolynomialAt,
+    ProgrammingNoise as ProgrammingNoise,
+    Verify as Verify,
+    WhiteNoise as WhiteNoise,
+)

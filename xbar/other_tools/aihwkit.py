@@ -14,17 +14,10 @@ from typing import Any
 
 from xbar.hardware.converters import Adc, Dac
 from xbar.hardware.design import Crossbar, Hardware
-from xbar.hardware.device import (
-    Device,
-    Drift,
-    LogClamp,
-    LowFrequencyNoise,
-    PolynomialAt,
-    ProgrammingNoise,
-    WhiteNoise,
-)
+from xbar.hardware.device import Device, Drift, LogClamp
 from xbar.hardware.encodings import Encoding
 from xbar.hardware.errors import XbarError
+from xbar.hardware.noise import LowFrequencyNoise, PolynomialAt, ProgrammingNoise, WhiteNoise
 from xbar.other_tools.translation import Account, Translation, flat, is_number
 
 TOOL = "aihwkit"

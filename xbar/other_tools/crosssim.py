@@ -11,9 +11,10 @@ from typing import Any
 
 from xbar.hardware.converters import Adc, Dac
 from xbar.hardware.design import Crossbar, Hardware
-from xbar.hardware.device import Device, ProgrammingNoise, WhiteNoise
+from xbar.hardware.device import Device
 from xbar.hardware.encodings import Encoding
 from xbar.hardware.errors import XbarError
+from xbar.hardware.noise import ProgrammingNoise, WhiteNoise
 from xbar.other_tools.translation import Account, Translation, flat, is_off
 
 TOOL = "CrossSim"

@@ -8,7 +8,7 @@ from experiments.studies.noise_cases import NoiseCase, NoiseCurve, points, with_
 from experiments.studies.study import Study, load_study
 from mapping.monte_carlo.sampling import LEAST
 from xbar import XbarError, load_device
-from xbar.hardware.device import ProgrammingNoise
+from xbar.hardware.noise import ProgrammingNoise
 
 
 def study(*curves: str) -> Study:

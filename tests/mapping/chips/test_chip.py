@@ -28,7 +28,8 @@ from mapping.chips.chip import decoded_layer, decoded_weights
 from mapping.tiles.mapper import without_weights
 from xbar import XbarError
 from xbar.hardware.design import Hardware
-from xbar.hardware.device import Device, ProgrammingNoise
+from xbar.hardware.device import Device
+from xbar.hardware.noise import ProgrammingNoise
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import Converter, drive
 from xbar.multiply.reference import mvm_reference

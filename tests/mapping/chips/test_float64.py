@@ -15,7 +15,7 @@ from torch import nn
 from mapping import analog_network, load_chip, program_network, save_chip
 from mapping.chips.columns import blocks
 from xbar import Drift, LogClamp, LowFrequencyNoise, ProgrammingNoise, Relaxation, XbarError
-from xbar.hardware.device import Verify
+from xbar.hardware.noise import Verify
 
 THIRD = 1e-6 / 3
 

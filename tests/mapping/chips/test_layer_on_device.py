@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mapping import analog_network, calibrate, map_network, program_network, reset_noise
 from mapping.chips.analog import AnalogLayer
 from xbar import Adc, Dac, Hardware, XbarError
-from xbar.hardware.device import WhiteNoise
+from xbar.hardware.noise import WhiteNoise
 
 NETWORKS = {
     "linear": (lambda: nn.Linear(30, 7), (30,)),

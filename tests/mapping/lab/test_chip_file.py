@@ -31,7 +31,8 @@ from mapping.lab.faults import around_faults
 from mapping.tiles.mapper import without_weights
 from xbar import XbarError
 from xbar.hardware.converters import Adc
-from xbar.hardware.device import Drift, LogClamp, ProgrammingNoise, WhiteNoise
+from xbar.hardware.device import Drift, LogClamp
+from xbar.hardware.noise import ProgrammingNoise, WhiteNoise
 
 NOISY = device(
     programming=ProgrammingNoise("lognormal", sigma=0.1),

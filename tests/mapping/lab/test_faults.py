@@ -18,7 +18,7 @@ from mapping.lab.faults import around_faults
 from mapping.tiles.mapper import without_weights
 from xbar import Hardware, XbarError
 from xbar.hardware.converters import Adc
-from xbar.hardware.device import ProgrammingNoise
+from xbar.hardware.noise import ProgrammingNoise
 
 FAULTY = {"device__p_stuck_g_max": 0.1, "device__p_stuck_g_min": 0.15}
 

@@ -22,7 +22,7 @@ from mapping.chips.chip import without_random_effects
 from mapping.monte_carlo.layer_noise import noise_in
 from xbar import XbarError, load_hardware
 from xbar.hardware.design import Hardware
-from xbar.hardware.device import ProgrammingNoise, WhiteNoise
+from xbar.hardware.noise import ProgrammingNoise, WhiteNoise
 
 HARDWARE = load_hardware("admm-32x32")
 NOISE = ProgrammingNoise("lognormal", sigma=0.4)

@@ -24,7 +24,7 @@ from mapping import (
 from mapping.network.gemm import from_gemm, to_gemm
 from xbar import Hardware, XbarError
 from xbar.conductances.encoding import levels, slice_weights
-from xbar.hardware.device import WhiteNoise
+from xbar.hardware.noise import WhiteNoise
 
 CONVOLUTIONS = {
     1: (nn.Conv1d, nn.ConvTranspose1d),

@@ -17,9 +17,9 @@ from power.estimates.prices import prices_of
 from power.estimates.table import estimate
 from power.estimates.totals import Estimate
 from xbar.conductances.encoding import target_conductances
-from xbar.hardware.device import ProgrammingNoise
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import load_hardware
+from xbar.hardware.noise import ProgrammingNoise
 
 
 def array_nj(result: Estimate) -> float:

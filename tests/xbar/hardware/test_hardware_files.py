@@ -15,9 +15,10 @@ from networks import designs
 
 from xbar import XbarError
 from xbar.hardware.design import Crossbar, Hardware
-from xbar.hardware.device import Device, ProgrammingNoise
+from xbar.hardware.device import Device
 from xbar.hardware.files import build, load_device, load_hardware, preset_names, read_toml, to_dict
 from xbar.hardware.iv import IV
+from xbar.hardware.noise import ProgrammingNoise
 
 IDEAL = load_hardware("ideal")
 
