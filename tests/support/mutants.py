@@ -4,8 +4,9 @@
 
 Works on a copy of the repository. A line is changed where it compares, adds, multiplies, negates, joins by
 `and` or `or`, or has a number; what is raised, decorators and type hints are left alone. For each, the tests
-of its folder run, then those of its room and of `tests/wild`, until one fails. What survives is printed:
-it is to be killed by a test, or to be listed in `EQUIVALENT` with the reason why it changes nothing.
+of its folder run, then those of its room and of `tests/wild`, until one fails (``killed``) or those of a
+folder take longer than ``--minutes`` (``time limit``: the change stops them, or the machine is slow). What
+survives is to be killed by a test, or to be listed in `EQUIVALENT` with the reason why it changes nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,15 +27,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("xbar", "mapping", "power", "experiments")
-MINUTES = 10
-"""How long the tests of one folder may take; a change that stops them is killed."""
-
 PAIRS = ((ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.Add, ast.Sub), (ast.Mult, ast.Div))
 SWAPS: dict[type, type] = {old: new for a, b in (*PAIRS, (ast.And, ast.Or)) for old, new in ((a, b), (b, a))}
 """What stands in the place of an operator."""
 
-EQUIVALENT: dict[str, str] = {}
-"""Why a survivor changes nothing, by ``path:line``."""
+EQUIVALENT: dict[tuple[str, str], str] = {}
+"""Why a survivor changes nothing, by the path of its file and its line as it is written, without indent."""
 
 
 def changes(tree: ast.Module) -> Iterator[tuple[int, ast.Module]]:
@@ -100,28 +100,47 @@ def drawn(seed: int, count: int) -> list[tuple[Path, int, str]]:
     return found
 
 
-def survives(repository: Path, path: Path, text: str) -> bool:
-    """Whether no test of a copy of the repository fails on the change."""
+def outcome(repository: Path, path: Path, text: str, minutes: float) -> str:
+    """What the tests of a copy of the repository make of the change: ``killed``, ``survives``, or ``time
+    limit`` where those of a folder had not ended after so many minutes."""
     target = repository / path
     before = target.read_text(encoding="utf-8")
     target.write_text(text, encoding="utf-8")
     tests = repository / "tests"
     try:
-        folders = (tests / path.parent, tests / path.parts[0], tests / "wild")
-        return all(_pass(folder, repository) for folder in folders if folder.is_dir())
+        for folder in (tests / path.parent, tests / path.parts[0], tests / "wild"):
+            found = _of_tests(folder, repository, minutes) if folder.is_dir() else "survives"
+            if found != "survives":
+                return found
+        return "survives"
     finally:
         target.write_text(before, encoding="utf-8")
 
 
-def _pass(folder: Path, repository: Path) -> bool:
+def _of_tests(folder: Path, repository: Path, minutes: float) -> str:
+    """What the tests of one folder make of a change."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
-    try:
-        done = subprocess.run(
-            [*command, str(folder)], cwd=repository, capture_output=True, timeout=60 * MINUTES, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode in (0, 5)  # 5: no tests there
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([*command, str(folder)], cwd=repository, start_new_session=True, **quiet) as tests:
+        try:
+            code = tests.wait(60 * minutes)
+        except subprocess.TimeoutExpired:
+            os.killpg(tests.pid, signal.SIGKILL)  # and what the tests have started
+            return "time limit"
+    return "survives" if code in (0, 5) else "killed"  # 5: no tests there
+
+
+def verdict(found: str, path: Path, code: str) -> str:
+    """What is printed of a change of a line: the outcome, and for a survivor the reason, if it has one."""
+    if found != "survives":
+        return found
+    reason = EQUIVALENT.get((path.as_posix(), code))
+    return "SURVIVES" if reason is None else f"equivalent ({reason})"
+
+
+def code_of(path: Path, line: int) -> str:
+    """A line of the library without its indent."""
+    return (ROOT / path).read_text(encoding="utf-8").splitlines()[line - 1].strip()
 
 
 def main() -> None:
@@ -129,6 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--minutes", type=float, default=10, help="that the tests of one folder may take")
     parser.add_argument("--start", type=int, default=0, help="number of the first change to test")
     given = parser.parse_args()
     ignored = shutil.ignore_patterns(".git", ".venv", "build", "runs", "*.egg-info", "__pycache__")
@@ -137,11 +157,10 @@ def main() -> None:
         shutil.copytree(ROOT, repository, ignore=ignored)
         for number, (path, line, text) in list(enumerate(drawn(given.seed, given.count)))[given.start :]:
             start = time.monotonic()
-            alive = survives(repository, path, text)
-            why = EQUIVALENT.get(f"{path}:{line}", "SURVIVES")
-            old = (ROOT / path).read_text(encoding="utf-8").splitlines()[line - 1].strip()
+            code = code_of(path, line)
+            words = verdict(outcome(repository, path, text, given.minutes), path, code)
             took = f"{time.monotonic() - start:.0f} s"
-            print(f"{number} {why if alive else 'killed'} {path}:{line} {old} ({took})", flush=True)
+            print(f"{number} {words} {path}:{line} {code} ({took})", flush=True)
 
 
 if __name__ == "__main__":
