@@ -21,13 +21,30 @@ from .hardware.encodings import (
 )
 from .hardware.errors import XbarError as XbarError
 from .hardware.files import load_device as load_device, load_hardware as load_hardware
-from .hardware.iv import IV as IV
+from .hardware.iv import (
+    CURRENT_LAWS as CURRENT_LAWS,
+    IV as IV,
+    CellCurrent as CellCurrent,
+    CurrentLaw as CurrentLaw,
+)
 from .hardware.noise import (
+    CellReadNoise as CellReadNoise,
+    FlickerNoise as FlickerNoise,
     LowFrequencyNoise as LowFrequencyNoise,
     PolynomialAt as PolynomialAt,
     ProgrammingNoise as ProgrammingNoise,
     Verify as Verify,
     WhiteNoise as WhiteNoise,
+    WriteNoise as WriteNoise,
+)
+from .hardware.noise_laws import (
+    FLICKER_NOISES as FLICKER_NOISES,
+    READ_NOISES as READ_NOISES,
+    WRITE_NOISES as WRITE_NOISES,
+    FlickerLaw as FlickerLaw,
+    ReadLaw as ReadLaw,
+    Spread as Spread,
+    WriteLaw as WriteLaw,
 )
 from .other_tools.aihwkit import from_aihwkit as from_aihwkit
 from .other_tools.crosssim import from_crosssim as from_crosssim

@@ -53,7 +53,7 @@ def device_figure(device: Device) -> Figure:
     measured, or from the first time that the device allows to 10 years.
     """
     panels: dict[str, Callable[[Axes, Device], None]] = {"states": _states}
-    if device.programming.kind != "none" or device.read_noise.sigma or device.low_frequency:
+    if device.programming.acts or device.read_noise.acts or device.low_frequency:
         panels["deviations"] = _deviations
     if device.iv.kind != "ohmic":
         panels["iv"] = _current
@@ -78,7 +78,7 @@ def device_figure(device: Device) -> Figure:
 
 def changes(device: Device) -> bool:
     """Whether a conductance depends on the time since the write."""
-    return bool(device.programming.at or device.relaxation or device.drift or device.low_frequency)
+    return bool(device.programming.times or device.relaxation or device.drift or device.low_frequency)
 
 
 def sampled(device: Device, g: float, time: float) -> NDArray[np.float64]:
@@ -95,20 +95,20 @@ def _notes(device: Device) -> list[str]:
     absent = [
         name
         for name, given in (
-            ("programming noise", device.programming.kind != "none"),
+            ("programming noise", device.programming.acts),
             ("change with time", changes(device)),
-            ("white read noise", device.read_noise.sigma),
+            ("white read noise", device.read_noise.acts),
             ("stuck cells", device.p_stuck_g_max + device.p_stuck_g_min),
         )
         if not given
     ]
     notes = []
-    if device.programming.kind != "none":
-        when = f" {duration(device.first_time)} after it" if device.programming.at else ""
+    if device.programming.acts:
+        when = f" {duration(device.first_time)} after it" if device.programming.times else ""
         how = "Bars" if device.n_states <= FEW_STATES else "Band"
         notes.append(f"{how} of the states: ± one standard deviation of the write{when}.")
     if changes(device):
-        how = "bar" if device.programming.at else "band"
+        how = "bar" if device.programming.times else "band"
         notes.append(f"Over time: median and 5 to 95 % ({how}) of {SIDE**2:,} sampled cells; dotted: target.")
     given = [f"Not given: {', '.join(absent)}."] if absent else []
     if device.p_stuck_g_max + device.p_stuck_g_min:
@@ -147,10 +147,10 @@ def _deviations(ax: Axes, device: Device) -> None:
     scale, unit = _unit(device)
     g = np.linspace(device.g_min, device.g_max, 300)
     lines: list[tuple[str, NDArray[np.float64], dict[str, Any]]] = []
-    for style, part in zip(("-", "--", "-.", ":"), device.programming.at, strict=False):
-        values = sigma(g, device, part.time)
-        lines.append((f"write, after {duration(part.time)}", values, {"color": BLUE, "linestyle": style}))
-    if device.programming.kind != "none" and not device.programming.at:
+    for style, time in zip(("-", "--", "-.", ":"), device.programming.times, strict=False):
+        values = sigma(g, device, time)
+        lines.append((f"write, after {duration(time)}", values, {"color": BLUE, "linestyle": style}))
+    if device.programming.acts and not device.programming.times:
         lines.append(("write", sigma(g, device), {"color": BLUE}))
     for time, dashes in ((device.first_time, "-"), (TEN_YEARS, "--")):
         if device.relaxation:
@@ -160,7 +160,7 @@ def _deviations(ax: Axes, device: Device) -> None:
         if device.low_frequency:
             look = {"color": MUTED[2], "linestyle": dashes}
             lines.append((f"1/f noise, {duration(time)}", low_frequency_sigma(g, g, device, time), look))
-    if device.read_noise.sigma:
+    if device.read_noise.acts:
         lines.append(("one read", white_sigma(g, device), {"color": GREY, "linestyle": ":"}))
     for label, values, shown in lines:
         ax.plot(g * scale, values * scale, label=label, **shown)
@@ -174,7 +174,7 @@ def _deviations(ax: Axes, device: Device) -> None:
 
 def _over_time(ax: Axes, device: Device, target: float, first: bool) -> None:
     scale, unit = _unit(device)
-    measured = sorted(part.time for part in device.programming.at)
+    measured = sorted(device.programming.times)
     times = np.asarray(measured or np.geomspace(device.first_time, TEN_YEARS, 41))
     values = np.array([sampled(device, target, float(t)) for t in times]) * scale
     low, median, high = np.quantile(values, (0.05, 0.5, 0.95), axis=1)

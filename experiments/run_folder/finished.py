@@ -21,7 +21,6 @@ from experiments.studies.study import Study, load_study
 from mapping.chips.chip import ProgrammedNetwork, program_network
 from mapping.lab.chip_file import load_mapping
 from mapping.tiles.mapped import MappedNetwork
-from xbar.hardware.encodings import KeptEncoding
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import build, write_atomically
 from xbar.machine.sealed_files import check_sealed
@@ -50,10 +49,10 @@ class FinishedRun:
     log: list[dict[str, Any]]
 
     def chip(self) -> ProgrammedNetwork | None:
-        """Chip 0 of the first noise case; None where the folder has no mapping, or its encoding is one of a
-        file that is not there."""
+        """Chip 0 of the first noise case; None where the folder has no mapping, or a kind in its
+        hardware is one of a file that is not there."""
         path, study = self.folder / MAPPING_FILE, self.result.study
-        if isinstance(study.hardware.encoding, KeptEncoding) or not path.exists():
+        if study.hardware.kept or not path.exists():
             return None
         with extensions_of(study.extensions):
             return first_chip(study, load_mapping(path))

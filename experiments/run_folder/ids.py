@@ -24,7 +24,6 @@ from mapping.training.loop import derive_seed
 from power.architecture.chip import architecture_files
 from power.components.library import library_files
 from xbar.hardware.design import Hardware
-from xbar.hardware.encodings import ENCODINGS
 from xbar.hardware.files import to_dict
 from xbar.hardware.registry import OWN_MODULES, Registry
 
@@ -57,17 +56,17 @@ def effective(hardware: Hardware) -> dict[str, Any]:
 
 def simulated(hardware: Hardware) -> dict[str, Any]:
     """Plain data of what a simulation reads of a hardware."""
-    data = effective(hardware) | own_code(ENCODINGS, hardware.encoding)
+    data = effective(hardware) | own_code(*hardware.kinds)
     for table, keys in COST_ONLY.items():
         for key in keys:
             (data[table] if table else data).pop(key, None)
     return data
 
 
-def own_code(registry: Registry[Any], config: Any) -> dict[str, list[str]]:
-    """SHA-256 of the users' files that a kind comes from, with the modules of their project that they import,
-    as ``code``; nothing of a kind that ships."""
-    files = {OWN_MODULES[module] for module in registry.own_modules(config)}
+def own_code(*kinds: tuple[Registry[Any], Any]) -> dict[str, list[str]]:
+    """SHA-256 of the users' files that kinds come from, each a registry and a config, with the modules of
+    their project that they import, as ``code``; nothing of kinds that ship."""
+    files = {OWN_MODULES[module] for registry, config in kinds for module in registry.own_modules(config)}
     return {"code": sorted(code_digest(Path(file)) for file in files)} if files else {}
 
 

@@ -153,7 +153,7 @@ def compress_inputs(
         "batch": compression.batch,
         "purify": to_dict(compression.purify),
         "child": child,
-        **own_code(METHODS, step.method),
+        **own_code((METHODS, step.method)),
         **_plain_rules(rules, step),
     }
 
@@ -186,7 +186,7 @@ def _plain_layer_rules(rules: tuple[Any, ...], hardware: Hardware) -> dict[str, 
 
 def _plain_rule(rule: Any, hardware: Hardware) -> dict[str, Any]:
     read = {"hardware": simulated(hardware)} if reads_more_than_tiles(rule) else {}
-    return {"kind": RULES.kind(rule), "keys": RULES.plain(rule), **read, **own_code(RULES, rule)}
+    return {"kind": RULES.kind(rule), "keys": RULES.plain(rule), **read, **own_code((RULES, rule))}
 
 
 def _pruning(method: object, task: PruningTask) -> Pruning:

@@ -14,6 +14,7 @@ from torch import nn
 from experiments.plans.context import Context
 from experiments.plans.placement import Placement, States, states_of_magnitudes, values_of_cells
 from experiments.plans.plan import Untrained
+from experiments.run_folder.ids import own_code
 from experiments.run_folder.stage import StageResult
 from experiments.stages.compress import CompressedWeights, Fit
 from experiments.stages.train import split_masks, with_masks
@@ -40,6 +41,7 @@ from mapping.training.method import Method
 from mapping.training.state import Log
 from xbar.hardware.design import Hardware
 from xbar.hardware.files import to_dict
+from xbar.hardware.noise_laws import WRITE_NOISES
 
 Scales = Mapping[str, float | list[float]]
 
@@ -146,6 +148,7 @@ def quantise_inputs(
         "last": list(last),
         "layers": placement.plain_levels(),
         "batch_norm": network.batch_norm,
+        **own_code((WRITE_NOISES, quantisation.noise)),
     }
     if quantisation.trains_on_hardware or any(placement.bias_rows().values()):
         inputs |= {"hardware": placement.plain(), "calibration": context.calibration_images}

@@ -3,20 +3,51 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import tomllib
 from collections.abc import Mapping
 from typing import Any
 
+from xbar.hardware.encodings import ENCODINGS
 from xbar.hardware.errors import XbarError
+from xbar.hardware.iv import CURRENT_LAWS
+from xbar.hardware.noise_laws import FLICKER_NOISES, READ_NOISES, WRITE_NOISES
+from xbar.hardware.registry import Registry
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `changes`, table by table; one with a `base` of its own replaces its like."""
+    """`base` with the keys of `changes`, table by table; one with a `base` of its own replaces its like, and
+    one of a kind that has other keys takes over those that both kinds have."""
     found = dict(base)
     for key, value in changes.items():
         both_tables = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
-        found[key] = merged(found[key], value) if both_tables and "base" not in value else value
+        if both_tables and "base" not in value:
+            found[key] = merged(_that_fit(key, found[key], value), value)
+        else:
+            found[key] = value
     return found
+
+
+KINDS: Mapping[str, Registry[Any]] = {
+    "encoding": ENCODINGS,
+    "programming": WRITE_NOISES,
+    "low_frequency": FLICKER_NOISES,
+    "read_noise": READ_NOISES,
+    "iv": CURRENT_LAWS,
+}
+"""Registry of the kinds of a table, by the key of the table."""
+
+
+def _that_fit(key: str, table: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The keys of a table that the kind which its changes name has, too."""
+    registry, kind = KINDS.get(key), changes.get("kind")
+    if registry is None or kind not in registry.kinds:
+        return table
+    before, after = table.get("kind", registry.kinds[0]), registry.config(kind)
+    if before in registry.kinds and registry.config(before) is after:
+        return table
+    allowed = {field.name for field in dataclasses.fields(after)}
+    return {name: value for name, value in table.items() if name in allowed}
 
 
 def with_change(raw: Mapping[str, Any], change: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from xbar.hardware.checks import STRICT, check_range
 from xbar.hardware.design import Hardware
 from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
-from xbar.hardware.noise import ProgrammingNoise
+from xbar.hardware.noise import AnyWriteNoise, ProgrammingNoise
 
 Compensation = Literal["none", "layer", "column"]
 
@@ -28,7 +28,7 @@ class NoiseCase:
 
     __pydantic_config__: ClassVar = STRICT
     name: str
-    programming: ProgrammingNoise | None = None
+    programming: AnyWriteNoise | None = None
     p_stuck_g_max: float | None = None
     p_stuck_g_min: float | None = None
     time: float | None = None
@@ -84,7 +84,7 @@ class NoiseCurve:
     axis: Literal["mismatch", "stuck", "adc-bits", "time"]
     values: tuple[float, ...]
     device: Device | None = None
-    programming: ProgrammingNoise | None = None
+    programming: AnyWriteNoise | None = None
     share_g_max: float = 0.5
     compensation: Compensation = "none"
 

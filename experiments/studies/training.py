@@ -9,7 +9,7 @@ from mapping.compression.configs import check_admm, check_epochs
 from mapping.recipes.options import TrainingOptions
 from xbar.hardware.checks import STRICT, check_range, check_rising_to_one
 from xbar.hardware.errors import XbarError
-from xbar.hardware.noise import ProgrammingNoise
+from xbar.hardware.noise import AnyWriteNoise, ProgrammingNoise
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Quantisation:
     rho_factor: float = 2.0
     rho_limit: float = 0.1
     interval: int = 1
-    noise: ProgrammingNoise = field(default_factory=ProgrammingNoise)
+    noise: AnyWriteNoise = field(default_factory=ProgrammingNoise)
     converter_epochs: int = 0
     ranges: Literal["fixed", "learned"] = "fixed"
     freeze: tuple[float, ...] = ()
@@ -98,7 +98,7 @@ class Quantisation:
     @property
     def trains_on_hardware(self) -> bool:
         """Whether the retraining draws write errors, or runs through converters."""
-        return self.noise.kind != "none" or self.converter_epochs > 0
+        return self.noise.acts or self.converter_epochs > 0
 
     def __post_init__(self) -> None:
         check_admm("quantise", self)

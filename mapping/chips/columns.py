@@ -160,14 +160,14 @@ def _read_noise(
     devices = programmed.bands[number].devices
     wired, by_form = hardware.crossbar.wired, hardware.crossbar.noise_by_form
     behind_wires = None
-    if wired and (adc.bandwidth or (device.read_noise.sigma and not by_form)):
+    if wired and (adc.bandwidth or (device.read_noise.acts and not by_form)):
         behind_wires = noise_through_wires(layer, band, g, devices)
     cells, raised = np.empty((0, width), dtype), np.zeros((len(g), g.shape[1], g.shape[3]))
-    if device.read_noise.sigma and by_form:
+    if device.read_noise.acts and by_form:
         forms = forms_through_wires(layer, band, g, devices) / device.unit**2
         forms = forms if converted == len(g) else forms.sum(0)
         cells = np.ascontiguousarray(forms.reshape(width, *forms.shape[-2:]), dtype)
-    elif device.read_noise.sigma:
+    elif device.read_noise.acts:
         variance = np.square(np.where(devices, white_sigma(g, device), 0.0) / device.unit)
         if behind_wires:
             variance = behind_wires.variance / device.unit**2

@@ -31,7 +31,7 @@ def noise_outside_domain(mapped: MappedNetwork) -> list[str]:
         for name, layer in mapped.layers.items()
         if (hardware := layer.hardware).crossbar.wired
         and not hardware.crossbar.noise_by_form
-        and (hardware.device.read_noise.sigma or hardware.adc.bandwidth)
+        and (hardware.device.read_noise.acts or hardware.adc.bandwidth)
     }
     if not noisy:
         return []

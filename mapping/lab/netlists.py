@@ -20,7 +20,7 @@ from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from xbar.hardware.checks import as_floats
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import write_atomically
-from xbar.hardware.iv import IV
+from xbar.hardware.iv import CellCurrent
 from xbar.multiply.converters import phase_volts
 from xbar.wires.circuit import Wires
 from xbar.wires.netlist import spice_netlist
@@ -66,7 +66,7 @@ def tile_netlist(
     *,
     volts: ArrayLike | None = None,
     wires: Wires | None = None,
-    iv: IV | None = None,
+    iv: CellCurrent | None = None,
 ) -> str:
     """Netlist of one array of a chip, all its cells in their physical places (`xbar.spice_netlist`).
 

@@ -19,6 +19,7 @@ from xbar.conductances.rng import (
     exp32,
     log32,
     normal_row,
+    normals,
     row_key,
     stream_key,
     uniform_row,
@@ -26,6 +27,7 @@ from xbar.conductances.rng import (
 )
 from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
+from xbar.hardware.noise_laws import FLICKER_NOISES, write_spread
 from xbar.machine.kernels import njit
 
 BEYOND = 30.0
@@ -139,18 +141,60 @@ def program_states(
     g: NDArray[Any] = np.zeros(index.shape, dtype)
     verified = device.programming.verify is not None
     pulses = np.ones(index.shape if verified else (0, 0), np.int32)
+    compiled = _compiled_flicker(device, values, t)
+    aging = _aging_tables(values, device, t, dtype, compiled)
+    faults = _Faults(device.p_stuck_g_max, device.p_stuck_g_min, dtype(device.g_min), dtype(device.g_max))
+    if compiled is None:  # what comes after the 1/f noise waits for it
+        aging = aging._replace(low=dtype(-math.inf), high=dtype(math.inf))
+        faults = faults._replace(p_high=0.0, p_low=0.0)
     _program(
         np.ascontiguousarray(index, np.int32),
         np.asarray(rows, np.uint64),
         mixed_places(cols),
         _write_tables(values, device, t, dtype),
-        _aging_tables(values, device, t, dtype),
-        _Faults(device.p_stuck_g_max, device.p_stuck_g_min, dtype(device.g_min), dtype(device.g_max)),
+        aging,
+        faults,
         streams,
         g,
         pulses,
     )
+    if compiled is None:
+        xi = normals(streams.low_frequency, rows, cols)
+        low = _flickering(g.astype(np.float64), values[np.maximum(index, 0)], xi, device, t)
+        stuck = stuck_conductances(device, rows, cols, names)
+        g = np.where(index >= 0, np.where(np.isnan(stuck), low, stuck), 0).astype(dtype)
     return Cells(g, np.where(index >= 0, pulses if verified else 1, 0).astype(np.int32))
+
+
+def _compiled_flicker(
+    device: Device, values: NDArray[np.float64], time: float
+) -> tuple[NDArray[np.float64], float] | None:
+    """Sigma of the 1/f noise as the kernel draws it (`FlickerLaw.compiled`); None: it has another form."""
+    flicker = device.low_frequency
+    if flicker is None:
+        return np.empty(0), 0.0
+    with FLICKER_NOISES.guarded(flicker):
+        parts = flicker.law.compiled(flicker, device, values)
+        growth = flicker.law.growth(flicker, time)
+    return None if parts is None else (parts[0] * growth, parts[1] * growth)
+
+
+def _flickering(
+    g: NDArray[np.float64],
+    target: NDArray[np.float64],
+    xi: NDArray[np.float32],
+    device: Device,
+    time: float,
+) -> NDArray[np.float64]:
+    """Cells [S] with 1/f noise of a law that the kernel does not draw, in the window where they relax."""
+    low, high = _clamped(device)
+    sigma = noise.low_frequency_sigma(np.maximum(g, 0), target, device, time)
+    return np.asarray(np.clip(g + sigma * xi, low, high))
+
+
+def _clamped(device: Device) -> tuple[float, float]:
+    """What a conductance is clamped to when it is read [S]."""
+    return (device.g_min, device.g_max) if device.relaxation else (0.0, math.inf)
 
 
 def stuck_conductances(
@@ -176,13 +220,13 @@ class Streams(NamedTuple):
 
 
 class _Targets(NamedTuple):
-    """By target: g [S], sigma [S] or of ln g (empty: no error), largest error that is accepted [S]."""
+    """By target: g [S], sigma [S] or of ln g (empty: no error), largest error that is accepted [S], and what
+    is subtracted from ln g (empty: sigma is in S)."""
 
     values: NDArray[Any]
     sigma: NDArray[Any]
     bound: NDArray[Any]
-    logarithmic: bool
-    shift: Any
+    shift: NDArray[Any]
     max_pulses: int
 
 
@@ -208,25 +252,29 @@ class _Faults(NamedTuple):
 
 
 def _write_tables(values: NDArray[np.float64], device: Device, time: float, dtype: type) -> _Targets:
-    programming, verify = device.programming, device.programming.verify
-    logarithmic = programming.kind == "lognormal"
-    sigma = np.full_like(values, programming.sigma) if logarithmic else noise.sigma(values, device, time)
+    verify = device.programming.verify
+    sigma, shift = write_spread(device, values, time)
     accepted = verify.acceptance * device.reference(verify.relative_to, values) if verify else values
     return _Targets(
         values.astype(dtype),
-        np.empty(0, dtype) if programming.kind == "none" else sigma.astype(dtype),
+        sigma.astype(dtype) if device.programming.acts else np.empty(0, dtype),
         accepted.astype(dtype),
-        logarithmic,
-        dtype(programming.sigma**2 / 2 if programming.keep_mean else 0.0),
+        np.empty(0, dtype) if shift is None else shift.astype(dtype),
         verify.max_pulses if verify else 1,
     )
 
 
-def _aging_tables(values: NDArray[np.float64], device: Device, time: float, dtype: type) -> _Aging:
-    relaxation, drift, flicker = device.relaxation, device.drift, device.low_frequency
-    none: NDArray[Any] = np.empty(0, dtype)
-    nu, nu_sigma, relative = none, none, none
-    moved = spread = decade = 0.0
+def _aging_tables(
+    values: NDArray[np.float64],
+    device: Device,
+    time: float,
+    dtype: type,
+    flicker: tuple[NDArray[np.float64], float] | None,
+) -> _Aging:
+    relaxation, drift = device.relaxation, device.drift
+    nu: NDArray[Any] = np.empty(0, dtype)
+    nu_sigma = nu
+    moved = spread = 0.0
     if relaxation:
         moved = relaxation.mean * math.log(time)
         spread = relaxation.sigma * math.log(time) + relaxation.sigma_0
@@ -234,12 +282,9 @@ def _aging_tables(values: NDArray[np.float64], device: Device, time: float, dtyp
         log, ratio = math.log(time / drift.t0), values / device.g_max
         nu = (log * drift.nu(ratio)).astype(dtype)
         nu_sigma = (log * drift.nu_sigma(ratio)).astype(dtype)
-    if flicker and flicker.kind == "power":
-        ones = np.ones(len(values))
-        relative = noise.low_frequency_sigma(ones, values, device, time).astype(dtype)
-    elif flicker:
-        decade = flicker.amplitude * flicker.growth(time)
-    low, high = (device.g_min, device.g_max) if relaxation else (0.0, math.inf)
+    relative, decade = flicker or (np.empty(0), 0.0)
+    low, high = _clamped(device)
+    relative = relative.astype(dtype)
     return _Aging(dtype(moved), dtype(spread), nu, nu_sigma, relative, dtype(decade), dtype(low), dtype(high))
 
 
@@ -280,9 +325,10 @@ def _program(
 @njit(cache=True, nogil=True)
 def _write_row(state: NDArray[np.int32], write: _Targets, xi: NDArray[np.float32], g: NDArray[Any]) -> None:
     """One write of a row of cells."""
-    if write.logarithmic:
+    if len(write.shift):
         for c in range(len(g)):
-            g[c] = write.values[state[c]] * exp32(_f32(write.sigma[state[c]] * xi[c] - write.shift))
+            error = write.sigma[state[c]] * xi[c] - write.shift[state[c]]
+            g[c] = write.values[state[c]] * exp32(_f32(error))
     else:
         for c in range(len(g)):
             g[c] = max(write.values[state[c]] + write.sigma[state[c]] * xi[c], _f32(0))

@@ -15,11 +15,23 @@ from .encodings import (
 )
 from .errors import XbarError as XbarError
 from .files import load_device as load_device, load_hardware as load_hardware
-from .iv import IV as IV
+from .iv import CURRENT_LAWS as CURRENT_LAWS, IV as IV, CellCurrent as CellCurrent, CurrentLaw as CurrentLaw
 from .noise import (
+    CellReadNoise as CellReadNoise,
+    FlickerNoise as FlickerNoise,
     LowFrequencyNoise as LowFrequencyNoise,
     PolynomialAt as PolynomialAt,
     ProgrammingNoise as ProgrammingNoise,
     Verify as Verify,
     WhiteNoise as WhiteNoise,
+    WriteNoise as WriteNoise,
+)
+from .noise_laws import (
+    FLICKER_NOISES as FLICKER_NOISES,
+    READ_NOISES as READ_NOISES,
+    WRITE_NOISES as WRITE_NOISES,
+    FlickerLaw as FlickerLaw,
+    ReadLaw as ReadLaw,
+    Spread as Spread,
+    WriteLaw as WriteLaw,
 )

@@ -8,14 +8,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from xbar.hardware.checks import STRICT, check_range, check_types
 from xbar.hardware.converters import Adc, Dac
 from xbar.hardware.device import Device
-from xbar.hardware.encodings import ByKind, Encoding, KeptEncoding, check_encoding, remade
+from xbar.hardware.encodings import ENCODINGS, AnyEncoding, Encoding, check_encoding
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.iv import check_increasing
+from xbar.hardware.registry import KeptTable, Registry, remade
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Hardware:
     device: Device
     source: str = ""
     crossbar: Crossbar = Crossbar()
-    encoding: Annotated[Encoding, ByKind()] = field(default_factory=Encoding)
+    encoding: AnyEncoding = field(default_factory=Encoding)
     dac: Dac = field(default=Dac())
     adc: Adc = field(default=Adc())
     periphery: Periphery = Periphery()
@@ -143,8 +144,8 @@ class Hardware:
 
     def __post_init__(self) -> None:
         check_types(self, "")
-        if isinstance(self.encoding, KeptEncoding):
-            return  # nothing is known of it, and nothing computed
+        if self.kept:
+            return  # not all is known of it, and nothing computed
         needed = self.encoding.slices + self.encoding.reference_columns
         if needed > self.crossbar.cols - self.crossbar.spare_cols:
             spare = f" of which {self.crossbar.spare_cols} are spare" if self.crossbar.spare_cols else ""
@@ -164,6 +165,16 @@ class Hardware:
             raise XbarError(
                 "adc.after = 'accumulation': has no effect with dac.bits = 'ideal', which has one phase"
             )
+
+    @property
+    def kept(self) -> bool:
+        """Whether a kind in it is one whose file is not there, so that it can be read and not used."""
+        return any(isinstance(config, KeptTable) for _, config in self.kinds)
+
+    @property
+    def kinds(self) -> tuple[tuple[Registry[Any], Any], ...]:
+        """Registry and config of each part that has kinds."""
+        return (ENCODINGS, self.encoding), *self.device.kinds
 
     def _check_currents(self) -> None:
         """Refuse currents and times of the read-out that no array of these cells can have."""
@@ -234,7 +245,7 @@ def _replaced(owner: Any, changes: Mapping[tuple[str, ...], object], above: tupl
             new[path[0]] = value
     for name, of_part in inside.items():
         new[name] = _replaced(new.get(name, getattr(owner, name)), of_part, (*above, name))
-    return remade(owner, new) if isinstance(owner, Encoding) else dataclasses.replace(owner, **new)
+    return remade(owner, new)
 
 
 __all__ = ["Crossbar", "Device", "Hardware", "Periphery"]

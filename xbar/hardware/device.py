@@ -11,15 +11,23 @@ import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xbar.hardware.checks import STRICT, check_range, check_types
 from xbar.hardware.errors import XbarError
-from xbar.hardware.iv import IV
-from xbar.hardware.noise import LowFrequencyNoise, ProgrammingNoise, WhiteNoise
+from xbar.hardware.iv import CURRENT_LAWS, IV, AnyCurrent
+from xbar.hardware.noise import (
+    AnyFlickerNoise,
+    AnyReadNoise,
+    AnyWriteNoise,
+    ProgrammingNoise,
+    WhiteNoise,
+)
+from xbar.hardware.noise_laws import FLICKER_NOISES, READ_NOISES, WRITE_NOISES
+from xbar.hardware.registry import KeptTable, Registry
 from xbar.hardware.window import check_window
 
 
@@ -161,12 +169,12 @@ class Device:
     g_min: float
     g_max: float
     states: int | tuple[float, ...]
-    programming: ProgrammingNoise = field(default_factory=ProgrammingNoise)
+    programming: AnyWriteNoise = field(default_factory=ProgrammingNoise)
     relaxation: Relaxation | None = None
     drift: Drift | None = None
-    low_frequency: LowFrequencyNoise | None = None
-    read_noise: WhiteNoise = field(default_factory=WhiteNoise)
-    iv: IV = field(default_factory=IV)
+    low_frequency: AnyFlickerNoise | None = None
+    read_noise: AnyReadNoise = field(default_factory=WhiteNoise)
+    iv: AnyCurrent = field(default_factory=IV)
     p_stuck_g_max: float = 0.0
     p_stuck_g_min: float = 0.0
     pulse: WritePulse | None = None
@@ -184,13 +192,14 @@ class Device:
                 raise XbarError("device.states: a list of state means needs at least two, ascending, in S")
             if not (math.isclose(means[0], self.g_min) and math.isclose(means[-1], self.g_max)):
                 raise XbarError("device.states: the first and last mean must be g_min and g_max")
-        if self.programming.sigmas and len(self.programming.sigmas) != self.n_states:
-            raise XbarError(
-                f"device.programming.sigmas: {len(self.programming.sigmas)} of them; "
-                f"needs one for each of the {self.n_states} states"
-            )
+        if self.kept:
+            return  # not all is known of it, and nothing computed
+        self.programming.law.check(self.programming, self)
+        self.read_noise.law.check(self.read_noise, self)
+        if self.low_frequency:
+            self.low_frequency.law.check(self.low_frequency, self)
         check_window(self)
-        if self.programming.at and (self.relaxation or self.drift):
+        if self.programming.times and (self.relaxation or self.drift):
             raise XbarError(
                 "device.programming.at: its deviations hold the change with time; "
                 "device.relaxation and device.drift would count it twice"
@@ -198,6 +207,21 @@ class Device:
         check_range("device.p_stuck_g_max", self.p_stuck_g_max, 0, 1)
         check_range("device.p_stuck_g_min", self.p_stuck_g_min, 0, 1)
         check_range("device.p_stuck_g_max + p_stuck_g_min", self.p_stuck_g_max + self.p_stuck_g_min, 0, 1)
+
+    @property
+    def kept(self) -> bool:
+        """Whether a kind in it is one whose file is not there, so that it can be read and not used."""
+        return any(isinstance(config, KeptTable) for _, config in self.kinds)
+
+    @property
+    def kinds(self) -> tuple[tuple[Registry[Any], Any], ...]:
+        """Registry and config of each part that has kinds."""
+        found: list[tuple[Registry[Any], Any]] = [
+            (WRITE_NOISES, self.programming),
+            (READ_NOISES, self.read_noise),
+            (CURRENT_LAWS, self.iv),
+        ]
+        return (*found, *([(FLICKER_NOISES, self.low_frequency)] if self.low_frequency else []))
 
     @property
     def n_states(self) -> int:
@@ -223,13 +247,13 @@ class Device:
     @property
     def ages(self) -> bool:
         """Whether anything changes with the time after the write."""
-        return bool(self.programming.at or self.relaxation or self.drift or self.low_frequency)
+        return bool(self.programming.times or self.relaxation or self.drift or self.low_frequency)
 
     @property
     def first_time(self) -> float:
         """Earliest time after the write that the data describe [s]; the default of a read."""
-        if self.programming.at:
-            return min(part.time for part in self.programming.at)
+        if self.programming.times:
+            return min(self.programming.times)
         starts = [1.0] if self.relaxation else []
         return max([*starts, *([self.drift.t0] if self.drift else [])], default=1.0)
 
@@ -243,7 +267,7 @@ class Device:
         """
         if isinstance(time, bool) or not isinstance(time, numbers.Real):
             raise XbarError(f"time = {time!r}: must be a number, in s after the write")
-        known = sorted(part.time for part in self.programming.at)
+        known = sorted(self.programming.times)
         if known and time not in known:
             raise XbarError(f"time = {time} s: {self.name!r} was measured at {_listed(known)} s only")
         depends = self.relaxation is not None or self.drift is not None

@@ -8,21 +8,18 @@ one's own is one file: such a dataclass, a `Scheme`, and `ENCODINGS.add`. The sc
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xbar.hardware.checks import STRICT, check_range, check_types
 from xbar.hardware.device import Device
-from xbar.hardware.errors import XbarError, unknown_name
-from xbar.hardware.registry import Registry
+from xbar.hardware.errors import XbarError
+from xbar.hardware.registry import ByKind, KeptTable, Registry
 
 
 @dataclass(frozen=True)
@@ -63,13 +60,7 @@ class Encoding:
 
     def __post_init__(self) -> None:
         check_types(self, "encoding.")
-        if not ENCODINGS.has(self):
-            if self.kind not in ENCODINGS.kinds:
-                raise unknown_name("encoding.kind", self.kind, ENCODINGS.kinds)
-            config = ENCODINGS.config(self.kind).__name__
-            raise XbarError(
-                f"encoding.kind = {self.kind!r}: its keys are a {config}, not a {type(self).__name__}"
-            )
+        ENCODINGS.check(self, "encoding")
         check_range("encoding.slices", self.slices, 1, 8)
         if self.unformed and self.scheme.zero_is_level:
             raise XbarError(
@@ -182,79 +173,12 @@ ENCODINGS: Registry[Scheme] = Registry("encoding", tagged=True)
 
 
 @dataclass(frozen=True)
-class KeptEncoding(Encoding):
-    """The table of an encoding whose file is not there, as JSON: what a finished run says of it can be read,
-    and nothing can be computed from it."""
-
-    kind: str = "kept"
-    text: str = "{}"
-
-    def __post_init__(self) -> None:
-        """Nothing is known of its keys."""
-
-    @property
-    def scheme(self) -> Scheme:
-        """Refused: see `Registry.handler`."""
-        kind = self.plain().get("kind")
-        raise XbarError(
-            f"encoding {kind!r}: the file that adds it is not there; it must stand in `extensions`"
-        )
-
-    def plain(self) -> dict[str, Any]:
-        """The table."""
-        found: dict[str, Any] = json.loads(self.text)
-        return found
+class KeptEncoding(KeptTable, Encoding):
+    """The table of an encoding whose file is not there."""
 
 
-def encoding_from(table: Any, at: str = "") -> Encoding:
-    """An encoding from its table; `at` begins its keys in messages.
-
-    Raises
-    ------
-    XbarError
-        For an unknown kind, an unknown or impossible key, and one that is missing.
-    """
-    if not isinstance(table, Mapping):
-        raise XbarError(f"{at}encoding = {table!r}: must be a table")
-    kind = table.get("kind", "differential")
-    if isinstance(kind, str) and ENCODINGS.keeps(kind):
-        return KeptEncoding(text=json.dumps(dict(table), default=str))
-    if not isinstance(kind, str):
-        raise unknown_name(f"{at}encoding.kind", str(kind), ENCODINGS.kinds)
-    try:
-        ENCODINGS.config(kind)
-    except XbarError as error:
-        raise XbarError(str(error).replace(ENCODINGS.what, f"{at}encoding.kind", 1)) from None
-    found: Encoding = ENCODINGS.build(kind, table, f"{at}encoding.")
-    return found
-
-
-class ByKind:
-    """Annotation of a field with an encoding: files give it the class of its kind."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        """See pydantic: what a table becomes."""
-        from pydantic_core import core_schema
-
-        return core_schema.with_info_plain_validator_function(
-            lambda table, info: encoding_from(table, (info.context or {}).get("at", ""))
-        )
-
-
-def remade(encoding: Encoding, changes: Mapping[str, object]) -> Encoding:
-    """An encoding with some keys changed, of the class of its kind.
-
-    Raises
-    ------
-    XbarError
-        For an unknown key, or one that is not allowed.
-    """
-    other = changes.get("kind", encoding.kind) != encoding.kind
-    config: Any = ENCODINGS.config(str(changes["kind"])) if other else type(encoding)
-    names = {field.name for field in dataclasses.fields(config)}
-    own = {name: getattr(encoding, name) for name in names if hasattr(encoding, name)}
-    found: Encoding = config(**{**own, **changes})
-    return found
+AnyEncoding = Annotated[Encoding, ByKind(ENCODINGS, "differential", KeptEncoding)]
+"""An encoding of any kind, in a field that files are read into."""
 
 
 def check_encoding(encoding: Encoding, device: Device) -> None:

@@ -21,6 +21,7 @@ import pydantic
 from xbar.hardware.design import Hardware
 from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError, naming, unknown_name
+from xbar.hardware.registry import ByKind
 
 T = TypeVar("T")
 
@@ -95,34 +96,40 @@ def build(cls: type[T], data: Mapping[str, Any], where: str, at: str = "") -> T:
     except (ValueError, RecursionError) as error:
         raise XbarError(f"{begin}{at}holds what no JSON can: {error}") from None
     try:
-        if cls not in _ADAPTERS:
-            _ADAPTERS[cls] = pydantic.TypeAdapter(cls)
-        built: T = _ADAPTERS[cls].validate_json(content, strict=True, context={"at": at})
+        built: T = adapter(typing.cast(Any, cls)).validate_json(content, strict=True)
         return built
     except pydantic.ValidationError as error:
-        unknown = ("unexpected_keyword_argument", "extra_forbidden")
-        errors = sorted(error.errors(), key=lambda one: one["type"] not in unknown)
-        path = _field_path(cls, errors[0]["loc"])
-        key, kind = at + ".".join(map(str, path)), errors[0]["type"]
-        if kind in unknown:
-            raise XbarError(f"{begin}{at}{_unknown_key(cls, path)}") from None
-        if kind in ("missing", "missing_argument"):
-            raise XbarError(f"{begin}{key}: missing") from None
-        if kind in ("value_error", "assertion_error"):
-            raise XbarError(f"{begin}{errors[0]['ctx']['error']}") from None
-        reasons = [
-            e["msg"].replace("an object", "a table") for e in errors if _field_path(cls, e["loc"]) == path
-        ]
-        raise XbarError(
-            f"{begin}{key} = {errors[0]['input']!r}: {', or '.join(dict.fromkeys(reasons))}"
-        ) from None
+        raise XbarError(_mistake(cls, data, begin, at, error)) from None
 
 
-_ADAPTERS: dict[type, pydantic.TypeAdapter[Any]] = {}
-"""By class; making one takes as long as dozens of uses."""
+@functools.cache
+def adapter(cls: Any) -> pydantic.TypeAdapter[Any]:
+    """What reads a dataclass; making one takes as long as dozens of uses."""
+    return pydantic.TypeAdapter(cls)
 
 
-def _field_path(cls: type, location: tuple[int | str, ...]) -> list[int | str]:
+def _mistake(cls: type, data: Any, begin: str, at: str, error: pydantic.ValidationError) -> str:
+    """One line for the first mistake that pydantic found."""
+    unknown = ("unexpected_keyword_argument", "extra_forbidden")
+    errors = sorted(error.errors(), key=lambda one: one["type"] not in unknown)
+    path = _field_path(cls, data, errors[0]["loc"])
+    key, kind = at + ".".join(map(str, path)), errors[0]["type"]
+    if kind in unknown:
+        return f"{begin}{at}{_unknown_key(cls, data, path)}"
+    if kind == "kind":
+        return f"{begin}{key}.kind{errors[0]['msg']}"
+    if kind in ("missing", "missing_argument"):
+        return f"{begin}{key}: missing"
+    if kind in ("value_error", "assertion_error"):
+        return f"{begin}{errors[0]['ctx']['error']}"
+    reasons = [
+        e["msg"].replace("an object", "a table") for e in errors if _field_path(cls, data, e["loc"]) == path
+    ]
+    said = f"{key} = {errors[0]['input']!r}"
+    return f"{begin}{said}: {', '.join(dict.fromkeys(reasons))}"
+
+
+def _field_path(cls: type, data: Any, location: tuple[int | str, ...]) -> list[int | str]:
     """The part of pydantic's location that names keys; branches of a union are left out."""
     path: list[int | str] = []
     owner: Any = cls
@@ -130,7 +137,7 @@ def _field_path(cls: type, location: tuple[int | str, ...]) -> list[int | str]:
     for part in location:
         if named:
             path.append(part)
-            named = False
+            data, named = _part(data, part), False
             continue
         is_key = dataclasses.is_dataclass(owner) and part in {f.name for f in dataclasses.fields(owner)}
         if isinstance(part, str) and not is_key and part is not location[-1]:
@@ -138,36 +145,51 @@ def _field_path(cls: type, location: tuple[int | str, ...]) -> list[int | str]:
         if isinstance(part, str) and not is_key and path and not dataclasses.is_dataclass(owner):
             continue
         path.append(part)
+        data = _part(data, part)
         if is_key:
             named = _is_mapping(typing.get_type_hints(owner)[str(part)])
-            owner = _resolve(owner, str(part))
+            owner = _resolve(owner, str(part), data)
     return path
+
+
+def _part(data: Any, part: int | str) -> Any:
+    """What stands at a key or a place of plain data; None where nothing does."""
+    if isinstance(data, Mapping):
+        return data.get(str(part))
+    in_list = isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
+    return data[part] if in_list else None
 
 
 def _is_mapping(hint: Any) -> bool:
     return any(typing.get_origin(part) in (dict, Mapping) for part in (hint, *typing.get_args(hint)))
 
 
-def _unknown_key(cls: type, path: list[int | str]) -> str:
+def _unknown_key(cls: type, data: Any, path: list[int | str]) -> str:
     """Sentence for an unknown key: the fields of the dataclass that the path leads to are what is allowed."""
     owner: Any = cls
     for part in path[:-1]:
+        data = _part(data, part)
         hints = {f.name: f.type for f in dataclasses.fields(owner)} if dataclasses.is_dataclass(owner) else {}
         if isinstance(part, str) and part in hints:
-            owner = _resolve(owner, part)
+            owner = _resolve(owner, part, data)
     names = sorted(f.name for f in dataclasses.fields(owner)) if dataclasses.is_dataclass(owner) else []
     near = difflib.get_close_matches(str(path[-1]), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{'.'.join(map(str, path)):.200}: unknown key; {hint}allowed: {', '.join(names)}"
 
 
-def _resolve(owner: type, name: str) -> Any:
-    """The dataclass behind a field's annotation, through Optional and containers."""
-    hint = typing.get_type_hints(owner)[name]
+def _resolve(owner: type, name: str, table: Any) -> Any:
+    """The dataclass behind a field's annotation, through Optional and containers, and that of the kind that
+    the field's `table` names."""
+    hint = typing.get_type_hints(owner, include_extras=True)[name]
     stack = [hint]
     while stack:
         candidate = stack.pop()
-        if dataclasses.is_dataclass(candidate):
+        for by_kind in getattr(candidate, "__metadata__", ()):
+            if isinstance(by_kind, ByKind) and isinstance(table, Mapping):
+                with contextlib.suppress(ValueError):  # the kind itself is the mistake
+                    return by_kind.config_of(table)
+        if dataclasses.is_dataclass(candidate) and isinstance(candidate, type):
             return candidate
         stack.extend(typing.get_args(candidate))
     return hint

@@ -1,19 +1,18 @@
-"""Deviations of a cell's conductance: those of a write, 1/f noise since then, and white noise of a read.
+"""Keys of the deviations of a cell's conductance: those of a write, 1/f noise since then, and of a read.
 
-All quantities are SI (S, V, s). The equations are in `xbar.conductances.noise`.
+All quantities are SI (S, V, s). The kinds of each are a registry of `xbar.hardware.noise_laws`; the laws that
+ship are in `xbar.conductances.noise`.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
 
 from xbar.hardware.checks import STRICT, check_finite, check_range, check_types, refuse_idle
 from xbar.hardware.errors import XbarError
+from xbar.hardware.noise_laws import FLICKER_NOISES, READ_NOISES, WRITE_NOISES, FlickerLaw, ReadLaw, WriteLaw
+from xbar.hardware.registry import ByKind, KeptTable
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,49 @@ class Verify:
 
 
 @dataclass(frozen=True)
-class ProgrammingNoise:
-    """Error of a write, drawn once a chip for every built cell.
+class WriteNoise:
+    """Keys that the error of a write has, whatever its kind; it is drawn once a chip for every built cell.
+
+    Parameters
+    ----------
+    kind
+        One of `WRITE_NOISES`.
+    verify
+        Repeats the write until the cell is accepted; the deviation is then that of a single write.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+    kind: str
+    verify: Verify | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_types(self, "programming.")
+        WRITE_NOISES.check(self, "programming")
+
+    @property
+    def law(self) -> WriteLaw:
+        """How far a write misses its target."""
+        return WRITE_NOISES.handler(self)
+
+    @property
+    def acts(self) -> bool:
+        """Whether a write has an error."""
+        return self.kind != "none"
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Times after the write [s] at which alone the deviations are known; empty: they are those of the
+        write itself."""
+        return ()
+
+    def named(self, time: float | None) -> tuple[str, object]:
+        """Key and value that set the deviation (at one of `times`), for messages."""
+        return "kind", self.kind
+
+
+@dataclass(frozen=True)
+class ProgrammingNoise(WriteNoise):
+    """Error of a write, of the kinds that ship.
 
     Parameters
     ----------
@@ -91,7 +131,6 @@ class ProgrammingNoise:
     coefficients: tuple[float, ...] = ()
     at: tuple[PolynomialAt, ...] = ()
     sigmas: tuple[float, ...] = ()
-    verify: Verify | None = None
 
     def __post_init__(self) -> None:
         check_types(self, "programming.")
@@ -125,10 +164,52 @@ class ProgrammingNoise:
                 "verified cells some time later"
             )
 
+    @property
+    def times(self) -> tuple[float, ...]:
+        """See `WriteNoise.times`; those of `at`."""
+        return tuple(part.time for part in self.at)
+
+    def named(self, time: float | None) -> tuple[str, object]:
+        """See `WriteNoise.named`."""
+        if self.kind == "polynomial":
+            at = {part.time: part.coefficients for part in self.at}
+            key = "at.coefficients" if at else "coefficients"
+            return key, self.coefficients if time is None else at[time]
+        key = "sigmas" if self.kind == "states" else "sigma"
+        return key, getattr(self, key)
+
 
 @dataclass(frozen=True)
-class LowFrequencyNoise:
-    """1/f noise accumulated since the write, g + sigma xi, drawn once a cell, chip and time.
+class FlickerNoise:
+    """Key that 1/f noise has, whatever its kind: accumulated since the write, drawn once a cell, chip and
+    time.
+
+    Parameters
+    ----------
+    kind
+        One of `FLICKER_NOISES`.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+    kind: str
+
+    def __post_init__(self) -> None:
+        check_types(self, "low_frequency.")
+        FLICKER_NOISES.check(self, "low_frequency")
+
+    @property
+    def law(self) -> FlickerLaw:
+        """How large it is."""
+        return FLICKER_NOISES.handler(self)
+
+    def named(self) -> tuple[str, object]:
+        """Key and value that set the deviation, for messages."""
+        return "kind", self.kind
+
+
+@dataclass(frozen=True)
+class LowFrequencyNoise(FlickerNoise):
+    """1/f noise accumulated since the write, g + sigma xi, of the kinds that ship.
 
     ``sigma = Q(g) sqrt(ln((t + t_read) / (2 t_read)))``, where Q is, by ``kind``,
 
@@ -151,7 +232,7 @@ class LowFrequencyNoise:
     limit: float = 1.0
 
     def __post_init__(self) -> None:
-        check_types(self, "low_frequency.")
+        super().__post_init__()
         check_range("low_frequency.amplitude", self.amplitude, 0, 10)
         check_range("low_frequency.t_read", self.t_read, 1e-12, 1, "s")
         check_range("low_frequency.exponent", self.exponent, 0, 10)
@@ -162,21 +243,47 @@ class LowFrequencyNoise:
             {"power": ("amplitude", "t_read", "exponent", "limit"), "log10": ("amplitude", "t_read")},
         )
 
-    def amplitude_at(self, g: NDArray[np.float64], ratio: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Q [S] of cells of conductance g [S] whose targets are so many g_max."""
-        if self.kind == "power":
-            falling = self.amplitude * np.maximum(ratio, 1e-30) ** -self.exponent
-            return np.asarray(g * np.minimum(self.limit, falling))
-        return np.asarray(self.amplitude * np.log10(np.maximum(g / 1e-6, 1.0)))
-
-    def growth(self, time: float) -> float:
-        """Sigma over Q at a time [s] after the write; 0 up to `t_read`."""
-        return math.sqrt(max(math.log((time + self.t_read) / (2 * self.t_read)), 0.0))
+    def named(self) -> tuple[str, object]:
+        """See `FlickerNoise.named`."""
+        return "amplitude", self.amplitude
 
 
 @dataclass(frozen=True)
-class WhiteNoise:
-    """White noise of a read: g + sigma xi, drawn anew for every cell, vector and phase.
+class CellReadNoise:
+    """Key that the noise of a read has, whatever its kind: g + sigma xi, drawn anew for every cell, vector
+    and phase.
+
+    Parameters
+    ----------
+    kind
+        One of `READ_NOISES`.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+    kind: str = field(default="white", kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_types(self, "read_noise.")
+        READ_NOISES.check(self, "read_noise")
+
+    @property
+    def law(self) -> ReadLaw:
+        """How large it is."""
+        return READ_NOISES.handler(self)
+
+    @property
+    def acts(self) -> bool:
+        """Whether a read has an error."""
+        return True
+
+    def named(self) -> tuple[str, object]:
+        """Key and value that set the deviation, for messages."""
+        return "kind", self.kind
+
+
+@dataclass(frozen=True)
+class WhiteNoise(CellReadNoise):
+    """White noise of a read.
 
     ``relative_to``: sigma times the cell's conductance as it is, times g_max, or times g_max - g_min.
     """
@@ -186,5 +293,50 @@ class WhiteNoise:
     relative_to: Literal["conductance", "g_max", "range"] = "conductance"
 
     def __post_init__(self) -> None:
-        check_types(self, "read_noise.")
+        super().__post_init__()
         check_range("read_noise.sigma", self.sigma, 0, 2)
+
+    @property
+    def acts(self) -> bool:
+        """See `CellReadNoise.acts`."""
+        return self.sigma > 0
+
+    def named(self) -> tuple[str, object]:
+        """See `CellReadNoise.named`."""
+        return "sigma", self.sigma
+
+    def plain(self) -> dict[str, Any]:
+        """Keys of a file; the kind of a table that names none is this one."""
+        return {"sigma": self.sigma, "relative_to": self.relative_to}
+
+
+for _kind in ("none", "gaussian", "lognormal", "polynomial", "states"):
+    WRITE_NOISES.add(_kind, ProgrammingNoise, f"xbar.conductances.noise:{_kind.upper()}")
+for _kind in ("power", "log10"):
+    FLICKER_NOISES.add(_kind, LowFrequencyNoise, f"xbar.conductances.noise:{_kind.upper()}")
+READ_NOISES.add("white", WhiteNoise, "xbar.conductances.noise:WHITE")
+
+
+@dataclass(frozen=True)
+class KeptWriteNoise(KeptTable, WriteNoise):
+    """The table of an error of a write whose file is not there."""
+
+
+@dataclass(frozen=True)
+class KeptFlickerNoise(KeptTable, FlickerNoise):
+    """The table of 1/f noise whose file is not there."""
+
+
+@dataclass(frozen=True)
+class KeptReadNoise(KeptTable, CellReadNoise):
+    """The table of a noise of reads whose file is not there."""
+
+
+AnyWriteNoise = Annotated[WriteNoise, ByKind(WRITE_NOISES, "none", KeptWriteNoise)]
+"""An error of a write of any kind, in a field that files are read into."""
+
+AnyFlickerNoise = Annotated[FlickerNoise, ByKind(FLICKER_NOISES, "", KeptFlickerNoise)]
+"""1/f noise of any kind, in a field that files are read into."""
+
+AnyReadNoise = Annotated[CellReadNoise, ByKind(READ_NOISES, "white", KeptReadNoise)]
+"""Noise of a read of any kind, in a field that files are read into."""

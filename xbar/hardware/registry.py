@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from xbar.hardware.checks import STRICT
@@ -68,6 +68,24 @@ class KeptKind:
 
     name: str
     text: str
+
+    def plain(self) -> dict[str, Any]:
+        """The table."""
+        found: dict[str, Any] = json.loads(self.text)
+        return found
+
+
+@dataclass(frozen=True)
+class KeptTable:
+    """Mixed into the class of a field's tables: one of a kind whose file is not there, kept as JSON.
+
+    What a finished run says of it can be read, and nothing can be computed from it.
+    """
+
+    text: str = field(default="{}", kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Nothing is known of its keys."""
 
     def plain(self) -> dict[str, Any]:
         """The table."""
@@ -233,8 +251,11 @@ class Registry(Generic[H]):
         XbarError
             For a config that is not registered, and the table of a kind whose file is not there.
         """
-        if isinstance(config, KeptKind):
-            raise XbarError(f"{self.what} {config.name!r}: the file that adds it is not there")
+        if isinstance(config, KeptKind | KeptTable):
+            kind = config.name if isinstance(config, KeptKind) else config.plain().get("kind")
+            raise XbarError(
+                f"{self.what} {kind!r}: the file that adds it is not there; it must stand in `extensions`"
+            )
         key = self._key(config)
         entry = self._entries[key]
         if isinstance(entry.handler, str):
@@ -267,9 +288,26 @@ class Registry(Generic[H]):
         """Whether a config is of one of the kinds, known or not."""
         return bool(self._keys(config))
 
+    def check(self, config: Any, at: str) -> None:
+        """Refuse a config whose field ``kind`` is not one of those that its class belongs to.
+
+        Raises
+        ------
+        XbarError
+            With the key, which `at` leads to, and what is allowed.
+        """
+        if self.has(config):
+            return
+        if config.kind not in self.kinds:
+            raise unknown_name(f"{at}.kind", config.kind, self.kinds)
+        needed = self.config(config.kind).__name__
+        raise XbarError(
+            f"{at}.kind = {config.kind!r}: its keys are a {needed}, not a {type(config).__name__}"
+        )
+
     def own_modules(self, config: Any) -> list[str]:
         """Modules of users' files that a config and its handler come from."""
-        if isinstance(config, KeptKind):
+        if isinstance(config, KeptKind | KeptTable):
             return []
         return [module for module in self._entries[self._key(config)].modules if module in OWN_MODULES]
 
@@ -279,6 +317,86 @@ class Registry(Generic[H]):
 
         keys: dict[str, Any] = to_dict(config)
         return keys
+
+
+@dataclass(frozen=True)
+class ByKind:
+    """Annotation of a field whose table names its kind: files give it the config class of that kind.
+
+    Parameters
+    ----------
+    registry
+        The kinds; its configs have a field ``kind``.
+    usual
+        Kind of a table that names none; empty: it must name one.
+    kept
+        Class of the table of a kind that is unknown and kept as it is.
+    """
+
+    registry: Registry[Any]
+    usual: str
+    kept: type[KeptTable]
+
+    def config_of(self, table: Mapping[str, Any]) -> type:
+        """Config class of the kind that a table names.
+
+        Raises
+        ------
+        PydanticCustomError
+            Of the type ``kind``, with what is wrong with the key ``kind``.
+        """
+        from pydantic_core import PydanticCustomError
+
+        kind = table.get("kind", self.usual)
+        try:
+            if not isinstance(kind, str):
+                raise unknown_name(self.registry.what, str(kind), self.registry.kinds)
+            if not kind:
+                raise XbarError(f"{self.registry.what}: missing; allowed: {', '.join(self.registry.kinds)}")
+            return self.registry.config(kind)
+        except XbarError as error:
+            words = str(error).removeprefix(self.registry.what)
+            raise PydanticCustomError("kind", "{words}", {"words": words}) from None
+
+    def built(self, table: Any) -> Any:
+        """The config that a table becomes."""
+        from pydantic_core import PydanticCustomError
+
+        from xbar.hardware.files import adapter  # which knows hardware, and with it encodings
+
+        if not isinstance(table, Mapping):
+            raise PydanticCustomError("table", "must be a table")
+        kind, content = table.get("kind", self.usual), json.dumps(table, default=str)
+        if isinstance(kind, str) and self.registry.keeps(kind):
+            return self.kept(kind=kind, text=content)  # type: ignore[call-arg]
+        return adapter(self.config_of(table)).validate_json(content, strict=True)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """See pydantic: what a table becomes."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_plain_validator_function(self.built)
+
+
+def remade(config: Any, changes: Mapping[str, object]) -> Any:
+    """A config with some keys changed, of the class of its kind; another dataclass is replaced as it is.
+
+    A kind of another class keeps the keys that both classes have.
+
+    Raises
+    ------
+    XbarError
+        For an unknown kind, an unknown key, or one that is not allowed.
+    """
+    registry = next((one for one in _REGISTRIES if one.tagged and one.has(config)), None)
+    if registry is None or changes.get("kind", config.kind) == config.kind:
+        return dataclasses.replace(config, **changes)
+    cls: Any = registry.config(str(changes["kind"]))
+    if cls is type(config):
+        return dataclasses.replace(config, **changes)
+    names = {field.name for field in dataclasses.fields(cls)}
+    own = {name: getattr(config, name) for name in names if hasattr(config, name)}
+    return cls(**{**own, **changes})
 
 
 def _origin(entry: _Entry[Any]) -> str:

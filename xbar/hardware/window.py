@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.polynomial import polynomial
 
 from xbar.hardware.errors import XbarError
+from xbar.hardware.noise_laws import flicker_amplitude, read_sigma, write_spread
 
 if TYPE_CHECKING:
     from xbar.hardware.device import Device
@@ -22,7 +22,7 @@ LARGEST = 0.01
 """Largest g_max [S]: 100 ohm, less than any memristor. A window of more than 10 nS that is typed in uS is
 beyond it."""
 POINTS = 1025
-"""Conductances of the window at which a polynomial is looked at."""
+"""Conductances of the window at which deviations are looked at, beside those of the states."""
 
 
 def check_window(device: Device) -> None:
@@ -53,48 +53,27 @@ def _deviations(device: Device) -> Iterator[tuple[str, object, float]]:
     Relaxation counts for a factor e in time, 1/f noise for the first time that the device's data describe,
     and at least for the time at which it has grown to its amplitude.
     """
-    g = np.linspace(device.g_min, device.g_max, POINTS)
+    g = np.union1d(np.linspace(device.g_min, device.g_max, POINTS), device.conductances())
     programming, relaxation, flicker = device.programming, device.relaxation, device.low_frequency
-    if programming.kind == "gaussian":
-        yield (
-            "programming.sigma",
-            programming.sigma,
-            _times(device, programming.sigma, programming.relative_to),
-        )
-    elif programming.kind == "lognormal":
-        mean = device.g_max * (1.0 if programming.keep_mean else math.exp(programming.sigma**2 / 2))
-        yield "programming.sigma", programming.sigma, mean * math.sqrt(math.expm1(programming.sigma**2))
-    elif programming.kind == "states":
-        yield "programming.sigmas", programming.sigmas, max(programming.sigmas)
-    elif programming.kind == "polynomial":
-        sets = [("at.coefficients", part.coefficients) for part in programming.at]
-        for key, coefficients in sets or [("coefficients", programming.coefficients)]:
-            deviation = polynomial.polyval(g / device.g_max, coefficients)
-            if not deviation.max() > 0:
+    if programming.acts:
+        for time in programming.times or (None,):
+            key, value = programming.named(time)
+            deviation = float(write_spread(device, g, time).deviation(g).max())
+            if isinstance(value, tuple) and not deviation > 0:
                 raise XbarError(
-                    f"device.programming.{key} = {_plain(coefficients)}: not above 0 anywhere in the window; "
+                    f"device.programming.{key} = {_plain(value)}: not above 0 anywhere in the window; "
                     "for a write without error, programming.kind = 'none'"
                 )
-            yield f"programming.{key}", coefficients, float(deviation.max())
+            yield f"programming.{key}", value, deviation
     if relaxation:
         for key in ("mean", "sigma", "sigma_0"):
             yield f"relaxation.{key}", getattr(relaxation, key), abs(getattr(relaxation, key))
     if flicker:
-        if flicker.kind == "log10" and device.g_max <= 1e-6 and not device.noise_beyond_window:
-            raise XbarError(
-                f"device.low_frequency.kind = 'log10': is 0 below 1 uS, and so in the whole window from "
-                f"{device.g_min:g} to {device.g_max:g} S, whatever its amplitude; kind = 'power' is not"
-            )
-        grown = max(flicker.growth(device.first_time), 1.0)
-        largest = float(flicker.amplitude_at(g, g / device.g_max).max())
-        yield "low_frequency.amplitude", flicker.amplitude, largest * grown
-    white = device.read_noise
-    yield "read_noise.sigma", white.sigma, _times(device, white.sigma, white.relative_to)
-
-
-def _times(device: Device, sigma: float, relative_to: str) -> float:
-    """Largest deviation [S] of a relative one."""
-    return sigma * float(device.reference(relative_to, np.array(device.g_max)))
+        grown = max(flicker.law.growth(flicker, device.first_time), 1.0)
+        key, value = flicker.named()
+        yield f"low_frequency.{key}", value, float(flicker_amplitude(device, g, g).max()) * grown
+    key, value = device.read_noise.named()
+    yield f"read_noise.{key}", value, float(read_sigma(device, g).max())
 
 
 def _plain(value: object) -> object:

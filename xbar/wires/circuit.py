@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xbar.hardware.checks import as_floats, check_range
 from xbar.hardware.errors import XbarError
-from xbar.hardware.iv import IV, check_increasing, current_per_siemens
+from xbar.hardware.iv import IV, CellCurrent, check_increasing, current_per_siemens
 from xbar.multiply.threads import run_workers, worker_count
 from xbar.wires.circuit_kernels import Floats, Ohms, factor, solve_batch
 from xbar.wires.newton import Newton, largest_cell_voltage
@@ -96,7 +96,7 @@ class Solution:
     g: Floats = field(repr=False)
     v: Floats = field(repr=False)
     wires: Wires
-    iv: IV
+    iv: CellCurrent
     v_read: float | None
     currents: Floats = field(repr=False)
     word_line: Floats = field(repr=False)
@@ -175,7 +175,7 @@ def solve(
     r_bl: float,
     r_driver: float = 0.0,
     r_sense: float = 0.0,
-    iv: IV | None = None,
+    iv: CellCurrent | None = None,
     v_read: float | None = None,
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
@@ -208,7 +208,7 @@ def solve(
         For shapes that do not fit, values that are negative or not finite, and a law that does not increase
         over the voltages that a cell can see.
     """
-    if not isinstance(iv, IV | None):
+    if not isinstance(iv, CellCurrent | None):
         raise XbarError(f"iv = {iv!r}: must be an IV, for example IV('sinh', alpha=4.0)")
     wires, iv = Wires(r_wl, r_bl, r_driver, r_sense), iv or IV()
     g, v = checked_arrays(g, v)
@@ -327,7 +327,7 @@ def _spread(work: Callable[[slice], None], count: int, threads: int | None) -> N
     run_workers(some, workers)
 
 
-def _status(residual: Floats, tolerance: float, iv: IV) -> str:
+def _status(residual: Floats, tolerance: float, iv: CellCurrent) -> str:
     failed = int((~(residual <= tolerance)).sum())
     if not failed:
         return "converged"

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from xbar.hardware.checks import as_floats
 from xbar.hardware.errors import XbarError
-from xbar.hardware.iv import IV, check_increasing, slope_per_siemens
+from xbar.hardware.iv import IV, CellCurrent, check_increasing, scale_of
 from xbar.wires.circuit import Wires, checked_arrays
 from xbar.wires.newton import largest_cell_voltage
 
@@ -31,7 +31,7 @@ def spice_netlist(
     r_bl: float,
     r_driver: float = 0.0,
     r_sense: float = 0.0,
-    iv: IV | None = None,
+    iv: CellCurrent | None = None,
     v_read: float | None = None,
     title: str = "one crossbar",
     notes: Sequence[str] = (),
@@ -57,14 +57,14 @@ def spice_netlist(
     XbarError
         For what `xbar.solve` refuses, for more than one vector of voltages, and a text of several lines.
     """
-    if not isinstance(iv, IV | None):
+    if not isinstance(iv, CellCurrent | None):
         raise XbarError(f"iv = {iv!r}: must be an IV, for example IV('sinh', alpha=4.0)")
     wires, law = Wires(r_wl, r_bl, r_driver, r_sense), iv or IV()
     if as_floats("v", v).ndim != 1:
         raise XbarError(f"v: shape {np.shape(v)}; a netlist has one vector of voltages, shape (m,)")
     cells, volts = checked_arrays(g, v)
     check_increasing(law, largest_cell_voltage(volts))
-    scale = float(slope_per_siemens(law, np.zeros(1), v_read)[0])  # f'(0) = 1 in every law f
+    scale = scale_of(law, v_read)
     if any("\n" in text for text in (title, *notes)):
         raise XbarError("title, notes: each must be one line of text")
     m, n = cells.shape
@@ -97,14 +97,11 @@ def _line(start: str, names: Iterable[str], ohms: Iterable[float], lines: list[s
     return nodes[1:]
 
 
-def _cell(name: str, u: str, w: str, g: float, iv: IV, scale: float) -> str:
+def _cell(name: str, u: str, w: str, g: float, iv: CellCurrent, scale: float) -> str:
     """A resistor, or a source of the current that its law gives."""
-    volts = f"V({u},{w})"
     if iv.kind == "ohmic":
         return f"Rg_{name} {u} {w} {1 / g!r}"
-    if iv.kind == "sinh":
-        return f"Bg_{name} {u} {w} I={g * scale / iv.alpha!r}*sinh({iv.alpha!r}*{volts})"
-    return f"Bg_{name} {u} {w} I={g * scale!r}*{volts}*(1+{volts}*(({iv.c2!r})+({iv.c3!r})*{volts}))"
+    return f"Bg_{name} {u} {w} I={g * scale!r}*{iv.law.spice(iv, f'V({u},{w})')}"
 
 
 def _prints(n: int) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xbar.hardware.iv import IV, current_per_siemens, slope_per_siemens
+from xbar.hardware.iv import CellCurrent, current_per_siemens, slope_per_siemens
 from xbar.wires.circuit_kernels import Floats, Ohms, factor, solve_linear
 
 HALVINGS = 30
@@ -23,7 +23,7 @@ class Newton:
 
     g: Floats
     ohms: Ohms
-    iv: IV
+    iv: CellCurrent
     v_read: float | None
     tolerance: float
     max_iterations: int

@@ -14,10 +14,11 @@ import numpy as np
 import tyro
 
 from experiments.studies.durations import duration
-from xbar.conductances.noise import sigma
+from xbar.conductances.noise import sigma, white_sigma
 from xbar.hardware.device import Device, LogClamp
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import load_device, preset_names
+from xbar.hardware.noise import LowFrequencyNoise, ProgrammingNoise, WhiteNoise
 
 NARROWEST, WIDEST = 110, 160
 UNIT = "%|n?S|uS|[mun]?s|min|h|days?|years?|[kM]?ohm"
@@ -39,13 +40,13 @@ def write_in_words(device: Device) -> str:
     part = device.programming
     if part.kind == "none":
         return "none given"
-    if part.kind == "gaussian":
+    if isinstance(part, ProgrammingNoise) and part.kind == "gaussian":
         words = f"{part.sigma * 100:g} % of {RELATIVE[part.relative_to]}"
-    elif part.kind == "lognormal":
+    elif isinstance(part, ProgrammingNoise) and part.kind == "lognormal":
         words = f"log-normal, {part.sigma:g} in ln g"
     else:
         g = np.linspace(device.g_min, device.g_max, 400)
-        times: list[float | None] = [at.time for at in part.at] or [None]
+        times: list[float | None] = [*part.times] or [None]
         words = "; ".join(
             f"{_range(sigma(g, device, t))} uS{f' at {duration(t)}' if t is not None else ''}" for t in times
         )
@@ -73,15 +74,19 @@ def later_in_words(device: Device) -> str:
         "relaxation" if device.relaxation else "",
         "drift" if device.drift else "",
         "1/f noise" if device.low_frequency else "",
-        f"read {_white(device)}" if device.read_noise.sigma else "",
+        f"read {_read(device)}" if device.read_noise.acts else "",
         f"stuck {_faults(device)}" if device.p_stuck_g_max + device.p_stuck_g_min > 0 else "",
         f"{device.iv.kind} I-V" if device.iv.kind != "ohmic" else "",
     ]
     return ", ".join(filter(None, words)) or "none given"
 
 
-def _white(device: Device) -> str:
-    return f"{device.read_noise.sigma * 100:g} % of {RELATIVE[device.read_noise.relative_to]}"
+def _read(device: Device) -> str:
+    part = device.read_noise
+    if isinstance(part, WhiteNoise):
+        return f"{part.sigma * 100:g} % of {RELATIVE[part.relative_to]}"
+    deviation = white_sigma(np.linspace(device.g_min, device.g_max, 400), device)
+    return f"{part.kind}, {_range(deviation)} uS"
 
 
 def _faults(device: Device) -> str:
@@ -141,7 +146,7 @@ def describe(device: Device, width: int) -> str:
         ("relaxation", device.relaxation, _relaxation),
         ("drift", device.drift, _drift),
         ("1/f noise", device.low_frequency, _low_frequency),
-        ("read noise", device.read_noise.sigma, lambda d: f"{_white(d)}, drawn at every read"),
+        ("read noise", device.read_noise.acts, lambda d: f"{_read(d)}, drawn at every read"),
         ("stuck cells", device.p_stuck_g_max + device.p_stuck_g_min, _faults),
         ("pulse", device.pulse, _pulse),
     ]
@@ -176,6 +181,8 @@ def _states(device: Device) -> str:
 
 def _write(device: Device) -> list[tuple[str, str]]:
     part = device.programming
+    if not isinstance(part, ProgrammingNoise):
+        return [("write", f"{part.kind}, standard deviation {write_in_words(device)}")]
     if part.kind == "polynomial":
         sets = [(f"write, {duration(at.time)}", at.coefficients) for at in part.at]
         return [
@@ -238,7 +245,9 @@ def _clamped(value: LogClamp) -> str:
 
 def _low_frequency(device: Device) -> str:
     part = device.low_frequency
-    assert part is not None
+    if not isinstance(part, LowFrequencyNoise):
+        assert part is not None
+        return f"{part.kind}, once a chip and time"
     since = f"sqrt(ln((t + {duration(part.t_read)}) / {duration(2 * part.t_read)}))"
     if part.kind == "log10":
         return (
@@ -252,18 +261,15 @@ def _iv(device: Device) -> str:
     part = device.iv
     if part.kind == "ohmic":
         return "ohmic, I = g V"
-    if part.kind == "sinh":
-        f = f"sinh(alpha V) / alpha, alpha = {part.alpha:g} / V"
-    else:
-        f = f"V + c2 V^2 + c3 V^3, c2 = {part.c2:g} / V, c3 = {part.c3:g} / V^2"
+    f = part.law.words(part)
     if part.g_at == "read":
         return f"I = g f(V) v_read / f(v_read), f(V) = {f}: g is I / V at the read voltage"
     return f"I = g f(V), f(V) = {f}: g is dI / dV at 0 V"
 
 
 def _times(device: Device) -> str:
-    if device.programming.at:
-        listed = ", ".join(duration(t) for t in sorted(at.time for at in device.programming.at))
+    if device.programming.times:
+        listed = ", ".join(duration(t) for t in sorted(device.programming.times))
         return f"{listed} after the write; no other time"
     if device.relaxation or device.drift:
         return f"from {duration(device.first_time)} after the write on"

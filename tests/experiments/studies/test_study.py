@@ -71,7 +71,7 @@ def test_a_preset_s_device_can_be_replaced() -> None:
         ("hardware.device.base=idea", "did you mean 'ideal'"),
         (
             "chips.cases.0.programming.kind=cauchy",
-            "'none', 'gaussian', 'lognormal', 'polynomial' or 'states'",
+            "kind: unknown name 'cauchy'; allowed: gaussian, lognormal, none, polynomial, states",
         ),
         ("chips.cases.7.name=x", "a number from 0 to 2"),
         ("chips.n=0", "chips.n = 0"),

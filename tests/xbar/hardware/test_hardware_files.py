@@ -160,7 +160,7 @@ NAN = float("nan")
         (
             "device.programming.kind",
             "gausian",
-            "device.programming.kind = 'gausian': Input should be 'none', ",
+            "device.programming.kind: unknown name 'gausian'; did you mean 'gaussian'? allowed: gaussian, ",
         ),
         (
             "device.programming.kind",

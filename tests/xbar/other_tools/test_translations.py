@@ -14,7 +14,7 @@ import pytest
 
 from experiments.commands.cli import main
 from xbar import XbarError, from_aihwkit, from_crosssim, load_device, load_hardware
-from xbar.conductances.noise import sigma
+from xbar.conductances.noise import flicker_amplitude, sigma
 from xbar.other_tools.translation import Translation, flat
 
 
@@ -92,7 +92,7 @@ def test_units_and_scales_of_an_object_of_aihwkit() -> None:
     x = np.array([1e-3, 0.1, 1.0])
     nu = np.clip(-0.0155 * np.log(x) + 0.0244, 0.049, 0.1)
     assert device.drift.nu(x) == pytest.approx(3 * nu)
-    assert device.low_frequency.amplitude_at(50e-6 * x, x) == pytest.approx(
+    assert flicker_amplitude(device, 50e-6 * x, device.g_max * x) == pytest.approx(
         0.5 * 50e-6 * x * np.minimum(0.2, 0.0088 * x**-0.65)
     )
     assert device.read_noise.sigma == pytest.approx(0.02 / math.sqrt(2))

@@ -22,6 +22,7 @@ from experiments.commands.cli import main
 from experiments.figures import device_plots
 from xbar import IV, Device, Drift, LogClamp, LowFrequencyNoise, ProgrammingNoise, Verify, load_device
 from xbar.hardware.files import preset_names
+from xbar.hardware.registry import ByKind
 
 PRESETS = preset_names("devices")
 OWN = """
@@ -257,12 +258,14 @@ def test_no_text_overlaps_or_leaves_the_figure(name: str) -> None:
 
 
 def device_keys(cls: Any, prefix: str = "") -> set[str]:
-    """Dotted keys of a dataclass and of those in its fields."""
+    """Dotted keys of a dataclass, of those in its fields, and of the kinds that ship."""
     found: set[str] = set()
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     for name in (field.name for field in dataclasses.fields(cls)):
         parts = [hints[name], *typing.get_args(hints[name])]
-        inner = next((part for part in parts if dataclasses.is_dataclass(part)), None)
+        kinds = [part.registry for of in parts for part in typing.get_args(of) if isinstance(part, ByKind)]
+        inner: Any = next((part for part in parts if dataclasses.is_dataclass(part)), None)
+        inner = kinds[0].config(kinds[0].kinds[0]) if kinds else inner
         found |= device_keys(inner, f"{prefix}{name}.") if inner else {f"{prefix}{name}"}
     return found
 
