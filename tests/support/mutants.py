@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import copy
 import os
 import random
 import shutil
@@ -35,15 +34,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {}
 """Why a survivor changes nothing, by the path of its file and its line as it is written, without indent."""
 
 
-def changes(tree: ast.Module) -> Iterator[tuple[int, ast.Module]]:
-    """(line, changed tree) of every possible change."""
-    nodes = [node for node in ast.walk(tree) if _may_change(node)]
+def possible(tree: ast.Module) -> list[ast.AST]:
+    """Nodes that can be changed."""
     kept = {id(node) for node in _left_alone(tree)}
-    for place, node in enumerate(nodes):
-        if id(node) not in kept:
-            changed = copy.deepcopy(tree)
-            _change([other for other in ast.walk(changed) if _may_change(other)][place])
-            yield node.lineno, changed
+    return [node for node in ast.walk(tree) if _may_change(node) and id(node) not in kept]
 
 
 def _may_change(node: ast.AST) -> bool:
@@ -92,11 +86,12 @@ def drawn(seed: int, count: int) -> list[tuple[Path, int, str]]:
     found: list[tuple[Path, int, str]] = []
     while len(found) < count:
         (path,) = generator.choices(files, sizes)
-        possible = list(changes(ast.parse(path.read_text(encoding="utf-8"))))
-        if possible:
-            line, tree = generator.choice(possible)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if nodes := possible(tree):
+            node = generator.choice(nodes)
+            _change(node)
             text = ast.unparse(ast.fix_missing_locations(tree))
-            found.append((path.relative_to(ROOT), line, text))
+            found.append((path.relative_to(ROOT), node.lineno, text))
     return found
 
 
@@ -108,7 +103,7 @@ def outcome(repository: Path, path: Path, text: str, minutes: float) -> str:
     target.write_text(text, encoding="utf-8")
     tests = repository / "tests"
     try:
-        for folder in (tests / path.parent, tests / path.parts[0], tests / "wild"):
+        for folder in dict.fromkeys((tests / path.parent, tests / path.parts[0], tests / "wild")):
             found = _of_tests(folder, repository, minutes) if folder.is_dir() else "survives"
             if found != "survives":
                 return found
