@@ -21,10 +21,9 @@ from experiments.inputs.programs import load_program
 from experiments.studies.own_code import load_file, load_with_modules, neighbours_first
 from mapping.network.inputs import Inputs
 from xbar.hardware.checks import check_range
-from xbar.hardware.errors import XbarError, one_line, unknown_name
+from xbar.hardware.errors import ROOT, XbarError, one_line, unknown_name
 
-_ROOT = Path(__file__).resolve().parents[2]
-_MODELS = _ROOT / "models"
+_MODELS = ROOT / "models"
 FORMS = "network (or path/net.py:function, or path/program.pt2)"
 
 

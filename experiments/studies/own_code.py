@@ -11,11 +11,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from experiments.studies.sources import OWN, code_digest, project_modules, sha256_of
-from xbar.hardware.errors import XbarError, one_line, unknown_name
+from experiments.studies.sources import code_digest, project_modules, sha256_of
+from xbar.hardware.errors import OURS, ROOT, XbarError, one_line, unknown_name
 from xbar.hardware.registry import OWN_MODULES, KindScope, forget, kinds_of
 
-_ROOT = Path(__file__).resolve().parents[2]
 _LOADED: dict[str, str] = {}
 """SHA-256 of the files of users' modules, by module name, as they were when they were loaded here."""
 
@@ -61,7 +60,7 @@ def load_extension(file: str) -> list[str]:
     """
     path = Path(file)
     if path.suffix != ".py" or not path.is_file():
-        raise XbarError(f"extensions: {file}: must be a Python file that is there")
+        raise XbarError(f"extensions: {file}: must be the path of a Python file (.py) that exists")
     files = modules_of(path)
     try:
         with neighbours_first(path.resolve().parent):
@@ -171,7 +170,7 @@ def load_file(path: Path, name: str) -> ModuleType:
 @contextlib.contextmanager
 def neighbours_first(folder: Path) -> Iterator[None]:
     """Imports find what is in a folder; packages of ours of the same names step aside meanwhile."""
-    theirs = [name for name in OWN if _holds(folder, name)] if folder != _ROOT else []
+    theirs = [name for name in OURS if _holds(folder, name)] if folder != ROOT else []
     ours = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in theirs}
     for name in ours:
         del sys.modules[name]

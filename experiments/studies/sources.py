@@ -16,10 +16,7 @@ from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-from xbar.hardware.errors import XbarError
-
-OWN = ("experiments", "mapping", "models", "power", "xbar")
-"""Our packages; a folder of such a name beside a user's file is the user's."""
+from xbar.hardware.errors import OURS, ROOT, XbarError
 
 INSTALLED = {"site-packages", "dist-packages"}
 
@@ -105,7 +102,7 @@ def _top_level(name: str, folder: Path) -> ModuleSpec | None:
     beside = PathFinder.find_spec(name, [str(folder)])
     if beside is not None:
         return beside
-    if name in OWN or name in sys.stdlib_module_names:
+    if name in OURS or name in sys.stdlib_module_names:
         return None
     try:
         return importlib.util.find_spec(name)
@@ -114,8 +111,7 @@ def _top_level(name: str, folder: Path) -> ModuleSpec | None:
 
 
 def _is_ours_or_installed(source: Path) -> bool:
-    ours = Path(__file__).resolve().parents[2]
-    in_ours = source.is_relative_to(ours) and source.relative_to(ours).parts[0] in OWN
+    in_ours = source.is_relative_to(ROOT) and source.relative_to(ROOT).parts[0] in OURS
     return in_ours or not INSTALLED.isdisjoint(source.parts)
 
 

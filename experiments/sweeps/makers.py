@@ -7,9 +7,9 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-FOLDERS = ("xbar", "mapping", "power", "models", "experiments")
+from xbar.hardware.errors import OURS, ROOT
+
 SUFFIXES = (".py", ".toml")
 LIBRARIES = ("torch", "numpy", "numba", "scipy")
 """Libraries whose version may change a result."""
@@ -45,12 +45,11 @@ def this_maker() -> Maker:
 @functools.cache
 def code_digest() -> str:
     """16 hexadecimal digits of all our files of code and data, by name and content."""
-    root = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
-    for folder in FOLDERS:
-        for path in sorted((root / folder).rglob("*")):
+    for folder in OURS:
+        for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in SUFFIXES:
                 content = path.read_bytes()
-                digest.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode())
+                digest.update(f"{path.relative_to(ROOT).as_posix()} {len(content)}\n".encode())
                 digest.update(content)
     return digest.hexdigest()[:16]

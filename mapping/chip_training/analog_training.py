@@ -218,11 +218,7 @@ class _TrainableLayer:
     """
 
     def __init__(self, host: Layer, mapped: MappedLayer, zeros: NDArray[np.bool_] | None) -> None:
-        name = mapped.name
-        if mapped.state is None:
-            raise XbarError(f"{name}: this mapping has no weights; map a network with weights")
-        if mapped.bias_rows and mapped.calibration is None:
-            raise XbarError(f"{name}: its bias is on word lines; call mapping.calibrate first")
+        mapped.states_of_weights()
         self.host = host
         self.mapped = mapped
         self.zeros = zeros

@@ -105,6 +105,18 @@ def by_pattern(
     return chosen
 
 
+def check_rate(rate: float) -> None:
+    """Refuse a compression rate below 1.
+
+    Raises
+    ------
+    XbarError
+        With the rate.
+    """
+    if not (math.isfinite(rate) and rate >= 1):
+        raise XbarError(f"rate = {rate}: must be at least 1 (a rate of r keeps 1/r of the weights)")
+
+
 def shares_for_rate(rate: float, sizes: Mapping[str, int], shares: Mapping[str, float]) -> dict[str, float]:
     """Share of each layer's weights to keep, so that 1/rate of all of them stay.
 
@@ -117,8 +129,7 @@ def shares_for_rate(rate: float, sizes: Mapping[str, int], shares: Mapping[str, 
         For a rate below 1, a share that is not positive, or a rate out of reach because layers without a
         share already hold more weights than may stay.
     """
-    if not (math.isfinite(rate) and rate >= 1):
-        raise XbarError(f"rate = {rate}: must be at least 1 (a rate of r keeps 1/r of the weights)")
+    check_rate(rate)
     for name, share in shares.items():
         if not (math.isfinite(share) and share > 0):
             raise XbarError(f"share of {name} = {share}: must be positive")

@@ -10,12 +10,8 @@ from typing import NamedTuple
 
 import torch
 
-from mapping.constraints.scale import Per, fit_scales
+from mapping.constraints.scale import TIE, Per, fit_scales
 from xbar.conductances.encoding import thresholds
-
-TIE = 1e-13
-"""Scales whose errors differ by less than this part of the weights' energy are equally good; the smaller one
-is taken: its weights lie on higher states, where noise of a cell is a smaller part of a weight."""
 
 GRID = 256
 MOST_CHANGES = 1 << 24

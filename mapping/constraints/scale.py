@@ -28,7 +28,9 @@ _FIRST_CUTS = 256
 _CUTS = 4
 _SWEPT = 2048
 """Changes of assignment in an interval that are gone through one by one."""
-_TIE = 1e-13
+TIE = 1e-13
+"""Scales whose errors differ by less than this part of the weights' energy are equally good; the smaller one
+is taken: its weights lie on higher states, where noise of a cell is a smaller part of a weight."""
 _MOST_SEARCHES = 1 << 23
 """Of one fit with many levels."""
 
@@ -110,7 +112,7 @@ def _best_scale(w: NDArray[np.floating], zeros: int, levels: NDArray[np.float64]
     open_ = [(edges[i], edges[i + 1], wl[i], ll[i + 1], changes[i + 1] - changes[i]) for i in hopeful]
     while len(open_) and (most < 0 or searches < most):
         low, high, wl_low, ll_high, between = open_.pop()
-        if wl_low**2 / ll_high < best * (1 - _TIE) or between == 0:
+        if wl_low**2 / ll_high < best * (1 - TIE) or between == 0:
             continue
         if between <= _SWEPT or high - low <= 1e-15 * high:
             found, at = _sweep(low, high, w, zeros, levels, midpoints, sums)
@@ -140,7 +142,7 @@ def _best_scale(w: NDArray[np.floating], zeros: int, levels: NDArray[np.float64]
 def _is_better(found: float, at: float, best: float, scale: float) -> bool:
     """Whether a scale leaves less error; of those that leave the same to rounding, the smaller one is better:
     its weights lie on higher states, where noise of a cell is a smaller part of a weight."""
-    return found > best * (1 + _TIE) or (found >= best * (1 - _TIE) and at < scale)
+    return found > best * (1 + TIE) or (found >= best * (1 - TIE) and at < scale)
 
 
 @njit(cache=True, nogil=True)

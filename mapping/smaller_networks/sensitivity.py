@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import fx, nn
 
-from mapping.constraints.constraint import Constraint
+from mapping.constraints.constraint import Constraint, check_rate
 from mapping.constraints.sparsity import BlockSparse
 from mapping.network.gemm import Layer, finite_gemm, from_gemm, mappable_layers, to_gemm
 from mapping.network.inputs import Inputs
@@ -109,8 +109,7 @@ def sensitivity(
     """
     groups = groups or {}
     for rate in rates:
-        if not (math.isfinite(rate) and rate >= 1):
-            raise XbarError(f"rate = {rate}: must be at least 1 (a rate of r keeps 1/r of the weights)")
+        check_rate(rate)
     members = {name: tuple(groups.get(name, (name,))) for name in families}
     layers_with_values(model, [layer for names in members.values() for layer in names])
     trial, state = copy_of(model), model.state_dict()

@@ -212,11 +212,15 @@ class MappedLayer(ByValue):
         XbarError
             For a mapping without weights, or without the calibration that its bias needs.
         """
+        return self._at(self.states_of_weights(), self.bias_state, rows, cols)
+
+    def states_of_weights(self) -> NDArray[np.int16]:
+        """`state`, where all that stands on cells has its numbers; errors as those of `states`."""
         if self.state is None:
             raise XbarError(f"{self.name}: this mapping has no weights; map a network with weights")
         if self.bias_rows and self.bias_state is None:
             raise XbarError(f"{self.name}: its bias is on word lines; call mapping.calibrate first")
-        return self._at(self.state, self.bias_state, rows, cols)
+        return self.state
 
     def kept(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether there is an unmasked weight, or a bias, at inputs x columns."""

@@ -18,8 +18,9 @@ from small_sweep import small_sweep
 
 from experiments.commands.cli import main
 from experiments.sweeps import cluster
-from experiments.sweeps.makers import FOLDERS, Maker, code_digest, this_maker
+from experiments.sweeps.makers import Maker, code_digest, this_maker
 from experiments.sweeps.store import FILE, read_rows
+from xbar.hardware.errors import OURS
 
 pytest.importorskip("distributed", reason="needs the extra `cluster`")
 
@@ -54,7 +55,7 @@ def test_the_digest_is_of_all_code(tmp_path: Path) -> None:
 
 
 def copied(folder: Path) -> None:
-    for name in FOLDERS:
+    for name in OURS:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
 
 

@@ -387,7 +387,7 @@ def test_a_result_is_read_where_the_file_is_gone(tmp_path: Path) -> None:
         METHODS.handler(read.result.study.compress.method)
     with pytest.raises(XbarError, match="encoding 'signed-digits': the file that adds it is not there"):
         levels(read.result.hardware.encoding, read.result.hardware.device)
-    with pytest.raises(XbarError, match="must be a Python file that is there"):
+    with pytest.raises(XbarError, match="must be the path of a Python file"):
         load_study(str(out / "study.toml"))
 
 

@@ -64,13 +64,16 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 OURS = ("xbar", "mapping", "power", "models", "experiments")
 """Top folders of this project."""
 
+ROOT = Path(__file__).resolve().parents[2]
+"""Folder that they are in."""
+
 
 @functools.cache
 def _is_users(filename: str) -> bool:
     """Whether a file of code is neither ours, nor Python's, nor that of an installed package."""
     if filename.startswith("<"):
         return False
-    path, root = Path(filename).resolve(), Path(__file__).resolve().parents[2]
+    path = Path(filename).resolve()
     installed = {"site-packages", "dist-packages"} & set(path.parts)
-    others = [Path(sysconfig.get_path("stdlib")).resolve(), *(root / name for name in OURS)]
+    others = [Path(sysconfig.get_path("stdlib")).resolve(), *(ROOT / name for name in OURS)]
     return not installed and not any(path.is_relative_to(place) for place in others)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-_OURS = Path(__file__).resolve().parents[2]
+from xbar.hardware.errors import ROOT
 
 
 def check_not_hidden(*names: str) -> None:
@@ -22,7 +22,7 @@ def check_not_hidden(*names: str) -> None:
     for name in names:
         spec = importlib.util.find_spec(name)
         places = [Path(place).resolve() for place in (spec and spec.submodule_search_locations) or ()]
-        if spec is not None and _OURS / name not in places:
+        if spec is not None and ROOT / name not in places:
             found = places[0] if places else spec.origin
             raise ImportError(
                 f"xbar: {found} hides the package '{name}' of xbar-codesign; rename it, or import from a "

@@ -208,9 +208,7 @@ def solve(
         For shapes that do not fit, values that are negative or not finite, and a law that does not increase
         over the voltages that a cell can see.
     """
-    if not isinstance(iv, CellCurrent | None):
-        raise XbarError(f"iv = {iv!r}: must be an IV, for example IV('sinh', alpha=4.0)")
-    wires, iv = Wires(r_wl, r_bl, r_driver, r_sense), iv or IV()
+    wires, iv = Wires(r_wl, r_bl, r_driver, r_sense), checked_law(iv)
     g, v = checked_arrays(g, v)
     check_range("tolerance", tolerance, 1e-15, 1e-2)
     for key, count in (("max_iterations", max_iterations), ("max_steps", max_steps)):
@@ -288,6 +286,19 @@ def _by_newton(newton: Newton, batch: Floats, found: _Found) -> Callable[[slice]
             found.currents[k], found.iterations[k], found.steps[k], found.residual[k] = of_one
 
     return work
+
+
+def checked_law(iv: CellCurrent | None) -> CellCurrent:
+    """The law of an array's cells; None: ohmic.
+
+    Raises
+    ------
+    XbarError
+        For what is no law.
+    """
+    if not isinstance(iv, CellCurrent | None):
+        raise XbarError(f"iv = {iv!r}: must be an IV, for example IV('sinh', alpha=4.0)")
+    return iv or IV()
 
 
 def checked_arrays(g: ArrayLike, v: ArrayLike) -> tuple[Floats, Floats]:

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from xbar.hardware.checks import as_floats
 from xbar.hardware.errors import XbarError
-from xbar.hardware.iv import IV, CellCurrent, check_increasing, scale_of
-from xbar.wires.circuit import Wires, checked_arrays
+from xbar.hardware.iv import CellCurrent, check_increasing, scale_of
+from xbar.wires.circuit import Wires, checked_arrays, checked_law
 from xbar.wires.newton import largest_cell_voltage
 
 OPTIONS = "reltol=1e-9 abstol=1e-18 vntol=1e-15"
@@ -57,9 +57,7 @@ def spice_netlist(
     XbarError
         For what `xbar.solve` refuses, for more than one vector of voltages, and a text of several lines.
     """
-    if not isinstance(iv, CellCurrent | None):
-        raise XbarError(f"iv = {iv!r}: must be an IV, for example IV('sinh', alpha=4.0)")
-    wires, law = Wires(r_wl, r_bl, r_driver, r_sense), iv or IV()
+    wires, law = Wires(r_wl, r_bl, r_driver, r_sense), checked_law(iv)
     if as_floats("v", v).ndim != 1:
         raise XbarError(f"v: shape {np.shape(v)}; a netlist has one vector of voltages, shape (m,)")
     cells, volts = checked_arrays(g, v)
