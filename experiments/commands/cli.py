@@ -31,18 +31,19 @@ FOLDERS = {
         "tile.",
     },
     "networks": {
-        "layers": "Print what of a network goes onto crossbars: matrices, tiles, operations by layer. "
+        "layers": "Print what goes onto crossbars of a network: matrices, tiles, operations by layer. "
         "Nothing is run.",
         "estimate": "Estimate area, energy, power and latency of a network on crossbars, line by line. "
         "Nothing is run.",
-        "sensitivity": "Measure what a trained network loses where one layer alone is pruned, on the "
+        "sensitivity": "Measure what a trained network loses when one layer alone is pruned, on the "
         "validation part.",
         "nameplate": "Print area and power of whole tiles of a design, every block at its rated speed, as "
         "papers do.",
-        "translate": "Make a design of another simulator's parameters, and list what became of each.",
+        "translate": "Make a design from another simulator's parameters, and list what became of each.",
     },
     "built_in": {
-        "list": "List what is built in: studies, sweeps, searches, networks, data, losses, metrics, devices.",
+        "list": "List what ships: studies, sweeps, searches, networks, data sets, losses, metrics, "
+        "designs, devices.",
         "devices": "List the device presets; with a NAME, print one device in full, and plot it.",
         "version": "Print the version.",
     },

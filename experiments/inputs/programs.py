@@ -58,7 +58,7 @@ def load_program(path: Path) -> fx.GraphModule:
             program = torch.export.load(path)
     except NeedsTrust as error:
         raise XbarError(
-            f"network {path}: not read, for it {error}, which takes running code; if you trust the file, "
+            f"network {path}: not read, because it {error}, which runs code of the file; if you trust it, "
             f"give --trust, or set {TRUST}=1"
         ) from None
     except Exception as error:  # torch reads a broken file until something breaks

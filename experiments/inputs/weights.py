@@ -174,9 +174,9 @@ def _read(path: Path) -> Any:
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
         if refused:
             raise XbarError(
-                f"weights {path}: not read, for it holds {refused.group(1)}, which takes running code; if "
-                "you trust it, save its state dict alone: torch.save(torch.load(path, weights_only=False)"
-                "['state_dict'], 'weights.pth'), or .state_dict() of what is a whole network"
+                f"weights {path}: not read, because it holds {refused.group(1)}, which runs code of the "
+                "file; if you trust it, save its state dict alone: torch.save(torch.load(path, "
+                "weights_only=False)['state_dict'], 'weights.pth'), or that of a whole network, .state_dict()"
             ) from None
         raise XbarError(
             f"weights {path}: no state dict; allowed: what torch.save(network.state_dict(), ...) or "

@@ -86,7 +86,7 @@ def _rule_of(kind: str | None, keys: Mapping[str, Any], at: str) -> Any:
     # those that do not hold now may do so in the next point of a sweep
     rules = {key: RULES.build(key, table, f"{at}{key}.") for key, table in tables.items()}
     if kind is None and len(rules) > 1:
-        raise XbarError(f"{', '.join(rules)}: several; kind must say which one holds")
+        raise XbarError(f"{', '.join(rules)}: are tables of several kinds; kind must say which one holds")
     kind = kind or next(iter(rules))
     if kind not in rules:
         raise XbarError(f"kind = {kind!r}: its table is missing; there are {', '.join(rules)}")
@@ -296,7 +296,7 @@ def compression_from(table: Any) -> Compression:
         for key in step:
             if (key in TARGETS and key != "rate") or (key in methods and key != method):
                 raise XbarError(
-                    f"{at}.{key}: has no effect; a step has a rate, and keys of the method {method!r}"
+                    f"{at}.{key}: has no effect here; a step has rate and the keys of the method {method!r}"
                 )
         steps.append(_step(merged(table, step), "rate", method))
         try:
@@ -329,7 +329,7 @@ def _check_keys(table: Mapping[str, Any], more: Sequence[str], at: str) -> None:
             of = [kind for kind in METHODS.kinds if key in {f.name for f in fields(METHODS.config(kind))}]
             if of:
                 tables = " or ".join(f"{at}.{kind}.{key}" for kind in of)
-                raise XbarError(f"{at}.{key}: stands in the table of the method, as {tables}")
+                raise XbarError(f"{at}.{key}: must stand in the table of its method, as {tables}")
             words = str(unknown_name("", str(key), allowed)).partition("; ")[2]
             raise XbarError(f"{at}.{key}: unknown key; {words}")
 

@@ -22,5 +22,6 @@ def check_label(key: str, name: str) -> None:
     except ValueError as error:
         reason = str(error).strip().splitlines()[-1]
         raise XbarError(
-            f"{key} = {name!r}: is set as mathematics, and cannot be ({reason}); \\\\$ is a dollar sign"
+            f"{key} = {name!r}: what stands between $ is mathematics, and this is none ({reason}); write "
+            "\\\\$ for a dollar sign"
         ) from None

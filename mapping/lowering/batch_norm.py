@@ -116,7 +116,7 @@ def _check_difference(what: str, was: torch.Tensor, now: torch.Tensor, folds: in
     difference = _difference(was, now) / max(folds, 1)
     if not difference <= 1:
         raise XbarError(
-            f"{what} folded in: differs by {difference:.2g} times what rounding may do on the example; "
+            f"{what} folded in: differs on the example by {difference:.2g} times what rounding explains; "
             f"{LEAVE}"
         )
 

@@ -94,7 +94,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if not isinstance(self.options, TrainingOptions):
-            raise XbarError(f"options = {self.options!r}: must be an TrainingOptions")
+            raise XbarError(f"options = {self.options!r}: must be a TrainingOptions")
         check_whole("epochs", self.epochs, 0, 100_000)
         check_range("lr", self.lr, 1e-12, 100)
         if self.momentum is not None:
@@ -105,7 +105,7 @@ class Recipe:
         build, options = self._optimizer()
         for key in options:
             if not _takes(build, key):
-                raise XbarError(f"{key} = {options[key]}: {name_of(build)} takes none")
+                raise XbarError(f"{key} = {options[key]}: {name_of(build)} takes no {key}")
         self._check_decayed()
         if self.scheduler != COSINE:
             self.build_scheduler()
@@ -132,8 +132,8 @@ class Recipe:
             raise XbarError("decayed = 'weights': has an effect with a weight_decay above 0 only")
         if self.decayed == "weights" and not isinstance(self.optimizer, str):
             raise XbarError(
-                f"decayed = 'weights': of an optimiser by its name only; {name_of(self.optimizer)} gets the "
-                "parameters and may group them itself"
+                f"decayed = 'weights': has an effect with the name of an optimiser only; "
+                f"{name_of(self.optimizer)} gets the parameters and may group them itself"
             )
 
     def build(

@@ -222,7 +222,9 @@ def _watched(
     def enter(name: str) -> Callable[..., None]:
         def hook(module: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if len(args) + len(kwargs) > 1:
-                raise XbarError(f"{name}: is called with more than its input; that is not supported")
+                raise XbarError(
+                    f"{name}: is called with more than one argument; a layer on crossbars takes one"
+                )
             counter.in_layer = True
 
         return hook

@@ -115,8 +115,8 @@ def test_momentum_and_decay_go_to_the_optimizer() -> None:
         ({"optimizer": 3}, "a name of torch.optim or a function"),
         ({"optimizer": "LBFGS"}, "allowed: ASGD, "),  # asks for the loss several times a step
         ({"optimizer": torch.optim.LBFGS}, "LBFGS"),
-        ({"optimizer": "Adam", "momentum": 0.5}, "momentum = 0.5: Adam takes none"),
-        ({"optimizer": "Rprop", "weight_decay": 0.1}, "weight_decay = 0.1: Rprop takes none"),
+        ({"optimizer": "Adam", "momentum": 0.5}, "momentum = 0.5: Adam takes no momentum"),
+        ({"optimizer": "Rprop", "weight_decay": 0.1}, "weight_decay = 0.1: Rprop takes no weight_decay"),
         ({"optimizer": torch.optim.Rprop, "weight_decay": 0.1}, "weight_decay"),
         ({"optimizer": lambda parameters, lr: None}, "gave a NoneType; must be a torch.optim.Optimizer"),
         (

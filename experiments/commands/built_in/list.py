@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ListCommand:
-    """List what is built in: studies, sweeps, searches, networks, data, losses, metrics, devices."""
+    """List what ships: studies, sweeps, searches, networks, data sets, losses, metrics, designs, devices."""
 
     def __call__(self) -> None:
         from experiments.commands.networks.layers import networks_table

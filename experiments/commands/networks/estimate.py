@@ -52,8 +52,8 @@ class EstimateCommand:
     """Fold batch norm into the layer that it follows, or leave it digital; by default as the study says, or
     fold."""
     input: str = ""
-    """Size of one input, without the batch, as 3x224x224; built-in networks and most programs have one.
-    int64:128 for token ids; several with commas between, with names as input_ids=int64:128."""
+    """Size of one input without the batch, such as 3x224x224; built-in networks and most programs have one.
+    Write int64:128 for token ids, commas between several inputs, and names as in input_ids=int64:128."""
     weights: Path | None = None
     """Weights of the network: safetensors, or what torch.save(network.state_dict(), ...) wrote."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())

@@ -243,7 +243,7 @@ def write_shapes(
 
 @dataclass(frozen=True)
 class LayersCommand:
-    """Print what of a network goes onto crossbars: matrices, tiles, operations by layer. Nothing is run."""
+    """Print what goes onto crossbars of a network: matrices, tiles, operations by layer. Nothing is run."""
 
     network: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NET")]
     """A built-in name (`xbar list`), path/net.py:function, or path/program.pt2."""
@@ -252,8 +252,8 @@ class LayersCommand:
     width: float = 1.0
     """Factor on the channels of a built-in network."""
     input: str = ""
-    """Size of one input, without the batch, as 3x224x224; built-in networks and most programs have one.
-    int64:128 for token ids; several with commas between, with names as input_ids=int64:128."""
+    """Size of one input without the batch, such as 3x224x224; built-in networks and most programs have one.
+    Write int64:128 for token ids, commas between several inputs, and names as in input_ids=int64:128."""
     batch_norm: BatchNormChoice = "fold"
     """Fold batch norm into the layer that it follows, or leave it digital."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())

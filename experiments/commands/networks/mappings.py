@@ -69,7 +69,7 @@ def mapped(
     network, design = what, hardware or DEFAULT_DESIGN
     if _is_study(what):
         if width != 1:
-            raise XbarError(f"--width {width:g}: {what} is a study, which has its own")
+            raise XbarError(f"--width {width:g}: {what} is a study, which sets its own width; leave this out")
         study = load_study(what, changes)
         network, width, batch_norm = study.network, study.width, batch_norm or study.batch_norm
         first = load_design(hardware, changes) if hardware else study.hardware

@@ -1,4 +1,4 @@
-"""`xbar sensitivity`: what a network loses where one layer alone is pruned, as text, CSV and figure."""
+"""`xbar sensitivity`: what a network loses when one layer alone is pruned, as text, CSV and figure."""
 
 from __future__ import annotations
 
@@ -118,7 +118,9 @@ def trained(
     """
     if what.endswith(".toml") or what in study_names():
         if data_set or hardware or metric:
-            raise XbarError(f"--data-set, --hardware, --metric: {what} is a study, which has its own")
+            raise XbarError(
+                f"--data-set, --hardware, --metric: {what} is a study, which names its own; leave these out"
+            )
         study = load_study(
             what, [*changes, *([f"train.weights={json.dumps(str(weights))}"] if weights else [])]
         )
@@ -259,14 +261,14 @@ def write_csv(rows: Sequence[LayerLoss], path: Path, label: MetricLabel = ACCURA
 
 @dataclass(frozen=True)
 class SensitivityCommand:
-    """Measure what a trained network loses where one layer alone is pruned, on the validation part."""
+    """Measure what a trained network loses when one layer alone is pruned, on the validation part."""
 
     what: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WHAT")]
     """A study, or a network (built-in name, path/net.py:function, path/program.pt2)."""
     weights: Path | None = None
     """Trained weights: safetensors (stages/train-*.safetensors of a run), or what torch.save wrote."""
     data: Path | None = None
-    """Folder with the data set (MNIST-like IDX files, or CIFAR-10 in its binary layout)."""
+    """Folder with the files of the data set, such as MNIST's IDX files or CIFAR-10's binary ones."""
     data_set: str = ""
     """Name of the data set, for a network (`xbar list`)."""
     metric: str = ""

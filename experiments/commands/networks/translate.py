@@ -20,10 +20,10 @@ TOOLS = {"aihwkit": from_aihwkit, "crosssim": from_crosssim}
 
 @dataclass(frozen=True)
 class TranslateCommand:
-    """Make a design of another simulator's parameters, and list what became of each."""
+    """Make a design from another simulator's parameters, and list what became of each."""
 
     tool: tyro.conf.Positional[Literal["aihwkit", "crosssim"]]
-    """Whose parameters they are."""
+    """The simulator whose parameters they are."""
     parameters: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.json")]
     """A JSON file with them."""
     out: Path | None = None

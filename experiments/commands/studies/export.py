@@ -48,7 +48,9 @@ class PhaseInput:
     def __post_init__(self) -> None:
         for key in ("position", "phase"):
             if self.image is None and getattr(self, key):
-                raise XbarError(f"{key} = {getattr(self, key)}: is of an image; --image N chooses it")
+                raise XbarError(
+                    f"{key} = {getattr(self, key)}: has an effect with an image only; --image N chooses one"
+                )
 
 
 def export_run(
@@ -163,21 +165,24 @@ class ExportCommand:
     chip: int = 0
     """Number of the chip, counted from 0."""
     case: str = ""
-    """Name of its noise case; by default the first of the study."""
+    """Name of the chip's noise case; by default the first of the study."""
     data: Path | None = None
     """Folder with the data set, which a noise case with compensation and an image need."""
     spice: Annotated[str, tyro.conf.arg(metavar="LAYER")] = ""
     """Layer whose tiles are written as SPICE netlists, too."""
     image: int | None = None
-    """Test image whose voltages they have, from 0; by default the read voltage on all word lines."""
+    """Number of the test image, counted from 0, whose voltages the netlists have; by default the read voltage
+    on all word lines."""
     position: int = 0
-    """Which vector of the layer for this image, such as the output pixel of a convolution."""
+    """Number of the vector of the layer for this image, such as the output pixel of a convolution."""
     phase: int = 0
-    """Which phase of this vector, the least significant first."""
+    """Number of the phase of this vector; phase 0 has the least significant bits."""
 
     def __call__(self) -> None:
         if not self.spice and (self.image, self.position, self.phase) != (None, 0, 0):
-            raise XbarError("image, position, phase: are of netlists; --spice LAYER writes them")
+            raise XbarError(
+                "--image, --position, --phase: have an effect with --spice LAYER only, which writes netlists"
+            )
         inputs = PhaseInput(self.image, self.position, self.phase)
         files = export_run(
             self.run, self.out, self.format, self.chip, self.case, self.data, self.spice, inputs

@@ -19,7 +19,7 @@ class RunCommand:
     study: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STUDY")] = "digits"
     """Name of a built-in study (`xbar list`), or a TOML file."""
     data: Path | None = None
-    """Folder with the data set (MNIST-like IDX files, or CIFAR-10 in its binary layout)."""
+    """Folder with the files of the data set, such as MNIST's IDX files or CIFAR-10's binary ones."""
     out: Path | None = None
     """Run folder; by default runs/NAME, with -seedN where N is not 0."""
     seed: int | None = None

@@ -99,7 +99,7 @@ def test_nothing_that_a_file_holds_is_run(
     rewritten(path, inputs_of(place))
     before = torch.load, pickle.loads
     with pytest.raises(
-        XbarError, match=r"net\.pt2: not read, for it holds (posix\.)?mkdir, which takes running"
+        XbarError, match=r"net\.pt2: not read, because it holds (posix\.)?mkdir, which runs code"
     ):
         load_program(path)
     assert not place.exists()
@@ -138,7 +138,7 @@ def test_compiled_code_is_refused_and_trust_is_an_option(
     with pytest.raises(SystemExit):
         main(["layers", str(path), "--input", "2x3"])
     told = capsys.readouterr().err
-    assert "holds compiled code (kernel.so), which takes running code" in told
-    assert f"if you trust the file, give --trust, or set {TRUST}=1" in told
+    assert "holds compiled code (kernel.so), which runs code of the file" in told
+    assert f"if you trust it, give --trust, or set {TRUST}=1" in told
     main(["layers", str(path), "--input", "2x3", "--trust"])
     assert "fc" in capsys.readouterr().out

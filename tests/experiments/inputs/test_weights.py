@@ -97,8 +97,8 @@ class Code:
         ({}, "holds nothing"),
         ([1, 2], "holds a list, not a state dict"),
         ({"epoch": 3}, "holds 'epoch', which is no tensor"),
-        (Code(), "holds print, which takes running code; if you trust it, save its state dict alone"),
-        ({"args": Namespace(), "model": {"weight": ONES}}, "holds argparse.Namespace, which takes"),
+        (Code(), "holds print, which runs code of the file; if you trust it, save its state dict alone"),
+        ({"args": Namespace(), "model": {"weight": ONES}}, "holds argparse.Namespace, which runs"),
     ],
 )
 def test_what_is_no_state_dict(

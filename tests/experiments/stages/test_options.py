@@ -97,9 +97,9 @@ def test_normalised_images_are_those_of_the_network_and_of_every_stage(tmp_path:
         (["train.options.mixing={kind='mixup', size=3}"], "train.options.mixing"),
         (["train.options.ema={decay=2}"], "ema.decay = 2"),
         (["train.options.patience=3"], "patience = 3: has an effect with keep"),
-        (["train.nesterov=true"], "train.nesterov = True: Adam takes none"),
+        (["train.nesterov=true"], "train.nesterov = True: Adam takes no nesterov"),
         (["train.decayed=weights"], "train.decayed = 'weights': has an effect with a weight_decay above 0"),
-        (["train.momentum=0.5"], "train.momentum = 0.5: Adam takes none"),
+        (["train.momentum=0.5"], "train.momentum = 0.5: Adam takes no momentum"),
         (["train.normalise=no"], "train.normalise = 'no'"),
     ],
 )

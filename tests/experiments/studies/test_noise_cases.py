@@ -141,7 +141,9 @@ def test_the_default_least_number_of_chips_is_the_one_whose_coverage_is_known() 
     ],
 )
 def test_a_name_that_no_figure_can_show_is_refused_before_the_training(changes: list[str], key: str) -> None:
-    with pytest.raises(XbarError, match=rf"{key} = .*: is set as mathematics, and cannot be \(") as caught:
+    with pytest.raises(
+        XbarError, match=rf"{key} = .*: what stands between \$ is mathematics, and this is none \("
+    ) as caught:
         load_study("digits", changes)
     assert "\n" not in str(caught.value)
 

@@ -139,7 +139,7 @@ def test_rates_on_the_way_are_compressions_of_their_own() -> None:
         load_study("digits", ["compress.before=[{rate=1.5}]", "compress.retrain_lr=-1"])
     with pytest.raises(XbarError, match=r"compress.before.1.rate: missing"):
         load_study("digits", ["compress.before=[{rate=1.5}, {retrain_epochs=2}]"])
-    with pytest.raises(XbarError, match=r"compress.before.0.gsm: has no effect; .* the method 'admm'"):
+    with pytest.raises(XbarError, match=r"compress.before.0.gsm: has no effect here; .* the method 'admm'"):
         load_study("digits", ["compress.before=[{rate=1.5, gsm={epochs=1}}]"])
     with pytest.raises(XbarError, match=r"compress.before.0.bytes: has no effect"):
         load_study("digits", ["compress.before=[{rate=1.5, bytes=900}]"])

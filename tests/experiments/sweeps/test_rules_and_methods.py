@@ -92,7 +92,10 @@ def test_conditions_read_what_a_point_does_not_use(where: str, left: list[str], 
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ("{layer='fc1', segments={most=2}, tiles={share=1.0}}", "segments, tiles: several; kind must say"),
+        (
+            "{layer='fc1', segments={most=2}, tiles={share=1.0}}",
+            "segments, tiles: are tables of several kinds; kind must say",
+        ),
         ("{layer='fc1', kind='window', segments={most=2}}", "kind = 'window': its table is missing"),
         ("{layer='fc1', share=1.0, segments={most=2}}", "share: has no effect beside the table 'segments'"),
         ("{layer='fc1', kind='segments', segments={most=2}, window={lo=1}}", "window.lo: unknown key"),

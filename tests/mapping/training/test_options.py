@@ -525,7 +525,7 @@ def refused(**keys: Any) -> str:
             {"options": {"mixing": Mixup()}, "batches": [(X, [1])]},
             "train: Mixup: targets are a list; must be a tensor",
         ),
-        ({"nesterov": True}, "nesterov = True: Adam takes none"),
+        ({"nesterov": True}, "nesterov = True: Adam takes no nesterov"),
         (
             {"optimizer": "SGD", "nesterov": True, "momentum": 0.0},
             "optimizer SGD: Nesterov momentum requires",
@@ -533,7 +533,7 @@ def refused(**keys: Any) -> str:
         ({"decayed": "weights"}, "decayed = 'weights': has an effect with a weight_decay above 0 only"),
         (
             {"decayed": "weights", "weight_decay": 0.1, "optimizer": torch.optim.SGD},
-            "decayed = 'weights': of an optimiser by its name only; SGD gets the parameters",
+            "decayed = 'weights': has an effect with the name of an optimiser only; SGD gets the parameters",
         ),
         ({"decayed": "norms"}, "decayed: unknown name 'norms'"),
     ],

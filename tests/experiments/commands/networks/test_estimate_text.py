@@ -224,7 +224,7 @@ def test_the_nameplate_of_isaac(capsys: pytest.CaptureFixture[str]) -> None:
         (["lenet5", "--image-rate", "3000"], "image_rate = 3000: above the 2170.14 images a second at which"),
         (["lenet5", "--figure", "costs.gif"], "must end in .svg, .png or .pdf"),
         (["lenet5", "--json", "--explain", "adc"], "choose one"),
-        (["digits", "--width", "2"], "is a study, which has its own"),
+        (["digits", "--width", "2"], "is a study, which sets its own width"),
         (
             ["lenet5", "--against", "admm-32x32", "--against", "admm-32x32"],
             "is compared already; name another design",

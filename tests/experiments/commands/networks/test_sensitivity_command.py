@@ -175,8 +175,8 @@ def test_the_figure_shows_every_loss() -> None:
     [
         (["digits"], "--weights: needed for digits"),
         (["digits", "--weights", "none.pt"], "weights none.pt: no such file"),
-        (["digits", "--data-set", "mnist"], "digits is a study, which has its own"),
-        (["digits", "--hardware", "isaac"], "digits is a study, which has its own"),
+        (["digits", "--data-set", "mnist"], "digits is a study, which names its own"),
+        (["digits", "--hardware", "isaac"], "digits is a study, which names its own"),
         (
             ["lenet-digits"],
             "--data-set: needed for lenet-digits; allowed: cifar10, digits, fashion-mnist, mnist, or "
