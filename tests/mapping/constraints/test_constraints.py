@@ -109,13 +109,13 @@ def test_both_directions_excess_error_is_small_on_average() -> None:
 @given(seeds, st.integers(1, 40), st.integers(1, 15))
 def test_scale_is_the_best_of_all(seed: int, n: int, count: int) -> None:
     w = np.abs(np.random.default_rng(seed).normal(size=n))
-    levels = np.arange(1, count + 1, dtype=float)
 
-    def error(q: float) -> float:
-        return float(np.min((w[:, None] - q * levels) ** 2, axis=1).sum())
+    def errors(q: np.ndarray) -> np.ndarray:
+        nearest = np.clip(np.rint(w / q[:, None]), 1, count)  # of 1, 2 ... count
+        return np.square(w - q[:, None] * nearest).sum(axis=1)
 
-    q = fit_scale(w, levels)
-    assert error(q) <= min(error(x) for x in np.linspace(1e-3, 2 * w.max(), 4000)) + 1e-12
+    (found,) = errors(np.array([fit_scale(w, np.arange(1.0, count + 1))]))
+    assert found <= errors(np.linspace(1e-3, 2 * w.max(), 4000)).min() + 1e-12
 
 
 def test_scale_takes_levels_that_are_not_equidistant() -> None:
