@@ -121,6 +121,7 @@ METHODS = {
     "vgg16-cifar10-crossbar-10x": "at full width 29.81x at a loss of 0.5 point",
     "vgg16-cifar10-structured-4x": "AlexNet's convolutions 15x at a loss of 2 points",
     "resnet20-cifar10-gsm-8x": "ResNet-56 and DenseNet-40 8x to 10x, no loss, no retraining",
+    "vit-digits-4x": "",
 }
 """Published figures of the compression methods, by study."""
 
