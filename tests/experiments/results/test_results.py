@@ -67,8 +67,8 @@ def test_kept_runs_are_of_studies_that_still_resolve(path: Path) -> None:
     "path", sorted((ROOT / "results" / "weights").glob("*.safetensors")), ids=lambda path: path.stem
 )
 def test_kept_weights_are_those_of_their_result(path: Path) -> None:
-    """As many are not zero as the result says, and those of one scale on no more values than the levels of the
-    hardware."""
+    """As many are not zero as the result says, and those of one scale are on no more values than there are
+    levels."""
     state = runpy.run_path(str(ROOT / "results" / "keep.py"))["kept_weights"](path.stem)
     result = json.loads((ROOT / "results" / f"{path.stem}.json").read_text(encoding="utf-8"))
     hardware = resolve_study(result["study"], path.name).hardware
