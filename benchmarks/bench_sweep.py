@@ -1,4 +1,5 @@
-"""Sweeps: 64 points on two workers against one, and a second run of a finished sweep of 400 points.
+"""Sweeps: 64 points on two workers against one, a second run of a finished sweep of 400 points, and the plan
+of a grid of 100,000.
 
 Both pools start their processes within the time. Networks and mappings are made before it.
 """
@@ -53,7 +54,7 @@ range = { low = 1, high = 20, step = 1, whole = true }
 
 def rows(repeats: int = 2) -> list[dict[str, Any]]:
     """Records of both."""
-    return [two_workers(repeats), second_run(repeats)]
+    return [two_workers(repeats), second_run(repeats), plan_of_a_grid(repeats)]
 
 
 def two_workers(repeats: int) -> dict[str, Any]:
@@ -97,6 +98,51 @@ def second_run(repeats: int) -> dict[str, Any]:
 
         return record(
             "the second run of a finished sweep of 400 points, the whole command",
+            lambda: run(*command),
+            "a start of Python that imports torch",
+            lambda: run(sys.executable, "-c", "import torch"),
+            threads=1,
+            repeats=repeats,
+        )
+
+
+GRID = """
+name = "grid"
+study = "digits"
+
+[set]
+"chips.cases" = [{ name = "write errors", programming = { kind = "lognormal", sigma = 0.0 } }]
+
+[[axes]]
+key = ["hardware.crossbar.rows", "hardware.crossbar.cols"]
+values = [16, 32, 64, 128, 256]
+
+[[axes]]
+key = "hardware.adc.bits"
+values = [4, 5, 6, 7, 8]
+
+[[axes]]
+key = "chips.cases.0.programming.sigma"
+range = { low = 0.01, high = 0.5, n = 10 }
+
+[[axes]]
+key = "seed"
+range = { low = 1, high = 400, step = 1, whole = true }
+"""
+
+
+def plan_of_a_grid(repeats: int) -> dict[str, Any]:
+    """The whole command: studies, ids, the networks that points share, and the check of the first points."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "grid.toml").write_text(GRID)
+        command = [str(Path(sys.executable).with_name("xbar")), "sweep", "grid.toml", "--plan"]
+
+        def run(*arguments: str) -> None:
+            subprocess.run(arguments, check=True, capture_output=True, cwd=folder)
+
+        return record(
+            "the plan of a grid of 100,000 points, the whole command",
             lambda: run(*command),
             "a start of Python that imports torch",
             lambda: run(sys.executable, "-c", "import torch"),

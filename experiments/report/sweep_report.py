@@ -15,8 +15,9 @@ from experiments.report.page import check_replaceable, placed, toml, unique, wri
 from experiments.searches.search import Search, load_search
 from experiments.studies.study import Study
 from experiments.sweeps.store import StoredRow, read_rows, store_files
-from experiments.sweeps.sweep import FileKind, Sweep, base_of, load_sweep, study_at
+from experiments.sweeps.sweep import FileKind, Sweep, base_of, load_sweep
 from experiments.sweeps.table import MAIN, differing, flat_row, label_of, one_an_axis, titles
+from experiments.sweeps.variants import study_at
 from power.estimates.prices import prices_of
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import to_dict
@@ -44,21 +45,25 @@ def report_store(kind: FileKind, folders: Sequence[Path], page: Path | None) -> 
         check_replaceable(page)
     file = str(folders[0] / f"{kind}.toml")
     what = load_sweep(file) if kind == "sweep" else load_search(file)
-    known = list(read_rows(file for folder in folders for file in store_files(folder)).values())
-    done = [row for row in known if row["status"] == "done"]
-    if not done:
+    files = [file for folder in folders for file in store_files(folder)]
+    known = list(read_rows(files, keep=_flattened).values())
+    if not any(row["status"] == "done" for row in known):
         raise XbarError(f"{folders[0]}: has no finished point to report")
     path = page or folders[0] / "report.html"
     figures = path.with_name("figures" if page is None else f"{path.stem}-figures")
-    write_page("sweep.html.jinja", path, ["sweep.js"], **content(what, done, known, figures))
+    write_page("sweep.html.jinja", path, ["sweep.js"], **content(what, known, figures))
     return path
 
 
-def content(
-    what: Sweep | Search, done: Sequence[StoredRow], known: Sequence[StoredRow], figures: Path
-) -> dict[str, Any]:
+def _flattened(row: StoredRow) -> StoredRow:
+    """A line with its figures flat, without what no page shows."""
+    return {**{key: value for key, value in row.items() if key != "result"}, "flat": flat_row(row)}
+
+
+def content(what: Sweep | Search, known: Sequence[StoredRow], figures: Path) -> dict[str, Any]:
     """Data that the template shows; the figures are written into their folder."""
-    tables = [flat_row(row) for row in done]
+    done = [row for row in known if row["status"] == "done"]
+    tables = [row["flat"] for row in done]
     keys = one_an_axis(tables, differing(tables))
     drawn = sweep_figures(tables, keys)
     for name, figure in drawn.items():

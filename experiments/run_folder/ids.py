@@ -7,6 +7,7 @@ the files that are named, and a version that is raised by hand when the code cha
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -16,8 +17,9 @@ from typing import Any
 from experiments.inputs.devices import device_named
 from experiments.inputs.networks import network_file
 from experiments.studies.own_code import modules_of, own_file
+from experiments.studies.parts import KEPT, SameObject, joined, plain_of, text_of
 from experiments.studies.sources import code_digest, sha256_of
-from experiments.studies.study import USUAL_THRESHOLD, Study, study_dict
+from experiments.studies.study import USUAL_THRESHOLD, Study
 from mapping.lowering.form import FORMS
 from mapping.tiles.mapped import MappedNetwork
 from mapping.training.loop import derive_seed
@@ -86,7 +88,11 @@ def stage_id(stage: str, inputs: Mapping[str, Any]) -> str:
 
 
 def _hashed(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return _digest(json.dumps(content, sort_keys=True))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 BEFORE_THERE_WERE_KEYS = {"loss": "cross-entropy", "metric": "accuracy", "device": "cpu"}
@@ -113,16 +119,33 @@ NO_EFFECT = ("name", "description", "threads")
 def point_id(study: Study, checksum: str, files: Mapping[str, str]) -> str:
     """16 hexadecimal digits of all that affects a point's result: every value of its study, the data's
     checksum, those of the files that it names, and the versions of all stages."""
-    skipped = {*NO_EFFECT, *BEFORE_THERE_WERE_KEYS}
-    data = {key: value for key, value in study_dict(study).items() if key not in skipped}
-    data |= named_measures(study)
+    skipped = {*NO_EFFECT, *BEFORE_THERE_WERE_KEYS, "chips", "hardware"}
+    parts = {key: part for key, part in vars(study).items() if key not in skipped and part is not None}
+    texts = {key: text_of(part) for key, part in (parts | named_measures(study)).items()}
     if (kind := device_type(study)) != BEFORE_THERE_WERE_KEYS["device"]:
-        data["device"] = kind
-    if study.chips.threshold is None:
-        data["chips"]["threshold"] = USUAL_THRESHOLD  # as it was before it could be left out
-    if not any(hardware.crossbar.wired for hardware in _designs(study)):
-        del data["hardware"]["crossbar"][BEHIND_WIRES]
-    return _hashed({"study": data, "data": checksum, "files": dict(files), "versions": VERSIONS})
+        texts["device"] = text_of(kind)
+    texts["chips"] = _chips_text(SameObject(study.chips))
+    wired = any(hardware.crossbar.wired for hardware in _designs(study))
+    texts["hardware"] = _hardware_text(SameObject(study.hardware), wired)
+    named = {"files": dict(files), "versions": VERSIONS}
+    about = {key: json.dumps(table, sort_keys=True) for key, table in named.items()}
+    return _digest(joined({"study": joined(texts), "data": text_of(checksum), **about}))
+
+
+@functools.lru_cache(KEPT)
+def _chips_text(chips: SameObject) -> str:
+    """Text of chips, with the threshold that was there before it could be left out."""
+    return json.dumps({"threshold": USUAL_THRESHOLD, **plain_of(chips.value)}, sort_keys=True)
+
+
+@functools.lru_cache(KEPT)
+def _hardware_text(hardware: SameObject, wired: bool) -> str:
+    """Text of a hardware; without wires, without the key on which then nothing depends."""
+    texts = {key: text_of(part) for key, part in vars(hardware.value).items() if part is not None}
+    if not wired:
+        crossbar = {key: of for key, of in plain_of(hardware.value.crossbar).items() if key != BEHIND_WIRES}
+        texts["crossbar"] = json.dumps(crossbar, sort_keys=True)
+    return joined(texts)
 
 
 def network_files(study: Study) -> dict[str, str]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -47,9 +47,18 @@ def append_line(file: FileIO, row: Mapping[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> Lines:
-    """The lines of a file; those without a digest, of earlier versions, pass.
+    """The lines of a file, all at once; see `each_line`."""
+    found = dict(each_line(path))
+    objects = {number: one for number, one in found.items() if one is not UNREADABLE}
+    return Lines(objects, tuple(sorted(found.keys() - objects.keys())))
 
-    A line that a crash cut short, or that was damaged later, is left out, whatever follows it.
+
+def each_line(path: Path) -> Iterator[tuple[int, Any]]:
+    """Number and object of each line of a file, one after the other; lines without a digest, of earlier
+    versions, pass.
+
+    The object of a line that a crash cut short, or that was damaged later, is `UNREADABLE`, whatever follows
+    it.
 
     Raises
     ------
@@ -57,18 +66,19 @@ def read_lines(path: Path) -> Lines:
         For a file that cannot be read.
     """
     try:
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                try:
+                    yield number, _object(line)
+                except (ValueError, RecursionError):
+                    yield number, UNREADABLE
     except OSError as error:
         raise XbarError(f"{path}: cannot be read ({error.strerror})") from None
-    objects, unreadable = {}, []
-    for number, line in enumerate(content.split(b"\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            objects[number] = _object(line)
-        except (ValueError, RecursionError):
-            unreadable.append(number)
-    return Lines(objects, tuple(unreadable))
+
+
+UNREADABLE = object()
 
 
 def _object(line: bytes) -> Any:

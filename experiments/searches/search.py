@@ -17,7 +17,7 @@ from experiments.searches.trials import Evaluate, Figures, keys_of, run_trials
 from experiments.sweeps.axes import AxisValues, Dimension, Options, dimension, flat
 from experiments.sweeps.conditions import Condition
 from experiments.sweeps.pools import Pool
-from experiments.sweeps.running import Plan, known_rows, point_ids, run_points
+from experiments.sweeps.running import Plan, known_rows, known_statuses, point_ids, run_points
 from experiments.sweeps.store import StoredRow
 from experiments.sweeps.sweep import (
     SweepPoint,
@@ -25,12 +25,10 @@ from experiments.sweeps.sweep import (
     check_comparable,
     check_names,
     raw_file,
-    study_at,
     study_beside,
-    study_that_meets,
-    told,
 )
 from experiments.sweeps.table import flat_row
+from experiments.sweeps.variants import Variants
 from xbar.hardware.checks import STRICT, check_range
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import build, to_dict
@@ -172,8 +170,8 @@ class Points:
 
     def __init__(self, search: Search, data: Path | None, out: Path) -> None:
         self.search, self.data, self.out = search, data, out
-        self._base = base_of(search.study, search.set, search.name)
-        self._conditions = [Condition(text) for text in search.where]
+        base = base_of(search.study, search.set, search.name)
+        self._variants = Variants(base, search.name, [Condition(text) for text in search.where])
         self._refusal = ""
 
     def at(self, values: AxisValues) -> SweepPoint:
@@ -184,7 +182,7 @@ class Points:
         XbarError
             Where it is no possible study.
         """
-        return SweepPoint(values, study_at(self._base, values, f"{self.search.name}, {told(values)}"))
+        return SweepPoint(values, self._variants.at(values))
 
     def check_values(self, around: Sequence[AxisValues]) -> None:
         """Refuse a value, or an end of a range, with which none of these points is a possible study.
@@ -209,7 +207,7 @@ class Points:
     def meets(self, values: AxisValues) -> bool:
         """Whether these values give a study that is possible and meets the conditions."""
         try:
-            return study_that_meets(self._base, values, self._conditions, self.search.name) is not None
+            return self._variants.meeting(values) is not None
         except XbarError as error:
             self._refusal = str(error)
             return False
@@ -253,7 +251,7 @@ class Points:
                         "begins anew with what it is now"
                     )
             ids = point_ids(points, self.data)
-            left = Plan(dict(zip(ids, points, strict=True)), known_rows(self.out)).left()
+            left = Plan(dict(zip(ids, points, strict=True)), known_statuses(self.out)).left()
             if left:
                 run_points(left, self.data, self.out, pool, origin=self.search.name, done=done)
             known = known_rows(self.out)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.studies.changes import merged, with_change
+from experiments.studies.parts import KEPT, SameObject, plain_of
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, naming
-from xbar.hardware.files import build, hardware_dict, resolve_device, to_dict
+from xbar.hardware.files import build, build_field, hardware_dict, resolve_device, to_dict
 from xbar.hardware.registry import KindScope, scope
 
 
@@ -46,7 +48,24 @@ def changed(hardware: Hardware, changes: Mapping[str, Any], where: str) -> Hardw
     XbarError
         For an unknown or impossible key.
     """
-    return build(Hardware, resolve_device(merged(to_dict(hardware), changes), where), where)
+    try:
+        tables = {table: _changed_table(hardware, table, keys, where) for table, keys in changes.items()}
+        return dataclasses.replace(hardware, **tables)
+    except (XbarError, AttributeError):  # the whole says what is wrong
+        return build(Hardware, resolve_device(merged(to_dict(hardware), changes), where), where)
+
+
+def _changed_table(hardware: Hardware, table: str, keys: Any, where: str) -> Any:
+    """A field of a hardware with some keys changed. One with a device's file is read anew each time."""
+    if table != "device":
+        return _merged_table(table, SameObject(getattr(hardware, table)), SameObject(keys), scope())
+    data = merged({table: plain_of(hardware.device)}, {table: keys})
+    return build_field(Hardware, table, resolve_device(data, where)[table])
+
+
+@functools.lru_cache(KEPT)
+def _merged_table(table: str, part: SameObject, keys: SameObject, known: KindScope | None) -> Any:
+    return build_field(Hardware, table, merged({table: plain_of(part.value)}, {table: keys.value})[table])
 
 
 def resolved_hardware(hardware: Any, where: str) -> dict[str, Any]:

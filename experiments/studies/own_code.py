@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,9 +20,14 @@ _LOADED: dict[str, str] = {}
 """SHA-256 of the files of users' modules, by module name, as they were when they were loaded here."""
 
 
-@contextlib.contextmanager
-def extensions_of(files: Iterable[str], reading: bool = False) -> Iterator[None]:
-    """Run files that add kinds to the registries; within, of such kinds theirs alone are known.
+def extensions_of(files: Iterable[str], reading: bool = False) -> AbstractContextManager[None]:
+    """Run files that add kinds to the registries; within, of such kinds theirs alone are known. Parameters
+    and errors as those of `scope_of`."""
+    return kinds_of(scope_of(files, reading))
+
+
+def scope_of(files: Iterable[str], reading: bool = False) -> KindScope:
+    """Run files that add kinds to the registries; the scope in which of such kinds theirs alone are known.
 
     Parameters
     ----------
@@ -45,8 +51,7 @@ def extensions_of(files: Iterable[str], reading: bool = False) -> Iterator[None]
             if not reading:
                 raise
             missing = True
-    with kinds_of(KindScope(frozenset(modules), tuple(digests), missing)):
-        yield
+    return KindScope(frozenset(modules), tuple(digests), missing)
 
 
 def load_extension(file: str) -> list[str]:

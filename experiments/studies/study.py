@@ -24,7 +24,7 @@ from mapping.compression.configs import ByteBudget
 from xbar.hardware.checks import STRICT, check_range
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, naming, unknown_name
-from xbar.hardware.files import build, read_toml, resolve_device, to_dict
+from xbar.hardware.files import build, build_field, read_toml, resolve_device, to_dict
 
 DEVICES = r"auto|cpu|(cuda|mps|xpu)(:\d{1,3})?"
 """Names of devices."""
@@ -248,13 +248,37 @@ def resolve_study(raw: Mapping[str, Any], where: str, reading: bool = False) -> 
 
 
 def _resolved(raw: Mapping[str, Any], where: str) -> Study:
-    resolved = {**raw, "hardware": resolved_hardware(raw.get("hardware"), where)}
-    if isinstance(raw.get("under_noise"), list):
-        resolved["under_noise"] = [
-            resolve_device(curve, where) if isinstance(curve, dict) and "device" in curve else curve
-            for curve in raw["under_noise"]
-        ]
+    of_presets = {name: _table(raw, name, where) for name in ("hardware", "under_noise")}
+    resolved = {**raw, **{name: table for name, table in of_presets.items() if table is not None}}
     return build(Study, resolved, where)
+
+
+def _table(raw: Mapping[str, Any], name: str, where: str) -> Any:
+    """What stands at a key, with the presets in it merged with the changes beside them; None: nothing."""
+    value = raw.get(name)
+    if name == "hardware":
+        return resolved_hardware(value, where)
+    if name == "under_noise" and isinstance(value, list):
+        return [
+            resolve_device(curve, where) if isinstance(curve, dict) and "device" in curve else curve
+            for curve in value
+        ]
+    return value
+
+
+def study_field(raw: Mapping[str, Any], name: str, table: str = "") -> Any:
+    """A field of the study that `resolve_study` gives, or with `table` one of its hardware: each depends on
+    what stands at its own key alone.
+
+    The study's own checks are not made, and its extensions are not run.
+
+    Raises
+    ------
+    XbarError
+        For what the field does not take. It does not say where that stands; `resolve_study` does.
+    """
+    value = _table(raw, name, "")
+    return build_field(Hardware, table, value[table]) if table else build_field(Study, name, value)
 
 
 def study_dict(study: Study) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import tomli_w
 
 from experiments.inputs import data as datasets
 from experiments.run_folder.ids import files_of, point_id, simulated
+from experiments.studies.parts import KEPT, SameObject, text_of
 from experiments.studies.study import Study
 from experiments.sweeps.pools import Pool
 from experiments.sweeps.store import FILE, StoredRow, Writer, read_rows, told_unreadable
@@ -24,33 +27,34 @@ from mapping.compression.configs import AreaLimit, EnergyLimit
 from mapping.constraints.rule_kinds import reads_more_than_tiles
 from xbar.conductances.encoding import levels
 from xbar.hardware.errors import XbarError
-from xbar.hardware.files import read_toml, to_dict, write_atomically
+from xbar.hardware.files import read_toml, write_atomically
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Points by id, and what the store knows of them."""
+    """Points by id, and the status of those that the store knows: done or failed."""
 
     points: Mapping[str, SweepPoint]
-    known: Mapping[str, StoredRow]
+    known: Mapping[str, str]
 
     def left(self, retry_failed: bool = False) -> dict[str, SweepPoint]:
         """Points to do: those that the store does not know, and, on request, the failed ones."""
 
         def stays(identity: str) -> bool:
-            row = self.known.get(identity)
-            return row is not None and not (retry_failed and row["status"] == "failed")
+            status = self.known.get(identity)
+            return status is not None and not (retry_failed and status == "failed")
 
         return {identity: point for identity, point in self.points.items() if not stays(identity)}
 
-    def rows(self) -> list[StoredRow]:
-        """The points that the store knows, in the sweep's order."""
-        return [self.known[identity] for identity in self.points if identity in self.known]
+    def statuses(self) -> dict[str, str]:
+        """Those of its points that the store knows, in the sweep's order."""
+        return {identity: self.known[identity] for identity in self.points if identity in self.known}
 
 
 def plan(points: Sequence[SweepPoint], data: Path | None, out: Path) -> Plan:
     """Ids of points, and the store in the folder; errors as those of `point_ids`."""
-    return Plan(dict(zip(point_ids(points, data), points, strict=True)), known_rows(out))
+    ids = point_ids(points, data)
+    return Plan(dict(zip(ids, points, strict=True)), known_statuses(out))
 
 
 def point_ids(points: Sequence[SweepPoint], data: Path | None) -> list[str]:
@@ -62,29 +66,31 @@ def point_ids(points: Sequence[SweepPoint], data: Path | None) -> list[str]:
         For data, or a file that a study names, that cannot be read.
     """
     checksums = {name: datasets.checksum(name, data) for name in {point.study.data for point in points}}
-    files: dict[str, dict[str, str]] = {}
+    files: dict[tuple[Any, ...], dict[str, str]] = {}
     found = []
     for study in (point.study for point in points):
-        hardware = study.hardware
-        priced = hardware.periphery
-        libraries = [hardware.adc.library, priced.library, priced.architecture]
-        named = json.dumps(
-            to_dict(
-                [
-                    *(study.network, study.loss, study.metric, study.train.weights, study.layers),
-                    *(study.extensions, libraries),
-                ]
-            )
-        )
+        named = _names_of_files(study)
         if named not in files:
             files[named] = files_of(study)
         found.append(point_id(study, checksums[study.data], files[named]))
     return found
 
 
+def _names_of_files(study: Study) -> tuple[Any, ...]:
+    """All by which a study names files."""
+    adc, periphery = study.hardware.adc, study.hardware.periphery
+    own = (study.network, study.loss, study.metric, study.train.weights, study.extensions)
+    return (*own, adc.library, periphery.library, periphery.architecture, text_of(study.layers))
+
+
 def known_rows(out: Path) -> dict[str, StoredRow]:
     """Points by id of the store in a folder; none where there is no store yet."""
     return read_rows(_files(out))
+
+
+def known_statuses(out: Path) -> dict[str, str]:
+    """done or failed, by id, of the points in the store in a folder."""
+    return read_rows(_files(out), keep=itemgetter("status"))
 
 
 def warn_of_unreadable(out: Path) -> None:
@@ -160,7 +166,7 @@ def run_points(
             writer.append(_row(identity, points[identity], outcome, origin))
 
         for stage in STAGES:
-            sharing: dict[str, list[str]] = {}
+            sharing: dict[tuple[Any, ...], list[str]] = {}
             for identity, task in tasks.items():
                 sharing.setdefault(network_key(stage, task.study), []).append(identity)
             groups = list(sharing.values())
@@ -183,24 +189,39 @@ def count_tasks(points: Mapping[str, SweepPoint]) -> int:
     return len(studies) + sum(len({network_key(stage, study) for study in studies}) for stage in STAGES)
 
 
-def network_key(stage: str, study: Study) -> str:
+def network_key(stage: str, study: Study) -> tuple[Any, ...]:
     """A key by which studies that share the network of a stage are found; some that share one may differ in
     it."""
     hardware, encoding = study.hardware, study.hardware.encoding
-    parts: list[Any] = [study.network, study.width, study.data, study.seed, study.train, study.extensions]
-    parts += [study.loss, study.metric]
+    parts: list[Any] = [study.network, study.width, study.data, study.seed, study.extensions]
+    parts += [study.loss, study.metric, text_of(study.train)]
     if stage != "train":
         limited = isinstance(study.compress.target, AreaLimit | EnergyLimit)
         own = any(reads_more_than_tiles(rule.rule) for rule in study.compress.layers)
-        tile = (hardware.crossbar.rows, hardware.weights_per_tile_row)
-        parts += [study.compress, study.layers, tile, hardware if limited else None]
-        parts += [simulated(hardware) if own else None]
+        parts += [text_of(study.compress), text_of(study.layers)]
+        parts += [hardware.crossbar.rows, hardware.weights_per_tile_row]
+        parts += [text_of(hardware) if limited else None]
+        parts += [_simulated_text(SameObject(hardware)) if own else None]
     if stage == "quantise":
-        parts += [study.quantise, study.batch_norm, levels(encoding, hardware.device).tolist()]
+        parts += [
+            text_of(study.quantise),
+            study.batch_norm,
+            _levels(SameObject(encoding), SameObject(hardware.device)),
+        ]
         parts += [encoding.scale, encoding.zeros]
         if study.quantise.trains_on_hardware or any(setting.bias_rows for setting in study.layers):
-            parts += [simulated(hardware), study.calibration_images]
-    return json.dumps(to_dict(parts), sort_keys=True)
+            parts += [_simulated_text(SameObject(hardware)), study.calibration_images]
+    return tuple(parts)
+
+
+@functools.lru_cache(KEPT)
+def _simulated_text(hardware: SameObject) -> str:
+    return json.dumps(simulated(hardware.value), sort_keys=True)
+
+
+@functools.lru_cache(KEPT)
+def _levels(encoding: SameObject, device: SameObject) -> tuple[float, ...]:
+    return tuple(levels(encoding.value, device.value).tolist())
 
 
 def _with_threads(study: Study) -> Study:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from experiments.run_folder.json_lines import append_line, read_lines
+from experiments.run_folder.json_lines import UNREADABLE, append_line, each_line
 from xbar.hardware.errors import XbarError
 
 StoredRow = dict[str, Any]
@@ -39,31 +39,39 @@ def store_files(place: Path) -> list[Path]:
     return found
 
 
-def read_rows(paths: Iterable[Path]) -> dict[str, StoredRow]:
+def read_rows(paths: Iterable[Path], keep: Callable[[StoredRow], Any] = lambda row: row) -> dict[str, Any]:
     """Points by id: the first finished line of each in the order of the files, else its last failed one.
 
     A line that a crash cut short, or that was damaged, is left out, whatever follows it; see
     `told_unreadable`.
+
+    Parameters
+    ----------
+    keep
+        Makes of each line what is asked for: whole lines of 100,000 points take a GiB.
 
     Raises
     ------
     XbarError
         For a file that cannot be read, and one that holds nothing but lines of something else.
     """
-    rows: dict[str, StoredRow] = {}
+    kept: dict[str, Any] = {}
+    finished: set[str] = set()
     for path in paths:
-        for row in _points(path)[0]:
-            known = rows.get(row["id"])
-            if known is None or known["status"] == "failed":
-                rows[row["id"]] = row
-    return rows
+        for _, row in _points(path):
+            if row is None or row["id"] in finished:
+                continue
+            kept[row["id"]] = keep(row)
+            if row["status"] != "failed":
+                finished.add(row["id"])
+    return kept
 
 
 def told_unreadable(paths: Iterable[Path]) -> list[str]:
     """A sentence for each file of a store with lines that cannot be read."""
     told = []
     for path in paths:
-        _, numbers = _points(path)
+        numbers = [number for number, row in _points(path) if row is None]
         if numbers:
             some = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
             many = f"{len(numbers)} lines" if len(numbers) > 1 else "1 line"
@@ -71,14 +79,22 @@ def told_unreadable(paths: Iterable[Path]) -> list[str]:
     return told
 
 
-def _points(path: Path) -> tuple[list[StoredRow], list[int]]:
-    """Points of a file in order, and the numbers of its other lines."""
-    found = read_lines(path)
-    rows = {number: row for number, row in found.objects.items() if _is_point(row)}
-    others = sorted({*found.unreadable, *found.objects} - rows.keys())
-    if found.objects and not rows:
-        raise XbarError(f"{path}:{min(found.objects)}: not a point of a sweep; needs id, values and status")
-    return list(rows.values()), others
+def _points(path: Path) -> Iterator[tuple[int, StoredRow | None]]:
+    """Numbers of lines with the points in them, None where there is none.
+
+    Raises
+    ------
+    XbarError
+        At the end of a file of objects that are no points.
+    """
+    others, has_points = 0, False
+    for number, row in each_line(path):
+        is_point = _is_point(row)
+        has_points |= is_point
+        others = others or number * (row is not UNREADABLE)
+        yield number, row if is_point else None
+    if others and not has_points:
+        raise XbarError(f"{path}:{others}: not a point of a sweep; needs id, values and status")
 
 
 def _is_point(row: Any) -> bool:

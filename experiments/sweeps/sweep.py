@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from experiments.studies.changes import with_value
-from experiments.studies.compression import keys_of_tables
-from experiments.studies.study import Study, raw_study, resolve_study, study_dict
+from experiments.studies.study import Study, raw_study
 from experiments.sweeps.axes import Axis, AxisValues, flat, product
 from experiments.sweeps.conditions import Condition
+from experiments.sweeps.variants import Variants
 from xbar.hardware.checks import STRICT
 from xbar.hardware.errors import XbarError, naming, unknown_name
 from xbar.hardware.files import build, read_toml, to_dict
@@ -55,7 +54,7 @@ class Sweep:
         return list(next(product(self.axes)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SweepPoint:
     """One point: what it sets, and the study that this gives."""
 
@@ -137,12 +136,13 @@ def points_of(sweep: Sweep, changes: Mapping[str, Any] | None = None, said: str 
     """
     said = said or sweep.name
     base = base_of(sweep.study, sweep.set, said)
+    swept = sweep.swept()
     for key in changes or {}:
-        if key in sweep.swept():
+        if key in swept:
             raise XbarError(f"--set {key}: is an axis of {said}")
-    conditions = [Condition(text) for text in sweep.where]
+    variants = Variants(base, said, [Condition(text) for text in sweep.where])
     for values in _product(sweep.axes, said):
-        study = study_that_meets(base, {**values, **(changes or {})}, conditions, said)
+        study = variants.meeting({**values, **(changes or {})})
         if study is not None:
             yield SweepPoint(values, study)
 
@@ -152,56 +152,6 @@ def _product(axes: tuple[Axis, ...], said: str) -> Iterator[AxisValues]:
         yield from product(axes)
 
 
-def study_that_meets(
-    base: Mapping[str, Any], values: AxisValues, conditions: Sequence[Condition], name: str
-) -> Study | None:
-    """The study with some keys set; None where it does not meet the conditions, which may leave out what is
-    no possible study.
-
-    Raises
-    ------
-    XbarError
-        For what is no possible study although the conditions hold, and conditions that cannot be computed.
-    """
-    try:
-        study = study_at(base, values, f"{name}, {told(values)}")
-    except XbarError:
-        if conditions and not _hold_of_plain(base, values, conditions):
-            return None
-        raise
-    data = _readable(base, values, study) if conditions else {}
-    try:
-        return study if all(condition.holds(data) for condition in conditions) else None
-    except XbarError as error:
-        raise XbarError(f"{name}: where: {error}") from None
-
-
-def _hold_of_plain(base: Mapping[str, Any], values: AxisValues, conditions: Sequence[Condition]) -> bool:
-    """Whether all conditions hold of the values in the study that they change; those that cannot be computed
-    do."""
-    data = dict(base)
-    with contextlib.suppress(XbarError):
-        data = _readable(base, {}, resolve_study(base, ""))
-    for key, value in values.items():
-        with contextlib.suppress(XbarError):
-            data = with_value(data, key, value, "")
-    for condition in conditions:
-        with contextlib.suppress(XbarError):
-            if not condition.holds(data):
-                return False
-    return True
-
-
-def _readable(base: Mapping[str, Any], values: AxisValues, study: Study) -> dict[str, Any]:
-    """Plain data that conditions read: all of a study, which target and method hold, and keys of targets and
-    methods that do not."""
-    data = study_dict(study)
-    raw = dict(base)
-    for key, value in values.items():
-        raw = with_value(raw, key, value, "")
-    return {**data, "compress": {**keys_of_tables(raw["compress"]), **data["compress"]}}
-
-
 def base_of(study: str, changes: Mapping[str, Any], said: str) -> dict[str, Any]:
     """Plain data of a study with the changes that all points share."""
     with naming(said):
@@ -209,19 +159,6 @@ def base_of(study: str, changes: Mapping[str, Any], said: str) -> dict[str, Any]
     for key, value in flat(changes).items():
         base = with_value(base, key, value, f"{said}: set: {key}")
     return base
-
-
-def study_at(base: Mapping[str, Any], values: AxisValues, where: str, reading: bool = False) -> Study:
-    """The study with some keys set; `reading`: as in `resolve_study`."""
-    raw = dict(base)
-    for key, value in values.items():
-        raw = with_value(raw, key, value, where)
-    return resolve_study(raw, where, reading)
-
-
-def told(values: AxisValues) -> str:
-    """``hardware.crossbar.rows = 32, seed = 1``."""
-    return ", ".join(f"{key} = {value}" for key, value in values.items())
 
 
 def sweep_dict(sweep: Sweep) -> dict[str, Any]:

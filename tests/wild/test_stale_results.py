@@ -18,7 +18,7 @@ from experiments.studies.sources import code_digest, project_modules
 from experiments.studies.study import load_study, study_dict
 from experiments.sweeps.makers import this_maker
 from experiments.sweeps.pools import in_this_process
-from experiments.sweeps.running import plan, run_points
+from experiments.sweeps.running import known_rows, plan, run_points
 from experiments.sweeps.sweep import load_sweep, points_of
 from experiments.sweeps.tasks import Outcome
 from xbar import XbarError
@@ -191,7 +191,7 @@ def test_a_sweep_sees_the_base_of_a_component_library(tmp_path: Path) -> None:
         found = plan(points, None, tmp_path / "out")
         if left := found.left():
             run_points(left, None, tmp_path / "out", in_this_process)
-        (row,) = plan(points, None, tmp_path / "out").rows()
+        row = known_rows(tmp_path / "out")[next(iter(found.points))]
         return float(row["result"]["estimate"]["energy_nj_per_image"])
 
     before = energy()
@@ -259,7 +259,7 @@ def test_a_file_that_changes_while_a_sweep_runs(tmp_path: Path) -> None:
 
     run_points(found.left(), None, tmp_path / "out", edited)
     rows = plan(points, None, tmp_path / "out")
-    assert rows.rows() == []
+    assert not rows.statuses()
     assert len(rows.left()) == 2
     reasons = {
         json.loads(line)["reason"] for line in (tmp_path / "out" / "points.jsonl").read_text().splitlines()

@@ -57,7 +57,7 @@ def check_types(instance: Any, room: str) -> None:
     cls: Any = type(instance)
     for name, hint in _hints(cls).items():
         value = getattr(instance, name)
-        if not _fits(value, hint):
+        if type(value) is not hint and not _fits(value, hint):
             raise XbarError(f"{room}{name} = {value!r}: must be {_describe(hint)}")
 
 

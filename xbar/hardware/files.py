@@ -108,6 +108,26 @@ def adapter(cls: Any) -> pydantic.TypeAdapter[Any]:
     return pydantic.TypeAdapter(cls)
 
 
+def build_field(cls: type, name: str, data: Any) -> Any:
+    """A field of a dataclass from plain data, as `build` of the whole gives it.
+
+    Raises
+    ------
+    XbarError
+        For data that the field does not take. It does not say where they stand; `build` does.
+    """
+    try:
+        content = json.dumps(data, default=str)
+        return _field_adapter(cls, name).validate_json(content, strict=True)
+    except (ValueError, RecursionError) as error:  # also pydantic's
+        raise XbarError(f"{name}: {error}") from None
+
+
+@functools.cache
+def _field_adapter(cls: type, name: str) -> pydantic.TypeAdapter[Any]:
+    return adapter(typing.get_type_hints(cls, include_extras=True)[name])
+
+
 def _mistake(cls: type, data: Any, begin: str, at: str, error: pydantic.ValidationError) -> str:
     """One line for the first mistake that pydantic found."""
     unknown = ("unexpected_keyword_argument", "extra_forbidden")
@@ -200,7 +220,7 @@ def to_dict(value: Any) -> Any:
 
     A dataclass whose table has another form than its fields gives that by a method `plain`.
     """
-    if type(value) in _SCALARS:
+    if type(value) in SCALARS:
         return value
     if hasattr(value, "plain"):
         return to_dict(value.plain())
@@ -214,7 +234,7 @@ def to_dict(value: Any) -> Any:
     return value
 
 
-_SCALARS = frozenset({str, int, float, bool, type(None)})
+SCALARS = frozenset({str, int, float, bool, type(None)})
 """Types of most values of a table; a sweep asks for those of each of its points."""
 
 

@@ -130,6 +130,8 @@ class Registry(Generic[H]):
     def __init__(self, what: str, reserved: Sequence[str] = (), tagged: bool = False) -> None:
         self.what, self.reserved, self.tagged = what, tuple(reserved), tagged
         self._entries: dict[tuple[str, str], _Entry[H]] = {}
+        self._of_type: dict[tuple[type, str], list[tuple[str, str]]] = {}
+        """Keys of the entries that a config is of, by its class and kind; every point of a sweep asks."""
         _REGISTRIES.append(self)
 
     @property
@@ -177,10 +179,12 @@ class Registry(Generic[H]):
         if not hasattr(config, "__pydantic_config__"):
             config.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
         self._entries[kind, origin] = entry
+        self._of_type.clear()
 
     def forget(self, modules: Sequence[str]) -> None:
         """Take out the kinds that these modules added."""
         self._entries = {key: entry for key, entry in self._entries.items() if key[1] not in modules}
+        self._of_type.clear()
 
     def config(self, kind: str) -> type:
         """Config class of a kind.
@@ -230,12 +234,16 @@ class Registry(Generic[H]):
         return config.name if isinstance(config, KeptKind) else self._key(config)[0]
 
     def _keys(self, config: Any) -> list[tuple[str, str]]:
-        return [
-            key
-            for key, known in self._entries.items()
-            # a module that was loaded again has another class
-            if _name(type(config)) == _name(known.config) and (not self.tagged or key[0] == config.kind)
-        ]
+        kind = getattr(config, "kind", "") if self.tagged else ""
+        of = type(config), kind
+        if of not in self._of_type:
+            self._of_type[of] = [
+                key
+                for key, known in self._entries.items()
+                # a module that was loaded again has another class
+                if _name(type(config)) == _name(known.config) and (not self.tagged or key[0] == kind)
+            ]
+        return self._of_type[of]
 
     def _key(self, config: Any) -> tuple[str, str]:
         found = self._keys(config)
