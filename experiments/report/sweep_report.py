@@ -12,6 +12,7 @@ from experiments.figures.sweep_figures import fixed_at, front_of, sweep_figures
 from experiments.report.citations import citations_of
 from experiments.report.explorer import designs
 from experiments.report.page import check_replaceable, placed, toml, unique, write_page
+from experiments.run_folder.toml_copy import check_copy
 from experiments.searches.search import Search, load_search
 from experiments.studies.study import Study
 from experiments.sweeps.store import StoredRow, read_rows, store_files
@@ -44,6 +45,7 @@ def report_store(kind: FileKind, folders: Sequence[Path], page: Path | None) -> 
     if page is not None:
         check_replaceable(page)
     file = str(folders[0] / f"{kind}.toml")
+    check_copy(Path(file), f"the {kind} that was run last, on the same folder, writes it")
     what = load_sweep(file) if kind == "sweep" else load_search(file)
     files = [file for folder in folders for file in store_files(folder)]
     known = list(read_rows(files, keep=_flattened).values())

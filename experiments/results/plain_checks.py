@@ -34,7 +34,7 @@ class Digests:
 
 def sealed(result: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The plain data of a result with the digests of both."""
-    return _with_digests(_content(result), _digest(log))
+    return _with_digests(_content(result), digest_of(log))
 
 
 def resealed(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def resealed(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_digests(content: dict[str, Any], log: str) -> dict[str, Any]:
-    return {**content, KEY: {"result": _digest([content, log]), "log": log}}
+    return {**content, KEY: {"result": digest_of([content, log]), "log": log}}
 
 
 def check_result(result: Mapping[str, Any], where: str) -> None:
@@ -67,11 +67,12 @@ def _content(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check(content: Any, digest: str, where: str) -> None:
-    if _digest(content) != digest:
+    if digest_of(content) != digest:
         raise XbarError(f"{where}: damaged, its content does not fit the digest of it")
 
 
-def _digest(content: Any) -> str:
+def digest_of(content: Any) -> str:
+    """32 hexadecimal digits of plain data."""
     plain = json.loads(json.dumps(content))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:32]
 

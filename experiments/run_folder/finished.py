@@ -14,7 +14,9 @@ from safetensors.numpy import load_file
 
 from experiments.results.plain_checks import check_log, sealed
 from experiments.results.result import Residuals, Result
+from experiments.run_folder.folder import STUDY_FILE
 from experiments.run_folder.ids import chips_seed
+from experiments.run_folder.toml_copy import check_copy
 from experiments.studies.noise_cases import with_noise
 from experiments.studies.own_code import extensions_of
 from experiments.studies.study import Study, load_study
@@ -70,7 +72,7 @@ def read_measured(folder: Path) -> FinishedRun:
     if not folder.is_dir():
         raise XbarError(f"{folder}: no such folder; must be the folder of a finished run")
     if not where.is_file():
-        if (folder / "study.toml").is_file():
+        if (folder / STUDY_FILE).is_file():
             raise XbarError(f"{folder}: has no {RESULT_FILE}; {_goes_on(folder)}")
         raise XbarError(f"{folder}: holds no run of xbar; must be the folder of a finished run")
     content = _json(where)
@@ -115,7 +117,7 @@ def _json(path: Path) -> Any:
 
 
 def _goes_on(folder: Path) -> str:
-    return f"`xbar run {folder / 'study.toml'} --out {folder} --resume` writes it"
+    return f"`xbar run {folder / STUDY_FILE} --out {folder} --resume` writes it"
 
 
 def finished_run(run: Path) -> tuple[Study, MappedNetwork]:
@@ -124,15 +126,17 @@ def finished_run(run: Path) -> tuple[Study, MappedNetwork]:
     Raises
     ------
     XbarError
-        For a folder that holds no run, or one that has not come to its mapping.
+        For a folder that holds no run, or one that has not come to its mapping, and a study that is damaged.
     """
-    if not (run / "study.toml").is_file():
+    if not (run / STUDY_FILE).is_file():
         raise XbarError(f"{run}: holds no run of xbar")
-    study = load_study(str(run / "study.toml"))
+    remedy = f"`xbar run STUDY --out {run} --resume`, with the study that the run began with, writes it"
+    check_copy(run / STUDY_FILE, remedy)
+    study = load_study(str(run / STUDY_FILE))
     if not (run / MAPPING_FILE).is_file():
         raise XbarError(
             f"{run}: has no {MAPPING_FILE}; "
-            f"`xbar run {run / 'study.toml'} --out {run} --resume` goes on until it has one"
+            f"`xbar run {run / STUDY_FILE} --out {run} --resume` goes on until it has one"
         )
     return study, load_mapping(run / MAPPING_FILE)
 

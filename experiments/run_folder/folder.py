@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
 from experiments.run_folder.json_lines import read_lines
+from experiments.run_folder.toml_copy import is_whole, toml_copy
 from experiments.studies.study import Study, load_study, study_dict
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import write_atomically
+
+STUDY_FILE = "study.toml"
+"""The run's copy of its study."""
 
 
 def open_folder(out: Path, study: Study, resume: bool) -> None:
@@ -19,10 +21,11 @@ def open_folder(out: Path, study: Study, resume: bool) -> None:
     Raises
     ------
     XbarError
-        Where the folder cannot be made, is not empty (without `resume`), or holds another study (with it).
+        Where the folder cannot be made, is not empty (without `resume`), holds another study (with it), or a
+        damaged one.
     """
-    content = tomli_w.dumps(study_dict(study))
-    file = out / "study.toml"
+    data = study_dict(study)
+    file = out / STUDY_FILE
     try:
         if out.exists() and any(out.iterdir()):
             if not resume:
@@ -31,13 +34,14 @@ def open_folder(out: Path, study: Study, resume: bool) -> None:
                 )
             if not file.exists():
                 raise XbarError(f"{out}: holds no run of xbar; choose another folder with --out")
-            difference = _first_difference(study_dict(load_study(str(file))), study_dict(study))
+            whole = is_whole(file, data, "run", "study")
+            difference = _first_difference(study_dict(load_study(str(file))), data) if whole else ""
             if difference:
                 raise XbarError(
                     f"{out}: holds a run of another study ({difference}); choose another folder with --out"
                 )
         out.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, content.encode())
+        write_atomically(file, toml_copy(data))
     except OSError as error:
         raise XbarError(f"{out}: cannot be used as run folder ({error.strerror})") from None
 

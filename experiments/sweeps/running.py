@@ -13,10 +13,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
 from experiments.inputs import data as datasets
 from experiments.run_folder.ids import files_of, point_id, simulated
+from experiments.run_folder.toml_copy import is_whole, toml_copy
 from experiments.studies.parts import KEPT, SameObject, text_of
 from experiments.studies.study import Study
 from experiments.sweeps.pools import Pool
@@ -118,13 +117,13 @@ def open_folder(out: Path, kind: FileKind, name: str, data: Mapping[str, Any]) -
         For a folder that cannot be made, is one of another name, or holds something else.
     """
     file = out / f"{kind}.toml"
-    content = tomli_w.dumps(data).encode()
+    content = toml_copy(data)
     try:
-        if file.exists():
+        if file.exists() and is_whole(file, data, kind, f"{kind}'s file"):
             there = read_toml(file).get("name")
             if there != name:
                 raise XbarError(f"{out}: holds the {kind} {there!r}; choose another folder with --out")
-        elif out.exists() and any(out.iterdir()):
+        elif not file.exists() and out.exists() and any(out.iterdir()):
             raise XbarError(f"{out}: is not empty, and holds no {kind}; choose another folder with --out")
         if not file.exists() or file.read_bytes() != content:
             write_atomically(file, content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import shutil
@@ -21,13 +22,16 @@ from torch import nn
 
 from experiments.commands.cli import main
 from experiments.inputs.weights import read_weights
+from experiments.report.sweep_report import report_store
 from experiments.results.result import Result
-from experiments.run_folder.finished import read_measured, run_activity, write_result
-from experiments.run_folder.folder import finished_chips
+from experiments.run_folder.finished import finished_run, read_measured, run_activity, write_result
+from experiments.run_folder.folder import finished_chips, open_folder
 from experiments.run_folder.json_lines import append_line, read_lines
 from experiments.run_folder.stage import run_stage
 from experiments.studies.study import load_study
+from experiments.sweeps.running import open_sweep
 from experiments.sweeps.store import FILE, read_rows
+from experiments.sweeps.sweep import load_sweep
 from mapping import (
     load_chip,
     load_mapping,
@@ -325,3 +329,77 @@ def test_digests_are_of_what_was_written(tmp_path: Path) -> None:
             append_line(file, row)
     assert list(read_lines(tmp_path / "x").objects.values()) == rows
     assert all(len(json.loads(line)["digest"]) == 16 for line in (tmp_path / "x").read_text().splitlines())
+
+
+def test_every_bit_of_the_study_in_a_run_s_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A seed was another one, and a run that went on by the file in its folder was another run."""
+    study = load_study("digits")
+    open_folder(tmp_path, study, resume=False)
+    file = tmp_path / "study.toml"
+    content = file.read_bytes()
+    choose, written_anew = random.Random(0), 0
+    said: list[str] = []
+    for bit in choose.sample(range(8 * len(content)), 100):
+        file.write_bytes(content)
+        flip(file, bit)
+        for given in (study, None):  # the study that the run began with, and what the file says
+            try:
+                open_folder(tmp_path, load_study(str(file)) if given is None else given, resume=True)
+            except XbarError as error:
+                said.append(str(error))
+            else:
+                assert load_study(str(file)) == study  # written anew, or only the layout is another
+            told = capsys.readouterr().err
+            assert told in ("", f"xbar: {file}: damaged, or changed by hand; written anew\n")
+            written_anew += bool(told)
+            file.write_bytes(content)
+            flip(file, bit)
+    assert len(said) > 50
+    assert all(str(file) in message and "\n" not in message for message in said)
+    assert written_anew > 50
+
+
+def test_a_study_that_was_changed_in_its_run_s_folder(tmp_path: Path) -> None:
+    """What a user may mean by it is told: another run, or that the file is right."""
+    study = load_study("digits", ["seed=1"])
+    open_folder(tmp_path, study, resume=False)
+    file = tmp_path / "study.toml"
+    text = file.read_text()
+    file.write_text(text.replace("\nseed = 1", "\nseed = 2"))
+    with pytest.raises(XbarError) as caught:
+        open_folder(tmp_path, load_study(str(file)), resume=True)
+    assert str(caught.value) == (
+        f"{file}: not what xbar wrote there: damaged, or changed by hand; give the study that the run began "
+        "with and it is written anew, or choose another folder with --out; delete its first line if what it "
+        "says is right"
+    )
+    with pytest.raises(XbarError, match=r"changed by hand; `xbar run STUDY --out .* --resume`, with"):
+        finished_run(tmp_path)
+    file.write_text(file.read_text().partition("\n")[2])
+    with pytest.raises(XbarError, match=r"holds a run of another study \(seed: 2 there, 1 here\)"):
+        open_folder(tmp_path, study, resume=True)
+    open_folder(tmp_path, load_study(str(file)), resume=True)
+    elsewhere = tmp_path / "mine.toml"
+    elsewhere.write_text(text.replace("\nseed = 1", "\nseed = 3"))
+    assert load_study(str(elsewhere)).seed == 3
+
+
+def test_the_file_of_a_sweep_in_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A report showed a sweep that nobody had run."""
+    sweep = load_sweep(str(small_sweep(tmp_path, "[6]")))
+    out = tmp_path / "out"
+    open_sweep(out, sweep)
+    file = out / "sweep.toml"
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b'"hardware.adc.bits"', b'"hardware.adc.bitr"'))
+    with pytest.raises(XbarError, match=r"sweep\.toml: not what xbar wrote there: .*run last, on the same"):
+        report_store("sweep", [out], None)
+    file.write_bytes(content[:-1] + b"[")
+    other = dataclasses.replace(sweep, description="another")
+    with pytest.raises(XbarError, match=r"sweep\.toml: not what .* give the sweep's file that the sweep"):
+        open_sweep(out, other)
+    open_sweep(out, sweep)
+    assert capsys.readouterr().err == f"xbar: {file}: damaged, or changed by hand; written anew\n"
+    assert file.read_bytes() == content
+    open_sweep(out, other)
+    assert load_sweep(str(file)) == other
