@@ -273,7 +273,7 @@ def _fold(layer: Layer, norm: _BatchNorm) -> None:
         shift += norm.bias
     matrix, dtype = to_gemm(layer), layer.weight.dtype
     by_column = gain.to(dtype).repeat_interleave(matrix.shape[1] // len(gain))
-    layer.weight.copy_(from_gemm(matrix * by_column, layer))
+    layer.weight = nn.Parameter(from_gemm(matrix * by_column, layer), layer.weight.requires_grad)
     trained = (layer.weight if layer.bias is None else layer.bias).requires_grad
     layer.bias = nn.Parameter(shift.to(dtype), trained)
 

@@ -54,7 +54,7 @@ FORMS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
 
 
 def crossbar_form(
-    model: nn.Module, example_input: Inputs, *, batch_norm: BatchNormChoice = "fold"
+    model: nn.Module, example_input: Inputs, *, batch_norm: BatchNormChoice = "fold", shares: bool = False
 ) -> nn.Module:
     """Equivalent copy of a network in which every product with a weight is a layer that `map_network` takes.
 
@@ -71,6 +71,9 @@ def crossbar_form(
         One batch of the network's input; it shows which layer a batch norm follows.
     batch_norm
         ``fold``: where `mapping.batch_norm_folds` finds a layer for it; ``digital``: nowhere.
+    shares
+        Whether parameters that stay are the network's own and not copies of them, for a form that is only
+        read: a large network then is in memory once.
 
     Raises
     ------
@@ -81,7 +84,7 @@ def crossbar_form(
     if batch_norm not in get_args(BatchNormChoice):
         raise unknown_name("batch_norm", str(batch_norm), get_args(BatchNormChoice))
     _check(model, example_input)
-    form = copy_of(model)
+    form = copy_of(model, shares)
     with in_eval_mode(form):
         for module in list(form.modules()):
             _make_plain(module)

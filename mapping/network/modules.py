@@ -9,13 +9,20 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn.utils import parametrize
 
 from mapping.network.inputs import Inputs, call, check_inputs, device_of, sent, shapes_of
 from xbar.hardware.errors import XbarError, one_line
 
 
-def copy_of(model: nn.Module) -> nn.Module:
+def copy_of(model: nn.Module, shares: bool = False) -> nn.Module:
     """Deep copy; tensors that a module has computed and kept (a plain attribute) are copied by value.
+
+    Parameters
+    ----------
+    shares
+        Whether parameters are those of the network itself, but for those of modules that compute theirs
+        before each call (hooks, parametrizations).
 
     Raises
     ------
@@ -28,10 +35,17 @@ def copy_of(model: nn.Module) -> nn.Module:
         for value in vars(module).values()
         if isinstance(value, torch.Tensor) and not value.is_leaf
     }
+    plain = (module for module in model.modules() if not computes_parameters(module))
+    shared = {id(p): p for module in plain for p in module.parameters(recurse=False)} if shares else {}
     try:
-        return copy.deepcopy(model, computed)
+        return copy.deepcopy(model, {**computed, **shared})
     except Exception as error:
         raise XbarError(f"{type(model).__name__}: cannot be copied: {one_line(error)}") from error
+
+
+def computes_parameters(module: nn.Module) -> bool:
+    """Whether a module has parametrizations, or hooks that may set its parameters before each call."""
+    return bool(module._forward_pre_hooks) or parametrize.is_parametrized(module)
 
 
 @contextlib.contextmanager

@@ -225,7 +225,7 @@ class MappedLayer(ByValue):
     def kept(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether there is an unmasked weight, or a bias, at inputs x columns."""
         if self.mask is None and self.groups == 1:
-            return np.ones((len(rows), len(cols)), np.bool_)
+            return np.broadcast_to(np.True_, (len(rows), len(cols)))  # one byte, however many there are
         mask = np.ones((1, 1), np.bool_) if self.mask is None else self.mask
         whole = np.broadcast_to(mask, (self.k, self.n))
         return self._at(whole, np.ones((self.bias_rows, self.n), np.bool_), rows, cols)

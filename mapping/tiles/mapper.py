@@ -19,7 +19,7 @@ from mapping.network.modules import check_own_forward, types_of_modules
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import laid_out
 from mapping.tiles.trace import Calls, trace
-from mapping.tiles.zeros import without_zeros
+from mapping.tiles.zeros import in_blocks, without_zeros
 from xbar.conductances.encoding import encode, held_on_levels, levels
 from xbar.hardware.checks import check_range
 from xbar.hardware.design import Hardware
@@ -57,6 +57,7 @@ def map_network(
     masks: Mapping[str, torch.Tensor] | None = None,
     scales: Mapping[str, float | Sequence[float] | NDArray[np.floating]] | None = None,
     packing: bool = True,
+    states: bool = True,
 ) -> MappedNetwork:
     """Map every linear and convolution layer of a network onto tiles.
 
@@ -83,6 +84,9 @@ def map_network(
     packing
         Pack surviving columns and drop dead word lines (`packing.pack`), or leave every weight at its
         place in the grid (`packing.grid`).
+    states
+        Put the weights on levels; without, only where they stand is known, and which of them are 0, as
+        `without_weights` of the mapping tells it. Memory is then taken for tiles and masks alone.
 
     Raises
     ------
@@ -113,6 +117,8 @@ def map_network(
         )
         for name in calls
     }
+    if states:
+        mapped = {name: _with_states(layer, on_tiles[name]) for name, layer in mapped.items()}
     return MappedNetwork(
         hardware,
         mapped,
@@ -177,12 +183,15 @@ def _map_layer(
             "leave it digital"
         )
     values = None if w.is_meta else w.float().cpu().numpy()
-    if values is not None and not np.isfinite(values).all():
+    if values is not None and not all(np.isfinite(block).all() for block in in_blocks(values)):
         raise XbarError(f"{name}: has weights that are not finite numbers")
     given = None if mask is None else _checked_mask(mask, name, (k, n))
     kept, zeros = given, None
     if values is not None and hardware.encoding.masks_zeros:
         kept, zeros = without_zeros(given, values)
+    held = None if bias is None or bias.is_meta else bias.detach().float().cpu().numpy().copy()
+    if held is not None and not np.isfinite(held).all():
+        raise XbarError(f"{name}: has biases that are not finite numbers")
     layer = MappedLayer(
         name=name,
         kind=kind,
@@ -198,10 +207,9 @@ def _map_layer(
         mask=kept,
         zeros=zeros,
         scale=None if scale is None else _checked_scale(scale, name, n),
-        bias=None if bias is None or bias.is_meta else bias.detach().float().cpu().numpy().copy(),
+        bias=held,
     )
-    layer = laid_out(layer, packed=packing and layer.mask is not None)
-    return layer if values is None else _with_weights(layer, values)
+    return laid_out(layer, packed=packing and layer.mask is not None)
 
 
 def _checked_mask(mask: torch.Tensor, name: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -228,10 +236,11 @@ def _checked_scale(
     return np.broadcast_to(given, n).copy()
 
 
-def _with_weights(layer: MappedLayer, w: NDArray[np.float32]) -> MappedLayer:
-    """The layer with its state numbers and scale."""
-    if layer.bias is not None and not np.isfinite(layer.bias).all():
-        raise XbarError(f"{layer.name}: has biases that are not finite numbers")
+def _with_states(layer: MappedLayer, module: Layer) -> MappedLayer:
+    """The layer with its state numbers and scale; as it is where the module has no values."""
+    if module.weight.is_meta:
+        return layer
+    w = to_gemm(module).float().cpu().numpy()
     scale, encoding, device = layer.scale, layer.hardware.encoding, layer.hardware.device
     held = layer.mask if encoding.masks_zeros else held_on_levels(w, layer.mask, encoding)
     if held is not None and held.all():

@@ -67,9 +67,7 @@ def layers_of(
     """
     form, example = form_of(name, width, inputs, weights, batch_norm)
     digital = left_digital(form, example)
-    # Tiles do not depend on the scales: none is fitted.
-    unscaled = {layer: 1.0 for layer in mappable_layers(form) if layer not in digital}
-    mapped = map_network(form, hardware, example, layers=digital, scales=unscaled)
+    mapped = map_network(form, hardware, example, layers=digital, states=False)
     return _data(name, mapped, form, example) | {"not_reached": list(digital)}
 
 
@@ -85,8 +83,8 @@ def form_of(
     weights: Path | None = None,
     batch_norm: BatchNormChoice = "fold",
 ) -> tuple[nn.Module, Inputs]:
-    """A network in the form that goes onto crossbars, and an input; a built-in one has no values unless a
-    file gives them.
+    """A network in the form that goes onto crossbars, only to be read, and an input; a built-in one has no
+    values unless a file gives them.
 
     Parameters and errors are those of `layers_of`.
     """
@@ -96,7 +94,7 @@ def form_of(
     example = example_input(name, network, inputs)
     if weights is not None:
         network = form_with_weights(network, example, weights)
-    return crossbar_form(network, example, batch_norm=batch_norm), example
+    return crossbar_form(network, example, batch_norm=batch_norm, shares=True), example
 
 
 def _data(name: str, mapped: MappedNetwork, form: nn.Module, example: Inputs) -> dict[str, Any]:

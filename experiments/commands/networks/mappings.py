@@ -85,7 +85,10 @@ def mapped(
             raise XbarError(f"--against {name}: is compared already; name another design")
         designs[label] = other
     with torch.no_grad():
-        found = {name: map_network(form, each, example, layers=digital) for name, each in designs.items()}
+        found = {
+            name: map_network(form, each, example, layers=digital, states=not drawn)
+            for name, each in designs.items()
+        }
     return {name: without_weights(one) for name, one in found.items()} if drawn else found
 
 

@@ -123,13 +123,14 @@ def outputs(y: Tensor | tuple[Tensor, Tensor]) -> Tensor:
     return (y if isinstance(y, Tensor) else y[0]).detach()
 
 
-def test_the_user_s_model_is_left_as_it_was() -> None:
+@pytest.mark.parametrize("shares", [False, True])
+def test_the_user_s_model_is_left_as_it_was(shares: bool) -> None:
     for model, x in examples().values():
         model.train()
         before = copy.deepcopy(model.state_dict())
         kinds = [type(module) for module in model.modules()]
         generator = torch.get_rng_state()
-        form = crossbar_form(model, x)
+        form = crossbar_form(model, x, shares=shares)
         assert torch.equal(torch.get_rng_state(), generator)
         assert [type(module) for module in model.modules()] == kinds
         assert all(module.training for module in (*model.modules(), *form.modules()))
@@ -146,6 +147,22 @@ def test_names_of_other_modules_and_gradients() -> None:
     form.train()(x).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in form.mixer.parameters())
     assert all(p.grad is not None for p in form.parameters())
+
+
+def test_a_form_that_is_only_read_has_the_network_s_parameters() -> None:
+    """A large network is in memory once; a weight that a fold changes is a new one."""
+    model, x = (
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(18, 4)),
+        torch.rand(1, 1, 5, 5),
+    )
+    model.eval()
+    expected = model(x)
+    form = crossbar_form(model, x, shares=True)
+    assert form[3].weight is model[3].weight
+    assert form[0].weight is not model[0].weight
+    torch.testing.assert_close(form(x), expected)
+    torch.testing.assert_close(model(x), expected, rtol=0, atol=0)
+    assert crossbar_form(model, x)[3].weight is not model[3].weight
 
 
 def test_batch_norm_stays_by_choice() -> None:
@@ -258,13 +275,14 @@ def pruned_twice(layer: nn.Module) -> None:
         pruned_twice,
     ],
 )
-def test_computed_weights_become_plain(make: Callable[[nn.Module], object]) -> None:
+@pytest.mark.parametrize("shares", [False, True])
+def test_computed_weights_become_plain(make: Callable[[nn.Module], object], shares: bool) -> None:
     model, x = Pair(make).train(), torch.randn(5, 6)
     model(x).sum().backward()
     model.eval()
     before, expected = copy.deepcopy(model.state_dict()), model(x)
     model.train()
-    form = crossbar_form(model, x)
+    form = crossbar_form(model, x, shares=shares)
     assert set(form.state_dict()) == {f"{layer}.{part}" for layer in "fg" for part in ("weight", "bias")}
     assert type(form.f) is nn.Linear
     torch.testing.assert_close(form.eval()(x), expected, rtol=1e-5, atol=1e-6)
