@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from experiments.sweeps.certificates import Certificates, needs_extra
 from experiments.sweeps.makers import Maker, this_maker
 from experiments.sweeps.pools import DIED, Numbered, Pool
 from experiments.sweeps.tasks import Outcome, Task, do
@@ -33,8 +34,9 @@ AHEAD = 2
 
 
 @contextmanager
-def on_cluster(address: str, folder: Path) -> Iterator[tuple[Pool, str]]:
-    """The workers of a Dask scheduler at ``tcp://HOST:PORT``, or of a new one with ``local:N`` workers.
+def on_cluster(address: str, folder: Path, certificates: Certificates) -> Iterator[tuple[Pool, str]]:
+    """The workers of a Dask scheduler at ``tcp://HOST:PORT`` or ``tls://HOST:PORT``, or of a new one with
+    ``local:N`` workers on the loopback address.
 
     All workers must see `folder`, where stages lie. The pool comes with a line on who works.
 
@@ -47,9 +49,7 @@ def on_cluster(address: str, folder: Path) -> Iterator[tuple[Pool, str]]:
     try:
         from distributed import Client, LocalCluster
     except ImportError:
-        raise XbarError(
-            "--cluster: needs the extra `cluster`: pip install 'xbar-codesign[cluster]'"
-        ) from None
+        raise needs_extra() from None
     kind, _, rest = address.partition(":")
     local = kind == "local" and rest.isdigit() and int(rest) > 0
     if not local and "://" not in address:
@@ -64,10 +64,15 @@ def on_cluster(address: str, folder: Path) -> Iterator[tuple[Pool, str]]:
             cluster = LocalCluster(n_workers=int(rest), threads_per_worker=1, **options)
             place = stack.enter_context(cluster)
         try:
-            client = stack.enter_context(Client(place, timeout=CONNECT))
+            security = certificates.security(address)
+            client = stack.enter_context(Client(place, timeout=CONNECT, security=security))
+        except XbarError:
+            raise
         except Exception as error:  # each protocol fails in its own way
-            needs = "; tls:// needs distributed.comm.tls in Dask's configuration" if kind == "tls" else ""
-            raise XbarError(f"--cluster {address}: no scheduler answers ({one_line(error)}){needs}") from None
+            signed = "; with tls:// both must have certificates of one authority" if kind == "tls" else ""
+            raise XbarError(
+                f"--cluster {address}: no scheduler answers ({one_line(error)}){signed}"
+            ) from None
         workers = _Workers(client, address, folder)
         workers.look()
         for worker, reason in workers.refused.items():

@@ -14,6 +14,7 @@ from experiments.report.search_report import report
 from experiments.searches.search import Points, Search, load_search, search_dict
 from experiments.searches.trials import Evaluate, Figures, Sampler, Trial, imported_optuna, run_trials
 from experiments.sweeps.axes import AxisValues
+from experiments.sweeps.certificates import Certificates
 from experiments.sweeps.pools import Pool
 from experiments.sweeps.running import open_folder, warn_of_unreadable
 from xbar.hardware.checks import check_range
@@ -33,7 +34,8 @@ def search(asked: SearchCommand) -> None:
         For every mistake in the command, the file and the data, before work starts. Points that are no
         possible study are not tried.
     """
-    check_places(asked.data, asked.workers, asked.cluster)
+    certificates = Certificates(asked.tls_ca, asked.tls_cert, asked.tls_key)
+    check_places(asked.data, asked.workers, asked.cluster, certificates)
     for key, count, least in (("--trials", asked.trials, 1), ("--random", asked.random, 0)):
         if count < least:
             raise XbarError(f"{key} {count}: must be at least {least}")
@@ -50,7 +52,7 @@ def search(asked: SearchCommand) -> None:
         return
     open_folder(out, "search", what.name, search_dict(what))
     warn_of_unreadable(out)
-    with chosen_pool(asked.workers, asked.cluster, out) as pool:
+    with chosen_pool(asked.workers, asked.cluster, out, certificates) as pool:
         runs = {"search": _tried(asked, what, points, pool, asked.sampler, asked.trials)}
         if asked.random:
             runs["random"] = _tried(asked, what, points, pool, "random", asked.random)
@@ -120,7 +122,13 @@ class SearchCommand:
     workers: int = 1
     """Processes on this machine; only as many as the search's `batch` can be busy."""
     cluster: str | None = None
-    """Use Dask instead: local:N workers, or a scheduler's address such as tcp://host:8786."""
+    """Use Dask instead: local:N workers, or a scheduler's address such as tcp://host:8786 or tls://host:8786."""
+    tls_ca: Path | None = None
+    """With tls://: certificate of the authority (PEM); by default distributed.comm.tls of Dask says it."""
+    tls_cert: Path | None = None
+    """With tls://: certificate of this search (PEM)."""
+    tls_key: Path | None = None
+    """With tls://: the key of that certificate (PEM)."""
     seed: int = 0
     """Seed of the sampler. The seed of the studies is a key of the study."""
     sampler: Literal["tpe", "nsga2", "random"] = "tpe"

@@ -16,6 +16,7 @@ import tyro
 
 from experiments.studies.changes import parsed_change
 from experiments.studies.noise_cases import with_noise
+from experiments.sweeps.certificates import Certificates
 from experiments.sweeps.cluster import on_cluster
 from experiments.sweeps.pools import Pool, in_this_process, on_workers
 from experiments.sweeps.running import Plan, count_tasks, open_sweep, plan, run_points, warn_of_unreadable
@@ -36,7 +37,8 @@ def sweep(asked: SweepCommand) -> None:
     XbarError
         For every mistake in the command, the file, the points and the data, before work starts.
     """
-    check_places(asked.data, asked.workers, asked.cluster)
+    certificates = Certificates(asked.tls_ca, asked.tls_cert, asked.tls_key)
+    check_places(asked.data, asked.workers, asked.cluster, certificates)
     what = load_sweep(asked.sweep)
     out = asked.out or Path("runs") / what.name
     part, parts = _part(asked.part)
@@ -53,7 +55,7 @@ def sweep(asked: SweepCommand) -> None:
     if left and not asked.plan:
         open_sweep(out, what)
         store = FILE if parts == 1 else f"{Path(FILE).stem}-{part}-of-{parts}.jsonl"
-        with chosen_pool(asked.workers, asked.cluster, out) as pool:
+        with chosen_pool(asked.workers, asked.cluster, out, certificates) as pool:
             work(left, asked.data, out, pool, store, what.name, asked.fail_fast)
         found = plan(points, asked.data, out)
     if not asked.plan:
@@ -62,12 +64,13 @@ def sweep(asked: SweepCommand) -> None:
             sys.exit(1)
 
 
-def check_places(data: Path | None, workers: int, cluster: str | None) -> None:
-    """Refuse a folder of data that is not there, and workers that cannot be."""
+def check_places(data: Path | None, workers: int, cluster: str | None, certificates: Certificates) -> None:
+    """Refuse a folder of data that is not there, workers that cannot be, and certificates that do not fit."""
     if workers < 1:
         raise XbarError(f"--workers {workers}: must be at least 1")
     if cluster is not None and workers > 1:
         raise XbarError("--workers: has no effect with --cluster, which has its own")
+    certificates.check(cluster)
     if data is not None and not data.is_dir():
         raise XbarError(f"--data {data}: no such folder")
 
@@ -130,10 +133,10 @@ def check(points: Iterable[SweepPoint], data: Path | None, out: Path) -> None:
 
 
 @contextmanager
-def chosen_pool(workers: int, cluster: str | None, out: Path) -> Iterator[Pool]:
+def chosen_pool(workers: int, cluster: str | None, out: Path, certificates: Certificates) -> Iterator[Pool]:
     """Processes of this machine, or, where an address is given, the workers of a cluster."""
     if cluster is not None:
-        with on_cluster(cluster, out) as (pool, told):
+        with on_cluster(cluster, out, certificates) as (pool, told):
             print(told, flush=True)
             yield pool
     else:
@@ -176,7 +179,13 @@ class SweepCommand:
     workers: int = 1
     """Processes on this machine, with one thread each unless the study says otherwise."""
     cluster: str | None = None
-    """Use Dask instead: local:N workers, or a scheduler's address such as tcp://host:8786."""
+    """Use Dask instead: local:N workers, or a scheduler's address such as tcp://host:8786 or tls://host:8786."""
+    tls_ca: Path | None = None
+    """With tls://: certificate of the authority (PEM); by default distributed.comm.tls of Dask says it."""
+    tls_cert: Path | None = None
+    """With tls://: certificate of this sweep (PEM)."""
+    tls_key: Path | None = None
+    """With tls://: the key of that certificate (PEM)."""
     part: str = "1/1"
     """Compute only the K-th of N parts of the points, as K/N, on N machines that share no scheduler."""
     retry_failed: bool = False
