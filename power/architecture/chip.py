@@ -133,6 +133,7 @@ class Component:
     capacity_kb: Expression | None = None
     optional: bool = False
 
+    @functools.cached_property
     def names(self) -> frozenset[str]:
         """Names that its expressions read."""
         texts = [self.count, self.events, self.capacity_kb or 0]

@@ -69,11 +69,17 @@ def find_file(
     if name.endswith(".toml"):
         beside = None if folder is None else folder / name
         return read_file(beside if beside is not None and beside.is_file() else Path(name))
-    paths = {path.stem: path for path in sorted(Path(str(resources.files(room))).glob("*.toml"))}
+    paths = _that_ship(room)
     if name not in paths or not holds & said(read_file(paths[name])).keys():
         allowed = [stem for stem, path in paths.items() if holds & said(read_file(path)).keys()]
         raise unknown_name(f"{key} (or a path that ends in .toml)", name, allowed)
     return read_file(paths[name])
+
+
+@functools.cache
+def _that_ship(room: str) -> dict[str, Path]:
+    """Files beside the code of a package, by name."""
+    return {path.stem: path for path in sorted(Path(str(resources.files(room))).glob("*.toml"))}
 
 
 def file_and_bases(
@@ -91,7 +97,7 @@ def file_and_bases(
     folder: Path | None = None
     while True:
         file = find_file(key, name, holds, room, folder)
-        if file.path.resolve() in (known.path.resolve() for known in found):
+        if found and file.path.resolve() in (known.path.resolve() for known in found):
             raise XbarError(f"{key}: {' -> '.join((*names, name))}: a base that leads back to itself")
         found.append(file)
         base = said(file).get("base")

@@ -17,6 +17,7 @@ from mapping.network.elementary import OPERATIONS
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import cut
 from xbar.hardware.design import Hardware
+from xbar.hardware.errors import XbarError
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,20 @@ def layer_events(
     layer
         A mapped layer.
     hardware
-        With `dac.bits` a number.
+        That it is on.
     counts
         What `layer_counts` gives; None: that, now.
+
+    Raises
+    ------
+    XbarError
+        As `refuse_unpriced`.
     """
     counts = counts or layer_counts(layer, hardware)
     signed, encoding = has_sign(layer), hardware.encoding
     vectors = layer.positions if counts.tiles else 0
     phases, planes = hardware.dac.phases_of(signed), encoding.planes
+    refuse_unpriced(hardware)
     assert hardware.dac.bits != "ideal"
     input_bytes = hardware.dac.bits / 8
     sums = vectors * counts.cols
@@ -112,6 +119,21 @@ def layer_events(
         "vectors": vectors,
         "macs": vectors * counts.weights_kept,
     }
+
+
+def refuse_unpriced(hardware: Hardware) -> None:
+    """Refuse inputs that are not codes: nothing prices their drivers.
+
+    Raises
+    ------
+    XbarError
+        For ``dac.bits = "ideal"``.
+    """
+    if hardware.dac.bits == "ideal":
+        raise XbarError(
+            "dac.bits = 'ideal': has no cost entry; allowed: a number of one-bit phases (accuracy without an "
+            "estimate: docs/howto.md)"
+        )
 
 
 def network_events(mapped: MappedNetwork) -> dict[str, float]:

@@ -6,8 +6,9 @@ Many architectures are priced for one mapping: what its tiles hold is counted on
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 
 from mapping.chips.chip import ProgrammedNetwork
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
+from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, OFF_CHIP
 from power.counts.array import Case, row_conductance
-from power.counts.events import LayerCounts, has_sign, layer_counts
+from power.counts.events import LayerCounts, has_sign, layer_counts, layer_events, network_events
+from power.counts.tally import Tally
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -31,6 +34,18 @@ ARCHITECTURE_KEYS: Mapping[str, tuple[str, ...]] = {
 }
 """Keys of a hardware, by table, that no count of a workload depends on."""
 
+LAYER_KEYS = tuple(field.name for field in dataclasses.fields(MappedLayer))
+"""What a mapped layer holds."""
+
+NO_LAYER = dict.fromkeys((*EVENTS, OFF_CHIP), 0.0)
+"""Events of layers, of which there are none between layers."""
+
+NO_NETWORK = dict.fromkeys((*NETWORK_EVENTS, OFF_CHIP), 0.0)
+"""Events between layers, of which there are none in a layer."""
+
+NOTHING = Tally([{**NO_LAYER, **NO_NETWORK}])
+"""Where nothing happens."""
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -40,6 +55,10 @@ class Workload:
     ----------
     layers
         What stands on the tiles of each layer.
+    events
+        Events an image of each layer, and its numbers.
+    between
+        What happens between the layers.
     driven_s
         Of each layer, sum over its word lines of their activity times the conductance that they drive [S].
     conductances
@@ -51,9 +70,24 @@ class Workload:
 
     mapped: MappedNetwork
     layers: Mapping[str, LayerCounts]
+    events: Mapping[str, Mapping[str, float]]
+    between: Tally
     driven_s: Mapping[str, float]
     conductances: Literal["programmed", "target", "worst", "mean"]
     inputs: Literal["measured", "worst", "mean"]
+    _tallies: dict[tuple[str, ...], Tally] = field(default_factory=dict, compare=False, repr=False)
+
+    @functools.cached_property
+    def kept_macs(self) -> int:
+        """Multiply-accumulates an image of the weights that are kept."""
+        layers = self.mapped.layers
+        return sum(layers[name].positions * counts.weights_kept for name, counts in self.layers.items())
+
+    def tally(self, names: tuple[str, ...]) -> Tally:
+        """What happens in some layers, by name; the same object for the same names on every architecture."""
+        if names not in self._tallies:
+            self._tallies[names] = Tally(self.events[name] for name in names)
+        return self._tallies[names]
 
     def on(self, mapped: MappedNetwork) -> Workload:
         """The same on the hardware of a mapping that differs in keys of `ARCHITECTURE_KEYS` alone, such as
@@ -103,8 +137,8 @@ def workload(
     Raises
     ------
     XbarError
-        Where nothing lies on a tile, the activity or the chip does not fit the layers, or the case is
-        unknown.
+        For inputs that are not codes, where nothing lies on a tile, the activity or the chip does not fit the
+        layers, or the case is unknown.
     """
     if case not in get_args(Case):
         raise unknown_name("case", str(case), get_args(Case))
@@ -118,24 +152,33 @@ def workload(
         for name, layer in mapped.layers.items()
     }
     known = all(layer.has_states for layer in mapped.layers.values())
+    counts = {name: layer_counts(layer, layer.hardware) for name, layer in mapped.layers.items()}
     return Workload(
         mapped=mapped,
-        layers={name: layer_counts(layer, layer.hardware) for name, layer in mapped.layers.items()},
+        layers=counts,
+        events={
+            name: happening(layer, layer.hardware, counts[name]) for name, layer in mapped.layers.items()
+        },
+        between=Tally([{**NO_LAYER, **network_events(mapped)}]),
         driven_s=driven,
         conductances="programmed" if chip is not None else "target" if known else case,
         inputs=case if activity is None else "measured",
     )
 
 
+def happening(layer: MappedLayer, hardware: Hardware, counts: LayerCounts) -> dict[str, float]:
+    """Events of a layer for one image, and the numbers of the layer that expressions may read."""
+    events = layer_events(layer, hardware, counts)
+    return {**NO_NETWORK, **events, "layer_index_bytes": events["index_bytes"] / layer.positions}
+
+
 def _check_same(counted: MappedLayer, layer: MappedLayer) -> None:
     """Refuse a layer that differs in anything but its hardware; arrays must be the same objects."""
-    for field in dataclasses.fields(layer):
-        old, new = getattr(counted, field.name), getattr(layer, field.name)
+    for key in LAYER_KEYS:
+        old, new = getattr(counted, key), getattr(layer, key)
         same = old is new or (isinstance(old, int | str) and old == new)
-        if field.name != "hardware" and not same:
-            raise XbarError(
-                f"{layer.name}: has another {field.name} than what was counted; count that mapping"
-            )
+        if not (same or key == "hardware"):
+            raise XbarError(f"{layer.name}: has another {key} than what was counted; count that mapping")
 
 
 def _check_counts(counted: Hardware, hardware: Hardware) -> None:
@@ -143,12 +186,12 @@ def _check_counts(counted: Hardware, hardware: Hardware) -> None:
     for table, before, after in _tables(counted, hardware):
         if before is after:
             continue
-        for field in dataclasses.fields(before):
-            if table == "" and dataclasses.is_dataclass(getattr(before, field.name)):
+        for name in (each.name for each in dataclasses.fields(before)):
+            if table == "" and dataclasses.is_dataclass(getattr(before, name)):
                 continue
-            old, new = getattr(before, field.name), getattr(after, field.name)
-            if old != new and field.name not in ARCHITECTURE_KEYS.get(table, ()):
-                key = f"{table}.{field.name}".lstrip(".")
+            old, new = getattr(before, name), getattr(after, name)
+            if old != new and name not in ARCHITECTURE_KEYS.get(table, ()):
+                key = f"{table}.{name}".lstrip(".")
                 raise XbarError(f"{key} = {new!r:.60}: was counted with {old!r:.60}; count that mapping")
 
 

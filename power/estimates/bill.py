@@ -6,12 +6,18 @@ import functools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from power.architecture.chip import LAYER, NODE, Architecture
 from power.architecture.expressions import Expression, names_of, value_of
 from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, OFF_CHIP
 from power.components.price import Price
 from xbar.hardware.errors import XbarError
+
+T = TypeVar("T", float, NDArray[np.float64])
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,9 @@ class Item:
         """Whether it is charged for traffic that no mapping knows."""
         return OFF_CHIP in self.names
 
-    def units(
-        self, arrays: float, arrays_in_all: float, variables: Mapping[str, float], copies: int = 1
-    ) -> float:
-        """Units that come with this many arrays of a chip; what arrays share counts in parts."""
-        if self.level == LAYER:
-            return copies * value_of(f"{self.name}.count", self.count, variables)
+    def units(self, arrays: T, arrays_in_all: float) -> T:
+        """Units that come with this many arrays of a chip, of what is not counted by the layer; what arrays
+        share counts in parts."""
         assert isinstance(self.count, float)
         return self.count * arrays / (self.arrays or arrays_in_all or 1)
 
@@ -126,7 +129,7 @@ class Bill:
     @functools.cached_property
     def uncharged(self) -> tuple[str, ...]:
         """Work of layers beside their arrays that no component of the architecture is charged for."""
-        read = {name for component in self.architecture.components.values() for name in component.names()}
+        read = {name for component in self.architecture.components.values() for name in component.names}
         return tuple(name for name in BESIDE_ARRAYS if name not in read)
 
     @property
@@ -134,7 +137,7 @@ class Bill:
         """Arrays of a node, which is bought whole; 1 for an architecture without nodes."""
         return self.levels.get(NODE, 1.0)
 
-    @property
+    @functools.cached_property
     def owned(self) -> float:
         """Arrays in what a layer has of its own: a node, or an array where layers share nodes."""
         return self.node if self.architecture.nodes == "own" else 1.0
@@ -142,6 +145,10 @@ class Bill:
     def slots(self, arrays: int) -> float:
         """Arrays that are bought for a layer that needs this many."""
         return math.ceil(arrays / self.owned) * self.owned
+
+    def slots_of(self, arrays: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Arrays that are bought for each of some layers."""
+        return np.ceil(arrays / self.owned) * self.owned
 
 
 def not_scaled(used: Iterable[Bill], node_nm: float) -> tuple[str, ...]:

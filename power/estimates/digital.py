@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mapping.network.elementary import OPERATIONS, RULES
-from mapping.tiles.mapped import MappedNetwork
 from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS
+from power.counts.workload import Workload
 from power.estimates.bill import Bill
 
 MACS = "digital_macs"
@@ -39,18 +39,19 @@ class DigitalWork:
     uncounted: tuple[str, ...]
 
 
-def digital_work(mapped: MappedNetwork, bill: Bill) -> DigitalWork:
+def digital_work(counted: Workload, bill: Bill) -> DigitalWork:
     """Digital work of a network on a chip with the components of a bill.
 
     A kind of operation is priced where a component is charged for it, and none that would be is missing.
     Activations are also priced by the outputs of layers, as many as there are of these; of more, each
     operator has its share that is not.
     """
+    mapped = counted.mapped
     charged = frozenset().union(
         *(item.names for item in bill.charged if "energy" not in item.price.not_known)
     )
     components = bill.architecture.components
-    charged -= frozenset().union(*(components[name].names() for name in bill.missing))
+    charged -= frozenset().union(*(components[name].names for name in bill.missing))
     work = {name: {MACS: 2 * macs} for name, macs in mapped.digital_macs.items()}
     for name, counts in mapped.digital_operations.items():
         work[name] = {**work.get(name, {}), **counts}
@@ -59,7 +60,7 @@ def digital_work(mapped: MappedNetwork, bill: Bill) -> DigitalWork:
         for name, counts in work.items()
     }
     if OUTPUTS in charged:
-        carried = sum(layer.output_values for layer in mapped.layers.values() if layer.tiles)
+        carried = sum(int(events["outputs"]) for events in counted.events.values())
         missing = _without_carried(missing, carried)
     unpriced = {name: sum(counts.values()) for name, counts in missing.items() if counts}
     order = sorted(unpriced, key=lambda name: -unpriced[name])
@@ -87,7 +88,7 @@ def _without_carried(missing: Mapping[str, Mapping[str, int]], carried: int) -> 
 
 def is_of_digital_work(bill: Bill, name: str) -> bool:
     """Whether a component is charged for digital work alone."""
-    read = bill.architecture.components[name].names() & (EVENTS.keys() | NETWORK_EVENTS.keys())
+    read = bill.architecture.components[name].names & (EVENTS.keys() | NETWORK_EVENTS.keys())
     return bool(read) and read <= {MACS, *OPERATIONS}
 
 

@@ -13,7 +13,7 @@ which is the longest of all chains of waiting and working that end there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mapping.tiles.dataflow import FlowStep
 from mapping.tiles.mapped import MappedNetwork
 from power.architecture.chip import LayerSchedule
-from power.estimates.rows import Row
+from power.estimates.rows import CostTable
 from power.estimates.servers import Server
 
 
@@ -58,20 +58,26 @@ def streamed(
     vector_s, copies
         Time of one position of each step [s], and how many copies of it share its positions.
     """
-    ready: list[NDArray[np.float64]] = []
-    finished: list[NDArray[np.float64]] = []
-    handed_on: list[NDArray[np.float64]] = []
-    for step, time, count in zip(steps, vector_s, copies, strict=True):
-        begins = np.zeros(step.positions)
-        for wait in step.waits:
-            np.maximum(begins, handed_on[wait.step][wait.last], out=begins)
-        ready.append(begins)
-        finished.append(_finished(begins, time, count))
-        given = np.zeros(step.positions + 1)  # the last is position -1, which nothing waits for
-        np.maximum.accumulate(finished[-1], out=given[:-1])
-        handed_on.append(given)
     if not steps:
         return 0.0, ()
+    # one block for all: the system takes and gives many small ones more slowly than they are filled
+    ends = np.cumsum([step.positions + 1 for step in steps])
+    block = np.zeros((2, ends[-1]))
+    room = np.empty((2, max(step.positions for step in steps)))
+    room[1] = np.arange(room.shape[1])
+    ready = np.split(block[0], ends[:-1])
+    handed_on = np.split(block[1], ends[:-1])  # the last of each is position -1, which nothing waits for
+    finished: list[NDArray[np.float64]] = []
+    for number, (step, time, count) in enumerate(zip(steps, vector_s, copies, strict=True)):
+        begins, given, own_room = ready[number][:-1], handed_on[number][:-1], room[:, : step.positions]
+        for wait in step.waits:
+            np.take(handed_on[wait.step], wait.last, out=own_room[0], mode="wrap")
+            np.maximum(begins, own_room[0], out=begins)
+        if count == 1:
+            finished.append(_finished_on_one(begins, time, given, own_room))
+        else:
+            finished.append(_finished(begins, time, count))
+            np.maximum.accumulate(finished[-1], out=given)
     last = max(range(len(steps)), key=lambda number: handed_on[number][-2])
     seconds = float(handed_on[last][-2])
     parts: list[PathPart] = []
@@ -80,7 +86,8 @@ def streamed(
         step, time, count = steps[number], vector_s[number], copies[number]
         position = int(finished[number][: position + 1].argmax())  # an earlier one may be done last
         own = ready[number][position % count : position + 1 : count]
-        begin = position % count + count * int((own - np.arange(len(own)) * time).argmax())
+        work = np.multiply(room[1, : len(own)], time, out=room[0, : len(own)])
+        begin = position % count + count * int(np.subtract(own, work, out=work).argmax())
         if worked := ((position - begin) // count + 1) * time:
             parts.append(PathPart(step.name, begin, position, worked))
         earlier = [wait for wait in step.waits if wait.last[begin] >= 0]
@@ -90,10 +97,23 @@ def streamed(
         number, position = slowest.step, int(slowest.last[begin])
 
 
+def _finished_on_one(
+    begins: NDArray[np.float64], time: float, done: NDArray[np.float64], room: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """When each position is done on one copy, in their order, written to `done` [s]; `room` has the numbers
+    of the positions in its second row."""
+    work = np.multiply(room[1], time, out=room[0])
+    np.subtract(begins, work, out=done)
+    np.maximum.accumulate(done, out=done)
+    done += work
+    done += time
+    return done
+
+
 def _finished(begins: NDArray[np.float64], time: float, copies: int) -> NDArray[np.float64]:
     """When each position is done [s], of which every one in `copies` goes to the same copy."""
     rounds = math.ceil(len(begins) / copies)
-    waiting = np.pad(begins, (0, rounds * copies - len(begins))) if copies > 1 else begins
+    waiting = np.pad(begins, (0, rounds * copies - len(begins)))
     work = np.arange(rounds)[:, None] * time
     done = np.maximum.accumulate(waiting.reshape(rounds, copies) - work, axis=0) + work + time
     in_turn: NDArray[np.float64] = done.reshape(-1)[: len(begins)]
@@ -124,7 +144,7 @@ class Latency:
 def latency_of(
     mapped: MappedNetwork,
     schedule: LayerSchedule,
-    table: Iterable[Row],
+    table: CostTable,
     times: Mapping[str, float],
     busiest: Server,
 ) -> Latency:
@@ -161,9 +181,10 @@ def latency_of(
     return Latency(seconds, schedule, path)
 
 
-def _longest_s(table: Iterable[Row], times: Mapping[str, float]) -> dict[str, float]:
+def _longest_s(table: CostTable, times: Mapping[str, float]) -> dict[str, float]:
     """Time that each layer of the table takes for an image: that of its busiest server [s]."""
     longest = dict(times)
-    for row in table:
-        longest[row.layer] = max(longest.get(row.layer, 0.0), row.busy_s)
+    for (layer, _, _), busy_s in zip(table.names, table.busy_s.tolist(), strict=True):
+        if busy_s > longest.get(layer, 0.0):
+            longest[layer] = busy_s
     return longest

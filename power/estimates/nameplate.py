@@ -15,8 +15,9 @@ import numpy as np
 from mapping.tiles.mapped import Band, MappedLayer, Tile
 from power.architecture.chip import CHIP, LAYER
 from power.counts.array import read_energy_j, row_conductance
+from power.estimates.loads import Load, table_of
 from power.estimates.prices import bill_of
-from power.estimates.rows import Load, Row, ratio, rows_of
+from power.estimates.rows import Row, ratio
 from power.estimates.table import peak_operations_per_s
 from xbar.hardware.checks import check_whole
 from xbar.hardware.design import Hardware
@@ -96,7 +97,9 @@ def nameplate(hardware: Hardware, tiles: int = 1, links: bool = False) -> Namepl
     check_whole("tiles", tiles, 1, 1 << 30)
     bill = bill_of(hardware)
     arrays = tiles * bill.node
-    load = Load("", arrays, arrays, arrays, arrays, None, bill.variables, full_read_pj(hardware))
+    of_one = np.array([arrays], np.float64)
+    read_pj = np.array([full_read_pj(hardware)])
+    load = Load(("",), of_one, arrays, of_one, arrays, None, bill.variables, read_pj)
     items = [
         item
         for item in bill.items
@@ -109,7 +112,7 @@ def nameplate(hardware: Hardware, tiles: int = 1, links: bool = False) -> Namepl
         *(f"{item.name}: counted by the layer" for item in charged if item.level == LAYER),
         *(f"area of {item.name}: not in the libraries" for item in items if "area" in item.price.not_known),
     )
-    return Nameplate(tuple(rows_of(load, items, 1.0)), tiles, operations, without)
+    return Nameplate(table_of(load, items, 1.0).rows, tiles, operations, without)
 
 
 def full_read_pj(hardware: Hardware) -> float:

@@ -27,7 +27,7 @@ from power.components.converters import AdcLibrary, adc_of, adc_toml
 from power.components.files import TomlFile, file_and_bases
 from power.components.library import Part, PeripheryLibrary, library_of, library_toml
 from power.components.price import Price, area_words, not_known, price_of
-from power.counts.events import fastest_vector_s
+from power.counts.events import fastest_vector_s, refuse_unpriced
 from power.estimates.bill import Bill, Item
 from xbar.hardware.converters import Adc
 from xbar.hardware.design import Hardware, Periphery
@@ -293,24 +293,9 @@ def _cells(where: str, price: CellPrice, hardware: Hardware, periphery: Peripher
     )
 
 
-def refuse_unpriced(hardware: Hardware) -> None:
-    """Refuse inputs that are not codes: nothing prices their drivers.
-
-    Raises
-    ------
-    XbarError
-        For ``dac.bits = "ideal"``.
-    """
-    if hardware.dac.bits == "ideal":
-        raise XbarError(
-            "dac.bits = 'ideal': has no cost entry; allowed: a number of one-bit phases (accuracy without an "
-            "estimate: docs/howto.md)"
-        )
-
-
 def _refuse_idle_keys(hardware: Hardware, architecture: Architecture) -> None:
     """Refuse keys of the hardware that only an architecture reads, and this one does not."""
-    read = architecture.level_names().union(*(c.names() for c in architecture.components.values()))
+    read = architecture.level_names().union(*(c.names for c in architecture.components.values()))
     for key in PERIPHERY_ONLY:
         value = getattr(hardware.periphery, key)
         if key not in read and value != getattr(Periphery(), key):

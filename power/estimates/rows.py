@@ -1,20 +1,17 @@
-"""The one pricing: a load on the components of a chip as rows of units and events, each times a price."""
+"""Rows of an estimate: what each component costs in each layer, and the table of all of them."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, overload
 
-from mapping.tiles.mapped import MappedLayer
-from power.architecture.chip import LAYER
-from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, OFF_CHIP
-from power.counts.events import LayerCounts, arrays_of, layer_events
-from power.estimates.bill import Bill, Item
-from xbar.hardware.design import Hardware
-from xbar.hardware.errors import XbarError
+import numpy as np
+from numpy.typing import NDArray
 
 DIGITAL, UNUSED = "(digital)", "(unused)"
 """Layers of the table that are none: what lies between layers, and arrays of shared nodes that stay empty."""
@@ -49,6 +46,10 @@ class Row:
     busy_s, shared
         Time that the events of an image take the units that serve them at their rate [s], 0 where they have
         none; whether those serve all layers of the chip.
+    dynamic_nj, idle_nj, energy_nj
+        Energy of the events of an image; what leaks in the time of one, 0 where it is not known; both [nJ].
+    area_mm2, allocated_mm2
+        Area that is occupied, and that is bought [mm^2].
     """
 
     layer: str
@@ -62,180 +63,142 @@ class Row:
     leakage_mw: float | None
     assumed_leakage_mw: float
     image_s: float
-    awake_s: float | None = None
-    busy_s: float = 0.0
-    shared: bool = False
+    awake_s: float | None
+    busy_s: float
+    shared: bool
+    dynamic_nj: float
+    idle_nj: float
+    energy_nj: float
+    area_mm2: float
+    allocated_mm2: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class CostTable(Sequence[Row]):
+    """Rows of an estimate, kept as columns: it is a sequence of `Row`, and sums need none of them.
+
+    Parameters
+    ----------
+    names
+        Layer, component and level of each row.
+    units, allocated_units, unit_area_um2, events, event_energy_pj, leakage_mw, assumed_leakage_mw, awake_s
+        As of `Row`, shape (rows,); NaN where a row has None.
+    busy_s, shared
+        As of `Row`, shape (rows,).
+    image_s
+        Time that an image takes [s].
+    """
+
+    names: tuple[tuple[str, str, str], ...]
+    units: NDArray[np.float64]
+    allocated_units: NDArray[np.float64]
+    unit_area_um2: NDArray[np.float64]
+    events: NDArray[np.float64]
+    event_energy_pj: NDArray[np.float64]
+    leakage_mw: NDArray[np.float64]
+    assumed_leakage_mw: NDArray[np.float64]
+    awake_s: NDArray[np.float64]
+    busy_s: NDArray[np.float64]
+    shared: NDArray[np.bool_]
+    image_s: float
+
+    def at(self, image_s: float) -> CostTable:
+        """The same where an image takes another time [s]."""
+        return dataclasses.replace(self, image_s=image_s)
+
+    def ordered(self, places: NDArray[np.int64]) -> CostTable:
+        """Rows of these numbers, in their order."""
+        names = tuple(self.names[place] for place in places.tolist())
+        columns = {name: getattr(self, name)[places] for name in COLUMNS}
+        return CostTable(names=names, image_s=self.image_s, **columns)
 
     @property
-    def on_s(self) -> float:
-        """Time of an image in which its units leak [s]."""
-        return self.image_s if self.awake_s is None else min(self.awake_s, self.image_s)
+    def on_s(self) -> NDArray[np.float64]:
+        """Time of an image in which the units of each row leak [s]."""
+        return np.fmin(self.awake_s, self.image_s)
 
     @property
-    def dynamic_nj(self) -> float:
+    def dynamic_nj(self) -> NDArray[np.float64]:
         """Energy of the events of an image [nJ]."""
         return self.events * self.event_energy_pj * 1e-3
 
     @property
-    def idle_nj(self) -> float:
-        """Energy that leaks in the time of an image [nJ]; 0 where it is not known."""
-        return (self.leakage_mw or 0.0) * self.on_s * 1e6
+    def known_leakage_mw(self) -> NDArray[np.float64]:
+        """Leakage of all units that are bought, 0 where it is not known [mW]."""
+        return np.nan_to_num(self.leakage_mw, nan=0.0)
 
     @property
-    def energy_nj(self) -> float:
-        """Energy an image, dynamic and idle, the latter where it is known [nJ]."""
+    def idle_nj(self) -> NDArray[np.float64]:
+        """Energy that leaks in the time of an image; 0 where it is not known [nJ]."""
+        return self.known_leakage_mw * self.on_s * 1e6
+
+    @property
+    def energy_nj(self) -> NDArray[np.float64]:
+        """Energy an image, dynamic and idle [nJ]."""
         return self.dynamic_nj + self.idle_nj
 
     @property
-    def area_mm2(self) -> float:
+    def area_mm2(self) -> NDArray[np.float64]:
         """Area that is occupied [mm^2]."""
         return self.units * self.unit_area_um2 * 1e-6
 
     @property
-    def allocated_mm2(self) -> float:
+    def allocated_mm2(self) -> NDArray[np.float64]:
         """Area that is bought [mm^2]."""
         return self.allocated_units * self.unit_area_um2 * 1e-6
 
-    def at(self, image_s: float) -> Row:
-        """The same row where an image takes another time [s]."""
-        return Row(**{**vars(self), "image_s": image_s})
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows."""
+        columns = {name: getattr(self, name).tolist() for name in (*COLUMNS, *PRODUCTS)}
+        for name in ("leakage_mw", "awake_s"):
+            columns[name] = [None if math.isnan(value) else value for value in columns[name]]
+        columns["image_s"] = [self.image_s] * len(self)
+        layers, components, levels = zip(*self.names, strict=True) if self.names else ((), (), ())
+        columns |= {"layer": layers, "component": components, "level": levels}
+        values = zip(*(columns[one.name] for one in dataclasses.fields(Row)), strict=True)
+        return tuple(Row(*each) for each in values)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data: what it is made of, and its products."""
-        products = ("dynamic_nj", "idle_nj", "energy_nj", "area_mm2", "allocated_mm2")
-        return {**dataclasses.asdict(self), **{name: getattr(self, name) for name in products}}
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Row, ...]: ...
+    def __getitem__(self, index: int | slice) -> Row | tuple[Row, ...]:
+        return self.rows[index]
 
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
 
-@dataclass(frozen=True)
-class Load:
-    """The load on the components of a chip: by a layer, by what lies between layers, or a synthetic one.
+    def __len__(self) -> int:
+        return len(self.names)
 
-    Parameters
-    ----------
-    arrays, arrays_in_all
-        Arrays that hold it, and those that hold anything on the chip.
-    slots, slots_in_all
-        Arrays that are bought for it, and those of the chip.
-    events
-        What happens for one image by name, with the numbers of its design; None: every unit is always busy at
-        its rated speed.
-    numbers
-        The numbers of its design, and of its layer.
-    read_pj
-        Energy of the read of one plane of an array that the device itself prices [pJ].
-    copies
-        Of the layer.
-    owned
-        Arrays in what a layer has of its own; what stands at a larger level serves all layers.
-    """
+    def __eq__(self, other: object) -> bool:
+        return self.rows == other.rows if isinstance(other, CostTable) else NotImplemented
 
-    layer: str
-    arrays: float
-    arrays_in_all: float
-    slots: float
-    slots_in_all: float
-    events: Mapping[str, float] | None
-    numbers: Mapping[str, float]
-    read_pj: float
-    copies: int = 1
-    owned: float = 1.0
-
-    def happening(self, event: str) -> float:
-        """How often an event happens for one image."""
-        assert self.events is not None
-        return self.events[event]
+    __hash__ = None  # type: ignore[assignment]
 
 
-NO_LAYER = dict.fromkeys((*EVENTS, OFF_CHIP), 0.0)
-"""Events of layers, of which there are none between layers."""
+COLUMNS = tuple(one.name for one in dataclasses.fields(CostTable) if one.name not in ("names", "image_s"))
+"""Columns that a table holds, in their order."""
 
-NO_NETWORK = dict.fromkeys((*NETWORK_EVENTS, OFF_CHIP), 0.0)
-"""Events between layers, of which there are none in a layer."""
-
-
-def layer_load(
-    layer: MappedLayer,
-    hardware: Hardware,
-    bill: Bill,
-    arrays_in_all: float,
-    slots_in_all: float,
-    counts: LayerCounts,
-) -> Load:
-    """The load of one layer on a chip with this many arrays, and this many bought; reads have no energy of a
-    device yet."""
-    arrays, events = arrays_of(layer, hardware, counts.tiles), layer_events(layer, hardware, counts)
-    numbers = {**bill.variables, "layer_index_bytes": events["index_bytes"] / layer.positions}
-    return Load(
-        layer=layer.name,
-        arrays=arrays,
-        arrays_in_all=arrays_in_all,
-        slots=bill.slots(arrays),
-        slots_in_all=slots_in_all,
-        events={**numbers, **NO_NETWORK, **events},
-        numbers=numbers,
-        read_pj=0.0,
-        copies=hardware.periphery.copies,
-        owned=bill.owned,
-    )
+PRODUCTS = ("dynamic_nj", "idle_nj", "energy_nj", "area_mm2", "allocated_mm2")
+"""Columns that follow from those, and are summed by component, layer and level."""
 
 
-def rows_of(load: Load, items: Iterable[Item], image_s: float) -> list[Row]:
-    """A row for each component: its units and events, each times its price.
-
-    Parameters
-    ----------
-    image_s
-        Time that an image takes [s].
-    """
-    return [_row(load, item, image_s) for item in items]
+def joined(tables: Sequence[CostTable]) -> CostTable:
+    """One table with the rows of several, one after the other."""
+    names = tuple(itertools.chain.from_iterable(table.names for table in tables))
+    columns = {name: np.concatenate([getattr(table, name) for table in tables]) for name in COLUMNS}
+    return CostTable(names=names, image_s=tables[0].image_s, **columns)
 
 
-def _row(load: Load, item: Item, image_s: float) -> Row:
-    price = item.price
-    units = bought = 0.0
-    if load.arrays or item.level != LAYER:
-        units = item.units(load.arrays, load.arrays_in_all, load.numbers, load.copies)
-        bought = item.units(load.slots, load.slots_in_all, load.numbers, load.copies)
-    rated = bought * (item.rate_per_s or 0.0)
-    events = rated * image_s if load.events is None else item.times(load.events)
-    shared = not load.slots or (item.level != LAYER and (item.arrays is None or item.arrays > load.owned))
-    known = price.leakage_uw is not None
-    return Row(
-        layer=load.layer,
-        component=item.name,
-        level=item.level,
-        units=units,
-        allocated_units=bought,
-        unit_area_um2=price.area_um2,
-        events=events,
-        event_energy_pj=load.read_pj if item.by_device else price.energy_pj,
-        leakage_mw=bought * price.leakage_uw * 1e-3 if price.leakage_uw is not None else None,
-        assumed_leakage_mw=0.0 if known else item.leaking_share * rated * price.energy_pj * 1e-9,
-        image_s=image_s,
-        busy_s=_busy_s(load, item, events, units, bought, shared),
-        shared=shared,
-    )
-
-
-def _busy_s(load: Load, item: Item, events: float, units: float, bought: float, shared: bool) -> float:
-    """Time that events take the units that serve them [s].
-
-    What stands at the level of an array or below serves the arrays that hold the layer; above that, all that
-    is bought for it serves, or all of the chip. A layer without arrays gives constants, and takes no time.
-    """
-    constant = not load.slots and load.layer != DIGITAL
-    if not events or item.rate_per_s is None or constant:
-        return 0.0
-    if shared:
-        serving = item.units(load.slots_in_all, load.slots_in_all, load.numbers)
-    else:
-        serving = units if item.arrays is None or item.arrays <= 1 else bought
-    if not serving:
-        raise XbarError(
-            f"{item.name}: count = {item.formula!r}: gives no unit that serves layer {load.layer!r}, which "
-            f"has {events:g} of its events an image; allowed: a number above 0, or rate = 'unlimited'"
-        )
-    return events / (serving * item.rate_per_s)
+def total(column: NDArray[np.float64]) -> float:
+    """Plain sum of a column, row after row."""
+    return float(sum(column.tolist()))
 
 
 def ratio(work: float, cost: float) -> float:
@@ -254,4 +217,4 @@ def sums(pairs: Iterable[tuple[str, Row]]) -> dict[str, dict[str, float]]:
 
 
 SUMMED = ("area_mm2", "allocated_mm2", "energy_nj", "dynamic_nj", "idle_nj")
-"""Properties of a row that are summed by component, layer and level."""
+"""Products of a row that are summed by component, layer and level."""

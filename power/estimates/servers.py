@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import operator
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
 
 from mapping.network.gemm import shown_name
 from mapping.tiles.mapped import MappedLayer
 from power.counts.duplication import Interval, array_interval, with_copies
 from power.counts.events import arrays_of, layer_counts
+from power.counts.tally import Tally
+from power.counts.workload import happening
+from power.estimates.loads import Load, table_of
 from power.estimates.prices import bill_of
-from power.estimates.rows import Row, layer_load, rows_of
+from power.estimates.rows import CostTable, Row
 from xbar.hardware.design import Hardware
 
 CONTROL = "array"
 """Name of the arrays' own time: the reads of all phases, with the conversions that a phase waits for."""
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(NamedTuple):
     """Units that serve one layer, or all of them.
 
     Parameters
@@ -40,8 +45,12 @@ class Server:
         return f"{self.component} of {served}"
 
 
-def servers_of(table: Iterable[Row], times: Mapping[str, float]) -> tuple[Server, ...]:
-    """Servers of a chip, the busiest first.
+Busy = Mapping[tuple[str, str | None], float]
+"""Time that the events of one image take each server [s], by component and the layer that it serves."""
+
+
+def busy_of(table: CostTable, times: Mapping[str, float]) -> Busy:
+    """How long the servers of a chip are busy for one image, by what a `Server` is known by.
 
     Parameters
     ----------
@@ -52,23 +61,36 @@ def servers_of(table: Iterable[Row], times: Mapping[str, float]) -> tuple[Server
         Time of the arrays of each layer for one image [s].
     """
     busy: dict[tuple[str, str | None], float] = {(CONTROL, name): time for name, time in times.items()}
-    for row in table:
-        key = row.component, None if row.shared else row.layer
-        if row.shared:
-            busy[key] = busy.get(key, 0.0) + row.busy_s
+    works = np.flatnonzero(table.busy_s)
+    columns = works.tolist(), table.busy_s[works].tolist(), table.shared[works].tolist()
+    for place, busy_s, of_chip in zip(*columns, strict=True):
+        layer, component, _ = table.names[place]
+        if of_chip:
+            busy[component, None] = busy.get((component, None), 0.0) + busy_s
         else:
-            busy[key] = max(busy.get(key, 0.0), row.busy_s)
-    for component, layer in busy:
-        if layer is not None and busy[component, layer]:
-            busy[component, layer] += busy.get((component, None), 0.0)
-    found = [Server(component, layer, time) for (component, layer), time in busy.items() if time]
-    return tuple(sorted(found, key=lambda server: -server.busy_s))
+            busy[component, layer] = max(busy.get((component, layer), 0.0), busy_s)
+    for component, served in busy:
+        if served is not None and busy[component, served]:
+            busy[component, served] += busy.get((component, None), 0.0)
+    return busy
+
+
+def busiest_of(busy: Busy) -> Server:
+    """The server that sets the image rate; of several the first."""
+    key = max(busy, key=busy.__getitem__)
+    return Server(*key, busy[key])
+
+
+def servers_of(busy: Busy) -> tuple[Server, ...]:
+    """Servers that are busy at all, the busiest first."""
+    found = [Server(*key, time) for key, time in busy.items() if time]
+    return tuple(sorted(found, key=operator.attrgetter("busy_s"), reverse=True))
 
 
 def with_gates(
-    table: Iterable[Row], times: Mapping[str, float], gates: Mapping[str, Mapping[str, tuple[str, ...]]]
-) -> list[Row]:
-    """Rows that know how long an image keeps the units of a gated level awake (`Row.awake_s`).
+    table: CostTable, times: Mapping[str, float], gates: Mapping[str, Mapping[str, tuple[str, ...]]]
+) -> CostTable:
+    """The table that knows how long an image keeps the units of a gated level awake (`Row.awake_s`).
 
     That is the time of the busiest of the layer's arrays, of what serves it at the levels of the same gate,
     and of what stands there and serves all layers, which is the pool.
@@ -82,7 +104,9 @@ def with_gates(
     gates
         Of each layer of the table, `Architecture.gates`.
     """
-    rows = list(table)
+    if not any(gates.values()):
+        return table
+    rows = table.rows
     own: dict[tuple[str, str], float] = {}
     shared: dict[tuple[str, str], float] = {}
     for row in rows:
@@ -97,14 +121,14 @@ def with_gates(
     for (level, _), time in shared.items():
         of_all[level] = max(of_all.get(level, 0.0), time)
 
-    def awake_s(row: Row) -> float | None:
+    def awake_s(row: Row) -> float:
         levels = gates[row.layer].get(row.level)
         if levels is None:
-            return None
+            return math.nan
         busy = (max(own.get((row.layer, level), 0.0), of_all.get(level, 0.0)) for level in levels)
         return max(times.get(row.layer, 0.0), *busy)
 
-    return [dataclasses.replace(row, awake_s=awake_s(row)) for row in rows] if any(gates.values()) else rows
+    return dataclasses.replace(table, awake_s=np.array([awake_s(row) for row in rows]))
 
 
 def layer_interval(layer: MappedLayer, hardware: Hardware) -> Interval:
@@ -116,9 +140,20 @@ def layer_interval(layer: MappedLayer, hardware: Hardware) -> Interval:
     one = with_copies(hardware, 1)
     bill, counts = bill_of(one), layer_counts(layer, one)
     arrays = arrays_of(layer, one, counts.tiles)
-    load = layer_load(layer, one, bill, arrays, bill.slots(arrays), counts)
+    slots = bill.slots(arrays)
+    load = Load(
+        layers=(layer.name,),
+        arrays=np.array([arrays], np.float64),
+        arrays_in_all=arrays,
+        slots=np.array([slots]),
+        slots_in_all=slots,
+        happens=Tally([happening(layer, one, counts)]),
+        numbers=bill.variables,
+        read_pj=np.zeros(1),
+        owned=bill.owned,
+    )
     by_array = by_node = 0.0
-    for item, row in zip(bill.charged, rows_of(load, bill.charged, 1.0), strict=True):
+    for item, row in zip(bill.charged, table_of(load, bill.charged, 1.0), strict=True):
         if row.shared:
             continue
         if item.arrays is None or item.arrays <= 1:

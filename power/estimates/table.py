@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,29 +14,16 @@ from mapping.tiles.mapped import MappedNetwork
 from power.architecture.chip import ARRAY, LAYER, NODE
 from power.components.price import Price
 from power.counts.array import Case, read_energy_j
-from power.counts.events import (
-    fastest_vector_s,
-    layer_events,
-    layer_time_s,
-    network_events,
-)
-from power.counts.workload import Workload, workload
+from power.counts.events import fastest_vector_s, has_sign, vector_time_s
+from power.counts.workload import NOTHING, Workload, workload
 from power.estimates.allocation import Allocation, allocated
 from power.estimates.bill import Bill, Item, not_scaled
 from power.estimates.digital import DigitalWork, digital_work, is_of_digital_work
 from power.estimates.latency import latency_of
+from power.estimates.loads import Load, table_of
 from power.estimates.prices import bill_of
-from power.estimates.rows import (
-    DIGITAL,
-    NO_LAYER,
-    NO_NETWORK,
-    UNUSED,
-    Load,
-    Row,
-    layer_load,
-    rows_of,
-)
-from power.estimates.servers import Server, servers_of, with_gates
+from power.estimates.rows import DIGITAL, UNUSED, CostTable, joined, total
+from power.estimates.servers import busiest_of, busy_of, with_gates
 from power.estimates.totals import Estimate, checked_rate
 from xbar.hardware.design import Hardware
 
@@ -103,31 +90,30 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
     """
     mapped = work.mapped
     hardware = mapped.hardware
-    bill, bills = _bills(mapped)
-    distinct = list({id(each): each for each in bills.values()}.values())
-    bought, digital = allocated(work, bill), digital_work(mapped, bill)
-    times = {
-        name: layer_time_s(layer, layer.hardware, work.layers[name].widest)
-        for name, layer in mapped.layers.items()
-    }
-    table = _layer_rows(work, bills, bought) + _other_rows(mapped, bill, bought)
-    table = with_gates(table, times, _gates(bills, bill))
-    servers = servers_of(table, times)
+    groups = _groups(mapped)
+    bill = next((each.bill for each in groups if each.hardware is hardware), None) or bill_of(hardware)
+    distinct = list({id(each.bill): each.bill for each in groups}.values())
+    bought, digital = allocated(work, bill), digital_work(work, bill)
+    times = _times(work, groups)
+    table = joined([_layer_table(work, groups, bought), *_other_tables(work, bill, bought)])
+    table = with_gates(table, times, _gates(groups, bill))
+    busy = busy_of(table, times)
     schedule = bill.architecture.schedule
-    latency = latency_of(mapped, schedule, table, times, servers[0])
+    latency = latency_of(mapped, schedule, table, times, busiest_of(busy))
     if schedule == "layer-serial":
-        servers = (Server(SERIAL, None, latency.seconds), *servers)
-    peak = 1 / servers[0].busy_s
-    rate = checked_rate(peak if image_rate is None else image_rate, peak, servers[0])
+        busy = {(SERIAL, None): latency.seconds, **busy}
+    busiest = busiest_of(busy)
+    peak = 1 / busiest.busy_s
+    rate = checked_rate(peak if image_rate is None else image_rate, peak, busiest)
     counts = {name: math.ceil(bought.arrays / size) for name, size in bill.levels.items()}
     names = dict.fromkeys(item.name for each in distinct for item in each.charged)
     prices = {name: _item_prices(name, distinct) for name in names}
     return Estimate(
-        table=tuple(row.at(1 / rate) for row in table),
-        area_whole_tiles_mm2=sum(row.area_mm2 for row in table) + bought.white_space_mm2(bill),
+        table=table.at(1 / rate),
+        area_whole_tiles_mm2=total(table.area_mm2) + bought.white_space_mm2(bill),
         image_rate_per_s=rate,
         peak_image_rate_per_s=peak,
-        servers=servers,
+        busy=busy,
         latency_us_per_image=latency.seconds * 1e6,
         schedule=latency.schedule,
         critical_path=latency.path,
@@ -136,19 +122,18 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
         tiles=counts.get(NODE, bought.arrays),
         nodes=bought.nodes(bill),
         levels={name: count for name, count in counts.items() if name != ARRAY},
-        operations=2
-        * sum(one.positions * work.layers[name].weights_kept for name, one in mapped.layers.items()),
+        operations=2 * work.kept_macs,
         dense_operations=2 * mapped.macs,
         digital_macs=dict(mapped.digital_macs),
         digital_unknown=dict(mapped.digital_unknown),
         digital_operations=digital.operations,
         digital_unpriced=dict(digital.unpriced),
-        peak_operations_per_s=_peak_of_arrays(work),
-        weight_bits=_mean_bits(work),
+        peak_operations_per_s=_peak_of_arrays(work, groups),
+        weight_bits=_mean_bits(work, groups),
         slices=hardware.encoding.slices,
         conductances=work.conductances,
         inputs=work.inputs,
-        adc=_adcs(mapped, bills),
+        adc=_adcs(groups),
         architecture=bill.architecture.name,
         prices=prices,
         counting={name: _item(name, distinct).counting() for name in names},
@@ -159,43 +144,88 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
     )
 
 
-def _bills(mapped: MappedNetwork) -> tuple[Bill, dict[str, Bill]]:
-    """What the blocks of the chip cost, and those of each layer; one bill for one hardware."""
-    used = {name: layer.hardware for name, layer in mapped.layers.items()}
-    made = {id(own): bill_of(own) for own in {id(own): own for own in used.values()}.values()}
-    bill = made.get(id(mapped.hardware)) or bill_of(mapped.hardware)
-    return bill, {name: made[id(own)] for name, own in used.items()}
+@dataclass(frozen=True)
+class _Group:
+    """Layers on the same hardware, in the order of the network, with the bill of it."""
+
+    hardware: Hardware
+    bill: Bill
+    layers: tuple[str, ...]
 
 
-def _layer_rows(work: Workload, bills: Mapping[str, Bill], chip_has: Allocation) -> list[Row]:
+def _groups(mapped: MappedNetwork) -> list[_Group]:
+    """Layers by their hardware."""
+    names: dict[int, list[str]] = {}
+    for name, layer in mapped.layers.items():
+        names.setdefault(id(layer.hardware), []).append(name)
+    used = [mapped.layers[of[0]].hardware for of in names.values()]
+    return [_Group(own, bill_of(own), tuple(of)) for own, of in zip(used, names.values(), strict=True)]
+
+
+def _times(work: Workload, groups: Iterable[_Group]) -> dict[str, float]:
+    """Time of the arrays of each layer for one image [s]; 0 of one without a tile."""
+    found = {}
+    for group in groups:
+        vectors: dict[tuple[int, bool], float] = {(0, False): 0.0, (0, True): 0.0}
+        for name in group.layers:
+            layer = work.mapped.layers[name]
+            kind = work.layers[name].widest, has_sign(layer)
+            if kind not in vectors:
+                vectors[kind] = vector_time_s(kind[0], group.hardware, kind[1])
+            found[name] = math.ceil(layer.positions / group.hardware.periphery.copies) * vectors[kind]
+    return {name: found[name] for name in work.mapped.layers}
+
+
+def _layer_table(work: Workload, groups: Sequence[_Group], chip_has: Allocation) -> CostTable:
     """Rows of what layers do, their arrays read at the conductances that are there."""
-    table: list[Row] = []
-    for name, layer in work.mapped.layers.items():
-        own, counts = layer.hardware, work.layers[name]
-        load = layer_load(layer, own, bills[name], chip_has.arrays, chip_has.bought, counts)
-        vector_j = read_energy_j(work.driven_s[name], own.dac.v_read, own.periphery.t_read)
-        reads = load.happening("array_reads") / layer.positions
-        load = dataclasses.replace(load, read_pj=vector_j * 1e12 / reads if reads else 0.0)
-        table += rows_of(load, bills[name].charged, 1.0)
-    return table
+    table = joined([table_of(_load(work, each, chip_has), each.bill.charged, 1.0) for each in groups])
+    if len(groups) == 1:
+        return table
+    order = {name: number for number, name in enumerate(work.mapped.layers)}
+    places = np.array([order[layer] for layer, _, _ in table.names])
+    return table.ordered(np.argsort(places, kind="stable"))
 
 
-def _gates(bills: Mapping[str, Bill], bill: Bill) -> dict[str, dict[str, tuple[str, ...]]]:
+def _load(work: Workload, group: _Group, chip_has: Allocation) -> Load:
+    """The load of layers on the same hardware."""
+    own, bill = group.hardware, group.bill
+    vectors = np.array([work.mapped.layers[name].positions for name in group.layers])
+    driven_s = [work.driven_s[name] for name in group.layers]
+    vector_j = [read_energy_j(one, own.dac.v_read, own.periphery.t_read) for one in driven_s]
+    happens, arrays = work.tally(group.layers), np.array([chip_has.of_layer[n] for n in group.layers], float)
+    reads = happens.of("array_reads", "array_reads", {}) / vectors
+    return Load(
+        layers=group.layers,
+        arrays=arrays,
+        arrays_in_all=chip_has.arrays,
+        slots=bill.slots_of(arrays),
+        slots_in_all=chip_has.bought,
+        happens=happens,
+        numbers=bill.variables,
+        read_pj=np.divide(np.array(vector_j) * 1e12, reads, out=np.zeros(len(reads)), where=reads > 0),
+        copies=own.periphery.copies,
+        owned=bill.owned,
+    )
+
+
+def _gates(groups: Iterable[_Group], bill: Bill) -> dict[str, dict[str, tuple[str, ...]]]:
     """Gates of each layer of the table."""
-    return {name: one.architecture.gates for name, one in {**bills, DIGITAL: bill, UNUSED: bill}.items()}
+    of_layers = {name: group.bill.architecture.gates for group in groups for name in group.layers}
+    return {**of_layers, DIGITAL: bill.architecture.gates, UNUSED: bill.architecture.gates}
 
 
-def _other_rows(mapped: MappedNetwork, bill: Bill, chip_has: Allocation) -> list[Row]:
+def _other_tables(work: Workload, bill: Bill, chip_has: Allocation) -> list[CostTable]:
     """Rows of what stands between layers, and of what is bought and no layer's."""
-    arrays, bought = chip_has.arrays, chip_has.bought
-    happens = {**bill.variables, **NO_LAYER, **network_events(mapped)}
-    between = Load(DIGITAL, 0, arrays, 0, bought, happens, bill.variables, 0.0)
-    table = rows_of(between, [item for item in bill.charged if item.of_network], 1.0)
+    none, between = np.zeros(1), [item for item in bill.charged if item.of_network]
+    in_all, bought, numbers = chip_has.arrays, chip_has.bought, bill.variables
+    found = []
+    if between:
+        load = Load((DIGITAL,), none, in_all, none, bought, work.between, numbers, none, between=True)
+        found.append(table_of(load, between, 1.0))
     if chip_has.unused > 0:
-        nothing = {**bill.variables, **NO_LAYER, **NO_NETWORK}
-        unused = Load(UNUSED, 0, arrays, chip_has.unused, bought, nothing, bill.variables, 0.0)
-        table += rows_of(unused, [item for item in bill.charged if item.level != LAYER], 1.0)
-    return table
+        load = Load((UNUSED,), none, in_all, np.array([chip_has.unused]), bought, NOTHING, numbers, none)
+        found.append(table_of(load, [item for item in bill.charged if item.level != LAYER], 1.0))
+    return found
 
 
 def _item(name: str, bills: Iterable[Bill]) -> Item:
@@ -209,23 +239,26 @@ def _item_prices(name: str, bills: Iterable[Bill]) -> tuple[Price, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _adcs(mapped: MappedNetwork, bills: Mapping[str, Bill]) -> str:
+def _adcs(groups: Iterable[_Group]) -> str:
     """Libraries that price the converters of the layers, and their bits."""
 
-    def of(hardware: Hardware, bill: Bill) -> str:
-        known = hardware.adc.library if bill.architecture.prices_converters else "no price of their own"
-        return f"{known}, {hardware.adc.bits} bits"
+    def of(group: _Group) -> str:
+        has_price = group.bill.architecture.prices_converters
+        known = group.hardware.adc.library if has_price else "no price of their own"
+        return f"{known}, {group.hardware.adc.bits} bits"
 
-    return "; ".join(dict.fromkeys(of(one.hardware, bills[name]) for name, one in mapped.layers.items()))
+    return "; ".join(dict.fromkeys(map(of, groups)))
 
 
-def _mean_bits(work: Workload) -> float:
+def _mean_bits(work: Workload, groups: Iterable[_Group]) -> float:
     """Bits of a weight that stays, the mean where layers have hardware of their own."""
-    mapped = work.mapped
-    of_network = mapped.hardware.weight_bits
-    more = {name: layer.hardware.weight_bits - of_network for name, layer in mapped.layers.items()}
+    of_network = work.mapped.hardware.weight_bits
     kept = {name: counts.weights_kept for name, counts in work.layers.items()}
-    return of_network + sum(more[name] * kept[name] for name in kept) / max(sum(kept.values()), 1)
+    more = 0.0
+    for group in groups:
+        own = group.hardware.weight_bits - of_network
+        more += sum(own * kept[name] for name in group.layers)
+    return of_network + more / max(sum(kept.values()), 1)
 
 
 def _not_in(bill: Bill) -> tuple[str, ...]:
@@ -238,15 +271,11 @@ def _not_in(bill: Bill) -> tuple[str, ...]:
 
 def _uncharged(work: Workload, bill: Bill) -> tuple[str, ...]:
     """Work of these layers beside their arrays that no component of a chip is charged for."""
-    if not bill.uncharged:
-        return ()
-    layers = work.mapped.layers
-    events = [layer_events(layer, layer.hardware, work.layers[name]) for name, layer in layers.items()]
-    return tuple(name for name in bill.uncharged if any(each[name] for each in events))
+    return tuple(name for name in bill.uncharged if any(each[name] for each in work.events.values()))
 
 
 def _not_modelled(
-    table: Iterable[Row],
+    table: CostTable,
     priced: Mapping[str, tuple[Price, ...]],
     bill: Bill,
     uncharged: Iterable[str],
@@ -255,14 +284,14 @@ def _not_modelled(
     untraced: Iterable[str],
 ) -> tuple[str, ...]:
     """Parts and operations of a chip that no number of an estimate holds."""
-    used = {"energy": {row.component for row in table if row.events}}
-    used["area"] = {row.component for row in table if row.allocated_units}
     zeros = {
-        what: [
-            name for name in priced if name in of and any(what in price.not_known for price in priced[name])
-        ]
-        for what, of in used.items()
+        what: [name for name in priced if any(what in price.not_known for price in priced[name])]
+        for what in ("energy", "area")
     }
+    for what, column in (("energy", table.events), ("area", table.allocated_units)):
+        if zeros[what]:
+            used = {table.names[place][1] for place in np.flatnonzero(column).tolist()}
+            zeros[what] = [name for name in zeros[what] if name in used]
     known = {name: all(p.leakage_uw is not None for p in prices) for name, prices in priced.items()}
     silent = ", ".join(name for name in known if not known[name])
     missing = ", ".join(name for name in bill.missing if not is_of_digital_work(bill, name))
@@ -287,9 +316,11 @@ def peak_operations_per_s(hardware: Hardware) -> float:
     return 2 * hardware.crossbar.rows * hardware.weights_per_tile_row / fastest_vector_s(hardware)
 
 
-def _peak_of_arrays(work: Workload) -> float:
+def _peak_of_arrays(work: Workload, groups: Iterable[_Group]) -> float:
     """Operations of all copies of all tiles [1/s]."""
     return sum(
-        work.layers[name].tiles * layer.hardware.periphery.copies * peak_operations_per_s(layer.hardware)
-        for name, layer in work.mapped.layers.items()
+        sum(work.layers[name].tiles for name in group.layers)
+        * group.hardware.periphery.copies
+        * peak_operations_per_s(group.hardware)
+        for group in groups
     )

@@ -7,13 +7,16 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
+
+import numpy as np
 
 from power.architecture.chip import LayerSchedule
 from power.components.price import Price
 from power.estimates.latency import PathPart
-from power.estimates.rows import Row, ratio, sums
-from power.estimates.servers import Server
+from power.estimates.rows import CostTable, ratio, sums, total
+from power.estimates.servers import Busy, Server, busiest_of, servers_of
 from xbar.hardware.errors import XbarError
 
 
@@ -24,11 +27,11 @@ class Estimate:
     Parameters
     ----------
     table
-        One row a layer and component.
+        One row a layer and component, a sequence of `power.estimates.rows.Row`.
     image_rate_per_s, peak_image_rate_per_s
         Rate that `power_mw` is for, and the rate at which the busiest server is always busy [1/s].
-    servers
-        The arrays of each layer and what serves them, the busiest first: it sets the peak rate.
+    busy
+        How long the arrays of each layer and what serves them are busy for an image (`servers`).
     latency_us_per_image
         Time of one image that has the chip to itself [us].
     schedule, critical_path
@@ -68,10 +71,10 @@ class Estimate:
         Components whose numbers are of another node than `periphery.node_nm`.
     """
 
-    table: tuple[Row, ...]
+    table: CostTable
     image_rate_per_s: float
     peak_image_rate_per_s: float
-    servers: tuple[Server, ...]
+    busy: Busy
     latency_us_per_image: float
     schedule: LayerSchedule
     critical_path: tuple[PathPart, ...]
@@ -108,7 +111,7 @@ class Estimate:
     @property
     def area_mm2(self) -> float:
         """Occupied area: whole arrays with their converters, and their share of groups and tiles [mm^2]."""
-        return sum(row.area_mm2 for row in self.table)
+        return total(self.table.area_mm2)
 
     @property
     def area_allocated_mm2(self) -> float:
@@ -116,37 +119,37 @@ class Estimate:
 
         Each layer has nodes of its own, unless the architecture lets layers share them.
         """
-        return sum(row.allocated_mm2 for row in self.table)
+        return total(self.table.allocated_mm2)
 
     @property
     def energy_nj_per_image(self) -> float:
         """Energy of one image, dynamic and idle, the latter where it is known [nJ]."""
-        return sum(row.energy_nj for row in self.table)
+        return total(self.table.energy_nj)
 
     @property
     def dynamic_nj_per_image(self) -> float:
         """Energy that the events of one image take [nJ]."""
-        return sum(row.dynamic_nj for row in self.table)
+        return total(self.table.dynamic_nj)
 
     @property
     def idle_nj_per_image(self) -> float:
         """Energy that leaks in the time of one image, from all blocks for which a source gives it [nJ]."""
-        return sum(row.idle_nj for row in self.table)
+        return total(self.table.idle_nj)
 
     @property
     def leakage_mw(self) -> float:
         """Leakage of all blocks for which a source gives it, none of them gated [mW]."""
-        return sum(row.leakage_mw or 0.0 for row in self.table)
+        return total(self.table.known_leakage_mw)
 
     @property
     def assumed_leakage_mw(self) -> float:
         """Leakage that `LEAKING_SHARES` assumes of blocks without a source; in no other figure [mW]."""
-        return sum(row.assumed_leakage_mw for row in self.table)
+        return total(self.table.assumed_leakage_mw)
 
     @property
     def assumed_idle_nj_per_image(self) -> float:
         """Energy that `assumed_leakage_mw` takes in the time of one image, gated blocks off [nJ]."""
-        return sum(row.assumed_leakage_mw * row.on_s * 1e6 for row in self.table)
+        return total(self.table.assumed_leakage_mw * self.table.on_s * 1e6)
 
     def power_mw_at(self, image_rate: float) -> float:
         """Power at an image rate [1/s]: what events take, and what leaks [mW].
@@ -159,9 +162,9 @@ class Estimate:
             For a rate that is no number from 0 on, or above the peak.
         """
         if image_rate == 0:
-            return sum(row.leakage_mw or 0.0 for row in self.table if row.awake_s is None)
-        rate = checked_rate(image_rate, self.peak_image_rate_per_s, self.servers[0])
-        return sum(row.at(1 / rate).energy_nj for row in self.table) * rate * 1e-6
+            return total(self.table.known_leakage_mw[np.isnan(self.table.awake_s)])
+        rate = checked_rate(image_rate, self.peak_image_rate_per_s, self.busiest)
+        return total(self.table.at(1 / rate).energy_nj) * rate * 1e-6
 
     @property
     def power_mw(self) -> float:
@@ -173,10 +176,20 @@ class Estimate:
         """Power at `peak_image_rate_per_s` [mW]."""
         return self.power_mw_at(self.peak_image_rate_per_s)
 
+    @cached_property
+    def servers(self) -> tuple[Server, ...]:
+        """The arrays of each layer and what serves them, the busiest first."""
+        return servers_of(self.busy)
+
+    @cached_property
+    def busiest(self) -> Server:
+        """The server that sets the peak image rate."""
+        return busiest_of(self.busy)
+
     @property
     def bottleneck(self) -> str:
         """The server that sets the peak image rate: a component, and the layer that it serves."""
-        return str(self.servers[0])
+        return str(self.busiest)
 
     @property
     def utilisation(self) -> dict[str, float]:
@@ -194,9 +207,8 @@ class Estimate:
         XbarError
             For a rate that is no positive number, or above the peak.
         """
-        rate = checked_rate(image_rate, self.peak_image_rate_per_s, self.servers[0])
-        table = tuple(row.at(1 / rate) for row in self.table)
-        return dataclasses.replace(self, table=table, image_rate_per_s=rate)
+        rate = checked_rate(image_rate, self.peak_image_rate_per_s, self.busiest)
+        return dataclasses.replace(self, table=self.table.at(1 / rate), image_rate_per_s=rate)
 
     @property
     def macs_share(self) -> float:
@@ -257,7 +269,8 @@ class Estimate:
         ratios = {name: getattr(self, name) for name in ("tops_per_w", "tops_per_mm2")}
         path = [dataclasses.asdict(part) for part in self.critical_path]
         derived += ["bottleneck", "utilisation"]
-        stored = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "servers"}
+        names = [field.name for field in dataclasses.fields(self) if field.name not in ("busy", "table")]
+        stored = {name: getattr(self, name) for name in names}
         lists = {name: list(getattr(self, name)) for name in ("not_scaled", "not_modelled", "sources")}
         prices = {name: [price.to_dict() for price in priced] for name, priced in self.prices.items()}
         return {
