@@ -16,8 +16,8 @@ def check_file(key: str, path: Path | None) -> None:
         raise XbarError(f"{key} {path}: is a folder; must be the path of a file")
 
 
-def check_figure(path: Path | None) -> None:
+def check_figure(path: Path | None, option: str = "--figure") -> None:
     """Refuse a path that no figure can be drawn into."""
     if path is not None and path.suffix not in (".svg", ".png", ".pdf"):
-        raise XbarError(f"--figure {path}: the file's name must end in .svg, .png or .pdf")
-    check_file("--figure", path)
+        raise XbarError(f"{option} {path}: the file's name must end in .svg, .png or .pdf")
+    check_file(option, path)

@@ -28,7 +28,7 @@ from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.machine.sealed_files import check_sealed, write_sealed
 
-VERSION = 4
+VERSION = 5
 """Version of the format, raised when a file of the one before would be read wrongly, or not at all."""
 
 KINDS = ("chip", "mapping")

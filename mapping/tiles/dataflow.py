@@ -21,7 +21,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from mapping.network.gemm import Layer, geometry_of
 from mapping.network.operators import takes_statistics
 from mapping.tiles.by_value import ByValue
-from mapping.tiles.windows import adaptive, convolved, largest, pooled, spread
+from mapping.tiles.windows import adaptive, convolved, largest, pooled, reach, spread
 from xbar.hardware.errors import one_line
 
 Waits = dict[int, torch.Tensor]
@@ -93,9 +93,14 @@ class FlowStep(ByValue):
     positions
         Vectors of one image, which run in raster order; of an operator, places of its output.
     elements
-        Elements that an operator takes in; 0 of a layer.
+        Elements that it takes in: all of a layer's input, each once.
     waits
         What it waits for; nothing for what the image itself gives, all of which is there from the start.
+    results
+        Elements that it gives.
+    window
+        Places of its input, in raster order, from the first to the last that one position of a layer looks
+        at: what a buffer keeps while the layer streams. 1 of an operator.
     """
 
     name: str
@@ -103,6 +108,8 @@ class FlowStep(ByValue):
     positions: int
     elements: int
     waits: tuple[Wait, ...]
+    results: int = 0
+    window: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,10 +120,14 @@ class Dataflow(ByValue):
     ----------
     gaps
         Where it is not known what depends on what; the steps are then not all that there is to wait for.
+    given, returned
+        Elements of the image, and of what the network returns.
     """
 
     steps: tuple[FlowStep, ...]
     gaps: tuple[str, ...] = ()
+    given: int = 0
+    returned: int = 0
 
 
 class DataflowTrace:
@@ -136,17 +147,23 @@ class DataflowTrace:
         self._is_constant = is_constant
         self._last_call: dict[str, int] = {}
         self._waits: MutableMapping[torch.Tensor, Waits] = WeakTensorKeyDictionary()
+        self._given = self._returned = 0
         for tensor in given:
             self._waits[tensor] = {}
+            self._given += tensor.numel()
 
     def dataflow(self) -> Dataflow:
         """What was taken in."""
-        return Dataflow(tuple(self.steps), tuple(self.gaps))
+        return Dataflow(tuple(self.steps), tuple(self.gaps), self._given, self._returned)
+
+    def returned(self, result: Any) -> None:
+        """Take in what the network returns."""
+        self._returned = sum(x.numel() for x in tree_leaves(result) if _is_tensor(x))
 
     def layer(self, name: str, module: Layer, x: torch.Tensor, output: torch.Tensor) -> None:
         """Take in a call of a mapped layer."""
         geometry = geometry_of(module)
-        own = self._of(x, name)
+        own, window = self._of(x, name), 1
         if geometry is None or isinstance(module, nn.Linear):
             last = {step: of.expand(x.shape).amax(-1).flatten() for step, of in own.items()}
             positions = x.shape[:-1].numel()
@@ -161,6 +178,7 @@ class DataflowTrace:
                 made = spread(geometry, x.shape[-space:], output.shape[-space:])
             else:
                 places = convolved(geometry, x.shape[-space:], output.shape[-space:])
+                window = reach(places, x.shape[-space:])
                 last = {step: largest(of, places).flatten() for step, of in flat.items()}
                 positions = output.shape[-space:].numel()
                 made = torch.arange(positions).reshape(output.shape[-space:])
@@ -168,7 +186,8 @@ class DataflowTrace:
         before = self._last_call.get(name)
         if before is not None:  # one set of arrays: a call begins when the one before is done
             last[before] = torch.full((positions,), self.steps[before].positions - 1)
-        self._last_call[name] = self._step(name, True, positions, 0, last)
+        sizes = x.numel(), output.numel()
+        self._last_call[name] = self._step(name, True, positions, sizes, last, window)
         self._waits[output] = {self._last_call[name]: made}
 
     def function(self, name: str, values: Iterable[Any]) -> None:
@@ -213,10 +232,17 @@ class DataflowTrace:
         return waits
 
     def _step(
-        self, name: str, is_layer: bool, positions: int, elements: int, last: Mapping[int, torch.Tensor]
+        self,
+        name: str,
+        is_layer: bool,
+        positions: int,
+        elements: tuple[int, int],
+        last: Mapping[int, torch.Tensor],
+        window: int = 1,
     ) -> int:
+        """Number of a new step that takes in and gives so many elements."""
         waits = tuple(Wait(step, of.to(torch.int64).numpy().copy()) for step, of in last.items())
-        self.steps.append(FlowStep(name, is_layer, positions, elements, waits))
+        self.steps.append(FlowStep(name, is_layer, positions, elements[0], waits, elements[1], window))
         return len(self.steps) - 1
 
     def _passed_on(
@@ -229,7 +255,8 @@ class DataflowTrace:
         results: Sequence[torch.Tensor],
     ) -> list[Waits]:
         """What each result waits for; an operator of no known kind waits for all of all its inputs."""
-        elements = max(x.numel() for x in (*inputs, *results))
+        given = max(x.numel() for x in results)
+        elements = max(given, *(x.numel() for x in inputs)), given
         if name == "cat" and (merged := _side_by_side(args, own)) is not None:
             return [self._joined(name, merged, elements)]
         if name in PASSED:
@@ -242,7 +269,7 @@ class DataflowTrace:
             merged = self._joined(name, _merged(own), elements)
             return [_to_dims(merged, x.dim()) for x in results]
         looked = _looked_along(name, args, inputs[0], own, results)
-        elements = max(x.numel() for x in inputs)
+        elements = max(x.numel() for x in inputs), given
         if looked is None:
             last = _merged(_whole(waits, 1) for waits in own)
             step = self._step(name, False, 1, elements, last)
@@ -250,11 +277,11 @@ class DataflowTrace:
         made = self._places(name, looked, elements)
         return [made if x.dim() == results[0].dim() else _to_dims(_whole(made, 0), x.dim()) for x in results]
 
-    def _joined(self, name: str, waits: Waits, elements: int) -> Waits:
+    def _joined(self, name: str, waits: Waits, elements: tuple[int, int]) -> Waits:
         """One step for what waits for several: each of its places, in raster order."""
         return self._places(name, waits, elements) if len(waits) > 1 else waits
 
-    def _places(self, name: str, waits: Waits, elements: int) -> Waits:
+    def _places(self, name: str, waits: Waits, elements: tuple[int, int]) -> Waits:
         """A step of a digital operator with a position for each place that `waits` tells apart."""
         shape = np.broadcast_shapes(*(tuple(of.shape) for of in waits.values()))
         last = {step: of.expand(shape).flatten() for step, of in waits.items()}

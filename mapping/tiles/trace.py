@@ -245,7 +245,7 @@ def _watched(
     ]
     try:
         with in_eval_mode(model), _Functions(counter.dataflow), counter:
-            call(model, given)
+            counter.dataflow.returned(call(model, given))
     except XbarError:
         raise
     except Exception as error:  # what a user's own forward raises may be of any kind

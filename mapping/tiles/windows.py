@@ -20,6 +20,16 @@ def largest(of: torch.Tensor, places: Sequence[torch.Tensor]) -> torch.Tensor:
     return of
 
 
+def reach(places: Sequence[torch.Tensor], sizes: Sequence[int]) -> int:
+    """Most places of an input, in raster order, from the first to the last that one window looks at."""
+    found, stride = 1, 1
+    for index, size in zip(reversed(places), reversed(sizes), strict=True):
+        first = torch.where(index >= 0, index, size).amin(1)
+        found += int((index.amax(1) - first).clamp(min=0).max()) * stride
+        stride *= size
+    return found
+
+
 def _windows(outputs: int, kernel: int, stride: int, before: int, dilation: int) -> torch.Tensor:
     """Places of each window, outside the axis too, shape (outputs, kernel)."""
     return torch.arange(outputs)[:, None] * stride - before + torch.arange(kernel) * dilation

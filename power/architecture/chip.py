@@ -19,7 +19,9 @@ from power.architecture.vocabulary import (
     EVENTS,
     LAYER_VARIABLES,
     NETWORK_EVENTS,
+    NO_EVENTS,
     OFF_CHIP,
+    TRAFFIC_EVENTS,
     VARIABLES,
 )
 from power.components.files import TomlFile, check_cost, check_positive, file_and_bases, said, table_of
@@ -157,6 +159,10 @@ class Architecture:
         Whether each layer has nodes of its ``own``, or they are ``shared``.
     schedule
         How the layers of one image follow each other.
+    mesh
+        Level of which each has a router, and stands on a mesh of them; empty: there is none.
+    chip_nodes
+        Nodes of one chip; 0: as many as there are.
     folder
         That of its file: paths of libraries are looked up there.
     """
@@ -168,6 +174,8 @@ class Architecture:
     phase_bits: int
     nodes: Literal["own", "shared"]
     schedule: LayerSchedule
+    mesh: str
+    chip_nodes: int
     folder: Path
 
     @property
@@ -231,6 +239,8 @@ class _File:
     phase_bits: int = 0
     nodes: Literal["own", "shared", ""] = ""
     schedule: Literal["streaming", "layer-serial", ""] = ""
+    mesh: str = ""
+    chip_nodes: int = 0
     remove: tuple[str, ...] = ()
     components: dict[str, Any]
 
@@ -256,6 +266,7 @@ def architecture_of(files: tuple[TomlFile, ...]) -> Architecture:
     phase_bits = 1
     nodes: Literal["own", "shared"] = "own"
     schedule: LayerSchedule = "streaming"
+    mesh, chip_nodes = "", 0
     tables: dict[str, dict[str, Any]] = {}
     where: dict[str, str] = {}
     for file in reversed(files):
@@ -263,6 +274,7 @@ def architecture_of(files: tuple[TomlFile, ...]) -> Architecture:
         levels, phase_bits = head.levels or levels, head.phase_bits or phase_bits
         nodes = head.nodes or nodes
         schedule = head.schedule or schedule
+        mesh, chip_nodes = head.mesh or mesh, head.chip_nodes or chip_nodes
         for name in head.remove:
             if name not in tables:
                 raise unknown_name(f"{file.path.name}: remove", name, tables)
@@ -276,8 +288,11 @@ def architecture_of(files: tuple[TomlFile, ...]) -> Architecture:
     with naming(own.name):
         check_range("phase_bits", phase_bits, 1, 16)
         _check_levels(levels, nodes)
+        _check_mesh(levels, mesh, chip_nodes)
     places = {level.name for level in levels} | {LAYER}
-    components = {name: _component(name, table, where[name], places) for name, table in tables.items()}
+    components = {
+        name: _component(name, table, where[name], places, bool(mesh)) for name, table in tables.items()
+    }
     if not components:
         raise XbarError(f"{own.name}: components: missing; a chip has at least one")
     return Architecture(
@@ -288,6 +303,8 @@ def architecture_of(files: tuple[TomlFile, ...]) -> Architecture:
         phase_bits=phase_bits,
         nodes=nodes,
         schedule=schedule,
+        mesh=mesh,
+        chip_nodes=chip_nodes,
         folder=own.parent.resolve(),
     )
 
@@ -319,7 +336,21 @@ def _check_levels(levels: tuple[Level, ...], nodes: Literal["own", "shared"]) ->
             )
 
 
-def _component(name: str, table: Mapping[str, Any], where: str, places: set[str]) -> Component:
+def _check_mesh(levels: tuple[Level, ...], mesh: str, chip_nodes: int) -> None:
+    """Refuse a mesh of what holds no whole nodes, and nodes of a chip where there are none."""
+    names = [level.name for level in levels]
+    has_nodes = names[names.index(NODE) :] if NODE in names else []
+    allowed = [name for name in has_nodes if name != CHIP]
+    if mesh and mesh not in allowed:
+        raise unknown_name("mesh (a level of whole nodes)", mesh, allowed)
+    check_range("chip_nodes", chip_nodes, 0, 1 << 30)
+    if chip_nodes and not has_nodes:
+        raise XbarError(f"chip_nodes = {chip_nodes}: has no effect without a level of the name {NODE!r}")
+
+
+def _component(
+    name: str, table: Mapping[str, Any], where: str, places: set[str], has_mesh: bool
+) -> Component:
     """A component from what its file and the bases of it say."""
     plain = build(_Plain, {key: value for key, value in table.items() if key != "price"}, where)
     if plain.level not in places:
@@ -327,7 +358,12 @@ def _component(name: str, table: Mapping[str, Any], where: str, places: set[str]
     price = _price(table.get("price", name), f"{where}.price")
     counted = {*VARIABLES, *(LAYER_VARIABLES if plain.level == LAYER else ())}
     check_expression(f"{where}.count", plain.count, counted)
-    check_expression(f"{where}.events", plain.events, {*EVENTS, *NETWORK_EVENTS, OFF_CHIP, *VARIABLES})
+    check_expression(f"{where}.events", plain.events, {*NO_EVENTS, *VARIABLES})
+    if (traffic := names_of("", plain.events) & TRAFFIC_EVENTS.keys()) and not has_mesh:
+        raise XbarError(
+            f"{where}.events = {plain.events!r:.100}: {min(traffic)} needs a mesh, whose routers nodes stand "
+            "at; allowed: mesh = 'node', or a level above it"
+        )
     _check_events(f"{where}.events", plain)
     if plain.rate not in ("library", "unlimited"):
         check_expression(f"{where}.rate", plain.rate, VARIABLES)
@@ -351,17 +387,19 @@ def _component(name: str, table: Mapping[str, Any], where: str, places: set[str]
 def _check_events(key: str, component: _Plain) -> None:
     """Refuse events that are neither a layer's, nor the network's, nor a sum of both."""
     said = f"{key} = {component.events!r:.100}"
-    of_network = sorted(names_of(key, component.events) & NETWORK_EVENTS.keys())
+    of_network = sorted(names_of(key, component.events) & (NETWORK_EVENTS.keys() | TRAFFIC_EVENTS.keys()))
     if component.level == LAYER and of_network:
         raise XbarError(f"{said}: a layer has no {of_network[0]!r}, which happens between layers")
+    kinds = {"the network": NETWORK_EVENTS, "a layer": EVENTS, "the mesh": TRAFFIC_EVENTS}
     for names in addends_of(key, component.events):
-        network, layer = sorted(names & NETWORK_EVENTS.keys()), sorted(names & EVENTS.keys())
-        if network and layer:
+        mixed = [(min(names & of.keys()), kind) for kind, of in kinds.items() if names & of.keys()]
+        if len(mixed) > 1:
+            (one, first), (other, second) = mixed[:2]
             raise XbarError(
-                f"{said}: mixes {network[0]}, which is of the network, with {layer[0]}, which is of a layer; "
+                f"{said}: mixes {one}, which is of {first}, with {other}, which is of {second}; "
                 "allowed: sums of the two"
             )
-    others = names_of(key, component.events) & (EVENTS.keys() | NETWORK_EVENTS.keys())
+    others = names_of(key, component.events) & (NO_EVENTS.keys() - {OFF_CHIP})
     if OFF_CHIP in names_of(key, component.events) and others:
         raise XbarError(f"{said}: {OFF_CHIP} stands alone, as no network knows it; without {min(others)}")
 

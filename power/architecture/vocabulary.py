@@ -30,8 +30,17 @@ NETWORK_EVENTS = {
 }
 """Events between layers, counted once for the network."""
 
+TRAFFIC_EVENTS = {
+    "routed_bytes": "bytes between nodes x routers of the mesh that they pass",
+    "hop_bytes": "bytes between nodes x links of the mesh that they go over",
+}
+"""Events of what nodes send each other over a mesh, counted once for the chip (`power.floorplan`)."""
+
 OFF_CHIP = "off_chip_bytes"
 """Traffic of the chip's links. No mapping knows it: only a nameplate has what is charged for it."""
+
+NO_EVENTS = dict.fromkeys((*EVENTS, *NETWORK_EVENTS, *TRAFFIC_EVENTS, OFF_CHIP), 0.0)
+"""Nothing happens."""
 
 VARIABLES = {
     "rows": "word lines of an array",

@@ -30,6 +30,8 @@ class Price:
         DOI or number of each publication, and table.
     rate_per_s
         Events a second that one unit can serve, by its source [1/s]; None: not known.
+    capacity_kb
+        Of one unit of a memory [KB]; None: it is none, or its source does not say.
     not_known
         ``energy`` and ``area``, where the source gives none and a 0 stands for it.
     """
@@ -44,10 +46,13 @@ class Price:
     sources: tuple[str, ...]
     rate_per_s: float | None = None
     not_known: tuple[str, ...] = ()
+    capacity_kb: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {**dataclasses.asdict(self), "sources": list(self.sources), "not_known": list(self.not_known)}
+        plain = dataclasses.asdict(self)
+        del plain["capacity_kb"]
+        return {**plain, "sources": list(self.sources), "not_known": list(self.not_known)}
 
 
 def price_of(part: Part, node_nm: float, capacity_kb: float | None = None) -> Price:
@@ -96,6 +101,7 @@ def price_of(part: Part, node_nm: float, capacity_kb: float | None = None) -> Pr
         sources=sources,
         rate_per_s=part.rate_per_s,
         not_known=not_known(energy=part.power_mw, area=part.area_mm2),
+        capacity_kb=here.capacity_kb,
     )
 
 

@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapping.chips.chip import ProgrammedNetwork
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
-from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, OFF_CHIP
+from power.architecture.vocabulary import NO_EVENTS
 from power.counts.array import Case, row_conductance
 from power.counts.events import LayerCounts, has_sign, layer_counts, layer_events, network_events
 from power.counts.tally import Tally
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
+
+R = TypeVar("R")
+
+MOST_KEPT = 256
+"""What a workload keeps for architectures at most."""
 
 ARCHITECTURE_KEYS: Mapping[str, tuple[str, ...]] = {
     "": ("name", "source", "assumed"),
@@ -37,13 +42,7 @@ ARCHITECTURE_KEYS: Mapping[str, tuple[str, ...]] = {
 LAYER_KEYS = tuple(field.name for field in dataclasses.fields(MappedLayer))
 """What a mapped layer holds."""
 
-NO_LAYER = dict.fromkeys((*EVENTS, OFF_CHIP), 0.0)
-"""Events of layers, of which there are none between layers."""
-
-NO_NETWORK = dict.fromkeys((*NETWORK_EVENTS, OFF_CHIP), 0.0)
-"""Events between layers, of which there are none in a layer."""
-
-NOTHING = Tally([{**NO_LAYER, **NO_NETWORK}])
+NOTHING = Tally([NO_EVENTS])
 """Where nothing happens."""
 
 
@@ -75,7 +74,7 @@ class Workload:
     driven_s: Mapping[str, float]
     conductances: Literal["programmed", "target", "worst", "mean"]
     inputs: Literal["measured", "worst", "mean"]
-    _tallies: dict[tuple[str, ...], Tally] = field(default_factory=dict, compare=False, repr=False)
+    _kept: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @functools.cached_property
     def kept_macs(self) -> int:
@@ -85,9 +84,17 @@ class Workload:
 
     def tally(self, names: tuple[str, ...]) -> Tally:
         """What happens in some layers, by name; the same object for the same names on every architecture."""
-        if names not in self._tallies:
-            self._tallies[names] = Tally(self.events[name] for name in names)
-        return self._tallies[names]
+        return self.once(("tally", names), lambda: Tally(self.events[name] for name in names))
+
+    def once(self, key: Hashable, make: Callable[[], R]) -> R:
+        """What `make` gives, made once for a key that says all that it depends on but the counts; it goes
+        with the workload to other architectures."""
+        if key not in self._kept:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            self._kept[key] = make()
+        found: R = self._kept[key]
+        return found
 
     def on(self, mapped: MappedNetwork) -> Workload:
         """The same on the hardware of a mapping that differs in keys of `ARCHITECTURE_KEYS` alone, such as
@@ -159,7 +166,7 @@ def workload(
         events={
             name: happening(layer, layer.hardware, counts[name]) for name, layer in mapped.layers.items()
         },
-        between=Tally([{**NO_LAYER, **network_events(mapped)}]),
+        between=Tally([{**NO_EVENTS, **network_events(mapped)}]),
         driven_s=driven,
         conductances="programmed" if chip is not None else "target" if known else case,
         inputs=case if activity is None else "measured",
@@ -169,7 +176,7 @@ def workload(
 def happening(layer: MappedLayer, hardware: Hardware, counts: LayerCounts) -> dict[str, float]:
     """Events of a layer for one image, and the numbers of the layer that expressions may read."""
     events = layer_events(layer, hardware, counts)
-    return {**NO_NETWORK, **events, "layer_index_bytes": events["index_bytes"] / layer.positions}
+    return {**NO_EVENTS, **events, "layer_index_bytes": events["index_bytes"] / layer.positions}
 
 
 def _check_same(counted: MappedLayer, layer: MappedLayer) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from power.architecture.chip import LAYER, NODE, Architecture
 from power.architecture.expressions import Expression, names_of, value_of
-from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, OFF_CHIP
+from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, NO_EVENTS, OFF_CHIP, TRAFFIC_EVENTS
 from power.components.price import Price
 from xbar.hardware.errors import XbarError
 
@@ -66,6 +66,11 @@ class Item:
         return bool(self.names & NETWORK_EVENTS.keys())
 
     @property
+    def of_traffic(self) -> bool:
+        """Whether it is charged for what nodes send each other."""
+        return bool(self.names & TRAFFIC_EVENTS.keys())
+
+    @property
     def is_link(self) -> bool:
         """Whether it is charged for traffic that no mapping knows."""
         return OFF_CHIP in self.names
@@ -83,13 +88,13 @@ class Item:
     def is_charged(self, variables: Mapping[str, float]) -> bool:
         """Whether any load is charged for it; a component without events has only an area."""
         try:
-            return self.times({**variables, **dict.fromkeys((*EVENTS, *NETWORK_EVENTS, OFF_CHIP), 1.0)}) > 0
+            return self.times({**variables, **dict.fromkeys(NO_EVENTS, 1.0)}) > 0
         except XbarError:
             return True
 
     def counting(self) -> dict[str, str]:
         """How its units and events are counted, in words."""
-        words = {**EVENTS, **NETWORK_EVENTS}
+        words = {**EVENTS, **NETWORK_EVENTS, **TRAFFIC_EVENTS}
         said = [f"{name}: {words[name]}" for name in sorted(self.names & words.keys())]
         level = "copy of a layer" if self.level == LAYER else self.level
         article = "an" if level[0] in "aeiou" else "a"
@@ -136,6 +141,23 @@ class Bill:
     def node(self) -> float:
         """Arrays of a node, which is bought whole; 1 for an architecture without nodes."""
         return self.levels.get(NODE, 1.0)
+
+    @functools.cached_property
+    def buffer_kb(self) -> float | None:
+        """Capacity of the memory of a node that inputs are fetched from [KB]; None: there is none, or it is
+        not known."""
+        for item in self.charged:
+            known = item.price.capacity_kb
+            if item.level == NODE and known is not None and "fetched_bytes" in item.names:
+                assert isinstance(item.count, float)
+                return item.count * known
+        return None
+
+    @property
+    def nodes_of_router(self) -> int:
+        """Nodes at one router of the mesh; 0 without one."""
+        mesh = self.architecture.mesh
+        return round(self.levels[mesh] / self.node) if mesh else 0
 
     @functools.cached_property
     def owned(self) -> float:

@@ -42,7 +42,10 @@ class Load:
     owned
         Arrays in what a layer has of its own; what stands at a larger level serves all layers.
     between
-        Whether it is no layer's, but what lies between them, or is bought for none.
+        Whether it is no layer's, but lies between them.
+    busiest, busiest_arrays
+        What happens at the busiest router of a mesh and its link, where only they serve, and the arrays that
+        stand there; None: all units serve alike.
     """
 
     layers: tuple[str, ...]
@@ -56,6 +59,8 @@ class Load:
     copies: int = 1
     owned: float = 1.0
     between: bool = False
+    busiest: Tally | None = None
+    busiest_arrays: float = 1.0
 
     def units(self, item: Item, arrays: Numbers, in_all: float) -> Numbers:
         """Units of a component that come with so many arrays of a chip, shape (layers,); what arrays share
@@ -137,6 +142,9 @@ def _busy_s(
     works = (events > 0) & ((load.slots > 0) | load.between)
     if item.rate_per_s is None or not works.any():
         return np.zeros(len(events))
+    if load.busiest is not None:
+        at_busiest = load.busiest.of(f"{item.name}.events", item.events, load.numbers)
+        return at_busiest / (item.units(load.busiest_arrays, load.slots_in_all) * item.rate_per_s)
     own = units if item.arrays is None or item.arrays <= 1 else bought
     serving = own
     if (shared & works).any():

@@ -22,7 +22,7 @@ from power.architecture.chip import (
     architecture_toml,
 )
 from power.architecture.expressions import Expression, value_of
-from power.architecture.vocabulary import BUFFER, EVENTS, NETWORK_EVENTS, OFF_CHIP, variables_of
+from power.architecture.vocabulary import BUFFER, NO_EVENTS, variables_of
 from power.components.converters import AdcLibrary, adc_of, adc_toml
 from power.components.files import TomlFile, file_and_bases
 from power.components.library import Part, PeripheryLibrary, library_of, library_toml
@@ -156,8 +156,7 @@ def _item(
         leaking_share=_leaking_share(component),
         formula=str(component.count),
     )
-    nothing = dict.fromkeys((*EVENTS, *NETWORK_EVENTS, OFF_CHIP), 0.0)
-    if constant := value_of("events", component.events, {**variables, **nothing}):
+    if constant := value_of("events", component.events, {**variables, **NO_EVENTS}):
         raise XbarError(
             f"events = {component.events!r}: gives {constant:g} where nothing happens; must give 0"
         )

@@ -13,8 +13,9 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-DIGITAL, UNUSED = "(digital)", "(unused)"
-"""Layers of the table that are none: what lies between layers, and arrays of shared nodes that stay empty."""
+DIGITAL, TRAFFIC, UNUSED = "(digital)", "(traffic)", "(unused)"
+"""Layers of the table that are none: digital work between layers, what their nodes send each other, and
+arrays of shared nodes that stay empty."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Row:
     Parameters
     ----------
     layer
-        Module name, ``(digital)`` for all digital work between layers, or ``(unused)``.
+        Module name, ``(digital)`` for all digital work between layers, ``(traffic)`` for what goes over a
+        mesh of routers, or ``(unused)``.
     component
         Its name in the architecture.
     level

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from mapping.chips.chip import ProgrammedNetwork
 from mapping.tiles.mapped import MappedNetwork
 from power.architecture.chip import ARRAY, LAYER, NODE
+from power.architecture.vocabulary import NO_EVENTS
 from power.components.price import Price
 from power.counts.array import Case, read_energy_j
 from power.counts.events import fastest_vector_s, has_sign, vector_time_s
+from power.counts.tally import Tally
 from power.counts.workload import NOTHING, Workload, workload
 from power.estimates.allocation import Allocation, allocated
 from power.estimates.bill import Bill, Item, not_scaled
@@ -22,9 +24,12 @@ from power.estimates.digital import DigitalWork, digital_work, is_of_digital_wor
 from power.estimates.latency import latency_of
 from power.estimates.loads import Load, table_of
 from power.estimates.prices import bill_of
-from power.estimates.rows import DIGITAL, UNUSED, CostTable, joined, total
+from power.estimates.rows import DIGITAL, TRAFFIC, UNUSED, CostTable, joined, total
 from power.estimates.servers import busiest_of, busy_of, with_gates
 from power.estimates.totals import Estimate, checked_rate
+from power.floorplan.allotment import Allotted, allotted
+from power.floorplan.buffers import kept_kb
+from power.floorplan.floorplan import Floorplan, floorplan
 from xbar.hardware.design import Hardware
 
 SERIAL = "schedule of one layer after the other"
@@ -45,6 +50,9 @@ CONTROL = {"control": "control", "instruction": "instruction fetch"}
 
 BUFFERS = "buffers between layers beyond one write and read of each value"
 """What an architecture that is charged for a layer's stored bytes has not."""
+
+NO_HOPS = "traffic between nodes by hops: no component is charged for it"
+"""What an architecture without a mesh has not."""
 
 
 def estimate(
@@ -89,13 +97,15 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
     Of many architectures for one mapping, ``priced(work.on(mapped.with_hardware(...)))`` is that of each.
     """
     mapped = work.mapped
-    hardware = mapped.hardware
+    hardware, flow = mapped.hardware, mapped.dataflow
     groups = _groups(mapped)
     bill = next((each.bill for each in groups if each.hardware is hardware), None) or bill_of(hardware)
     distinct = list({id(each.bill): each.bill for each in groups}.values())
     bought, digital = allocated(work, bill), digital_work(work, bill)
     times = _times(work, groups)
-    table = joined([_layer_table(work, groups, bought), *_other_tables(work, bill, bought)])
+    plan = _floorplan(work, bill, bought)
+    tables = [_layer_table(work, groups, bought), *_other_tables(work, bill, bought)]
+    table = joined([*tables, *_traffic_table(plan, bill, bought)])
     table = with_gates(table, times, _gates(groups, bill))
     busy = busy_of(table, times)
     schedule = bill.architecture.schedule
@@ -121,6 +131,12 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
         groups=counts.get("core", bought.arrays),
         tiles=counts.get(NODE, bought.arrays),
         nodes=bought.nodes(bill),
+        chip_nodes=bill.architecture.chip_nodes,
+        floorplan=plan,
+        buffer_kb=bill.buffer_kb,
+        kept_kb=_kept_kb(work, bill, bought),
+        image_bytes=(flow.given if flow else 0) * bill.variables["input_bits"] / 8,
+        result_bytes=(flow.returned if flow else 0) * bill.variables["input_bits"] / 8,
         levels={name: count for name, count in counts.items() if name != ARRAY},
         operations=2 * work.kept_macs,
         dense_operations=2 * mapped.macs,
@@ -139,7 +155,14 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
         counting={name: _item(name, distinct).counting() for name in names},
         not_scaled=not_scaled(distinct, hardware.periphery.node_nm),
         not_modelled=_not_modelled(
-            table, prices, bill, _uncharged(work, bill), digital, mapped.digital_unknown, latency.untraced
+            table,
+            prices,
+            bill,
+            plan,
+            _uncharged(work, bill),
+            digital,
+            mapped.digital_unknown,
+            latency.untraced,
         ),
     )
 
@@ -211,7 +234,7 @@ def _load(work: Workload, group: _Group, chip_has: Allocation) -> Load:
 def _gates(groups: Iterable[_Group], bill: Bill) -> dict[str, dict[str, tuple[str, ...]]]:
     """Gates of each layer of the table."""
     of_layers = {name: group.bill.architecture.gates for group in groups for name in group.layers}
-    return {**of_layers, DIGITAL: bill.architecture.gates, UNUSED: bill.architecture.gates}
+    return {**of_layers, **dict.fromkeys((DIGITAL, TRAFFIC, UNUSED), bill.architecture.gates)}
 
 
 def _other_tables(work: Workload, bill: Bill, chip_has: Allocation) -> list[CostTable]:
@@ -226,6 +249,61 @@ def _other_tables(work: Workload, bill: Bill, chip_has: Allocation) -> list[Cost
         load = Load((UNUSED,), none, in_all, np.array([chip_has.unused]), bought, NOTHING, numbers, none)
         found.append(table_of(load, [item for item in bill.charged if item.level != LAYER], 1.0))
     return found
+
+
+def _places(work: Workload, bill: Bill, chip_has: Allocation) -> dict[str, Allotted]:
+    """Nodes of each layer."""
+    return allotted(work, chip_has.of_layer, round(bill.node), bill.architecture.nodes == "own")
+
+
+def _kept_kb(work: Workload, bill: Bill, chip_has: Allocation) -> dict[str, float]:
+    """What the fullest buffer of each layer keeps [KB]; of none where no buffer has a known capacity."""
+    if bill.buffer_kb is None:
+        return {}
+    key = tuple(chip_has.of_layer.values()), bill.node, bill.architecture.nodes
+    return work.once(("buffers", *key), lambda: kept_kb(work, _places(work, bill, chip_has)))
+
+
+def _floorplan(work: Workload, bill: Bill, chip_has: Allocation) -> Floorplan | None:
+    """Layers on the mesh of an architecture that has one."""
+    nodes = bill.nodes_of_router
+    if not nodes:
+        return None
+    routers = math.ceil(chip_has.bought / bill.node / nodes)
+    key = tuple(chip_has.of_layer.values()), bill.node, bill.architecture.nodes, nodes
+    return work.once(
+        ("floorplan", *key), lambda: floorplan(work, _places(work, bill, chip_has), routers, nodes)
+    )
+
+
+def _traffic_table(plan: Floorplan | None, bill: Bill, chip_has: Allocation) -> list[CostTable]:
+    """Rows of what goes over the mesh, which its busiest router and link serve."""
+    items = [item for item in bill.charged if item.of_traffic]
+    if plan is None or not items:
+        return []
+    none = np.zeros(1)
+    load = Load(
+        layers=(TRAFFIC,),
+        arrays=none,
+        arrays_in_all=chip_has.arrays,
+        slots=none,
+        slots_in_all=chip_has.bought,
+        happens=Tally([{**NO_EVENTS, "routed_bytes": plan.routed_bytes, "hop_bytes": plan.hop_bytes}]),
+        numbers=bill.variables,
+        read_pj=none,
+        between=True,
+        busiest=Tally(
+            [
+                {
+                    **NO_EVENTS,
+                    "routed_bytes": plan.busiest_router_bytes,
+                    "hop_bytes": plan.busiest_link_bytes,
+                }
+            ]
+        ),
+        busiest_arrays=bill.levels[bill.architecture.mesh],
+    )
+    return [table_of(load, items, 1.0)]
 
 
 def _item(name: str, bills: Iterable[Bill]) -> Item:
@@ -261,12 +339,19 @@ def _mean_bits(work: Workload, groups: Iterable[_Group]) -> float:
     return of_network + more / max(sum(kept.values()), 1)
 
 
-def _not_in(bill: Bill) -> tuple[str, ...]:
+def _not_in(bill: Bill, plan: Floorplan | None) -> tuple[str, ...]:
     """Parts of a chip that these components are not."""
     names = [item.name for item in bill.charged]
     control = [what for word, what in CONTROL.items() if not any(word in name for name in names)]
     stored = any("stored_bytes" in item.names for item in bill.charged)
-    return (*NOT_MODELLED, *control, *([BUFFERS] if stored else []))
+    parts = [BUFFERS] if stored else []
+    if not any(item.of_traffic for item in bill.charged):
+        parts.append(NO_HOPS)
+    elif plan is None:
+        parts.append("traffic between nodes: the mapping has no graph")
+    else:
+        parts.append("traffic between nodes: the time of a value on its way, and from and to the image")
+    return (*NOT_MODELLED, *control, *parts)
 
 
 def _uncharged(work: Workload, bill: Bill) -> tuple[str, ...]:
@@ -278,6 +363,7 @@ def _not_modelled(
     table: CostTable,
     priced: Mapping[str, tuple[Price, ...]],
     bill: Bill,
+    plan: Floorplan | None,
     uncharged: Iterable[str],
     digital: DigitalWork,
     unknown: Iterable[str],
@@ -301,7 +387,7 @@ def _not_modelled(
         *([f"{missing}: not in the library"] if missing else []),
         *(f"{name}: no component of {bill.architecture.name} is charged for them" for name in uncharged),
         *(f"streaming: {why}; the latency is that of layer after layer" for why in untraced),
-        *_not_in(bill),
+        *_not_in(bill, plan),
         *(
             f"digital work: {name}, {count:,} operations an image ({', '.join(digital.kinds[name])})"
             for name, count in digital.unpriced.items()

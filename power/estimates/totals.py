@@ -17,7 +17,11 @@ from power.components.price import Price
 from power.estimates.latency import PathPart
 from power.estimates.rows import CostTable, ratio, sums, total
 from power.estimates.servers import Busy, Server, busiest_of, servers_of
+from power.floorplan.floorplan import Floorplan
 from xbar.hardware.errors import XbarError
+
+KEPT_APART = ("busy", "table", "floorplan", "buffer_kb", "kept_kb", "chip_nodes")
+"""Fields of an estimate that are in its plain data in another form, or not at all."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,16 @@ class Estimate:
         All as if layers shared them.
     nodes
         Nodes that each layer has of its own, by name; empty where layers share them.
+    chip_nodes
+        Nodes of one chip; 0: as many as there are.
+    floorplan
+        Layers on the mesh of the architecture; None where it has none, or the network's graph is not known.
+    buffer_kb, kept_kb
+        Capacity of a node's buffer, None where it is not known, and what the fullest buffer of each layer's
+        nodes keeps, by name, empty where the capacity or the network's graph is not known [KB].
+    image_bytes, result_bytes
+        Bytes of an image and of what the network returns for it, which go on and off the chip; 0 where they
+        are not known. Nothing is charged for them.
     area_whole_tiles_mm2
         Area where groups and tiles of the periphery can only be bought whole [mm^2].
     operations, dense_operations
@@ -83,6 +97,12 @@ class Estimate:
     tiles: int
     levels: Mapping[str, int]
     nodes: Mapping[str, int]
+    chip_nodes: int
+    floorplan: Floorplan | None
+    buffer_kb: float | None
+    kept_kb: Mapping[str, float]
+    image_bytes: float
+    result_bytes: float
     area_whole_tiles_mm2: float
     operations: int
     dense_operations: int
@@ -175,6 +195,18 @@ class Estimate:
     def peak_power_mw(self) -> float:
         """Power at `peak_image_rate_per_s` [mW]."""
         return self.power_mw_at(self.peak_image_rate_per_s)
+
+    @property
+    def overfull(self) -> dict[str, float]:
+        """What the fullest buffer keeps of each layer for which it has no room [KB]."""
+        room = math.inf if self.buffer_kb is None else self.buffer_kb
+        return {name: kept for name, kept in self.kept_kb.items() if kept > room}
+
+    @property
+    def chips(self) -> int:
+        """Chips that hold all nodes; 1 where an architecture does not say how many nodes a chip has."""
+        nodes = sum(self.nodes.values()) or self.tiles
+        return math.ceil(nodes / self.chip_nodes) if self.chip_nodes else 1
 
     @cached_property
     def servers(self) -> tuple[Server, ...]:
@@ -269,7 +301,7 @@ class Estimate:
         ratios = {name: getattr(self, name) for name in ("tops_per_w", "tops_per_mm2")}
         path = [dataclasses.asdict(part) for part in self.critical_path]
         derived += ["bottleneck", "utilisation"]
-        names = [field.name for field in dataclasses.fields(self) if field.name not in ("busy", "table")]
+        names = [field.name for field in dataclasses.fields(self) if field.name not in KEPT_APART]
         stored = {name: getattr(self, name) for name in names}
         lists = {name: list(getattr(self, name)) for name in ("not_scaled", "not_modelled", "sources")}
         prices = {name: [price.to_dict() for price in priced] for name, priced in self.prices.items()}
@@ -279,6 +311,9 @@ class Estimate:
             **stored,
             **lists,
             "critical_path": path,
+            "chips": self.chips,
+            "buffers": {"capacity_kb": self.buffer_kb, "kept_kb": dict(self.kept_kb)},
+            "traffic": None if self.floorplan is None else self.floorplan.to_dict(),
             "by_component": self.by_component,
             "by_layer": self.by_layer,
             "by_level": self.by_level,

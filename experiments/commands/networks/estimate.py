@@ -75,10 +75,13 @@ class EstimateCommand:
     """Write every row of the estimate into this file."""
     figure: Path | None = None
     """Draw area and energy by layer and component into this file, .svg, .png or .pdf."""
+    floorplan: Path | None = None
+    """Draw the layers on the mesh of an architecture that has one, and their traffic, into this file."""
 
     def __call__(self) -> None:
         inputs = parsed_inputs(self.input)
         check_figure(self.figure)
+        check_figure(self.floorplan, "--floorplan")
         check_file("--csv", self.csv)
         if self.json and self.explain:
             raise XbarError("--json, --explain: choose one; the JSON has the prices and their sources")
@@ -117,6 +120,12 @@ class EstimateCommand:
             from experiments.figures.plots import save_as
 
             save_as(estimate_figure(results), self.figure)
+        if self.floorplan is not None:
+            from experiments.figures.floorplan_plot import floorplan_figure
+            from experiments.figures.plots import save_as
+
+            plans = {name: result.floorplan for name, result in results.items()}
+            save_as(floorplan_figure(plans), self.floorplan)
         costs = {}
         if self.programming:
             study, _ = finished_run(Path(self.what))

@@ -111,12 +111,9 @@ def text(
         parts += [text_table(_sums(result.by_component, result, "component"), "lrrrr"), ""]
         if layers:
             parts += [text_table(_sums(result.by_layer, result, "layer"), "lrrrr"), ""]
-    parts += [
-        note
-        for each in (busy_text(results), latency_text(results), *notes, idle_text(results))
-        if each
-        for note in (each, "")
-    ]
+    said = [say(results) for say in (busy_text, latency_text, traffic_text)]
+    for note in (*said, *notes, idle_text(results)):
+        parts += [note, ""] if note else []
     if estimates[0].not_scaled:
         parts += [f"at another node, not scaled: {', '.join(estimates[0].not_scaled)}"]
     parts += ["not modelled: " + "; ".join(estimates[0].not_modelled)]
@@ -135,6 +132,47 @@ def unpriced_text(result: Estimate) -> str:
     return f"not modelled: {share} of the operations of an image, which stay digital: {', '.join(parts)}"
 
 
+def room_text(of: str, result: Estimate) -> list[str]:
+    """What a chip has no room for: nodes beyond those of one chip, and buffers that keep more than they hold;
+    empty where all fits. `of` says whose it is."""
+    lines = []
+    if result.chips > 1:
+        nodes = sum(result.nodes.values()) or result.tiles
+        lines.append(
+            f"does not fit one chip{of}: {nodes:,} nodes are {result.chips} chips of {result.chip_nodes}; "
+            "what goes between chips is not modelled"
+        )
+    if result.overfull:
+        worst = max(result.overfull, key=result.overfull.__getitem__)
+        lines.append(
+            f"buffers too small{of}: {len(result.overfull)} of {len(result.kept_kb)} layers keep more than "
+            f"the {result.buffer_kb:g} KB of a node, most of all {shown_name(worst)}: "
+            f"{number(result.overfull[worst])} KB"
+        )
+    return lines
+
+
+def traffic_text(results: Mapping[str, Estimate]) -> str:
+    """Say what goes over the mesh of each design that has one, and in and out of the chip."""
+    lines = []
+    for name, result in results.items():
+        of = f" of {name}" if len(results) > 1 else ""
+        plan = result.floorplan
+        if plan is not None:
+            mesh = f"{plan.mesh.columns} x {plan.mesh.rows}"
+            lines.append(
+                f"traffic{of} on a mesh of {plan.mesh.routers} routers ({mesh}): "
+                f"{number(plan.hop_bytes)} B x hops an image, {number(plan.routed_bytes)} B x routers, "
+                f"{number(plan.busiest_router_bytes)} B through the busiest one"
+            )
+        if result.image_bytes:
+            lines.append(
+                f"off chip{of}, not modelled: {number(result.image_bytes)} B of an image in, "
+                f"{number(result.result_bytes)} B out"
+            )
+    return "\n".join(lines)
+
+
 def _title(what: str, results: Mapping[str, Estimate]) -> str:
     first = next(iter(results.values()))
     share = percent_of_macs(first.macs_share)
@@ -147,6 +185,7 @@ def _title(what: str, results: Mapping[str, Estimate]) -> str:
     for each in dict.fromkeys(map(unpriced_text, results.values())):
         lines += [each] if each else []
     for name, result in results.items():
+        lines += room_text(f" of {name}" if len(results) > 1 else "", result)
         lines.append(
             f"on {name}: {result.weight_bits:g}-bit weights in {result.slices} slice"
             f"{'s' if result.slices > 1 else ''}, converters: {result.adc}; conductances: "

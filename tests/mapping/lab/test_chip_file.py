@@ -114,7 +114,7 @@ def test_other_programs_can_read_it(saved) -> None:
     arrays = load_file(path)
     with safe_open(path, framework="np") as file:
         header = json.loads(file.metadata()["json"])
-    assert (header["format"], header["version"]) == ("xbar chip", 4)
+    assert (header["format"], header["version"]) == ("xbar chip", 5)
     layer = header["chip"]["mapped"]["layers"]["0"]
     assert (layer["k"], layer["groups"], layer["kind"]) == (18, 2, "conv2d")
     reference = header["chip"]["conductances"]["0"][1]["array"]
@@ -154,9 +154,9 @@ def resized(name: str, shape: tuple[int, ...]) -> Change:
 
 L = "chip/mapped/layers/0"
 BROKEN: dict[str, tuple[Change, str]] = {
-    "newer": (lambda h, _: h.update(version=5), "format version 5; this xbar reads version 4"),
-    "older": (lambda h, _: h.update(version=3), "format version 3; this xbar reads version 4"),
-    "no version": (lambda h, _: h.pop("version"), "format version None; this xbar reads version 4"),
+    "newer": (lambda h, _: h.update(version=6), "format version 6; this xbar reads version 5"),
+    "older": (lambda h, _: h.update(version=4), "format version 4; this xbar reads version 5"),
+    "no version": (lambda h, _: h.pop("version"), "format version None; this xbar reads version 5"),
     "foreign": (lambda h, _: h.update(format="else"), "holds no chip of xbar"),
     "mapping": (lambda h, _: h.update(format="xbar mapping"), "holds a mapping; load it with"),
     "missing key": (lambda h, _: layer_of(h).pop("scale"), "chip/mapped/layers/0/scale: missing"),

@@ -1,0 +1,1 @@
+from .floorplan import Floorplan as Floorplan, floorplan as floorplan

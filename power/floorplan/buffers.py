@@ -1,0 +1,47 @@
+"""What the buffers of a layer's nodes keep while the layer streams, and whether it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from power.counts.workload import Workload
+from power.floorplan.allotment import Allotted
+
+KILOBYTE = 1024
+"""Bytes of a kilobyte of a memory."""
+
+
+def kept_kb(work: Workload, places: Mapping[str, Allotted]) -> dict[str, float]:
+    """What the fullest buffer among the nodes of each layer keeps [KB], of a network whose graph is known.
+
+    A node keeps, of the inputs that its bands look at, all places from the first to the last of one window in
+    raster order: of a kernel of k rows, k - 1 rows of the input and k places (ISAAC,
+    doi:10.1109/ISCA.2016.12). What a residual branch holds until the other one is done, and
+    outputs on their way, are not in it. Where layers share a node, each is held against all of its buffer.
+    """
+    flow = work.mapped.dataflow
+    if flow is None or flow.gaps:
+        return {}
+    found: dict[str, float] = {}
+    for step in flow.steps:
+        own = places.get(step.name)
+        if not step.is_layer or own is None or not len(own.nodes):
+            continue
+        layer = work.mapped.layers[step.name]
+        bits = layer.hardware.dac.bits
+        assert bits != "ideal"
+        channels = (layer.inputs - layer.bias_rows) / _window_of(work, step.name)
+        kept = step.window * channels * float(own.share.max()) * bits / 8 / KILOBYTE
+        found[step.name] = max(kept, found.get(step.name, 0.0))
+    return found
+
+
+def _window_of(work: Workload, name: str) -> int:
+    """Places that the kernel of a layer looks at: values of one channel in an input vector."""
+    geometry = work.mapped.layers[name].geometry
+    if geometry is None or geometry.transposed:
+        return 1
+    window = 1
+    for size in geometry.kernel:
+        window *= size
+    return window
