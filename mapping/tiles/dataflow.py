@@ -6,9 +6,10 @@ carries, for each step that it was made from, the last position of that step whi
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,9 @@ class FlowStep(ByValue):
     window
         Places of its input, in raster order, from the first to the last that one position of a layer looks
         at: what a buffer keeps while the layer streams. 1 of an operator.
+    operations
+        Elementary operations of an operator by kind (`mapping.network.elementary.OPERATIONS`), those of its
+        products as ``digital_macs``; of a layer none.
     """
 
     name: str
@@ -110,6 +114,7 @@ class FlowStep(ByValue):
     waits: tuple[Wait, ...]
     results: int = 0
     window: int = 1
+    operations: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +152,7 @@ class DataflowTrace:
         self._is_constant = is_constant
         self._last_call: dict[str, int] = {}
         self._waits: MutableMapping[torch.Tensor, Waits] = WeakTensorKeyDictionary()
-        self._given = self._returned = 0
+        self._given = self._returned = self._before = 0
         for tensor in given:
             self._waits[tensor] = {}
             self._given += tensor.numel()
@@ -206,7 +211,7 @@ class DataflowTrace:
         args
             By position, those that are named after them.
         """
-        name = func.overloadpacket.__name__
+        name, self._before = func.overloadpacket.__name__, len(self.steps)
         own = [self._of(x, name) for x in inputs]
         if name in DECIDING and any(own):
             self.gaps.setdefault(f"{name} gives values of tensors to Python")
@@ -222,6 +227,11 @@ class DataflowTrace:
             self._waits[x] = waits
         if func._schema.is_mutable:
             self._write_through(results, found)
+
+    def worked(self, operations: Mapping[str, int]) -> None:
+        """Take in what the last operator worked, where it made a step; others work while values pass."""
+        if len(self.steps) > self._before and operations:
+            self.steps[-1] = dataclasses.replace(self.steps[-1], operations=dict(operations))
 
     def _of(self, x: torch.Tensor, reader: str) -> Waits:
         waits = self._waits.get(x)

@@ -134,9 +134,10 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         with torch.device("cpu"):
             self.dataflow.operator(func, args, inputs, result)
         constant, takes_weight = self.constants.are(inputs), self.constants.takes_weight(inputs)
-        is_product = False
+        is_product, work = False, {}
         if (macs := multiply_accumulates(func, args, kwargs, result)) is not None:
             self.macs[name] += macs
+            work["digital_macs"] = macs
         elif takes_weight and spreads(func, args, result):
             self.macs[name] += result.numel()
             self._summands[result] = is_product = True
@@ -149,6 +150,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             operations = elementary_operations(func, args, kwargs, result)
             if operations is not None:
                 self.operations.setdefault(name, Counter()).update(operations)
+                work |= operations
+        self.dataflow.worked(work)
         self.constants.note(inputs, _tensors(result))
 
     def digital(self, images: int) -> Digital:

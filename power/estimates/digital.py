@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from mapping.network.elementary import OPERATIONS, RULES
-from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS
+from power.architecture.vocabulary import EVENTS, NETWORK_EVENTS, NO_EVENTS
+from power.counts.tally import Tally
 from power.counts.workload import Workload
+from power.estimates.allocation import Allocation
 from power.estimates.bill import Bill
+from power.floorplan.edges import homes_of
 
 MACS = "digital_macs"
 """Event of a multiply-accumulate, which is two operations."""
@@ -70,6 +75,33 @@ def digital_work(counted: Workload, bill: Bill) -> DigitalWork:
         kinds={name: tuple(sorted(missing[name])) for name in order},
         uncounted=tuple(sorted(name for name in mapped.digital_elements if not _is_known(name))),
     )
+
+
+def operator_times(counted: Workload, bill: Bill, chip_has: Allocation) -> dict[int, float]:
+    """Time that one image takes each digital operator of the traced graph [s], by the number of its step.
+
+    An operator works in the nodes of the layer before it (`power.floorplan.edges`), and takes the time of the
+    component there that it keeps busiest; what stands above a node, or in nodes that layers share, serves it
+    alone meanwhile. Operations for which a component, or its rate, is missing take none.
+    """
+    flow = counted.mapped.dataflow
+    steps = () if flow is None else flow.steps
+    working = [number for number, step in enumerate(steps) if step.operations]
+    if not working:
+        return {}
+    happens = counted.once(
+        "operators", lambda: Tally([{**NO_EVENTS, **steps[n].operations} for n in working])
+    )
+    homes = counted.once("homes", lambda: homes_of(steps))
+    slots = np.array([chip_has.slots.get(homes[number], 0.0) or chip_has.bought for number in working])
+    longest = np.zeros(len(working))
+    for item in bill.charged:
+        if item.of_network and item.rate_per_s is not None:
+            own = item.arrays is not None and item.arrays <= bill.owned
+            serving = item.units(slots if own else np.full(len(slots), chip_has.bought), chip_has.bought)
+            events = happens.of(f"{item.name}.events", item.events, bill.variables)
+            np.maximum(longest, events / (serving * item.rate_per_s), out=longest)
+    return dict(zip(working, longest.tolist(), strict=True))
 
 
 def _without_carried(missing: Mapping[str, Mapping[str, int]], carried: int) -> dict[str, dict[str, int]]:

@@ -147,11 +147,12 @@ def latency_of(
     table: CostTable,
     times: Mapping[str, float],
     busiest: Server,
+    operator_s: Mapping[int, float],
 ) -> Latency:
     """Latency of a mapped network on an architecture with such a schedule.
 
-    Each position of a layer takes its share of the time of the layer's busiest server. Digital operators take
-    no time of their own, but no image is done before the busiest server of the chip has served it.
+    Each position of a layer takes its share of the time of the layer's busiest server, and each of a digital
+    operator its share of `operator_s`. No image is done before the busiest server of the chip has served it.
 
     Parameters
     ----------
@@ -161,6 +162,9 @@ def latency_of(
         Time of the arrays of each layer for one image [s].
     busiest
         The busiest server of the chip.
+    operator_s
+        Time of each digital operator for one image [s], by the number of its step; of those that are not
+        there it is not known, and counts as none.
     """
     longest = _longest_s(table, times)
     untraced: tuple[str, ...] = ()
@@ -175,6 +179,8 @@ def latency_of(
             layer = mapped.layers[step.name]
             copies[number] = layer.hardware.periphery.copies
             vector_s[number] = longest[step.name] / math.ceil(layer.positions / copies[number])
+        else:
+            vector_s[number] = operator_s.get(number, 0.0) / step.positions
     seconds, path = streamed(steps, vector_s, copies)
     if busiest.busy_s > seconds:
         return Latency(busiest.busy_s, schedule, (PathPart(str(busiest), 0, 0, busiest.busy_s),))

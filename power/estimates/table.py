@@ -20,7 +20,7 @@ from power.counts.tally import Tally
 from power.counts.workload import NOTHING, Workload, workload
 from power.estimates.allocation import Allocation, allocated
 from power.estimates.bill import Bill, Item, not_scaled
-from power.estimates.digital import DigitalWork, digital_work, is_of_digital_work
+from power.estimates.digital import DigitalWork, digital_work, is_of_digital_work, operator_times
 from power.estimates.latency import latency_of
 from power.estimates.loads import Load, table_of
 from power.estimates.prices import bill_of
@@ -109,7 +109,8 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
     table = with_gates(table, times, _gates(groups, bill))
     busy = busy_of(table, times)
     schedule = bill.architecture.schedule
-    latency = latency_of(mapped, schedule, table, times, busiest_of(busy))
+    operator_s = operator_times(work, bill, bought)
+    latency = latency_of(mapped, schedule, table, times, busiest_of(busy), operator_s)
     if schedule == "layer-serial":
         busy = {(SERIAL, None): latency.seconds, **busy}
     busiest = busiest_of(busy)

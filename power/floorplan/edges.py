@@ -37,22 +37,30 @@ def edges_of(steps: Sequence[FlowStep]) -> tuple[Edge, ...]:
     at the layer that runs last of these, to which the others send what they have. What is only moved, as by a
     concatenation, is sent by each that has a part of it.
     """
+    return tuple(_walked(steps)[1])
+
+
+def homes_of(steps: Sequence[FlowStep]) -> tuple[str, ...]:
+    """The layer in whose nodes each step works; empty for what only the image goes into."""
+    return tuple(each[-1][0] if each else "" for each in _walked(steps)[0])
+
+
+def _walked(steps: Sequence[FlowStep]) -> tuple[list[Origins], list[Edge]]:
+    """Where the values of each step are, and the edges over which they came."""
     origins: list[Origins] = []
     edges: list[Edge] = []
     for step in steps:
-        before = [origins[wait.step] for wait in step.waits if steps[wait.step].name != step.name]
         if step.is_layer:
+            before = [origins[wait.step] for wait in step.waits if steps[wait.step].name != step.name]
             edges += [Edge(name, step.name, values, True) for each in before for name, values in each]
             origins.append(((step.name, float(step.results)),))
         elif len(step.waits) > 1 and step.name not in PASSED:
-            last = max(range(len(step.waits)), key=lambda number: step.waits[number].step)
-            home = origins[step.waits[last].step]
-            to = home[-1][0] if home else ""
-            others = [
-                one for number, wait in enumerate(step.waits) if number != last for one in origins[wait.step]
-            ]
-            edges += [Edge(name, to, values, False) for name, values in others if to and name != to]
-            origins.append(((to, float(step.results)),) if to else ())
+            last = max(wait.step for wait in step.waits)
+            home = origins[last][-1][0] if origins[last] else ""
+            rest = (origins[wait.step] for wait in step.waits if wait.step != last)
+            others = [one for each in rest for one in each if home and one[0] != home]
+            edges += [Edge(name, home, values, False) for name, values in others]
+            origins.append(((home, float(step.results)),) if home else ())
         else:
             kept = step.results / step.elements if len(step.waits) == 1 and step.elements else 1.0
             merged: dict[str, float] = {}
@@ -60,4 +68,4 @@ def edges_of(steps: Sequence[FlowStep]) -> tuple[Edge, ...]:
                 for name, values in each:
                     merged[name] = merged.get(name, 0.0) + values * kept
             origins.append(tuple(merged.items()))
-    return tuple(edges)
+    return origins, edges

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -318,3 +319,88 @@ def test_latency_lies_between_the_busiest_server_and_layer_after_layer(chip: Chi
 def test_nothing_to_do_takes_no_time() -> None:
     assert streamed((), [], []) == (0.0, ())
     assert streamed(chain((3, None)), [0.0], [1]) == (0.0, ())
+
+
+def with_pool(folder: Path, rate: str, level: str = "node") -> Hardware:
+    """A design whose pools do so many inputs a second."""
+    path = folder / "pool.toml"
+    path.write_text(
+        f'name = "a"\nsource = "a test"\nbase = "isaac-periphery"\n'
+        f'[components.max_pool]\nlevel = "{level}"\nrate = {rate}\n',
+        encoding="utf-8",
+    )
+    return hardware(periphery__architecture=str(path))
+
+
+@torch.no_grad()
+def test_a_digital_operator_takes_its_time_position_by_position(tmp_path: Path) -> None:
+    """Sixteen positions of .8 us; windows of a pool are there after the 6th, 8th, 14th and 16th of them, and
+    take 4 us each: 4.8, 8.8, 12.8 and 16.8 us are when it begins them."""
+    net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.MaxPool2d(2)).eval()
+    mapped = map_network(net, with_pool(tmp_path, "1e6"), torch.rand(1, 1, 4, 4))
+    assert mapped.dataflow is not None
+    assert [dict(step.operations) for step in mapped.dataflow.steps] == [{}, {"pooled": 16}]
+    found = estimate(mapped)
+    assert found.latency_us_per_image == pytest.approx(4.8 + 4 * 4.0)
+    assert [part.step for part in found.critical_path] == ["0", "max_pool2d_with_indices"]
+    fast = estimate(map_network(net, with_pool(tmp_path, '"unlimited"'), torch.rand(1, 1, 4, 4)))
+    assert fast.latency_us_per_image == pytest.approx(16 * 0.8)
+
+
+@torch.no_grad()
+def test_an_operator_has_the_units_of_the_nodes_before_it(tmp_path: Path) -> None:
+    """Layers of 16 and 2 arrays: two nodes and one; a pool behind the first has two units, and one of a level
+    above nodes has what the chip has."""
+    nets = {
+        "two nodes": nn.Sequential(nn.Conv2d(16, 8, 1), nn.MaxPool2d(4), nn.Conv2d(8, 1, 1)),
+        "one node": nn.Sequential(nn.Conv2d(16, 8, 1), nn.Conv2d(8, 8, 1), nn.MaxPool2d(4)),
+    }
+    x = torch.rand(1, 16, 4, 4)
+    for name, net in nets.items():
+        found = estimate(map_network(net.eval(), with_pool(tmp_path, "1e5"), x))
+        nodes = found.nodes["0" if name == "two nodes" else "1"]
+        assert nodes == (2 if name == "two nodes" else 1)
+        (part,) = [each for each in found.critical_path if "pool" in each.step]
+        assert part.time_s == pytest.approx(8 * 16 / (nodes * 1e5))
+    of_chip = estimate(map_network(nets["one node"], with_pool(tmp_path, "1e5", "chip"), x))
+    (part,) = [each for each in of_chip.critical_path if "pool" in each.step]
+    assert part.time_s == pytest.approx(8 * 16 / 1e5)
+
+
+@torch.no_grad()
+def test_operations_of_steps_are_those_of_the_network() -> None:
+    """Each operator that makes a step has its own part of what is counted by name, and all of them all."""
+    mapped = map_network(
+        nn.Sequential(nn.Conv2d(2, 2, 1), Residual(nn.Conv2d(2, 2, 1), "add"), nn.MaxPool2d(2)).eval(),
+        hardware(),
+        torch.rand(1, 2, 6, 6),
+    )
+    assert mapped.dataflow is not None
+    found: dict[str, int] = {}
+    for step in mapped.dataflow.steps:
+        for kind, count in step.operations.items():
+            found[kind] = found.get(kind, 0) + count
+    counted: dict[str, int] = {}
+    for counts in mapped.digital_operations.values():
+        for kind, count in counts.items():
+            counted[kind] = counted.get(kind, 0) + count
+    del counted["activations"]  # a ReLU works while values pass
+    assert found == counted
+
+
+def test_additions_of_a_tall_layer_are_shared_by_the_adders_of_its_nodes() -> None:
+    """Counted node by node: each adds the sums of its own tiles, and those that come from the node before."""
+    design = hardware()
+    layer = unpacked(design, 4 * 23, 4, positions=7)  # 23 bands of a tile in two planes: 46 arrays, 6 nodes
+    found = estimate(network(design, layer))
+    nodes = math.ceil(2 * 23 / 8)
+    of_tile = [2 * tile * nodes // (2 * 23) for tile in range(23)]
+    additions = [0] * nodes
+    for node in range(nodes):
+        sums = 4 * of_tile.count(node)
+        additions[node] = 7 * (sums + (4 if node else 0) - 4)
+    (row,) = [row for row in found.table if row.component == "tile_shift_add"]
+    assert row.events == sum(additions) == 7 * 4 * 22
+    assert row.allocated_units == nodes == found.nodes["layer"]
+    assert row.busy_s == pytest.approx(sum(additions) / nodes / 1.2e9)
+    assert max(additions) - sum(additions) / nodes < 7 * 4, "more than the sums of one band above the mean"
