@@ -20,8 +20,11 @@ from power.estimates.servers import Busy, Server, busiest_of, servers_of
 from power.floorplan.floorplan import Floorplan
 from xbar.hardware.errors import XbarError
 
-KEPT_APART = ("busy", "table", "floorplan", "buffer_kb", "kept_kb", "chip_nodes")
-"""Fields of an estimate that are in its plain data in another form, or not at all."""
+KEPT_APART = (
+    *("busy", "table"),
+    *("floorplan", "buffer_kb", "kept_kb", "chip_nodes", "image_bytes", "result_bytes"),
+)
+"""Fields of an estimate that are in its plain data in another form, or in `Estimate.placement`."""
 
 
 @dataclass(frozen=True)
@@ -282,6 +285,15 @@ class Estimate:
         """Sums of area and energy, dynamic and idle, of each layer; digital work is one of its own."""
         return sums((row.layer, row) for row in self.table)
 
+    def placement(self) -> dict[str, Any]:
+        """Plain data of where layers stand: chips, buffers, traffic between nodes and off the chip."""
+        return {
+            "chips": self.chips,
+            "buffers": {"capacity_kb": self.buffer_kb, "kept_kb": dict(self.kept_kb)},
+            "traffic": None if self.floorplan is None else self.floorplan.to_dict(),
+            "off_chip": {"image_bytes": self.image_bytes, "result_bytes": self.result_bytes},
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: totals, what they were made from, and the sums by component and layer.
 
@@ -311,9 +323,6 @@ class Estimate:
             **stored,
             **lists,
             "critical_path": path,
-            "chips": self.chips,
-            "buffers": {"capacity_kb": self.buffer_kb, "kept_kb": dict(self.kept_kb)},
-            "traffic": None if self.floorplan is None else self.floorplan.to_dict(),
             "by_component": self.by_component,
             "by_layer": self.by_layer,
             "by_level": self.by_level,

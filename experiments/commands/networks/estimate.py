@@ -132,6 +132,8 @@ class EstimateCommand:
             costs = {name: programming(first_chip(study, one)) for name, one in sides.items()}
         if self.json:
             plain = {name: result.to_dict() for name, result in results.items()}
+            for name, result in results.items():
+                plain[name]["placement"] = result.placement()
             for name, cost in costs.items():
                 plain[name]["programming"] = cost.to_dict()
             print(json.dumps(plain, indent=1))
