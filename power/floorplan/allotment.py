@@ -73,6 +73,12 @@ def allotted(work: Workload, arrays: Mapping[str, int], node: int, own: bool) ->
     return found
 
 
+def window_of(layer: MappedLayer) -> int:
+    """Places that the kernel of a layer looks at: values of one channel in an input vector."""
+    geometry = layer.geometry
+    return 1 if geometry is None or geometry.transposed else math.prod(geometry.kernel)
+
+
 class _Footprint(NamedTuple):
     """What a layer has on its tiles, wherever these stand.
 
@@ -99,8 +105,7 @@ def _footprint(work: Workload, name: str) -> _Footprint:
 
 
 def _footprint_of(layer: MappedLayer) -> _Footprint:
-    geometry = layer.geometry
-    window = 1 if geometry is None or geometry.transposed else math.prod(geometry.kernel)
+    window = window_of(layer)
     inputs = layer.groups * layer.k  # what comes after them carries a bias
     channels = [np.unique(band.rows[band.rows < inputs] // window) for band in layer.bands]
     tiles = [tile.cols for tile in layer.tiles]

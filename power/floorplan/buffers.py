@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from power.counts.workload import Workload
-from power.floorplan.allotment import Allotted
+from power.floorplan.allotment import Allotted, window_of
 
 KILOBYTE = 1024
 """Bytes of a kilobyte of a memory."""
@@ -30,18 +30,7 @@ def kept_kb(work: Workload, places: Mapping[str, Allotted]) -> dict[str, float]:
         layer = work.mapped.layers[step.name]
         bits = layer.hardware.dac.bits
         assert bits != "ideal"
-        channels = (layer.inputs - layer.bias_rows) / _window_of(work, step.name)
+        channels = (layer.inputs - layer.bias_rows) / window_of(layer)
         kept = step.window * channels * float(own.share.max()) * bits / 8 / KILOBYTE
         found[step.name] = max(kept, found.get(step.name, 0.0))
     return found
-
-
-def _window_of(work: Workload, name: str) -> int:
-    """Places that the kernel of a layer looks at: values of one channel in an input vector."""
-    geometry = work.mapped.layers[name].geometry
-    if geometry is None or geometry.transposed:
-        return 1
-    window = 1
-    for size in geometry.kernel:
-        window *= size
-    return window

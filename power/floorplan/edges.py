@@ -18,12 +18,16 @@ class Edge:
         Each counts once, whatever looks at it.
     is_input
         Whether they are the input of the target; else what an operator there joins with its own.
+    positions, elements
+        Of an input: positions of the target, and elements of all that it takes in.
     """
 
     source: str
     target: str
     values: float
     is_input: bool
+    positions: int = 1
+    elements: int = 1
 
 
 Origins = tuple[tuple[str, float], ...]
@@ -52,7 +56,8 @@ def _walked(steps: Sequence[FlowStep]) -> tuple[list[Origins], list[Edge]]:
     for step in steps:
         if step.is_layer:
             before = [origins[wait.step] for wait in step.waits if steps[wait.step].name != step.name]
-            edges += [Edge(name, step.name, values, True) for each in before for name, values in each]
+            size = step.positions, step.elements
+            edges += [Edge(name, step.name, values, True, *size) for each in before for name, values in each]
             origins.append(((step.name, float(step.results)),))
         elif len(step.waits) > 1 and step.name not in PASSED:
             last = max(wait.step for wait in step.waits)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from power.counts.workload import Workload
-from power.floorplan.allotment import PARTIAL_SUM_BYTES, Allotted, joins
+from power.floorplan.allotment import PARTIAL_SUM_BYTES, Allotted, joins, window_of
 from power.floorplan.edges import Edge, edges_of
 from power.floorplan.mesh import Mesh, passing
 
@@ -81,9 +81,10 @@ def floorplan(work: Workload, places: Mapping[str, Allotted], routers: int, node
 
     Nodes stand at the routers in their order, so many at each. An output goes once to each node whose bands
     look at it, and to no other; it comes from any of the nodes of its layer alike. Sums of a column that
-    several nodes hold a part of go from node to node. Copies take turns: each looks at all inputs where
-    windows are larger than one place, else at its own. What goes between the nodes of one router passes it;
-    what stays in a node passes none. The image and the network's output are not in it.
+    several nodes hold a part of go from node to node. Copies take turns at positions: each looks at as many
+    places as its windows have, at most all, as windows of one copy seldom overlap. What goes between the
+    nodes of one router passes it; what stays in a node passes none. The image and the network's output are
+    not in it.
 
     Parameters
     ----------
@@ -142,9 +143,11 @@ def _between(
     """Bytes between the routers of two layers, of which `size` are sent; those within one node left out."""
     given = np.full(len(source.nodes), 1 / max(len(source.nodes), 1))
     if edge.is_input:
-        geometry = work.mapped.layers[edge.target].geometry
-        wide = geometry is not None and math.prod(geometry.kernel) > 1
-        taken = target.share * size / (1 if wide else target.copies)
+        layer = work.mapped.layers[edge.target]
+        window = window_of(layer)
+        places = edge.elements * window / (layer.inputs - layer.bias_rows)
+        looked_at = math.ceil(edge.positions / target.copies) * window
+        taken = target.share * size * min(1.0, looked_at / places)
     else:
         taken = np.full(len(target.nodes), size / max(len(target.nodes), 1))
     left, (first, by_first) = source.nodes // nodes, _by_router(source.nodes // nodes, given)

@@ -60,13 +60,14 @@ class Branches(nn.Module):
             nn.Conv2d(6, 6, 3, padding=1),
             nn.Conv2d(6, 3, 1),
         )
-        self.end = nn.Linear(9 * 4, 5)
+        self.s = nn.Conv2d(6, 2, 1, stride=2)
+        self.end = nn.Linear(11 * 4, 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         first = F.relu(self.a(x))
         joined = first + self.b(first)
         both = torch.cat([joined, self.c(joined)], 1)
-        return self.end(F.max_pool2d(both, 2).flatten(1))
+        return self.end(torch.cat([F.max_pool2d(both, 2), self.s(joined)], 1).flatten(1))
 
 
 def counted(mapped: MappedNetwork, edges: list[tuple[str, str, float, bool]], own: bool) -> dict:
@@ -96,8 +97,10 @@ def counted(mapped: MappedNetwork, edges: list[tuple[str, str, float, bool]], ow
                 for row in bands[tile].rows.tolist()
             }
             share = len(looked) / channels if is_input else 1 / len(takes)
-            if is_input and window == 1:
+            if is_input and target in "cs":  # windows of one place, of which each copy has its own
                 share /= layer.hardware.periphery.copies
+            if is_input and target == "s":
+                share /= 4  # every second row and column
             for give in gives:
                 sent[give, take] += values * share / len(gives)  # a byte a value
     for name, layer in mapped.layers.items():
@@ -115,6 +118,8 @@ EDGES = [
     ("b", "c", 6 * 16, True),
     ("b", "end", 6 * 4, True),  # after the pool
     ("c", "end", 3 * 4, True),
+    ("b", "s", 6 * 16, True),
+    ("s", "end", 2 * 4, True),
 ]
 
 
