@@ -96,25 +96,23 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
 
     Of many architectures for one mapping, ``priced(work.on(mapped.with_hardware(...)))`` is that of each.
     """
-    mapped = work.mapped
-    hardware, flow = mapped.hardware, mapped.dataflow
+    mapped, hardware = work.mapped, work.mapped.hardware
     groups = _groups(mapped)
     bill = next((each.bill for each in groups if each.hardware is hardware), None) or bill_of(hardware)
     distinct = list({id(each.bill): each.bill for each in groups}.values())
     bought, digital = allocated(work, bill), digital_work(work, bill)
     times = _times(work, groups)
-    plan = _floorplan(work, bill, bought)
+    plan, (image_bytes, result_bytes) = _floorplan(work, bill, bought), _off_chip_bytes(mapped, bill)
     tables = [_layer_table(work, groups, bought), *_other_tables(work, bill, bought)]
-    table = joined([*tables, *_traffic_table(plan, bill, bought)])
-    table = with_gates(table, times, _gates(groups, bill))
+    tables += _traffic_table(plan, bill, bought)
+    table = with_gates(joined(tables), times, _gates(groups, bill))
     busy = busy_of(table, times)
     schedule = bill.architecture.schedule
-    operator_s = operator_times(work, bill, bought)
-    latency = latency_of(mapped, schedule, table, times, busiest_of(busy), operator_s)
+    takes = operator_times(work, bill, bought)
+    latency = latency_of(mapped, schedule, table, times, busiest_of(busy), takes)
     if schedule == "layer-serial":
         busy = {(SERIAL, None): latency.seconds, **busy}
-    busiest = busiest_of(busy)
-    peak = 1 / busiest.busy_s
+    peak = 1 / (busiest := busiest_of(busy)).busy_s
     rate = checked_rate(peak if image_rate is None else image_rate, peak, busiest)
     counts = {name: math.ceil(bought.arrays / size) for name, size in bill.levels.items()}
     names = dict.fromkeys(item.name for each in distinct for item in each.charged)
@@ -136,8 +134,8 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
         floorplan=plan,
         buffer_kb=bill.buffer_kb,
         kept_kb=_kept_kb(work, bill, bought),
-        image_bytes=(flow.given if flow else 0) * bill.variables["input_bits"] / 8,
-        result_bytes=(flow.returned if flow else 0) * bill.variables["input_bits"] / 8,
+        image_bytes=image_bytes,
+        result_bytes=result_bytes,
         levels={name: count for name, count in counts.items() if name != ARRAY},
         operations=2 * work.kept_macs,
         dense_operations=2 * mapped.macs,
@@ -155,16 +153,7 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
         prices=prices,
         counting={name: _item(name, distinct).counting() for name in names},
         not_scaled=not_scaled(distinct, hardware.periphery.node_nm),
-        not_modelled=_not_modelled(
-            table,
-            prices,
-            bill,
-            plan,
-            _uncharged(work, bill),
-            digital,
-            mapped.digital_unknown,
-            latency.untraced,
-        ),
+        not_modelled=_not_modelled(work, table, prices, bill, plan, digital, latency.untraced),
     )
 
 
@@ -277,6 +266,12 @@ def _floorplan(work: Workload, bill: Bill, chip_has: Allocation) -> Floorplan | 
     )
 
 
+def _off_chip_bytes(mapped: MappedNetwork, bill: Bill) -> tuple[float, float]:
+    """Bytes of an image, and of what the network returns for it; 0 where they are not known."""
+    flow, bytes_each = mapped.dataflow, bill.variables["input_bits"] / 8
+    return (0.0, 0.0) if flow is None else (flow.given * bytes_each, flow.returned * bytes_each)
+
+
 def _traffic_table(plan: Floorplan | None, bill: Bill, chip_has: Allocation) -> list[CostTable]:
     """Rows of what goes over the mesh, which its busiest router and link serve."""
     items = [item for item in bill.charged if item.of_traffic]
@@ -361,13 +356,12 @@ def _uncharged(work: Workload, bill: Bill) -> tuple[str, ...]:
 
 
 def _not_modelled(
+    work: Workload,
     table: CostTable,
     priced: Mapping[str, tuple[Price, ...]],
     bill: Bill,
     plan: Floorplan | None,
-    uncharged: Iterable[str],
     digital: DigitalWork,
-    unknown: Iterable[str],
     untraced: Iterable[str],
 ) -> tuple[str, ...]:
     """Parts and operations of a chip that no number of an estimate holds."""
@@ -386,14 +380,20 @@ def _not_modelled(
         f"leakage of {silent if any(known.values()) else 'any block'}: not in the libraries",
         *(f"{what} of {', '.join(names)}: not in the libraries" for what, names in zeros.items() if names),
         *([f"{missing}: not in the library"] if missing else []),
-        *(f"{name}: no component of {bill.architecture.name} is charged for them" for name in uncharged),
+        *(
+            f"{name}: no component of {bill.architecture.name} is charged for them"
+            for name in _uncharged(work, bill)
+        ),
         *(f"streaming: {why}; the latency is that of layer after layer" for why in untraced),
         *_not_in(bill, plan),
         *(
             f"digital work: {name}, {count:,} operations an image ({', '.join(digital.kinds[name])})"
             for name, count in digital.unpriced.items()
         ),
-        *(f"digital operator that takes weights, of unknown work: {name}" for name in sorted(unknown)),
+        *(
+            f"digital operator that takes weights, of unknown work: {name}"
+            for name in sorted(work.mapped.digital_unknown)
+        ),
         *(f"digital operation, not counted: {name}" for name in digital.uncounted),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,7 +27,7 @@ from power.counts.resolution import with_lossless_bits
 from power.estimates.programming import programming
 from power.estimates.servers import layer_interval
 from power.estimates.table import estimate
-from power.estimates.totals import at_one_rate
+from power.estimates.totals import Estimate, at_one_rate
 from xbar.hardware.errors import XbarError
 
 
@@ -113,19 +114,7 @@ class EstimateCommand:
                 results = dict(zip(results, at_one_rate(*results.values()), strict=True))
         except XbarError as error:
             raise XbarError(f"--lossless-adc: {error}" if self.lossless_adc else str(error)) from None
-        if self.csv is not None:
-            write_csv(results, self.csv)
-        if self.figure is not None:
-            from experiments.figures.estimate_plots import estimate_figure
-            from experiments.figures.plots import save_as
-
-            save_as(estimate_figure(results), self.figure)
-        if self.floorplan is not None:
-            from experiments.figures.floorplan_plot import floorplan_figure
-            from experiments.figures.plots import save_as
-
-            plans = {name: result.floorplan for name, result in results.items()}
-            save_as(floorplan_figure(plans), self.floorplan)
+        self._write(results)
         costs = {}
         if self.programming:
             study, _ = finished_run(Path(self.what))
@@ -142,3 +131,19 @@ class EstimateCommand:
         else:
             notes += [programming_text(cost) for cost in costs.values()]
             print(text(self.what, results, self.layers, notes))
+
+    def _write(self, results: Mapping[str, Estimate]) -> None:
+        """Write the files that were asked for."""
+        if self.csv is not None:
+            write_csv(results, self.csv)
+        if self.figure is not None:
+            from experiments.figures.estimate_plots import estimate_figure
+            from experiments.figures.plots import save_as
+
+            save_as(estimate_figure(results), self.figure)
+        if self.floorplan is not None:
+            from experiments.figures.floorplan_plot import floorplan_figure
+            from experiments.figures.plots import save_as
+
+            plans = {name: result.floorplan for name, result in results.items()}
+            save_as(floorplan_figure(plans), self.floorplan)
