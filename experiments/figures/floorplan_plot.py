@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 from numpy.typing import NDArray
 
-from experiments.figures.plots import DARK, GREY, INK, MUTED, ORANGE, PALE, blank_figure, styled
+from experiments.figures.colours import GREY, MUTED, ORANGE, PALE, PAPER, text_on
+from experiments.figures.plots import blank_figure, styled
 from mapping.network.gemm import shown_name
 from power.floorplan.floorplan import Floorplan
 from xbar.hardware.errors import XbarError
@@ -63,7 +64,7 @@ def _mesh(ax: Axes, plan: Floorplan) -> None:
         names = held.get(router, [])
         for part, name in enumerate(names):
             corner = x - 0.4 + 0.8 * part / len(names), y - 0.4
-            ax.add_patch(Rectangle(corner, 0.8 / len(names), 0.8, fc=colours[name], ec="white", lw=0.3))
+            ax.add_patch(Rectangle(corner, 0.8 / len(names), 0.8, fc=colours[name], ec=PAPER, lw=0.3))
         ax.add_patch(Rectangle((x - 0.4, y - 0.4), 0.8, 0.8, fill=False, ec=GREY, lw=0.5))
     middles = {name: _middle(plan, name) for name, of in plan.routers_of.items() if len(of)}
     most = max((each.hop_bytes for each in plan.traffic), default=0.0)
@@ -76,7 +77,7 @@ def _mesh(ax: Axes, plan: Floorplan) -> None:
             ax.add_patch(arrow)
     for number, name in enumerate(plan.routers_of, 1):
         if name in middles:
-            ink = "white" if colours[name] in DARK else INK
+            ink = text_on(colours[name])
             ax.text(*middles[name], str(number), ha="center", va="center", fontsize=6, color=ink)
     named = [Patch(color=colours[name], label=f"{n} {shown_name(name)}") for n, name in enumerate(colours, 1)]
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
