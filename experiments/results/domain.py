@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 CLIPPED = 0.001
 """A layer that clips more than this share of its inputs is named."""
+NAMED = 4
+"""Layers whose names a sentence lists."""
 
 
 def clipped_sentences(shares: Mapping[str, float]) -> list[str]:
@@ -20,8 +23,8 @@ def clipped_sentences(shares: Mapping[str, float]) -> list[str]:
 
 
 def residual_sentences(log: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A sentence for each layer whose primal residual is no smaller after the last epoch of an ADMM than
-    after the first: its weights did not come nearer to their constraint.
+    """A sentence for each stage of ADMM with layers whose primal residual is no smaller after the last epoch
+    than after the first: their weights did not come nearer to their constraint.
 
     Parameters
     ----------
@@ -35,9 +38,24 @@ def residual_sentences(log: Iterable[Mapping[str, Any]]) -> list[str]:
             key = row["stage"], row["layer"]
             first.setdefault(key, row["primal"])
             last[key] = row["epoch"], row["primal"]
-    return [
-        f"{layer}: its residual did not fall in stage {stage}, {first[stage, layer]:.3g} after the first "
-        f"epoch and {primal:.3g} after the last; use more epochs, or a larger rho"
-        for (stage, layer), (epoch, primal) in last.items()
-        if epoch > 0 and primal >= first[stage, layer] > 0
-    ]
+    rises: dict[str, dict[str, tuple[float, float]]] = {}
+    for (stage, layer), (epoch, primal) in last.items():
+        if epoch > 0 and primal >= first[stage, layer] > 0:
+            rises.setdefault(stage, {})[layer] = first[stage, layer], primal
+    counts = Counter(stage for stage, _ in last)
+    return [_residual_sentence(stage, found, counts[stage]) for stage, found in rises.items()]
+
+
+def _residual_sentence(stage: str, rises: Mapping[str, tuple[float, float]], layers: int) -> str:
+    """The sentence on a stage that has so many layers; `rises`: residuals after the first and last epoch."""
+    most = max(rises, key=lambda layer: rises[layer][1] / rises[layer][0])
+    before, after = rises[most]
+    keys = "quantise.epochs or quantise.rho_limit"
+    if not stage.startswith("levels"):
+        keys = "epochs or rho_limit of the method in [compress]"
+    what = f"{before:.3g} after the first epoch and {after:.3g} after the last; raise {keys}"
+    if len(rises) == 1:
+        return f"{most}: its residual did not fall in stage {stage}, {what}"
+    names = ", ".join([*rises][:NAMED]) + (f" and {len(rises) - NAMED} more" if len(rises) > NAMED else "")
+    share = f"{len(rises)} of {layers} layers"
+    return f"stage {stage}: the residuals of {share} did not fall ({names}); {most}: {what}"

@@ -32,6 +32,18 @@ def test_residuals_that_did_not_fall_are_named_with_stage_and_layer() -> None:
     )
 
 
+def test_residuals_of_many_layers_are_one_sentence_a_stage() -> None:
+    log = [
+        row("levels", e, f"l{i}", (1.0 + e * i) if i else 1.0 - 0.5 * e) for e in range(2) for i in range(8)
+    ]
+    one, other = residual_sentences([*log, row("prune", 0, "l1", 1.0), row("prune", 1, "l1", 1.0)])
+    assert one == (
+        "stage levels: the residuals of 7 of 8 layers did not fall (l1, l2, l3, l4 and 3 more); l7: 1 after "
+        "the first epoch and 8 after the last; raise quantise.epochs or quantise.rho_limit"
+    )
+    assert other.endswith("raise epochs or rho_limit of the method in [compress]")
+
+
 def test_one_epoch_and_layers_that_lie_in_their_set_say_nothing() -> None:
     one_epoch = [row("prune", 0, "conv1", 2.0)]
     there_already = [row("prune", epoch, "conv1", 0.0) for epoch in range(3)]
