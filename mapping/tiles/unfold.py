@@ -88,7 +88,7 @@ def input_vectors(
         part = slice(len(x) * worker // workers, len(x) * (worker + 1) // workers)
         _gather(flat[part], start, offset, vectors[part])
 
-    run_workers(work, workers)
+    run_workers(work, workers, blas=False)
     return vectors.reshape(-1, len(offset))
 
 
@@ -154,8 +154,11 @@ def place_outputs(
         of_channel = bias.reshape(-1, *(1 for _ in geometry.kernel))
         out[:] = _spread(torch.from_numpy(y * gain), shape, geometry).numpy() + of_channel
         return
-    bias = np.broadcast_to(bias, gain.shape)
-    by_position = out.reshape(len(y), len(gain), 1) if geometry is None else out.reshape(*out.shape[:2], -1)
+    bias = np.ascontiguousarray(np.broadcast_to(bias, gain.shape))
+    if geometry is None:
+        _scale(y, gain, bias, out.reshape(y.shape))
+        return
+    by_position = out.reshape(*out.shape[:2], -1)
     workers = worker_count(threads, len(by_position))
 
     def work(worker: int) -> None:
@@ -164,7 +167,17 @@ def place_outputs(
         vectors = slice(part.start * by_position.shape[2], part.stop * by_position.shape[2])
         _place(y[vectors], gain, bias, by_position[part])
 
-    run_workers(work, workers)
+    run_workers(work, workers, blas=False)
+
+
+@njit(cache=True, nogil=True)
+def _scale(
+    y: NDArray[np.float32], gain: NDArray[np.float32], bias: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    """``out[m, n] = y[m, n] gain[n] + bias[n]``."""
+    for m in range(len(y)):
+        for n in range(len(gain)):
+            out[m, n] = y[m, n] * gain[n] + bias[n]
 
 
 BESIDE = 64

@@ -43,6 +43,7 @@ from xbar.conductances.generator import (
     mixed_places,
 )
 from xbar.machine.kernels import njit
+from xbar.machine.lanes import LANES, exclusive_or, load, store
 
 _LOW_32 = np.uint64(0xFFFFFFFF)
 
@@ -160,12 +161,23 @@ def normal_row(row: np.uint64, places: NDArray[np.uint32], out: NDArray[np.float
 
 
 @njit(cache=True, nogil=True)
-def words(row: np.uint64, places: NDArray[np.uint32], a: NDArray[np.uint32], b: NDArray[np.uint32]) -> None:
-    """Words of `mixed_places` of one row before their last `mix32`, as `add_noise` takes them."""
+def words(
+    row: np.uint64,
+    places: NDArray[np.uint32],
+    cols: int,
+    start: int,
+    a: NDArray[np.uint32],
+    b: NDArray[np.uint32],
+) -> None:
+    """Words of `cols` places of one row before their last `mix32`, as `add_noise` takes them.
+
+    They are written from number `start` of `a` and `b` on by whole `LANES`, of which `places` has as many.
+    """
     high, low = _u32(row >> np.uint64(32)), _u32(row & _LOW_32)
-    for c in range(len(places)):
-        a[c] = places[c] ^ high
-        b[c] = places[c] ^ low
+    for c in range(0, cols, LANES):
+        place = load(places, c)
+        store(a, start + c, exclusive_or(place, high))
+        store(b, start + c, exclusive_or(place, low))
 
 
 @njit(cache=True, nogil=True)

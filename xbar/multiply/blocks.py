@@ -14,6 +14,18 @@ from xbar.hardware.checks import check_array
 from xbar.hardware.errors import XbarError
 from xbar.multiply.converters import Converter
 
+STRIP = 16
+"""Columns that kernels multiply by together: `xbar.machine.lanes.LANES`, which needs numba."""
+
+
+def strips(weights: NDArray[Any]) -> NDArray[Any]:
+    """Columns (R, C) in strips, the last with zeros, shape (strips, R, STRIP)."""
+    rows, cols = weights.shape
+    parts = -(-cols // STRIP)
+    wide = np.zeros((rows, parts * STRIP), weights.dtype)
+    wide[:, :cols] = weights
+    return np.ascontiguousarray(wide.reshape(rows, parts, STRIP).transpose(1, 0, 2))
+
 
 @dataclass(frozen=True)
 class ReadNoise:
@@ -40,8 +52,18 @@ class ReadNoise:
 
     @cached_property
     def mixed_places(self) -> NDArray[np.uint32]:
-        """`places` as the kernel takes them."""
+        """`places` as the generator takes them."""
         return mixed_places(self.places)
+
+    @cached_property
+    def places_in_strips(self) -> NDArray[np.uint32]:
+        """`mixed_places` by whole strips, as the kernel takes them."""
+        return np.pad(self.mixed_places, (0, -len(self.places) % STRIP))
+
+    @cached_property
+    def strips(self) -> NDArray[Any]:
+        """`variance` of cells as the kernel takes it, none of none."""
+        return strips(self.variance) if len(self.variance) else np.empty((0, 0, STRIP), self.variance.dtype)
 
 
 @dataclass(frozen=True)
@@ -82,6 +104,11 @@ class Block:
     noise: ReadNoise | None = None
     reference: NDArray[np.int64] | None = None
     subtract_before: bool = False
+
+    @cached_property
+    def strips(self) -> NDArray[Any]:
+        """`weights` as the kernel takes them."""
+        return strips(self.weights)
 
     def __post_init__(self) -> None:
         rows, cols = len(self.rows), len(self.out)

@@ -89,6 +89,12 @@ class Drive:
         return self.bits > 0 and np.array_equal(self.volts, digits * self.volts[:, 1:2])
 
     @cached_property
+    def single_bits(self) -> bool:
+        """Whether a phase drives `v_read` for a set bit and nothing for a clear one, with the power of it."""
+        bits = np.tile(np.array([0, 1], np.float32), (self.phases, 1))
+        return self.bits > 0 and np.array_equal(self.volts, bits) and np.array_equal(self.power, bits)
+
+    @cached_property
     def power_is_square(self) -> bool:
         """Whether `power` is that of `volts`, as it is before phases are merged."""
         return np.array_equal(self.power, self.volts * self.volts)

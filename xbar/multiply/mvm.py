@@ -16,8 +16,9 @@ with the value that the column's converter gives, or the current itself. A refer
 the columns that have one, before the converter or after it. Currents are in units of `v_read` times
 `device.unit`.
 
-Vectors go in chunks of a fixed number of matrix rows, padded at the end: every product has the same shape, so
-a vector's result does not depend on its neighbours, the batch size or the number of threads.
+Vectors go in chunks whose operands stay in the second-level cache. Each sum over word lines has one order
+(`xbar.multiply.product`), so that a vector's result does not depend on its neighbours, the batch size or the
+number of threads.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ from numpy.typing import NDArray
 from xbar.conductances.rng import add_noise, row_key, words
 from xbar.hardware.errors import XbarError
 from xbar.machine.kernels import njit
+from xbar.machine.lanes import LANES, load, multiply_add, store, zeros
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import Drive
 from xbar.multiply.phases import Phases, fill, form_variances, is_run, phases_before_merging, phases_of
+from xbar.multiply.product import BITS, ROOM, bit_patterns, bits_space, product, product_of_bits
 from xbar.multiply.threads import run_workers, worker_count
 
-CHUNK_ROWS = 256
+CHUNK_ROWS = 240
 """Rows (vectors x phases) of one product: its operands stay in the second-level cache."""
 
 LINE = 256
@@ -84,15 +87,19 @@ def mvm(
     workers = worker_count(threads, chunks)
     bounds = [len(codes) if w == workers else chunks * w // workers * vectors for w in range(workers + 1)]
     phases, before = phases_of(drive), phases_before_merging(drive)
-    size = max((_numbers(block) for block in kernels), default=0)
+    size = max(
+        (2 * volts + 2 * current + sums + more for volts, current, sums, more in map(_sizes, kernels)),
+        default=0,
+    )
 
     def work(worker: int) -> None:
         start, stop = bounds[worker], bounds[worker + 1]
         space = _workspace(size, out.dtype)
         for block in kernels:
-            _block(codes[start:stop], block, phases, before, np.uint64(first + start), space, out[start:stop])
+            number = np.uint64(first + start)
+            _block(codes[start:stop], block, phases, before, number, space, _sizes(block), out[start:stop])
 
-    run_workers(work, workers)
+    run_workers(work, workers, blas=any(len(block.forms) > 0 for block in kernels))
     return out
 
 
@@ -108,14 +115,17 @@ def _workspace(size: int, dtype: Any) -> NDArray[Any]:
     return spaces[dtype]
 
 
-def _numbers(block: _Columns) -> int:
-    """Of the workspace of a block: voltages and currents, their squares and variances; of forms two more."""
-    rows = len(block.rows) * (3 if len(block.forms) else 2)
-    return CHUNK_ROWS * (rows + 2 * len(block.out))
+def _sizes(block: _Columns) -> tuple[int, int, int, int]:
+    """Numbers of the workspace of a block: of voltages or their squares, of currents or variances, of sums
+    over phases, and of what else the products need."""
+    rows, cols = len(block.rows), len(block.out)
+    volts, current = (CHUNK_ROWS + ROOM) * rows, (CHUNK_ROWS + ROOM) * cols + LANES
+    return volts, current, CHUNK_ROWS * cols + LANES, max(bits_space(CHUNK_ROWS), 2 * CHUNK_ROWS * rows)
 
 
 class _Columns(NamedTuple):
-    """A block as the kernel takes it: empty arrays where it has no such part."""
+    """A block as the kernel takes it: empty arrays where it has no such part. Weights and variances are in
+    `xbar.multiply.blocks.strips`, places mixed and by whole `LANES`."""
 
     rows: NDArray[np.int64]
     weights: NDArray[Any]
@@ -138,25 +148,20 @@ class _Columns(NamedTuple):
 
 def _columns(block: Block) -> _Columns:
     noise, adc, none = block.noise, block.converter, np.empty(0, np.float32)
-    cells, cols = len(block.rows), len(block.out)
-    variance = np.empty((0, cols), block.weights.dtype)
-    forms = np.empty((0, cells, cells), block.weights.dtype)
-    if noise and noise.variance.ndim == 3:
-        forms = noise.variance
-    elif noise:
-        variance = noise.variance
+    dtype, cells = block.weights.dtype, len(block.rows)
+    by_form = noise is not None and noise.variance.ndim == 3
     return _Columns(
         block.rows,
-        block.weights,
+        block.strips,
         block.out,
         block.coefficient,
         np.empty(0, np.int64) if block.reference is None else block.reference,
         block.subtract_before,
-        variance,
-        forms,
+        noise.strips if noise and not by_form else np.empty((0, 0, LANES), dtype),
+        noise.variance if noise and by_form else np.empty((0, cells, cells), dtype),
         noise.floor if noise else none,
         np.uint64(noise.key if noise else 0),
-        noise.mixed_places if noise else np.empty(0, np.uint32),
+        noise.places_in_strips if noise else np.empty(0, np.uint32),
         adc.step if adc else none,
         adc.gain / adc.step if adc else none,
         adc.offset if adc else none,
@@ -174,33 +179,45 @@ def _block(
     before: Phases,
     first: np.uint64,
     workspace: NDArray[Any],
+    sizes: tuple[int, int, int, int],
     out: NDArray[Any],
 ) -> None:
     """Add one block's columns to the outputs of all vectors, chunk by chunk."""
-    rows, cols, phase_count = len(block.rows), len(block.out), len(phases.weights)
-    of_cells = CHUNK_ROWS if len(block.variance) else 0
-    of_columns = CHUNK_ROWS if len(block.floor) else 0
-    of_forms = CHUNK_ROWS if len(block.forms) else 0
-    sizes = np.array([CHUNK_ROWS * rows, CHUNK_ROWS * cols, of_cells * rows, of_columns * cols])
-    ends = np.cumsum(sizes)
-    volts = workspace[: ends[0]].reshape(CHUNK_ROWS, rows)
-    current = workspace[ends[0] : ends[1]].reshape(CHUNK_ROWS, cols)
-    squares = workspace[ends[1] : ends[2]].reshape(of_cells, rows)
-    variance = workspace[ends[2] : ends[3]].reshape(of_columns, cols)
-    space = workspace[ends[3] : ends[3] + 2 * of_forms * rows].reshape(2, of_forms, rows)
-    if not of_cells:
+    lines, cols, phase_count = len(block.rows), len(block.out), len(phases.weights)
+    of_volts, of_currents, of_sums, of_more = sizes
+    volts, squares = workspace[:of_volts], workspace[of_volts : 2 * of_volts]
+    rest = workspace[2 * of_volts :]
+    current, variance, rest = rest[:of_currents], rest[of_currents : 2 * of_currents], rest[2 * of_currents :]
+    sums, more = rest[:of_sums], rest[of_sums : of_sums + of_more]
+    cells, forms = len(block.variance) > 0, len(block.forms) > 0
+    by_bits = phases.single_bits and not forms
+    # zeros: a pattern beyond the last row is looked up, too, and must be a place in a table
+    patterns = np.zeros((CHUNK_ROWS + ROOM if by_bits else 0, -(-lines // BITS)), np.uint16)
+    if not cells:
         variance[:] = 0
     vectors = CHUNK_ROWS // phase_count
     for start in range(0, len(codes), vectors):
         part = codes[start : start + vectors]
-        fill(part, block.rows, phases, volts, squares)
-        np.dot(volts, block.weights, current)
-        if of_cells:
-            np.dot(squares, block.variance, variance)
-        elif of_forms:
-            form_variances(part, block.rows, block.forms, volts, before, space, variance)
+        rows = len(part) * phase_count
+        if by_bits:
+            bit_patterns(part, block.rows, phase_count, patterns)
+            product_of_bits(patterns, block.weights, rows, cols, more, current)
+            if cells:
+                product_of_bits(patterns, block.variance, rows, cols, more, variance)
+        else:
+            filled = CHUNK_ROWS if forms else rows + ROOM
+            applied = volts[: filled * lines].reshape(filled, lines)
+            powers = squares[: filled * lines * cells].reshape(filled * cells, lines)
+            fill(part, block.rows, phases, applied, powers)
+            product(applied, block.weights, rows, cols, current)
+            if cells:
+                product(powers, block.variance, rows, cols, variance)
+            elif forms:
+                space = more[: 2 * CHUNK_ROWS * lines].reshape(2, CHUNK_ROWS, lines)
+                by_row = variance[: CHUNK_ROWS * cols].reshape(CHUNK_ROWS, cols)
+                form_variances(part, block.rows, block.forms, applied, before, space, by_row)
         number = first + np.uint64(start)
-        _finish(current, variance, block, phases.weights, number, out[start : start + vectors])
+        _finish(current, variance, block, phases.weights, number, sums, out[start : start + vectors])
 
 
 @njit(cache=True, nogil=True)
@@ -210,6 +227,7 @@ def _finish(
     block: _Columns,
     weights: NDArray[np.float32],
     first: np.uint64,
+    sums: NDArray[Any],
     out: NDArray[Any],
 ) -> None:
     """Noise, converters and the sum over phases of a chunk's currents; each column goes to its output."""
@@ -217,26 +235,23 @@ def _finish(
     before = len(block.reference) > 0 and block.subtract_before
     after = len(block.reference) > 0 and not block.subtract_before
     coefficient, reference, inl = block.coefficient, block.reference, block.inl
+    rows = len(out) * phases
+    by_row = current[: rows * cols].reshape(rows, cols)
     if len(block.floor):
-        _add_noise(current, variance, block, first * np.uint64(phases))
+        _add_noise(current, variance, block, first * np.uint64(phases), rows)
     if before:  # the reference column in analog, before its currents are converted
-        for row in current:
+        for row in by_row:
             _subtract(row, reference)
     # value = step clip(round_half_even(y + inl(y)), low, high), y = gain I / step + offset
     if len(inl):
-        for row in current:
+        for row in by_row:
             _convert_bent(row, block.codes_a_unit, block.offset, inl, block.low, block.high, block.step)
     elif len(block.step):
-        _convert(current, block)
+        _convert(current, block, rows)
     # Shift and add, sum_p weights_p value_p; then the reference in digital. Coefficients: plane and slice.
+    _add_phases(current, weights, len(out), cols, sums)
     for m in range(len(out)):
-        total = current[m * phases]
-        for c in range(cols):
-            total[c] *= weights[0]
-        for p in range(1, phases):
-            row = current[m * phases + p]
-            for c in range(cols):
-                total[c] += weights[p] * row[c]
+        total = sums[m * cols : (m + 1) * cols]
         if after:
             _subtract(total, reference)
         if run:
@@ -249,29 +264,43 @@ def _finish(
 
 
 @njit(cache=True, nogil=True)
-def _add_noise(current: NDArray[Any], variance: NDArray[Any], block: _Columns, first: np.uint64) -> None:
-    """Add the draw of each current; row 0 has the number `first`."""
-    cols, together = len(block.out), _rows_together(len(block.out))
-    length = together * cols
-    a, b, floor = np.empty(length, np.uint32), np.empty(length, np.uint32), _repeated(block.floor, together)
-    currents, variances = current.reshape(-1), variance.reshape(-1)
-    for start in range(0, len(current), together):
-        for r in range(together):
-            row, line = row_key(block.key, first + np.uint64(start + r)), slice(r * cols, (r + 1) * cols)
-            words(row, block.places, a[line], b[line])
-        these = slice(start * cols, start * cols + length)
-        add_noise(a, b, variances[these], floor, currents[these])
+def _add_phases(
+    values: NDArray[Any], weights: NDArray[np.float32], vectors: int, cols: int, sums: NDArray[Any]
+) -> None:
+    """Sum over the phases of each vector; what a row's last lanes hold too much is where the next begins."""
+    for m in range(vectors):
+        for c in range(0, cols, LANES):
+            total = zeros(values)
+            for p in range(len(weights)):
+                row = (m * len(weights) + p) * cols
+                total = multiply_add(total, weights[p], load(values, row + c))
+            store(sums, m * cols + c, total)
 
 
 @njit(cache=True, nogil=True)
-def _convert(current: NDArray[Any], block: _Columns) -> None:
-    """The value of each column's code in place of its current."""
+def _add_noise(
+    current: NDArray[Any], variance: NDArray[Any], block: _Columns, first: np.uint64, rows: int
+) -> None:
+    """Add the draw of each current of so many rows; row 0 has the number `first`."""
+    cols, together = len(block.out), _rows_together(len(block.out))
+    a, b = np.empty(together * cols + LANES, np.uint32), np.empty(together * cols + LANES, np.uint32)
+    floor = _repeated(block.floor, together)
+    for start in range(0, rows, together):
+        some = min(together, rows - start)
+        for r in range(some):
+            words(row_key(block.key, first + np.uint64(start + r)), block.places, cols, r * cols, a, b)
+        these = slice(start * cols, (start + some) * cols)
+        add_noise(a, b, variance[these], floor, current[these])
+
+
+@njit(cache=True, nogil=True)
+def _convert(current: NDArray[Any], block: _Columns, rows: int) -> None:
+    """The value of each column's code in place of its current, of so many rows."""
     cols, together = len(block.out), _rows_together(len(block.out))
     rate, offset = _repeated(block.codes_a_unit, together), _repeated(block.offset, together)
     step, low, high = _repeated(block.step, together), block.low, block.high
-    currents = current.reshape(-1)
-    for start in range(0, len(currents), together * cols):
-        line = currents[start : start + together * cols]
+    for start in range(0, rows * cols, together * cols):
+        line = current[start : min(start + together * cols, rows * cols)]
         for c in range(len(line)):
             code = line[c] * rate[c] + offset[c]
             code = code if code > low else low

@@ -22,6 +22,7 @@ class Phases(NamedTuple):
     bits: int
     digit_bits: int
     sign_magnitude: bool
+    single_bits: bool
 
 
 def phases_of(drive: Drive) -> Phases:
@@ -35,6 +36,7 @@ def phases_of(drive: Drive) -> Phases:
         drive.bits,
         drive.digit_bits,
         drive.sign_magnitude,
+        drive.single_bits,
     )
 
 

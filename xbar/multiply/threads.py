@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numba
@@ -28,9 +28,12 @@ def worker_count(threads: int | None, tasks: int) -> int:
     return max(1, min(threads or numba.get_num_threads(), tasks))
 
 
-def run_workers(work: Callable[[int], None], workers: int) -> None:
-    """Call ``work(0) ... work(workers - 1)``, each in a thread of its own where there are several."""
-    with single_threaded_blas():
+def run_workers(work: Callable[[int], None], workers: int, *, blas: bool = True) -> None:
+    """Call ``work(0) ... work(workers - 1)``, each in a thread of its own where there are several.
+
+    ``blas``: whether any of it calls linear algebra, which then has one thread in each.
+    """
+    with single_threaded_blas() if blas else nullcontext():
         if workers == 1:
             work(0)
         else:
