@@ -257,8 +257,11 @@ def _program_band(
             cells[plane, slice_], values, hardware.device, band.rows, keys, names, time, dtype
         ).g
     tile = band.tile_of_column(hardware.encoding.reference_columns > 0)
-    present = (cells >= 0) & ~on_open_lines(layer, band, band.rows, tile, keys, seed, chip)
-    return ProgrammedBand(band, np.where(present, g, dtype(0)), present)
+    present = cells >= 0
+    if hardware.crossbar.p_open_wl + hardware.crossbar.p_open_bl > 0:
+        present &= ~on_open_lines(layer, band, band.rows, tile, keys, seed, chip)
+        g[~present] = 0
+    return ProgrammedBand(band, g, present)
 
 
 def cells_to_write(layer: MappedLayer, band: Band) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -277,7 +280,7 @@ def cells_to_write(layer: MappedLayer, band: Band) -> tuple[NDArray[np.int32], N
         cells = np.concatenate([cells, references], axis=3)
         driven = np.concatenate([driven, driven[:, band.tile_starts]], axis=1)
         keys = np.concatenate([keys, layer.n + np.arange(len(band.tiles))])
-    return np.where(driven, cells, np.int32(-1)), keys
+    return cells if driven.all() else np.where(driven, cells, np.int32(-1)), keys
 
 
 def column_keys(layer: MappedLayer, band: Band, number: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -293,8 +296,11 @@ def column_keys(layer: MappedLayer, band: Band, number: int, places: NDArray[np.
 
 def band_keys(layer: MappedLayer, band: Band) -> NDArray[np.int64]:
     """`column_keys` of a band's columns, one tile after the other."""
-    keys = [column_keys(layer, band, number, tile.at) for number, tile in enumerate(band.tiles)]
-    return np.concatenate(keys) if keys else np.empty(0, np.int64)
+    if all(tile.places is None for tile in band.tiles):
+        return band.cols
+    return np.concatenate(
+        [column_keys(layer, band, number, tile.at) for number, tile in enumerate(band.tiles)]
+    )
 
 
 def on_open_lines(
@@ -351,6 +357,9 @@ def decoded_layer(layer: ProgrammedLayer) -> tuple[NDArray[np.float64], NDArray[
         cells, references = g[..., : len(band.cols)], g[0, ..., len(band.cols) :]
         reference = references[..., band.tile_of_column(False)] if references.shape[-1] else None
         held = mapped.scale[band.cols] * decode(cells, hardware.encoding, hardware.device, reference)
+        if mapped.groups == 1 and not mapped.bias_rows:
+            w[np.ix_(band.rows, band.cols)] = held
+            continue
         own = mapped.holds(band.rows, band.cols)
         rows, cols = np.nonzero(own)
         w[band.rows[rows] % mapped.k, band.cols[cols]] = held[own]

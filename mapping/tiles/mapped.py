@@ -81,6 +81,8 @@ class Band(ByValue):
 
     def built(self) -> NDArray[np.bool_]:
         """Which cells of (rows x cols) are on a driven word line of their tile, shape (R, C)."""
+        if all(len(tile.rows) == len(self.rows) for tile in self.tiles):
+            return np.ones((len(self.rows), len(self.cols)), bool)
         on = np.zeros((len(self.rows), len(self.cols)), bool)
         first = 0
         for tile in self.tiles:

@@ -6,11 +6,13 @@ The schemes and their equations are in `xbar.conductances.schemes`.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xbar.conductances.nearest import nearest_states
 from xbar.hardware.device import Device
 from xbar.hardware.encodings import ENCODINGS, Codebook, Encoding, check_encoding
 from xbar.hardware.errors import XbarError
@@ -159,15 +161,13 @@ def _states(
 ) -> NDArray[np.int16]:
     """`encode` of some of the weights."""
     held = held_on_levels(w, mask, encoding)
-    kept, q = w[held].astype(np.float64), scale[held]
-    wrong = ~(np.isfinite(q) & ((q > 0) | ((q == 0) & (kept == 0))))
-    if wrong.any():
-        raise XbarError(f"encoding scale = {q[wrong][0]}: must be a positive number")
-    values = codebook(encoding, device).levels
-    number = 1 + np.searchsorted(thresholds(values), np.abs(kept) / np.where(q > 0, q, 1.0))
-    state = np.zeros(w.shape, np.int16)
-    state[held] = np.where(kept < 0, -number, number)
-    return state
+    values = thresholds(codebook(encoding, device).levels)
+    by_row = w.reshape(math.prod(w.shape[:-1]), w.shape[-1])
+    state = np.empty(by_row.shape, np.int16)
+    wrong = nearest_states(by_row, scale.reshape(by_row.shape), held.reshape(by_row.shape), values, state)
+    if wrong >= 0:
+        raise XbarError(f"encoding scale = {scale.ravel()[wrong]}: must be a positive number")
+    return state.reshape(w.shape)
 
 
 def decode_states(
@@ -188,8 +188,11 @@ def cell_states(state: NDArray[np.int16], encoding: Encoding, device: Device) ->
     A masked weight (state 0) holds zero's states, or has no devices where `encoding.unformed`.
     """
     book = codebook(encoding, device)
-    cells = np.moveaxis(book.digits[state.astype(np.int64) + len(book.levels)], (-2, -1), (0, 1))
-    return np.where(state == 0, np.int32(-1), cells) if encoding.unformed else np.ascontiguousarray(cells)
+    number = state.astype(np.intp) + len(book.levels)
+    cells = np.empty((*book.digits.shape[1:], *state.shape), np.int32)
+    for plane, slice_ in np.ndindex(cells.shape[:2]):
+        cells[plane, slice_] = np.ascontiguousarray(book.digits[:, plane, slice_])[number]
+    return np.where(state == 0, np.int32(-1), cells) if encoding.unformed else cells
 
 
 def target_conductances(state: NDArray[np.int16], encoding: Encoding, device: Device) -> NDArray[np.float64]:

@@ -163,7 +163,8 @@ def program_states(
         low = _flickering(g.astype(np.float64), values[np.maximum(index, 0)], xi, device, t)
         stuck = stuck_conductances(device, rows, cols, names)
         g = np.where(index >= 0, np.where(np.isnan(stuck), low, stuck), 0).astype(dtype)
-    return Cells(g, np.where(index >= 0, pulses if verified else 1, 0).astype(np.int32))
+    written = (index >= 0).astype(np.int32)
+    return Cells(g, written * pulses if verified else written)
 
 
 def _compiled_flicker(
@@ -324,11 +325,14 @@ def _program(
 
 @njit(cache=True, nogil=True)
 def _write_row(state: NDArray[np.int32], write: _Targets, xi: NDArray[np.float32], g: NDArray[Any]) -> None:
-    """One write of a row of cells."""
+    """One write of a row of cells. Tables are read apart from what follows, which then vectorises."""
     if len(write.shift):
+        error = np.empty_like(g)
         for c in range(len(g)):
-            error = write.sigma[state[c]] * xi[c] - write.shift[state[c]]
-            g[c] = write.values[state[c]] * exp32(_f32(error))
+            error[c] = write.sigma[state[c]] * xi[c] - write.shift[state[c]]
+            g[c] = write.values[state[c]]
+        for c in range(len(g)):
+            g[c] *= exp32(_f32(error[c]))
     else:
         for c in range(len(g)):
             g[c] = max(write.values[state[c]] + write.sigma[state[c]] * xi[c], _f32(0))
