@@ -62,4 +62,20 @@ def rows(repeats: int = 5) -> list[dict[str, Any]]:
                     baseline_threads=threads,
                 )
             )
+            if threads == 1 and "wires" not in name:
+                records.append(one_by_one(name, model, network, x[:50], repeats))
     return records
+
+
+def one_by_one(
+    name: str, model: torch.nn.Module, network: torch.nn.Module, x: torch.Tensor, repeats: int
+) -> dict[str, Any]:
+    """Record of images that come one at a time, on one thread."""
+    return record(
+        f"LeNet-5, {name}, {len(x)} images one at a time",
+        lambda: [network(image[None]) for image in x],
+        "the network in plain torch, too",
+        lambda: [model(image[None]) for image in x],
+        threads=1,
+        repeats=repeats,
+    )

@@ -61,14 +61,15 @@ def page(rows: Sequence[dict[str, Any]]) -> str:
         "Written by `make bench` from the records that it keeps in `benchmarks/results.json`. Each row is a "
         "time and that of a baseline in the same process, alternating; the least of the repeats counts. A "
         "ratio below 1 is faster than the baseline. First calls, which compile or load numba's cache, are "
-        "not in the times. Rows of one benchmark are of one run, those of two may be of two days.",
+        "not in the times. Rows of one benchmark are of one run, those of two may be of two days. The "
+        "machine is 2 cores of a shared one; dated rows whose two sides have one thread are processor time.",
         "",
-        "| case | threads | ms | baseline | its ms | ratio |",
-        "|---|---|---|---|---|---|",
+        "| case | threads | ms | baseline | its ms | ratio | measured |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {row['name']} | {row['threads']} | {row['seconds'] * 1e3:.3g} | {row['baseline']} | "
-        f"{row['baseline_seconds'] * 1e3:.3g} | {row['ratio']:.3g} |"
+        f"{row['baseline_seconds'] * 1e3:.3g} | {row['ratio']:.3g} | {row.get('date', '')} |"
         for row in rows
     ]
     return "\n".join(lines) + "\n"

@@ -43,16 +43,17 @@ def record(
     repeats: int,
     baseline_threads: int = 1,
     warm: int = 0,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] | None = None,
 ) -> dict[str, Any]:
     """Least seconds of a case and of its baseline, alternating in one process, and their ratio.
 
     The machine is shared: of repeats, the least is what the work takes. Threads of the linear algebra library
     spin for a while after each product and would take processors from a kernel that is timed next, so that
     the baseline has one unless it is said otherwise. Each may run `warm` times before it is timed, where what
-    is asked for is one call after the other. `clock` is that of the wall, or `time.process_time` for two
-    sides of one thread.
+    is asked for is one call after the other. `clock` is that of the process where both sides have one thread,
+    which others on the machine do not move, and else that of the wall.
     """
+    clock = clock or (time.process_time if threads == baseline_threads == 1 else time.perf_counter)
     call()
     times = []
     for _ in range(repeats):
@@ -67,4 +68,5 @@ def record(
         "baseline_seconds": reference,
         "seconds": taken,
         "threads": threads,
+        "date": time.strftime("%Y-%m-%d"),
     }
