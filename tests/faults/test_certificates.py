@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from dask_processes import ROOT, XBAR, address, scheduler, started, stored, worker
 from small_sweep import small_sweep
-from test_clusters import ROOT, XBAR, address, scheduler, started, stored, worker
 
 from experiments.commands.cli import main
 from experiments.sweeps.certificates import SETTINGS

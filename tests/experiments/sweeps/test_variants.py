@@ -73,7 +73,7 @@ def outcome(call: Callable[[], Study]) -> Study | str:
 def slow_id(study: Study) -> str:
     """The hash of all of a study as one text, which the ids of kept stores are."""
     data = study_dict(study)
-    for key in ("name", "description", "threads", "loss"):
+    for key in ("name", "description", "threads", "loss", "device"):  # on a processor
         del data[key]
     if data["metric"] == "accuracy":
         del data["metric"]
