@@ -27,7 +27,7 @@ from xbar.hardware.registry import KindScope, kinds_of
 _FIELDS = frozenset(field.name for field in dataclasses.fields(Study)) - {"extensions"}
 _TABLES = frozenset(field.name for field in dataclasses.fields(Hardware))
 
-Place = tuple[str, str]
+FieldPlace = tuple[str, str]
 """A field of a study, and one of its hardware; empty where the first is meant as a whole."""
 
 
@@ -163,10 +163,12 @@ class _Kin:
         The keys that reach into each field.
     """
 
-    def __init__(self, base: Mapping[str, Any], sibling: Study, places: Mapping[Place, list[str]]) -> None:
+    def __init__(
+        self, base: Mapping[str, Any], sibling: Study, places: Mapping[FieldPlace, list[str]]
+    ) -> None:
         self.base, self.sibling, self.places = base, sibling, places
         self._scope: KindScope = scope_of(sibling.extensions)
-        self._built: dict[tuple[Place, str], Any] = {}
+        self._built: dict[tuple[FieldPlace, str], Any] = {}
         """Fields, or why there is none, by their place and what is set in them."""
 
     def study(self, values: AxisValues) -> Study:
@@ -185,7 +187,7 @@ class _Kin:
                 fields["hardware"] = self._hardware(tables)
             return dataclasses.replace(self.sibling, **fields)
 
-    def _hardware(self, tables: Mapping[Place, AxisValues]) -> Hardware:
+    def _hardware(self, tables: Mapping[FieldPlace, AxisValues]) -> Hardware:
         def build() -> Hardware:
             fields = {place[1]: self._field(place, set_) for place, set_ in tables.items()}
             return dataclasses.replace(self.sibling.hardware, **fields)
@@ -193,10 +195,10 @@ class _Kin:
         found: Hardware = self._once((("hardware", ""), repr(tables)), build)
         return found
 
-    def _field(self, place: Place, set_: AxisValues) -> Any:
+    def _field(self, place: FieldPlace, set_: AxisValues) -> Any:
         return self._once((place, repr(set_)), lambda: study_field(_set(self.base, set_, ""), *place))
 
-    def _once(self, key: tuple[Place, str], build: Callable[[], Any]) -> Any:
+    def _once(self, key: tuple[FieldPlace, str], build: Callable[[], Any]) -> Any:
         """What is built the first time that it is asked for, or refused each time."""
         if key not in self._built:
             try:
@@ -209,9 +211,9 @@ class _Kin:
         return found
 
 
-def _places(keys: Sequence[str]) -> dict[Place, list[str]] | None:
+def _places(keys: Sequence[str]) -> dict[FieldPlace, list[str]] | None:
     """The fields that keys reach into; None where one is no key of a study, or says which kinds there are."""
-    found: dict[Place, list[str]] = {}
+    found: dict[FieldPlace, list[str]] = {}
     paths = [key.split(".") for key in keys]
     by_table = all(path[1:2] and path[1] in _TABLES for path in paths if path[0] == "hardware")
     for key, path in zip(keys, paths, strict=True):
