@@ -8,10 +8,12 @@ conductances are in uS.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xbar.hardware.checks import check_range
 from xbar.hardware.converters import Adc, Dac
 from xbar.hardware.design import Crossbar, Hardware
 from xbar.hardware.device import Device, Drift, LogClamp
@@ -24,6 +26,10 @@ TOOL = "aihwkit"
 V_READ = 0.2
 STATES = 1024
 MOST_STEPS = 2.0**24
+LEAST_G_MAX = 1e-3
+"""[uS]; a smaller largest conductance was given in siemens."""
+LEAST_COEFFICIENT = 1e-4
+"""[uS]; coefficients that are all smaller were given in siemens."""
 ASSUMED = (
     f"dac.v_read = {V_READ} V: aihwkit has no voltages; currents and energies scale with it",
     f"device.states = {STATES}: cells of aihwkit are analog",
@@ -88,7 +94,7 @@ REASONS = {
 }
 
 
-def from_aihwkit(config: Any, name: str = "from aihwkit") -> Translation:
+def from_aihwkit(config: Any, name: str = "from aihwkit", phase_bits: int | None = None) -> Translation:
     """Hardware of an RPU config for inference.
 
     Parameters
@@ -100,15 +106,22 @@ def from_aihwkit(config: Any, name: str = "from aihwkit") -> Translation:
         `ReRamWan2022NoiseModel` must be given.
     name
         Of the hardware.
+    phase_bits
+        Bits of an input code that go in one phase, for a hardware that the component libraries price (1, as a
+        rule). Each phase then has a conversion of its own, and `adc.noise_current` is that of a conversion
+        for which the noise of the sum is `out_noise`. None: whole codes in one phase, as in aihwkit.
 
     Raises
     ------
     XbarError
         For a value that is not a number where one is needed, or of which no hardware can be made.
     """
+    if phase_bits is not None:
+        check_range("phase_bits", phase_bits, 1, 16)
     of = Account(TOOL, flat(config, TOOL), DEFAULTS)
+    of.refuse_unknown(REASONS)
     device = _device(of)
-    dac, adc = _converters(of, device)
+    dac, adc = _converters(of, device, phase_bits)
     return of.close(
         Hardware(
             name,
@@ -153,29 +166,49 @@ def _encoding(of: Account) -> Encoding:
     return Encoding(scale=scale)  # type: ignore[arg-type]
 
 
-def _converters(of: Account, device: Device) -> tuple[Dac, Adc]:
+def _converters(of: Account, device: Device, phase_bits: int | None) -> tuple[Dac, Adc]:
     if _is_perfect(of):
         of.became("forward.is_perfect", "dac.bits and adc.bits ideal; other keys of forward do not act")
         return Dac("ideal", V_READ), Adc("ideal")
-    if of("forward.mv_type") == "OnePass":
-        of.became("forward.mv_type", "one phase of whole codes")
-    else:
-        of.leaves("forward.mv_type", "codes go in one phase here; dac.phase_bits divides them")
     dac = Dac("ideal", V_READ)
     if bits := _bits(of, "forward.inp_res", "dac.bits"):
-        dac = Dac(bits, V_READ, phase_bits=bits, signed="sign-magnitude")
+        dac = Dac(bits, V_READ, phase_bits=min(phase_bits or bits, bits), signed="sign-magnitude")
+    phases, of_noise = dac.phases, _noise_of_phases(dac)
+    if of("forward.mv_type") != "OnePass":
+        of.leaves("forward.mv_type", "codes go in one phase here; phase_bits of from_aihwkit divides them")
+    elif phases == 1:
+        of.became("forward.mv_type", "one phase of whole codes")
+    else:
+        each = f"{phases} phases of dac.phase_bits = {dac.phase_bits}, each with a conversion, were asked for"
+        of.became("forward.mv_type", f"{each}: rounding is {of_noise:.3g} of that of one conversion")
     of.became(
         "forward.inp_bound",
         "the largest code; calibration fits what it stands for (all codes, if none is negative)",
     )
     ampere = (device.g_max - device.g_min) * V_READ / _largest_weight(of)
-    noise = of.number("forward.out_noise") * ampere
-    of.became("forward.out_noise", f"adc.noise_current = {noise:.3g} A")
+    noise = of.number("forward.out_noise") * ampere / of_noise
+    of.became(
+        "forward.out_noise",
+        f"adc.noise_current = {noise:.3g} A"
+        + (f" at each of {phases} conversions, so that their sum has the noise" if phases > 1 else ""),
+    )
     if not (bits := _bits(of, "forward.out_res", "adc.bits")):
         return dac, Adc("ideal", noise_current=noise)
     scale = of.number("forward.out_bound") * ampere
     of.became("forward.out_bound", f"adc.full_scale = {scale:.3g} A")
     return dac, Adc(bits, range="fixed", full_scale=scale, noise_current=noise)
+
+
+def _noise_of_phases(dac: Dac) -> float:
+    """Noise of a sum of phases over that of one conversion of a whole code, each conversion with the same.
+
+    Phase k of p bits counts (2^p - 1) 2^(p k) / (2^b - 1) of the largest code of b bits, and the errors of
+    conversions are independent. It is that of codes without a sign; those with one have a bit fewer.
+    """
+    if dac.bits == "ideal":
+        return 1.0
+    shares = [(2**dac.phase_bits - 1) * 2 ** (dac.phase_bits * k) for k in range(dac.phases)]
+    return math.hypot(*shares) / (2**dac.bits - 1)
 
 
 def _is_perfect(of: Account) -> bool:
@@ -195,9 +228,10 @@ def _largest_weight(of: Account) -> float:
 
 
 def _bits(of: Account, key: str, what: str) -> int:
-    """Bits of a converter of 1 / resolution steps about 0, rounded up; 0: none.
+    """Bits of a converter of 1 / resolution steps about 0, those with the nearest step; 0: none.
 
-    2^b - 1 codes from -(2^(b - 1) - 1) have 2^b - 2 steps between them.
+    2^b - 1 codes from -(2^(b - 1) - 1) have 2^b - 2 steps between them, so that 2^b steps, as 1 / 2^b asks
+    for, are b bits.
     """
     given = of.number(key)
     if given <= 0:
@@ -206,8 +240,11 @@ def _bits(of: Account, key: str, what: str) -> int:
     steps = given if given > 1 else 1 / given
     if steps > MOST_STEPS:
         raise XbarError(f"{TOOL}: {key} = {given:g}: {steps:g} steps; must be at most {MOST_STEPS:g}")
-    bits = max(2, math.ceil(math.log2(steps + 2) - 1e-9))
-    exact = "" if math.isclose(2**bits - 2, steps) else f", rounded up from {steps:g} steps"
+    ours = {bits: 2**bits - 2 for bits in range(2, 26)}
+    bits = min(ours, key=lambda each: abs(math.log(ours[each] / steps)))
+    change = steps / ours[bits] - 1
+    finer = f"{100 * abs(change):.2g} % {'wider' if change > 0 else 'narrower'}"
+    exact = "" if math.isclose(ours[bits], steps) else f", {ours[bits]} steps for {steps:g}: each {finer}"
     of.became(key, f"{what} = {bits}{exact}")
     return bits
 
@@ -217,6 +254,10 @@ def _device(of: Account) -> Device:
     of_model = not of.gives(base + "g_max") and of.gives("noise_model.g_max")
     at_g_max = "noise_model.g_max" if of_model else base + "g_max"
     g_max, g_min = (of.number(key) * 1e-6 for key in (at_g_max, base + "g_min"))
+    if 0 < g_max < LEAST_G_MAX * 1e-6:
+        raise XbarError(
+            f"{TOOL}: {at_g_max} = {g_max * 1e6:g}: is in uS, as in aihwkit; must be at least {LEAST_G_MAX:g}"
+        )
     of.became(at_g_max, f"device.g_max = {g_max:.3g} S")
     of.became(base + "g_min", f"device.g_min = {g_min:.3g} S")
     if of(base + "class") == "SinglePairConductanceConverter":
@@ -231,7 +272,9 @@ def _device(of: Account) -> Device:
         of.became("noise_model.class", "device.programming and what follows")
         noise = NOISE_MODELS[kind](of, g_max)
     else:
-        of.leaves("noise_model.class", f"of {', '.join(NOISE_MODELS)}; cells have no errors here")
+        _refuse_near_model(kind)
+        models = " and ".join(NOISE_MODELS)
+        of.leaves("noise_model.class", f"{models} are translated; cells have no errors here")
     return Device(
         "cell of an aihwkit config",
         "a translation of aihwkit's parameters",
@@ -243,12 +286,22 @@ def _device(of: Account) -> Device:
     )
 
 
+def _refuse_near_model(kind: Any) -> None:
+    near = difflib.get_close_matches(kind, NOISE_MODELS, n=1) if isinstance(kind, str) else []
+    if near:
+        raise XbarError(
+            f"{TOOL}: noise_model.class = {kind!r}: unknown; did you mean {near[0]!r}? One of your own has "
+            "no translation: give 'None', and the design's device its noise afterwards"
+        )
+
+
 def _read_noise(of: Account) -> WhiteNoise:
     """Noise of a weight at every read, as that of two cells, relative to the largest weight's range."""
     if of("forward.w_noise_type") == "AdditiveConstant" and not _is_perfect(of):
         sigma = of.number("forward.w_noise") / _largest_weight(of) / math.sqrt(2)
         of.became("forward.w_noise_type", "device.read_noise relative to the range")
-        of.became("forward.w_noise", f"device.read_noise.sigma = {sigma:.3g}, in both cells of a pair")
+        what = f"device.read_noise.sigma = {sigma:.3g}, in both cells of a pair, drawn anew at each phase"
+        of.became("forward.w_noise", what)
         return WhiteNoise(sigma, "range")
     return WhiteNoise()
 
@@ -270,19 +323,16 @@ def _pcm(of: Account, g_max: float) -> dict[str, Any]:
     nu, t0 = of.number(at + "drift_scale"), of.number(at + "t_0")
     of.became(at + "drift_scale", "factor of device.drift.nu and nu_sigma")
     of.became(at + "t_0", "device.drift.t0 [s]; times here are t_inference + t_0")
-    drift = Drift(
-        t0,
-        LogClamp(0.0244 * nu, -0.0155 * nu, 0.049 * nu, 0.1 * nu),
-        LogClamp(-0.0059 * nu, -0.0125 * nu, 0.008 * nu, 0.045 * nu),
-    )
+    exponent = LogClamp(0.0244 * nu, -0.0155 * nu, 0.049 * nu, 0.1 * nu)
+    its_sigma = LogClamp(-0.0059 * nu, -0.0125 * nu, 0.008 * nu, 0.045 * nu)
     read, t_read = of.number(at + "read_noise_scale"), of.number(at + "t_read")
     of.became(at + "read_noise_scale", "device.low_frequency (there by the written, here the target g)")
     of.became(at + "t_read", "device.low_frequency.t_read [s]")
-    noise = LowFrequencyNoise("power", 0.0088 * read, t_read, exponent=0.65, limit=0.2 * read)
+    power: dict[str, Any] = {"exponent": 0.65, "limit": 0.2 * read}
     return {
-        "programming": ProgrammingNoise("polynomial", coefficients=coefficients if factor else (0.0,)),
-        "drift": drift if nu else None,
-        "low_frequency": noise if read else None,
+        "programming": _written(of, coefficients),
+        "drift": Drift(t0, exponent, its_sigma) if nu else None,
+        "low_frequency": LowFrequencyNoise("power", 0.0088 * read, t_read, **power) if read else None,
     }
 
 
@@ -294,20 +344,34 @@ def _reram(of: Account, g_max: float) -> dict[str, Any]:
     key = "noise_model.coeff_g_max_reference"
     relative = g_max * 1e6 / of.positive(key) if of.gives(key) else 1.0
     factor = of.number("noise_model.noise_scale") * relative
-    at = tuple(
-        PolynomialAt(float(time), _coefficients(coefficients, factor)) for time, coefficients in table.items()
-    )
+    at = {float(time): _coefficients(coefficients, factor) for time, coefficients in table.items()}
     of.became("noise_model.coeff_dic", "device.programming.at [S]")
     of.became("noise_model.noise_scale", "factor of these coefficients")
     if of.gives(key):
         of.became(key, "factor of these coefficients")
-    return {"programming": ProgrammingNoise("polynomial", at=at)}
+    if not any(map(any, at.values())):
+        return {"programming": _written(of, ())}
+    parts = tuple(PolynomialAt(time, coefficients) for time, coefficients in at.items())
+    return {"programming": ProgrammingNoise("polynomial", at=parts)}
+
+
+def _written(of: Account, coefficients: tuple[float, ...]) -> ProgrammingNoise:
+    """The error of a write with these coefficients [S]; without one other than 0 there is no error."""
+    if any(coefficients):
+        return ProgrammingNoise("polynomial", coefficients=coefficients)
+    of.became("noise_model.class", "device.programming.kind = 'none', for the coefficients are 0")
+    return ProgrammingNoise()
 
 
 def _coefficients(values: Any, factor: float) -> tuple[float, ...]:
     """Coefficients [S] of those in uS."""
     if not isinstance(values, Sequence) or not all(map(is_number, values)):
         raise XbarError(f"{TOOL}: coefficients of the noise = {values!r}: must be a list of numbers, in uS")
+    if 0 < max(map(abs, values), default=0) < LEAST_COEFFICIENT:
+        raise XbarError(
+            f"{TOOL}: coefficients of the noise = {list(values)}: are in uS, as in aihwkit; the largest must "
+            f"be at least {LEAST_COEFFICIENT:g}, or all 0"
+        )
     return tuple(float(value) * factor * 1e-6 for value in values)
 
 

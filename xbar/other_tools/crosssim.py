@@ -109,6 +109,7 @@ def from_crosssim(parameters: Any, name: str = "from CrossSim") -> Translation:
     """
     given = flat(parameters, TOOL)
     of = Account(TOOL, {key: _named(key, value) for key, value in given.items()}, DEFAULTS)
+    of.refuse_unknown(REASONS)
     assumed: list[str] = []
     device = _device(of, assumed)
     encoding = _encoding(of)

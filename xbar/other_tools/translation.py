@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import math
 import sys
@@ -119,6 +120,37 @@ class Account:
             raise XbarError(f"{self.tool}: {key} = {value}: must be above 0")
         return value
 
+    def refuse_unknown(self, reasons: Mapping[str, str]) -> None:
+        """Refuse parameters of which none is the tool's, and names that are nearly those of parameters.
+
+        Parameters
+        ----------
+        reasons
+            Parameters of the tool that are not translated, by the beginnings of their names.
+
+        Raises
+        ------
+        XbarError
+            With the first such name, and the nearest one of the tool's.
+        """
+        tables = {name.rpartition(".")[0] for name in self._defaults}
+        strange = [name for name in self._given if not name.startswith((*self._defaults, *reasons))]
+        for name in self._given:
+            table, _, last = name.rpartition(".")
+            if name in self._defaults or (table not in tables and name not in strange):
+                continue
+            if table in tables:
+                own = (each.rpartition(".") for each in self._defaults)
+                near = _near(last, {leaf: f"{its}.{leaf}" for its, _, leaf in own if its == table})
+            else:
+                near = _near(name, {each: each for each in self._defaults})
+            if near:
+                raise XbarError(f"{self.tool}: {name}: unknown; did you mean {near!r}?")
+        if strange and len(strange) == len(self._given):
+            raise XbarError(
+                f"{self.tool}: none of the parameters is one of {self.tool}'s; the first is {strange[0]!r}"
+            )
+
     def became(self, key: str, what: str) -> None:
         """Note what a parameter became."""
         default = "" if self.gives(key) else f" (default of {self.tool})"
@@ -147,6 +179,15 @@ class Account:
             why = reasons[max(begins, key=len)] if begins else "has no counterpart"
             left[key] = f"{_short(self(key))}: {why}"
         return Translation(hardware, self.translated, tuple(off), left)
+
+
+def _near(name: str, known: Mapping[str, str]) -> str:
+    """What a name nearly is, of the known ones; empty: none."""
+    bare = {each.replace("_", "").lower(): each for each in known}
+    found = bare.get(name.replace("_", "").lower()) or next(
+        iter(difflib.get_close_matches(name, known, n=1, cutoff=0.88)), ""
+    )
+    return known[found] if found else ""
 
 
 def is_number(value: Any) -> bool:

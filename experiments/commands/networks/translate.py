@@ -15,8 +15,6 @@ from xbar.other_tools.aihwkit import from_aihwkit
 from xbar.other_tools.crosssim import from_crosssim
 from xbar.other_tools.translation import read_parameters
 
-TOOLS = {"aihwkit": from_aihwkit, "crosssim": from_crosssim}
-
 
 @dataclass(frozen=True)
 class TranslateCommand:
@@ -28,9 +26,18 @@ class TranslateCommand:
     """A JSON file with them."""
     out: Path | None = None
     """TOML file that the design is written to, for `hardware.base` of a study."""
+    phase_bits: int | None = None
+    """Of aihwkit: bits of an input code in one phase, 1 for a design that `xbar run` can price; by default
+    whole codes in one phase, as there."""
 
     def __call__(self) -> None:
-        translation = TOOLS[self.tool](read_parameters(self.parameters), self.parameters.stem)
+        given, name = read_parameters(self.parameters), self.parameters.stem
+        if self.phase_bits is not None and self.tool != "aihwkit":
+            raise XbarError("--phase-bits: is of aihwkit; parameters of CrossSim have slice_size")
+        if self.tool == "aihwkit":
+            translation = from_aihwkit(given, name, self.phase_bits)
+        else:
+            translation = from_crosssim(given, name)
         if self.out is not None:
             if self.out.exists():
                 raise XbarError(f"{self.out}: exists already; --out chooses another")

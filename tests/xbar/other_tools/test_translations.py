@@ -11,8 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from experiments.commands.cli import main
+from experiments.studies.noise_cases import with_noise
+from experiments.studies.study import load_study
+from mapping import analog_network, calibrate, map_network, program_network
+from mapping.compression.configs import Rate
 from xbar import XbarError, from_aihwkit, from_crosssim, load_device, load_hardware
 from xbar.conductances.noise import flicker_amplitude, sigma
 from xbar.other_tools.translation import Translation, flat
@@ -72,7 +78,7 @@ def test_a_default_of_aihwkit_is_its_pcm_cell() -> None:
     assert (found.crossbar.rows, found.crossbar.cols) == (512, 512)
     assert (found.dac.bits, found.dac.signed, found.dac.phase_bits) == (7, "sign-magnitude", 7)
     assert found.dac.phases_of(True) == found.dac.phases_of(False) == 1
-    assert found.adc.bits == 9
+    assert found.adc.bits == 9  # 1/510: 510 steps
     assert found.adc.full_scale == pytest.approx(12 * 25e-6 * 0.2)
     assert found.adc.noise_current == pytest.approx(0.06 * 25e-6 * 0.2)
     g = np.linspace(0, 25e-6, 50)
@@ -223,6 +229,24 @@ BIT_SLICED = {"core": {"style": "BITSLICED", "bit_sliced": {"num_slices": math.i
         (from_aihwkit, {"noise_model": {"prog_coeff": [math.nan]}}, "must be a list of numbers"),
         (from_aihwkit, {"noise_model": {**RERAM, "coeff_g_max_reference": 0}}, "must be above 0"),
         (from_aihwkit, {"noise_model": {**RERAM, "coeff_g_max_reference": "a"}}, "= 'a': must be a number"),
+        (
+            from_aihwkit,
+            {"forward": {"out_noize": 0.1}},
+            "unknown; did you mean 'forward.out_noise'",
+        ),
+        (
+            from_aihwkit,
+            {"foward": {"out_noise": 0.1}},
+            "unknown; did you mean 'forward.out_noise",
+        ),
+        (from_aihwkit, {"noise_model": {"t0": 20.0}}, "t0: unknown; did you mean 'noise_model.t_0'"),
+        (from_aihwkit, {"noise_model": {"class": "PCMNoise"}}, "did you mean 'PCMLikeNoiseModel'"),
+        (from_aihwkit, CROSSSIM, "none of the parameters is one of aihwkit's; the first is 'core.style'"),
+        (from_crosssim, {"forward": {"out_noise": 0.1}}, "none of the parameters is one of CrossSim's"),
+        (from_crosssim, {"xbar": {"device": {"RMin": 1e4}}}, "did you mean 'xbar.device.Rmin'"),
+        (from_aihwkit, {"noise_model": {"g_max": 25e-6}}, "g_max = 2.5e-05: is in uS"),
+        (from_aihwkit, {"noise_model": {"g_converter": {"g_max": 25e-6}}}, "g_max = 2.5e-05: is in uS"),
+        (from_aihwkit, {"noise_model": {"prog_coeff": [2.6e-7, 1.9e-6]}}, "are in uS"),
     ],
 )
 def test_mistakes_are_refused(make: Any, given: dict, message: str) -> None:
@@ -302,3 +326,110 @@ def test_lists_in_the_place_of_names_are_left() -> None:
     assert "noise_model.class" in found.left
     error = {"enable": True, "model": ["NormalIndependentDevice"], "magnitude": 0.1}
     assert "xbar.device.read_noise.model" in from_crosssim({"xbar": {"device": {"read_noise": error}}}).left
+
+
+OF_AIHWKIT = """
+    bound_management inp_asymmetry inp_bound inp_noise inp_res inp_sto_round ir_drop ir_drop_g_ratio
+    is_perfect max_bm_factor max_bm_res mv_type nm_assumed_wmax nm_decay nm_thres noise_management
+    out_asymmetry out_bound out_noise out_noise_std out_nonlinearity out_nonlinearity_std out_res
+    out_scale out_sto_round r_series slope_calibration v_offset_std v_offset_w_min w_noise w_noise_type
+"""
+
+
+def test_no_parameter_of_aihwkit_is_taken_for_a_mistake() -> None:
+    numbers = dict.fromkeys(OF_AIHWKIT.split(), 0.0)
+    model = {"g_max": 25.0, "prog_coeff_g_max_reference": 25.0, "coeff_g_max_reference": 25.0, "beta": 1.0}
+    mapping = dict.fromkeys(
+        ("learn_out_scaling", "out_scaling_columnwise", "weight_scaling_lr_compensation"), 0
+    )
+    translation = from_aihwkit({"forward": numbers, "noise_model": model, "mapping": mapping})
+    assert {f"forward.{name}" for name in numbers} <= accounted(translation)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"prog_noise_scale": 0.0},
+        {"prog_coeff": [0.0, 0.0]},
+        {"prog_coeff": []},
+        {**RERAM, "noise_scale": 0.0},
+        {**RERAM, "coeff_dic": {"1.0": [0.0], "60.0": [0.0, 0.0]}},
+    ],
+)
+def test_coefficients_of_0_are_writes_without_error(model: dict) -> None:
+    translation = from_aihwkit({"noise_model": model})
+    assert translation.hardware.device.programming.kind == "none"
+    assert "device.programming.kind = 'none'" in translation.translated["noise_model.class"]
+
+
+def test_what_is_scaled_away_needs_no_time() -> None:
+    model = {"drift_scale": 0.0, "t_0": 0.0, "read_noise_scale": 0.0, "t_read": 0.0}
+    device = from_aihwkit({"noise_model": model}).hardware.device
+    assert device.drift is None
+    assert device.low_frequency is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "bits"), [(2, 2), (16, 4), (64, 6), (126, 7), (128, 7), (254, 8), (256, 8), (510, 9), (800, 10)]
+)
+def test_a_resolution_has_the_bits_of_the_nearest_step(steps: int, bits: int) -> None:
+    """2^b - 2 steps are b bits; 2^b of them, a step 2 / 2^b narrower, are no bit more."""
+    for given in (1 / steps, float(steps)):
+        translation = from_aihwkit({"forward": {"inp_res": given, "out_res": given}})
+        hardware = translation.hardware
+        assert (hardware.dac.bits, hardware.adc.bits) == (bits, bits)
+        said = translation.translated["forward.out_res"]
+        assert (f"{2**bits - 2} steps for {steps}: each" in said) == (steps != 2**bits - 2)
+    said = from_aihwkit({"forward": {"out_res": 1 / 256}}).translated["forward.out_res"]
+    assert "adc.bits = 8, 254 steps for 256: each 0.79 % wider" in said
+
+
+@pytest.mark.parametrize("phase_bits", [None, 1, 2])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_output_noise_is_that_of_the_config_in_any_phases(bits: int, phase_bits: int | None) -> None:
+    """Over 10,000 outputs a standard deviation is known to 1 / sqrt(20,000), .71 %: six of them are 4.2 %."""
+    torch.manual_seed(0)
+    model, x = nn.Linear(16, 20, bias=False), torch.rand(500, 16)
+    nn.init.uniform_(model.weight, -1, 1)
+    forward = {"out_noise": 0.04, "out_res": -1, "inp_res": 1 / (2**bits - 2)}
+    given = {"mapping": {"weight_scaling_omega": 1.0}, "forward": forward, "noise_model": {"class": "None"}}
+    quiet = {**given, "forward": {**forward, "out_noise": 0.0}}
+    outputs = []
+    for config in (given, quiet):
+        hardware = from_aihwkit(config, phase_bits=phase_bits).hardware
+        mapped, _ = calibrate(map_network(model, hardware, x[:1]), model, [(x, x)])
+        outputs.append(analog_network(model, program_network(mapped))(x).detach())
+    scale = float(x.max() * model.weight.detach().abs().max())
+    assert float((outputs[0] - outputs[1]).std()) / scale == pytest.approx(0.04, rel=0.042)
+
+
+def test_one_bit_phases_say_what_they_change() -> None:
+    translation = from_aihwkit({"forward": {"inp_res": 1 / 254}}, phase_bits=1)
+    hardware = translation.hardware
+    assert (hardware.dac.bits, hardware.dac.phase_bits) == (8, 1)
+    share = math.sqrt(sum(4.0**k for k in range(8))) / 255
+    assert hardware.adc.noise_current == pytest.approx(0.06 * 25e-6 * 0.2 / share)
+    assert "rounding is 0.58 of" in translation.translated["forward.mv_type"]
+    with pytest.raises(XbarError, match="phase_bits"):
+        from_aihwkit({}, phase_bits=0)
+
+
+def test_the_command_makes_a_design_that_is_priced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The study that the pages name measures the translated chip: nothing is pruned, no noise is replaced."""
+    given, out = tmp_path / "mine.json", tmp_path / "mine.toml"
+    given.write_text(json.dumps({"forward": {"out_noise": 0.04}}))
+    main(["translate", "aihwkit", str(given), "--phase-bits", "1", "--out", str(out)])
+    assert load_hardware(out).dac.phase_bits == 1
+    main(["run", "digits-uncompressed", "--plan", "--set", f"hardware.base={out}"])
+    study = load_study("digits-uncompressed", [f"hardware.base={out}"])
+    assert study.hardware == load_hardware(out)
+    (case,) = study.chips.cases
+    assert with_noise(study.hardware, case) == study.hardware
+    assert study.compress.target == Rate(1.0)
+    assert study.compare.slices == 1
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["translate", "crosssim", str(given), "--phase-bits", "1"])
+    assert "--phase-bits: is of aihwkit" in capsys.readouterr().err
