@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from mapping.training.loop import flushed_denormals
+from xbar.multiply.threads import kernel_threads
 
 
 def bar(iterable: Iterable[Any], description: str, total: int) -> Iterable[Any]:
@@ -27,7 +28,7 @@ def with_threads(threads: int) -> Iterator[None]:
 
     Torch's threads that start within count denormal numbers as zero, as training does.
     """
-    before = torch.get_num_threads(), numba.get_num_threads()
+    before = torch.get_num_threads(), kernel_threads()
     if threads:
         torch.set_num_threads(threads)
         most: int = numba.config.__dict__["NUMBA_NUM_THREADS"]

@@ -16,6 +16,7 @@ from pydantic import PlainValidator
 from experiments.studies.changes import parsed_change, with_change
 from experiments.studies.compression import Compression, compression_from
 from experiments.studies.designs import changed, hardware_from, resolved_hardware
+from experiments.studies.file_kinds import check_kind
 from experiments.studies.labels import check_label
 from experiments.studies.noise_cases import NoiseCase, NoiseCurve
 from experiments.studies.own_code import extensions_of
@@ -102,9 +103,10 @@ class Study:
     into the layer that it follows, before the network goes onto levels, or left digital.
     ``test_images``: the metric is measured on so many inputs, evenly spaced in the test set; 0: on all.
     ``extensions``: Python files that add methods, kinds of rules and other kinds of things that the study
-    names; they are run when the study is read. ``threads``: of torch; 0: as many as there are processors. One
-    is fastest for small networks; last bits of results depend on it. ``device``: where networks train and
-    chips multiply; ``auto`` is the machine's accelerator, where it has one that torch can use.
+    names; they are run when the study is read. ``threads``: of torch; 0: as many as there are processors, or
+    as OMP_NUM_THREADS says. One is fastest for small networks; last bits of results depend on it.
+    ``device``: where networks train and chips multiply; ``auto`` is the machine's accelerator, where it has
+    one that torch can use.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -198,6 +200,7 @@ def load_study(name: str, changes: Sequence[str] = (), seed: int | None = None) 
         For an unknown study, a missing or broken file, an unknown or impossible key.
     """
     raw, where = raw_study(name)
+    check_kind(raw, "study", where)
     values = dict(map(parsed_change, changes))
     if (
         values.get("metric", raw.get("metric", "accuracy")) != raw.get("metric", "accuracy")

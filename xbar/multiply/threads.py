@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -16,7 +17,7 @@ from xbar.hardware.errors import XbarError
 
 
 def worker_count(threads: int | None, tasks: int) -> int:
-    """How many of `threads` (None: numba's, one a processor unless told otherwise) so many tasks can use.
+    """How many of `threads` (None: `kernel_threads`) so many tasks can use.
 
     Raises
     ------
@@ -25,7 +26,27 @@ def worker_count(threads: int | None, tasks: int) -> int:
     """
     if threads is not None and threads < 1:
         raise XbarError(f"threads = {threads}: must be at least 1, or None for one a processor")
-    return max(1, min(threads or numba.get_num_threads(), tasks))
+    return max(1, min(threads or kernel_threads(), tasks))
+
+
+def kernel_threads() -> int:
+    """Number of threads that numba has for this thread: one a processor, unless `OMP_NUM_THREADS` or
+    `NUMBA_NUM_THREADS` say fewer, or `numba.set_num_threads` was called."""
+    _launch()
+    found: int = numba.get_num_threads()
+    return found
+
+
+@functools.cache
+def _launch() -> None:
+    """Launch numba's threads, which sets the number of OpenMP's, and so of torch's; torch's is set back."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    found, asked = numba.get_num_threads(), os.environ.get("OMP_NUM_THREADS", "")
+    if torch and torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+    if asked.isdecimal() and 0 < int(asked) < found and "NUMBA_NUM_THREADS" not in os.environ:
+        numba.set_num_threads(int(asked))
 
 
 def run_workers(work: Callable[[int], None], workers: int, *, blas: bool = True) -> None:
