@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from experiments.inputs.measures import metric_of
 from experiments.results.metric_label import MetricLabel
 from experiments.results.summary import coverage, operations_of
 from experiments.results.text_table import number, text_table
@@ -199,7 +200,7 @@ def evaluate(
     hardware: Hardware | str | Path = "admm-32x32",
     *,
     calibration: Data | None = None,
-    metric: Metric = CLASSES,
+    metric: Metric | str = CLASSES,
     chips: int = 10,
     until: float = 0.0,
     seed: int = 0,
@@ -222,7 +223,7 @@ def evaluate(
         data, of which the first batches with 512 inputs are taken, once. None: those of `data`, and the
         evaluation says so.
     metric
-        As in `mapping.accuracy`.
+        As in `mapping.accuracy`, or the name that a study gives it (``mean-iou``).
     chips
         To simulate; the most, with `until`.
     until
@@ -244,6 +245,7 @@ def evaluate(
         if not (value is None or isinstance(value, int | float)):
             raise XbarError(f"{key} = {value!r}: must be a number")
     check_range("until", until, 0, 1e12)
+    metric = metric_of(metric) if isinstance(metric, str) else metric
     batches = _batches(data, "data")
     notes = []
     if calibration is None:

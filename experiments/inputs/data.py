@@ -160,6 +160,10 @@ def split_off(count: int, seed: int = 0) -> tuple[NDArray[np.intp], NDArray[np.i
 
 
 def _raw(name: str, folder: Path | None) -> _Raw:
+    if name not in READERS and any((place / name).is_dir() for place in (Path(), folder or Path())):
+        raise XbarError(f"data {name!r}: no built-in data; for the folder of this name give {name + '/'!r}")
+    if name.endswith(".py"):
+        raise XbarError(f"data {name}: must name a function in it: {name}:function")
     if name not in READERS:
         raise unknown_name(f"data (or {OWN_DATA})", name, READERS)
     if folder is not None and not folder.is_dir():

@@ -87,6 +87,10 @@ def _npz(name: str, path: Path) -> Parts:
     classes = [str(each) for each in names]
     if set(arrays) == {"x", "y"}:
         return {"all": _arrays(name, "all", arrays["x"], arrays["y"])}, classes
+    if alone := sorted({"x", "y"} & set(arrays)):
+        others = ", ".join(sorted(set(arrays) - {"x", "y"}))
+        wrong = f"holds {others} beside {' and '.join(alone)}" if others else f"holds {alone[0]} alone"
+        raise XbarError(f"data {name}: {wrong}; must hold {NPZ_LAYOUT}")
     wanted = {f"{axis}_{short}": part for short, part in PARTS.items() for axis in "xy"}
     for key in arrays:
         if key not in wanted:

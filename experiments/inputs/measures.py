@@ -79,6 +79,7 @@ def loss_of(name: str) -> Loss:
         For an unknown name, and what `from_own_file` refuses; for what cannot be called with two arguments.
     """
     if own_file(name) is None:
+        _check_has_name("loss", name)
         if name not in LOSSES:
             raise unknown_name("loss (or path/file.py:function)", name, LOSSES)
         return LOSSES[name]
@@ -97,6 +98,7 @@ def metric_of(name: str) -> Metric:
         For an unknown name, and what `from_own_file` refuses; for what is no metric.
     """
     if own_file(name) is None:
+        _check_has_name("metric", name)
         top = TOP.fullmatch(name)
         if name not in METRICS and top is None:
             raise unknown_name("metric (or path/file.py:name)", name, METRICS)
@@ -115,6 +117,11 @@ def metric_of(name: str) -> Metric:
         f"metric {name}: a {type(found).__name__}; must be a mapping.Metric, which has a name and a "
         f"direction; of a function that gives a number a sample: {how}"
     )
+
+
+def _check_has_name(key: str, name: str) -> None:
+    if name.endswith(".py"):
+        raise XbarError(f"{key} {name}: must name what it is in the file: {name}:NAME")
 
 
 def check_options(measures: Measures, options: TrainingOptions) -> None:
@@ -168,29 +175,60 @@ def check_fits(network: str, model: nn.Module, data: Dataset, measures: Measures
     """
     outputs = check_metric_fits(network, model, data, measures.metric)
     for where, given, targets in _parts(f"network {network} on {data.name}", outputs, data):
-        loss = BatchLoss(TrainingOptions(), measures.loss, None, where)(nn.Identity(), given, targets)
+        loss = _loss_of_batch(measures.loss, where, given, targets)
         if loss.dim() or not loss.is_floating_point():
             raise XbarError(
                 f"{where}: the loss gives a {described(loss)}; must be one number, a mean over the batch"
             )
 
 
+def _loss_of_batch(loss: Loss, where: str, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The loss of a batch; where it takes no such outputs and targets, losses that do are named."""
+    try:
+        return BatchLoss(TrainingOptions(), loss, None, where)(nn.Identity(), outputs, targets)
+    except XbarError as error:
+        name = next((name for name, each in LOSSES.items() if each is loss), "")
+        fitting = [repr(name) for name, each in LOSSES.items() if _takes(each, outputs, targets)]
+        named = f"; this is loss = {name!r}" if name else ""
+        offered = f"; loss = {' or '.join(fitting)} takes these" if fitting else ""
+        raise XbarError(f"{error}{named}{offered}") from error.__cause__
+
+
+def _takes(loss: Loss, outputs: torch.Tensor, targets: torch.Tensor) -> bool:
+    try:
+        return loss(outputs, targets).dim() == 0
+    except Exception:  # torch refuses by errors of many kinds
+        return False
+
+
 def check_metric_fits(network: str, model: nn.Module, data: Dataset, metric: Metric) -> torch.Tensor:
     """The outputs of a network for one input, checked as `check_fits` does, without the loss."""
     example = taken(data.train_x, slice(0, 1))
+    needs = _several_inputs(model)
     try:
         with torch.no_grad():
             outputs = call(model.eval(), example)
     except Exception as error:  # what a user's own forward raises may be of any kind
+        several = (
+            ""
+            if needs is None or isinstance(example, tuple | dict)
+            else (
+                f"; forward takes {needs}: a network of several inputs takes data whose inputs are a tuple "
+                "or a dict of tensors (data = path/file.py:function)"
+            )
+        )
         raise XbarError(
-            f"network {network} does not take inputs of {data.name} ({shapes_of(example)}): {one_line(error)}"
+            f"network {network} does not take inputs of {data.name} ({shapes_of(example)}): "
+            f"{one_line(error)}{several}"
         ) from error
     if not isinstance(outputs, torch.Tensor):
         raise XbarError(f"network {network} gives a {type(outputs).__name__}; must be one tensor")
     if metric is CLASSES and data.classes and outputs.shape != (1, len(data.classes)):
+        first = min(int(each.min()) for each in (data.train_y, data.val_y, data.test_y))
+        begins = f" (numbers from {first}, and classes begin at 0)" if first > 0 else ""
         raise XbarError(
             f"network {network} gives {tuple(outputs.shape[1:])} outputs, {data.name} has "
-            f"{len(data.classes)} classes"
+            f"{len(data.classes)} classes{begins}"
         )
     sums: dict[str, torch.Tensor] = {}
     for where, given, targets in _parts(f"network {network} on {data.name}", outputs, data):
@@ -212,6 +250,18 @@ def check_metric_fits(network: str, model: nn.Module, data: Dataset, metric: Met
         with naming(f"{where}: {metric.name}"):
             _check_value(metric, of_part)
     return outputs
+
+
+def _several_inputs(model: nn.Module) -> str | None:
+    """Names of what the forward of a network needs, where that is more than one input."""
+    try:
+        parameters = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    fixed = [
+        each.name for each in parameters if each.default is each.empty and each.kind < each.VAR_POSITIONAL
+    ]
+    return ", ".join(fixed) if len(fixed) > 1 else None
 
 
 def _check_value(metric: Metric, sums: torch.Tensor) -> None:

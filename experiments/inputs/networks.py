@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -98,10 +99,25 @@ def example_input(name: str, network: nn.Module, inputs: Sequence[Input] = ()) -
         if len(inputs) > 1 or any(one != Input(one.sizes) for one in inputs):
             raise XbarError(f"--input: must be sizes joined by x, as 3x224x224; {name} takes one picture")
         return example_of(inputs or (Input(built_in_networks()[name].input_shape),), device)
+    _check_number(name, network, inputs)
     own = None if inputs or not isinstance(network, torch.fx.GraphModule) else _own_example(network, device)
     if own is None and not inputs:
         raise XbarError(f"--input: needed for {name}: the shape of one input, without the batch, as 3x32x32")
     return example_of(inputs, device) if own is None else own
+
+
+def _check_number(name: str, network: nn.Module, inputs: Sequence[Input]) -> None:
+    """Refuse sizes with commas between them, which are several inputs, for a network that takes one."""
+    if len(inputs) < 2 or any(one != Input(one.sizes) or len(one.sizes) > 1 for one in inputs):
+        return
+    try:
+        inspect.signature(network.forward).bind(*inputs)
+    except (TypeError, ValueError):
+        meant = "x".join(str(one.sizes[0]) for one in inputs if one.sizes)
+        raise XbarError(
+            f"--input: {len(inputs)} inputs, which forward of {name} does not take; did you mean the one "
+            f"input {meant}?"
+        ) from None
 
 
 def _own_example(program: torch.fx.GraphModule, device: torch.device | None) -> Inputs | None:
@@ -148,6 +164,8 @@ def _digest(tensor: torch.Tensor) -> bytes:
 
 def _built_in(name: str, width: float) -> nn.Module:
     networks = built_in_networks()
+    if name.endswith(".py"):
+        raise XbarError(f"network {name}: must name a function without arguments in it: {name}:function")
     if name not in networks:
         raise unknown_name(FORMS, name, networks)
     network = networks[name]
@@ -166,7 +184,9 @@ def _from_function(name: str, path: Path) -> nn.Module:
         with neighbours_first(path.resolve().parent):
             module = load_with_modules(path)
             build = getattr(module, function, None)
-            network = None if build is None else build()
+            network = None if build is None else _without_arguments(name, build)()
+    except XbarError:
+        raise
     except Exception as error:
         raise XbarError(f"network {name}: {one_line(error)}") from error
     if build is None:
@@ -175,3 +195,22 @@ def _from_function(name: str, path: Path) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise XbarError(f"network {name}: gives a {type(network).__name__}, not a torch.nn.Module")
     return network
+
+
+def _without_arguments(name: str, build: Any) -> Callable[[], Any]:
+    """What a user names as their network, refused where it cannot be called without arguments."""
+    must = f"network {name}: must be a function without arguments that gives the network"
+    if isinstance(build, nn.Module) or not callable(build):
+        raise XbarError(f"{must}; it is a {type(build).__name__} itself: def net(): return ...")
+    try:
+        needed = [
+            key
+            for key, each in inspect.signature(build).parameters.items()
+            if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        ]
+    except (TypeError, ValueError):  # a function without a signature, such as one written in C
+        needed = []
+    if needed:
+        raise XbarError(f"{must}; it needs {', '.join(needed)}: give them defaults")
+    result: Callable[[], Any] = build
+    return result

@@ -238,7 +238,15 @@ def text_summary(result: Result) -> str:
         ("power", before.power_mw, after.power_mw, "mW", "power"),
         ("energy", before.energy_nj_per_image, after.energy_nj_per_image, "nJ an image", "energy"),
     ):
-        alone = "" if saved is None else f", {getattr(saved, key):.2f} % by pruning alone"
-        cut = f"{getattr(reduction, key):.2f} % less than uncompressed in {before.slices} slices{alone}"
+        alone = "" if saved is None else f", {_change(getattr(saved, key), '')} by pruning alone"
+        sides = f"{_change(getattr(reduction, key))} uncompressed in {before.slices} slice"
+        cut = f"{sides}{'s' * (before.slices > 1)}{alone}"
         lines.append(f"{what:<12} {old:.4g} -> {new:.4g} {unit} ({cut})")
     return "\n".join(lines)
+
+
+def _change(reduction: float, than: str = " than") -> str:
+    """How much less, or more, of something there is [%]: ``2.00 % more than``."""
+    if f"{abs(reduction):.2f}" == "0.00":
+        return "as much as" if than else "0.00 % less"
+    return f"{abs(reduction):.2f} % {'less' if reduction > 0 else 'more'}{than}"

@@ -94,7 +94,8 @@ def with_value(raw: Mapping[str, Any], key: str, value: Any, said: str) -> dict[
         at = ".".join(path[: depth + 1])
         if isinstance(node, list):
             if not (part.isdigit() and int(part) < len(node)):
-                raise XbarError(f"{said}: {at}: must be a number from 0 to {len(node) - 1}")
+                have = f"has entries 0 to {len(node) - 1}" if len(node) > 1 else "has one entry, number 0"
+                raise XbarError(f"{said}: {at}: {'.'.join(path[:depth])} {have if node else 'is empty'}")
             index: Any = int(part)
         elif isinstance(node, dict):
             index = part

@@ -370,7 +370,10 @@ def accuracy(
         Where there is no batch, or outputs and targets are not what the metric takes.
     """
     if not isinstance(metric, Metric):
-        raise XbarError(f"metric = {metric!r}: must be a mapping.Metric, such as RMSE, R2 or top_k(5)")
+        called = getattr(metric, "__name__", "") or "top_k"
+        meant = f"did you mean {called}(...)? " if callable(metric) else ""
+        said = called if callable(metric) else repr(metric)
+        raise XbarError(f"metric = {said}: {meant}must be a mapping.Metric, such as RMSE, R2 or top_k(5)")
     model.eval()
     device, layout = device_of(model), memory_format(model)
     sums: torch.Tensor | None = None

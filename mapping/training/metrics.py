@@ -365,7 +365,7 @@ def _fits(metric: Metric, outputs: Tensor, targets: Tensor) -> bool:
 def _class_numbers(targets: Tensor, classes: int, ignore: int | None = None) -> tuple[Tensor, Tensor]:
     """Targets as int64, in which no `ignore` is the class of a smaller type, and which of them count."""
     if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
-        raise XbarError("targets are no whole numbers")
+        raise XbarError(f"targets are no whole numbers, but {targets.dtype}; class numbers must be int64")
     if classes < 2:
         raise XbarError("a single output has no classes to choose from")
     targets = targets.long()

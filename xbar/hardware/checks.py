@@ -30,7 +30,10 @@ def check_range(key: str, value: float, low: float, high: float, unit: str = "")
         With the key, the value and the allowed range.
     """
     if not low <= value <= high:
-        raise XbarError(f"{key} = {value}: must lie between {low:g} and {high:g}{' ' + unit if unit else ''}")
+        ends = " and ".join(
+            f"{end:.15g}" if end == int(end) and abs(end) < 1e15 else f"{end:g}" for end in (low, high)
+        )
+        raise XbarError(f"{key} = {value}: must lie between {ends}{' ' + unit if unit else ''}")
 
 
 def check_whole(key: str, value: int, low: int, high: int) -> None:

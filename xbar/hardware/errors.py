@@ -15,10 +15,17 @@ class XbarError(ValueError):
     """A user's mistake: the message is one line with what is wrong, where, and what is allowed."""
 
 
+def nearest(name: str, names: Iterable[str]) -> list[str]:
+    """The allowed name that was most likely meant: one that it begins, or nearly is; none where none is."""
+    allowed = list(names)
+    begun = [each for each in allowed if len(name) > 2 and each.startswith(name)]
+    return difflib.get_close_matches(name, allowed, n=1, cutoff=0.6) or begun[:1]
+
+
 def unknown_name(what: str, name: str, allowed: Iterable[str]) -> XbarError:
     """Error for a name that is not one of `allowed`, with the nearest allowed name where one is near."""
     names = sorted(allowed)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = nearest(name, names)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return XbarError(f"{what}: unknown name {name!r}; {hint}allowed: {', '.join(names)}")
 

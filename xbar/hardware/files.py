@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import json
 import os
@@ -20,7 +19,7 @@ import pydantic
 
 from xbar.hardware.design import Hardware
 from xbar.hardware.device import Device
-from xbar.hardware.errors import XbarError, naming, unknown_name
+from xbar.hardware.errors import XbarError, naming, nearest, unknown_name
 from xbar.hardware.registry import ByKind
 
 T = TypeVar("T")
@@ -193,9 +192,16 @@ def _unknown_key(cls: type, data: Any, path: list[int | str]) -> str:
         if isinstance(part, str) and part in hints:
             owner = _resolve(owner, part, data)
     names = sorted(f.name for f in dataclasses.fields(owner)) if dataclasses.is_dataclass(owner) else []
-    near = difflib.get_close_matches(str(path[-1]), names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = nearest(str(path[-1]), names)
+    inside = [f"{name}.{path[-1]}" for name in names if path[-1] in _names_inside(owner, name)]
+    hint = f"did you mean {[*near, *inside][0]!r}? " if near or inside else ""
     return f"{'.'.join(map(str, path)):.200}: unknown key; {hint}allowed: {', '.join(names)}"
+
+
+def _names_inside(owner: type, name: str) -> list[str]:
+    """Names of the keys of the one table that a field is; none for lists of tables and values."""
+    hint = typing.get_type_hints(owner)[name]
+    return [field.name for field in dataclasses.fields(hint)] if dataclasses.is_dataclass(hint) else []
 
 
 def _resolve(owner: type, name: str, table: Any) -> Any:

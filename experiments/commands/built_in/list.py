@@ -19,15 +19,16 @@ class ListCommand:
         from mapping.training.losses import LOSSES
         from xbar.hardware.files import preset_names
 
-        print("studies")
-        for name in study_names():
-            print(f"  {name:<18} {load_study(name).description}")
-        print("sweeps")
-        for name in sweep_names():
-            print(f"  {name:<18} {load_sweep(name).description}")
-        print("searches")
-        for name in sweep_names("search"):
-            print(f"  {name:<18} {load_search(name).description}")
+        described = {
+            "studies": {name: load_study(name).description for name in study_names()},
+            "sweeps": {name: load_sweep(name).description for name in sweep_names()},
+            "searches": {name: load_search(name).description for name in sweep_names("search")},
+        }
+        width = max(len(name) for rows in described.values() for name in rows)
+        for title, rows in described.items():
+            print(title)
+            for name, description in rows.items():
+                print(f"  {name:<{width}} {description}")
         print("networks, with the size of an input and the number of parameters\n" + networks_table())
         for title, names in (
             ("data sets", sorted(READERS)),

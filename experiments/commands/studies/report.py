@@ -69,4 +69,7 @@ class ReportCommand:
     def __call__(self) -> None:
         if not self.folders:
             raise XbarError("report: needs the folder of a finished run, or several to compare")
+        for folder in self.folders:
+            if folder.is_file():
+                raise XbarError(f"{folder}: is a file; must be the folder of a finished run or of a sweep")
         print(f"report: {report(self.folders, self.out)}")

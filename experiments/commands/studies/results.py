@@ -8,6 +8,8 @@ from typing import Annotated
 
 import tyro
 
+from xbar.hardware.errors import XbarError
+
 
 @dataclass(frozen=True)
 class ResultsCommand:
@@ -29,4 +31,7 @@ class ResultsCommand:
     def __call__(self) -> None:
         from experiments.sweeps.table import results
 
+        for store in self.stores:
+            if store.is_file() and store.suffix != ".jsonl":
+                raise XbarError(f"{store}: is a file; must be the folder of a sweep, or its .jsonl file")
         results(self.stores, self.where, self.columns, self.sort, self.failed, self.export)

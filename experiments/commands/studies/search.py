@@ -13,6 +13,7 @@ from experiments.commands.studies.sweep import check, check_places, chosen_pool
 from experiments.report.search_report import report
 from experiments.searches.search import Points, Search, load_search, search_dict
 from experiments.searches.trials import Evaluate, Figures, Sampler, Trial, imported_optuna, run_trials
+from experiments.studies.file_kinds import check_file_kind
 from experiments.sweeps.axes import AxisValues
 from experiments.sweeps.certificates import Certificates
 from experiments.sweeps.pools import Pool
@@ -41,6 +42,7 @@ def search(asked: SearchCommand) -> None:
             raise XbarError(f"{key} {count}: must be at least {least}")
     check_range("--seed", asked.seed, 0, 2**31 - 1)
     imported_optuna()
+    check_file_kind(asked.search, "search")
     what = load_search(asked.search)
     out = asked.out or Path("runs") / what.name
     points = Points(what, asked.data, out)

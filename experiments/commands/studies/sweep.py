@@ -15,6 +15,7 @@ from typing import Annotated
 import tyro
 
 from experiments.studies.changes import parsed_change
+from experiments.studies.file_kinds import check_file_kind
 from experiments.studies.noise_cases import with_noise
 from experiments.sweeps.certificates import Certificates
 from experiments.sweeps.cluster import on_cluster
@@ -39,6 +40,7 @@ def sweep(asked: SweepCommand) -> None:
     """
     certificates = Certificates(asked.tls_ca, asked.tls_cert, asked.tls_key)
     check_places(asked.data, asked.workers, asked.cluster, certificates)
+    check_file_kind(asked.sweep, "sweep")
     what = load_sweep(asked.sweep)
     out = asked.out or Path("runs") / what.name
     part, parts = _part(asked.part)

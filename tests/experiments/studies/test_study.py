@@ -73,7 +73,7 @@ def test_a_preset_s_device_can_be_replaced() -> None:
             "chips.cases.0.programming.kind=cauchy",
             "kind: unknown name 'cauchy'; allowed: gaussian, lognormal, none, polynomial, states",
         ),
-        ("chips.cases.7.name=x", "a number from 0 to 2"),
+        ("chips.cases.7.name=x", "has entries 0 to 2"),
         ("chips.n=0", "chips.n = 0"),
         ("chips.cases=[]", "at least one case"),
         ("train.epochs=-1", "train.epochs = -1"),
