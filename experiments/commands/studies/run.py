@@ -19,7 +19,8 @@ class RunCommand:
     study: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STUDY")] = "digits"
     """Name of a built-in study (`xbar list`), or a TOML file."""
     data: Path | None = None
-    """Folder with the files of the data set, such as MNIST's IDX files or CIFAR-10's binary ones."""
+    """Folder in which the files of the study's data are looked for. Data of your own are a key of the study:
+    --set data=pictures/, set.npz, table.csv or path/file.py:function."""
     out: Path | None = None
     """Run folder; by default runs/NAME, with -seedN where N is not 0."""
     seed: int | None = None
