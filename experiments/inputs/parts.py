@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_structure
 from experiments.inputs.batches import taken
 from experiments.inputs.data import Dataset, split_off
 from mapping.network.inputs import Inputs, each_tensor, tensors_of
-from mapping.training.metrics import described
+from mapping.training.metrics import IGNORED, described
 from xbar.hardware.errors import XbarError
 
 MOST_CLASSES = 100_000
@@ -138,6 +138,7 @@ def _classes(name: str, targets: Sequence[torch.Tensor], given: Sequence[Any]) -
         raise XbarError(
             f"data {name}: classes from {low} to {high}; must be whole numbers from 0 to {len(given) - 1}, "
             f"one for each of the {len(given)} names"
+            + (f", or {IGNORED} for places that do not count (void)" if targets[0].dim() > 1 else "")
         )
     return tuple(map(str, given))
 

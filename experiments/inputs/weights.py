@@ -34,7 +34,8 @@ def read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
 
     The state dict may be an entry of a checkpoint (``{"net": ...}``), and its names may have a prefix that
     the network's have not (``module.``, ``model.``), or lack one, as long as one reading alone fits.
-    ``NAME_orig`` and ``NAME_mask``, as `torch.nn.utils.prune` names them, are multiplied.
+    ``NAME_orig`` and ``NAME_mask``, as `torch.nn.utils.prune` names them, are multiplied. Masks of layers,
+    which the stages of a run keep beside their weights, are left out: weights that they mask are 0.
 
     Parameters
     ----------
@@ -49,7 +50,8 @@ def read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
     """
     path = Path(path)
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    held = {place: _unpruned_names(state, path) for place, state in _state_dicts(_read(path), path).items()}
+    read = _state_dicts(_read(path), path).items()
+    held = {place: _unpruned_names(_without_masks(state), path) for place, state in read}
     fitting: dict[str, StateDict] = {}
     for place, state in held.items():
         found = {name: t for name, t in state.items() if name in wanted or name.split(".")[-1] not in COUNTS}
@@ -131,6 +133,12 @@ def form_with_weights(network: nn.Module, example_input: Inputs, path: Path | No
         except XbarError:
             raise error from None
         return form
+
+
+def _without_masks(found: StateDict) -> StateDict:
+    """A state dict without ``mask.LAYER``, which a stage of a run keeps for layers that were pruned."""
+    masks = {name for name in found if name.startswith("mask.") and f"{name[5:]}.weight" in found}
+    return {name: tensor for name, tensor in found.items() if name not in masks}
 
 
 def _unpruned_names(found: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:

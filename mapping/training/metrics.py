@@ -375,6 +375,7 @@ def _class_numbers(targets: Tensor, classes: int, ignore: int | None = None) -> 
         raise XbarError(
             f"class numbers from {int(found.min())} to {int(found.max())}; "
             f"must lie between 0 and {classes - 1}"
+            + ("" if ignore is None else f", or be {ignore} where they do not count (void)")
         )
     return targets, counted
 

@@ -208,7 +208,7 @@ def _noise_of_phases(dac: Dac) -> float:
     if dac.bits == "ideal":
         return 1.0
     shares = [(2**dac.phase_bits - 1) * 2 ** (dac.phase_bits * k) for k in range(dac.phases)]
-    return math.hypot(*shares) / (2**dac.bits - 1)
+    return math.hypot(*shares) / ((1 << dac.bits) - 1)
 
 
 def _is_perfect(of: Account) -> bool:

@@ -188,3 +188,20 @@ def test_weights_of_the_form_fit_too(tmp_path: Path) -> None:
     torch.save({"2.weight": torch.rand(3, 18)}, tmp_path / "other")
     with pytest.raises(XbarError, match=r"lacks '0\.weight'"):
         form_with_weights(padded(), x, tmp_path / "other")
+
+
+def test_the_stages_of_a_run_are_weights(tmp_path: Path) -> None:
+    """A stage keeps the masks of its layers beside the weights; a run starts from its file."""
+    network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    masks = {f"mask.{layer}": torch.rand(state[f"{layer}.weight"].shape) > 0.5 for layer in ("0", "2")}
+    for layer in ("0", "2"):
+        state[f"{layer}.weight"] *= masks[f"mask.{layer}"]
+    path = tmp_path / "quantise-0123456789abcdef.safetensors"
+    save_file({**state, **masks}, path)
+    found = read_weights(path, network)
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
+    save_file({**state, "mask.5": masks["mask.0"]}, path)
+    with pytest.raises(XbarError, match=r"holds 'mask\.5'"):
+        read_weights(path, network)
