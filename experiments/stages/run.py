@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
 from safetensors.numpy import save as save_arrays
 
 from experiments.inputs import data as datasets
+from experiments.plans.notices import notices
 from experiments.plans.plan import StudyPlan, check, resolve
 from experiments.plans.process import with_threads
 from experiments.results.domain import clipped_sentences, residual_sentences
@@ -47,12 +49,17 @@ from xbar.machine.sealed_files import write_sealed
 def prepare(study: Study, data_folder: Path | None, out: Path) -> StudyPlan:
     """Read the data and check that network, rules and data fit; writes nothing.
 
+    What is allowed and hardly meant, such as a network without training, is told on standard error.
+
     Raises
     ------
     XbarError
         For every mistake that can be found before work starts.
     """
-    return prepare_on(study, datasets.load(study.data, data_folder), out)
+    plan = prepare_on(study, datasets.load(study.data, data_folder), out)
+    for notice in notices(plan, study):
+        print(f"xbar: {notice}", file=sys.stderr, flush=True)
+    return plan
 
 
 def prepare_on(study: Study, data: datasets.Dataset, out: Path) -> StudyPlan:

@@ -26,6 +26,12 @@ class Two(nn.Module):
         super().__init__()
         self.l = nn.Linear(4, 3)
     def forward(self, x, y): return self.l(x + y)
+def softmax(): return nn.Sequential(nn.Linear(4, 3), nn.Softmax(1))
+def fixed():
+    net = nn.Linear(4, 3)
+    with torch.no_grad():
+        net.weight.fill_(0.1), net.bias.zero_()
+    return net
 def conv(): return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(200, 3))
 """
 
@@ -144,3 +150,24 @@ def test_names_of_any_length_have_columns(capsys: pytest.CaptureFixture[str]) ->
     rows = lines[1 : lines.index("sweeps")]
     (start,) = {len(row) - len(row[2:].split(" ", 1)[1].lstrip()) for row in rows}
     assert all(row[start - 1] == " " for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("network", "changes", "notice"),
+    [
+        ("small", ["train.epochs=0"], "has random weights: train.epochs = 0"),
+        ("softmax", [], "gives probabilities (outputs sum to 1), and loss = cross-entropy takes logits"),
+        ("small", [], ""),
+        ("fixed", ["train.epochs=0"], ""),
+        ("softmax", ['loss="mse"', 'metric="rmse"', 'data="real.npz"'], ""),
+    ],
+)
+def test_what_is_hardly_meant_is_told(
+    here: Path, network: str, changes: list[str], notice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez("real.npz", x=np.random.default_rng(0).random((60, 4)), y=np.full((60, 3), 0.5))
+    words = [word for change in ['data="ok.npz"', *changes] for word in ("--set", change)]
+    main([*ON[:-1], f"net.py:{network}", *words])
+    told = capsys.readouterr().err
+    assert notice in told
+    assert bool(told) == bool(notice)

@@ -1,0 +1,46 @@
+"""What a study allows and a user hardly means: told in a line each before work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch.nn import functional
+
+from experiments.inputs.networks import draws_weights, network_file
+from experiments.plans.plan import StudyPlan
+from experiments.studies.study import Study
+from mapping.network.inputs import call
+from mapping.training.losses import LOSSES, binary_cross_entropy, token_cross_entropy
+
+
+def notices(plan: StudyPlan, study: Study) -> Iterator[str]:
+    """A sentence for a network whose weights nobody trained, and for one that gives probabilities to a loss
+    that takes logits."""
+    given = network_file(study.network) is not None and not draws_weights(study.network)
+    if study.train.epochs == 0 and not study.train.weights and not given:
+        yield (
+            f"network {study.network} has random weights: train.epochs = 0, and no train.weights (--weights) "
+            "are given"
+        )
+    loss = plan.context.measures.loss
+    axis = {functional.cross_entropy: 1, token_cross_entropy: -1}.get(loss)
+    name = next((name for name, each in LOSSES.items() if each is loss), "")
+    with torch.no_grad():
+        outputs = call(plan.network.form.eval(), plan.network.example)
+    last = list(plan.network.form.modules())[-1]
+    if axis is not None and _are_shares(outputs, axis):
+        yield f"{_gives(study, 'probabilities (outputs sum to 1)')} {name} takes logits: leave its Softmax away"
+    if loss is binary_cross_entropy and isinstance(last, torch.nn.Sigmoid):
+        yield f"{_gives(study, 'probabilities (it ends in a Sigmoid)')} {name} takes logits: leave it out"
+
+
+def _gives(study: Study, what: str) -> str:
+    return f"network {study.network} gives {what}, and loss ="
+
+
+def _are_shares(outputs: torch.Tensor, axis: int) -> bool:
+    """Whether numbers along an axis are none below 0, and sum to 1."""
+    return outputs.shape[axis] > 1 and bool(
+        (outputs >= 0).all() and ((outputs.sum(axis) - 1).abs() < 1e-4).all()
+    )
