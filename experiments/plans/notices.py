@@ -10,7 +10,7 @@ from torch.nn import functional
 from experiments.inputs.networks import draws_weights, network_file
 from experiments.plans.plan import StudyPlan
 from experiments.studies.study import Study
-from mapping.network.inputs import call
+from mapping.network.modules import run_example
 from mapping.training.losses import LOSSES, binary_cross_entropy, token_cross_entropy
 
 
@@ -26,11 +26,10 @@ def notices(plan: StudyPlan, study: Study) -> Iterator[str]:
     loss = plan.context.measures.loss
     axis = {functional.cross_entropy: 1, token_cross_entropy: -1}.get(loss)
     name = next((name for name, each in LOSSES.items() if each is loss), "")
-    with torch.no_grad():
-        outputs = call(plan.network.form.eval(), plan.network.example)
+    outputs = run_example(plan.network.form, plan.network.example)
     last = list(plan.network.form.modules())[-1]
     if axis is not None and _are_shares(outputs, axis):
-        yield f"{_gives(study, 'probabilities (outputs sum to 1)')} {name} takes logits: leave its Softmax away"
+        yield f"{_gives(study, 'probabilities (outputs sum to 1)')} {name} takes logits: leave out Softmax"
     if loss is binary_cross_entropy and isinstance(last, torch.nn.Sigmoid):
         yield f"{_gives(study, 'probabilities (it ends in a Sigmoid)')} {name} takes logits: leave it out"
 
