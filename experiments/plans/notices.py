@@ -25,17 +25,16 @@ def notices(plan: StudyPlan, study: Study) -> Iterator[str]:
         )
     loss = plan.context.measures.loss
     axis = {functional.cross_entropy: 1, token_cross_entropy: -1}.get(loss)
-    name = next((name for name, each in LOSSES.items() if each is loss), "")
     outputs = run_example(plan.network.form, plan.network.example)
     last = list(plan.network.form.modules())[-1]
-    if axis is not None and _are_shares(outputs, axis):
-        yield f"{_gives(study, 'probabilities (outputs sum to 1)')} {name} takes logits: leave out Softmax"
-    if loss is binary_cross_entropy and isinstance(last, torch.nn.Sigmoid):
-        yield f"{_gives(study, 'probabilities (it ends in a Sigmoid)')} {name} takes logits: leave it out"
-
-
-def _gives(study: Study, what: str) -> str:
-    return f"network {study.network} gives {what}, and loss ="
+    of_classes = axis is not None and _are_shares(outputs, axis)
+    if of_classes or (loss is binary_cross_entropy and isinstance(last, torch.nn.Sigmoid)):
+        name = next(name for name, each in LOSSES.items() if each is loss)
+        ends = "Softmax" if of_classes else "Sigmoid"
+        yield (
+            f"network {study.network} gives probabilities, and loss = {name} takes logits: leave its last "
+            f"{ends} away"
+        )
 
 
 def _are_shares(outputs: torch.Tensor, axis: int) -> bool:

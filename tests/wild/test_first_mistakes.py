@@ -27,6 +27,7 @@ class Two(nn.Module):
         self.l = nn.Linear(4, 3)
     def forward(self, x, y): return self.l(x + y)
 def softmax(): return nn.Sequential(nn.Linear(4, 3), nn.Softmax(1))
+def sigmoid(): return nn.Sequential(nn.Linear(4, 3), nn.Sigmoid())
 def fixed():
     net = nn.Linear(4, 3)
     with torch.no_grad():
@@ -156,7 +157,12 @@ def test_names_of_any_length_have_columns(capsys: pytest.CaptureFixture[str]) ->
     ("network", "changes", "notice"),
     [
         ("small", ["train.epochs=0"], "has random weights: train.epochs = 0"),
-        ("softmax", [], "gives probabilities (outputs sum to 1), and loss = cross-entropy takes logits"),
+        (
+            "softmax",
+            [],
+            "gives probabilities, and loss = cross-entropy takes logits: leave its last Softmax away",
+        ),
+        ("sigmoid", ['loss="binary-cross-entropy"', 'metric="rmse"', 'data="real.npz"'], "last Sigmoid away"),
         ("small", [], ""),
         ("fixed", ["train.epochs=0"], ""),
         ("softmax", ['loss="mse"', 'metric="rmse"', 'data="real.npz"'], ""),
