@@ -2,11 +2,16 @@
 
 Numba keeps compiled kernels beside the package, or else in the user's cache folder. In containers both are
 often read-only, and it then refuses to compile at all.
+
+A kernel holds the machine code of those that it calls, and numba only looks whether its own file has changed.
+So kernels that were compiled from other sources than today's, of any file with kernels, are removed first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import os
 import stat
 import sys
@@ -17,13 +22,18 @@ from typing import Any, TypeVar
 
 import numba
 
+from xbar.hardware.errors import ROOT
+
 Compiled = TypeVar("Compiled", bound=Callable[..., Any])
+ROOMS = ("xbar", "mapping", "power", "experiments")
+"""Packages that may have kernels."""
 
 
 def njit(**options: Any) -> Callable[[Compiled], Compiled]:
     """`numba.njit`; a cache that cannot be written is one in a temporary folder, or none, with one line."""
 
     def compiled(function: Compiled) -> Compiled:
+        remove_stale(ROOT)
         try:
             kernel: Compiled = numba.njit(**options)(function)
             return kernel
@@ -59,3 +69,27 @@ def _temporary_cache() -> str:
     kept = f"kept in {folder}" if own else "made anew in each process (NUMBA_CACHE_DIR=FOLDER keeps them)"
     print(f"{told}; compiled kernels are {kept}", file=sys.stderr)
     return str(folder) if own else ""
+
+
+@functools.cache
+def remove_stale(home: Path) -> None:
+    """Remove compiled kernels beside the packages of a folder where those were compiled from other sources.
+
+    A file in this package's cache holds the digest of the sources. Where it cannot be written, nothing is
+    removed, and numba could not write its own files there either.
+    """
+    files = [path for room in ROOMS for path in sorted((home / room).rglob("*.py"))]
+    sources = ((path, path.read_bytes()) for path in files)
+    digest = hashlib.blake2b(digest_size=16)
+    for path, source in sources:
+        if b"njit" in source or b"intrinsic" in source:
+            digest.update(f"{path.relative_to(home)} {len(source)}\n".encode() + source)
+    kept = home / "xbar" / "machine" / "__pycache__" / "kernels.digest"
+    with contextlib.suppress(OSError):
+        if kept.exists() and kept.read_text(encoding="ascii") == digest.hexdigest():
+            return
+        for room in ROOMS:
+            for index in (home / room).rglob("__pycache__/*.nb[ic]"):
+                index.unlink(missing_ok=True)
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text(digest.hexdigest(), encoding="ascii")

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from xbar.machine.kernels import remove_stale
+
 PROGRAM = """
 from numba.core import caching
 
@@ -59,3 +61,29 @@ def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path) -> None:
     assert done.stdout == "42 42\n", done.stderr
     assert "made anew in each process" in done.stderr
     assert not list(folder.iterdir())
+
+
+def test_kernels_of_other_sources_are_removed(tmp_path: Path) -> None:
+    """A kernel holds the code of those that it calls, in whatever file."""
+    folder = tmp_path / "xbar" / "multiply"
+    (folder / "__pycache__").mkdir(parents=True)
+    (tmp_path / "xbar" / "machine").mkdir()
+    (folder / "callee.py").write_text("@njit\ndef f(x): return x")
+    (folder / "plain.py").write_text("a = 1")
+    compiled = [folder / "__pycache__" / f"caller.{end}" for end in ("nbi", "nbc")]
+
+    def after(change: str, text: str) -> bool:
+        (folder / change).write_text(text)
+        for path in compiled:
+            path.touch()
+        remove_stale.cache_clear()
+        remove_stale(tmp_path)
+        left = [path.exists() for path in compiled]
+        assert len(set(left)) == 1
+        return left[0]
+
+    assert not after("plain.py", "a = 1")  # compiled before there was a digest
+    assert after("plain.py", "a = 2")
+    assert not after("callee.py", "@njit\ndef f(x): return x + 1")
+    assert after("callee.py", "@njit\ndef f(x): return x + 1")
+    assert not after("moved.py", "@njit\ndef g(x): return x")
