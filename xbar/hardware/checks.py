@@ -30,9 +30,7 @@ def check_range(key: str, value: float, low: float, high: float, unit: str = "")
         With the key, the value and the allowed range.
     """
     if not low <= value <= high:
-        ends = " and ".join(
-            f"{end:.15g}" if end == int(end) and abs(end) < 1e15 else f"{end:g}" for end in (low, high)
-        )
+        ends = " and ".join(f"{end:g}" if float(f"{end:g}") == end else f"{end:.15g}" for end in (low, high))
         raise XbarError(f"{key} = {value}: must lie between {ends}{' ' + unit if unit else ''}")
 
 

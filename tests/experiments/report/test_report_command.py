@@ -106,7 +106,7 @@ def test_folders_that_are_no_run(run: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "file").write_text("")
     assert "needs the folder of a finished run" in refusal(capsys)
     assert "none: no such folder" in refusal(capsys, str(tmp_path / "none"))
-    assert "file: no such folder" in refusal(capsys, str(tmp_path / "file"))
+    assert "file: is a file; must be the folder of" in refusal(capsys, str(tmp_path / "file"))
     assert "empty: holds no run of xbar" in refusal(capsys, str(tmp_path / "empty"))
     assert "cut: has no result.json; `xbar run " in refusal(capsys, str(tmp_path / "cut"))
     assert "holds no run" in refusal(capsys, str(run), str(tmp_path / "empty"))

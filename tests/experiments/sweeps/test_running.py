@@ -245,7 +245,7 @@ def test_points_share_a_network_only_where_its_stage_is_the_same(
             "has no point to compute; `where` of the sweep",
         ),
         (("[set]", "where = ['hardware.adc.bit < 4']\n[set]"), "no key 'bit'"),
-        (("chips.cases.0.programming", "chips.cases.1.programming"), "chips.cases.1: must be a number"),
+        (("chips.cases.0.programming", "chips.cases.1.programming"), "chips.cases has one entry, number 0"),
         (("[set]", "[set]\nhardware.periphery.node_nm = 22.0"), "periphery.node_nm"),
     ],
 )
