@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from experiments.figures.colours import GREY, INK, MUTED, SHADES
 from experiments.figures.plots import blank_figure, styled
 from experiments.searches.pareto import pareto_front
-from experiments.sweeps.table import label_of, titles
+from experiments.sweeps.table import HALF_WIDTH, label_of, titles
 
 ACCURACY, ENERGY = "accuracy.chips.mean", "estimate.energy_nj_per_image"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -38,7 +38,8 @@ def sweep_figures(points: Sequence[Flat], keys: Sequence[str]) -> dict[str, Figu
 
 @styled
 def accuracy_against_energy(points: Sequence[Flat], named: Mapping[str, str]) -> Figure:
-    """Every point, coloured by its first key and marked by its second; the front is a line."""
+    """Every point, coloured by its first key and marked by its second; the front is a line, with
+    95 % intervals of means over several chips."""
     figure = blank_figure(3.6)
     ax = figure.subplots()
     metric = label_of(points[0])
@@ -60,6 +61,11 @@ def accuracy_against_energy(points: Sequence[Flat], named: Mapping[str, str]) ->
     front = front_of(points)
     line: dict[str, Any] = {"color": INK, "linewidth": 1.0, "drawstyle": "steps-post", "zorder": 3}
     ax.plot([p[ENERGY] for p in front], [p[ACCURACY] for p in front], label="Pareto front", **line)
+    spread = [p for p in front if HALF_WIDTH in p]
+    means, halves = [p[ACCURACY] for p in spread], [p[HALF_WIDTH] for p in spread]
+    ends = [[m - metric.within(m - h) for m, h in zip(means, halves, strict=True)]]
+    ends += [[metric.within(m + h) - m for m, h in zip(means, halves, strict=True)]]
+    ax.errorbar([p[ENERGY] for p in spread], means, ends, fmt="none", ecolor=INK, elinewidth=0.7, capsize=1.5)
     if colour_key is not None:
         for place, value in enumerate(colours):
             label = f"{named[colour_key]} {_text(value)}"

@@ -13,15 +13,23 @@ from experiments.report.citations import citations_of
 from experiments.report.explorer import designs
 from experiments.report.page import check_replaceable, placed, toml, unique, write_page
 from experiments.run_folder.toml_copy import check_copy
-from experiments.searches.search import Search, load_search
-from experiments.studies.study import Study
-from experiments.sweeps.store import StoredRow, read_rows, store_files
-from experiments.sweeps.sweep import FileKind, Sweep, base_of, load_sweep
-from experiments.sweeps.table import MAIN, differing, flat_row, label_of, one_an_axis, titles
+from experiments.searches.search import Search, load_search, search_dict
+from experiments.studies.study import Study, study_dict
+from experiments.sweeps.sources import KnownPoints, Source, read_known
+from experiments.sweeps.store import StoredRow
+from experiments.sweeps.sweep import FileKind, Sweep, base_of, load_sweep, sweep_dict
+from experiments.sweeps.table import (
+    HALF_WIDTH,
+    differing,
+    flat_row,
+    heads_of,
+    label_of,
+    main_columns,
+    one_an_axis,
+)
 from experiments.sweeps.variants import study_at
 from power.estimates.prices import prices_of
 from xbar.hardware.errors import XbarError
-from xbar.hardware.files import to_dict
 
 MOST_ROWS = 2000
 """Points in the table of the page."""
@@ -47,9 +55,8 @@ def report_store(kind: FileKind, folders: Sequence[Path], page: Path | None) -> 
     file = str(folders[0] / f"{kind}.toml")
     check_copy(Path(file), f"the {kind} that was run last, on the same folder, writes it")
     what = load_sweep(file) if kind == "sweep" else load_search(file)
-    files = [file for folder in folders for file in store_files(folder)]
-    known = list(read_rows(files, keep=_flattened).values())
-    if not any(row["status"] == "done" for row in known):
+    known = read_known(folders, keep=_flattened)
+    if not any(row["status"] == "done" for row in known.rows.values()):
         raise XbarError(f"{folders[0]}: has no finished point to report")
     path = page or folders[0] / "report.html"
     figures = path.with_name("figures" if page is None else f"{path.stem}-figures")
@@ -62,29 +69,35 @@ def _flattened(row: StoredRow) -> StoredRow:
     return {**{key: value for key, value in row.items() if key != "result"}, "flat": flat_row(row)}
 
 
-def content(what: Sweep | Search, known: Sequence[StoredRow], figures: Path) -> dict[str, Any]:
+def content(what: Sweep | Search, found: KnownPoints, figures: Path) -> dict[str, Any]:
     """Data that the template shows; the figures are written into their folder."""
+    known = list(found.rows.values())
     done = [row for row in known if row["status"] == "done"]
-    tables = [row["flat"] for row in done]
+    tables = [{**found.apart[row["id"]], **row["flat"]} for row in done]
     keys = one_an_axis(tables, differing(tables))
     drawn = sweep_figures(tables, keys)
     for name, figure in drawn.items():
         save(figure, figures, name)
-    columns = [*keys, *MAIN]
+    columns = [*keys, *main_columns(tables)]
+    study, sources = _study_of(what, done[0], found.source_of[done[0]["id"]])
     return {
         "sweep": what,
+        "kind": "sweep" if isinstance(what, Sweep) else "search",
         "counts": Counter(row["status"] for row in known),
-        "axes": _axes(tables, keys),
+        "others": found.others,
+        "has_intervals": HALF_WIDTH in columns,
+        "axes": _axes(tables, unique([*found.apart[done[0]["id"]], *keys])),
         "designs": designs(tables, keys),
         "figures": placed({name: svg(figure) for name, figure in drawn.items()}, captions(tables, keys)),
-        "columns": titles(columns),
+        "columns": heads_of(columns, label_of(tables[0])),
         "metric": label_of(tables[0]),
         "front": [[flat.get(key) for key in columns] for flat in front_of(tables)],
         "points": [[flat.get(key) for key in columns] for flat in tables[:MOST_ROWS]],
         "failed": [row for row in known if row["status"] == "failed"],
-        "provenance": _provenance(known),
-        "sweep_file": toml(to_dict(what)),
-        "citations": citations_of([_study_of(what, done[0])]),
+        "provenance": [*_data(study, found.sources), *_provenance(known)],
+        "sweep_file": toml(sweep_dict(what) if isinstance(what, Sweep) else search_dict(what)),
+        "study_file": toml(study_dict(study)),
+        "citations": citations_of([(study, sources)]),
     }
 
 
@@ -98,7 +111,8 @@ def captions(tables: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[s
         "front": (
             "points",
             f"A mark a point: mean {metric.name} over chips, on {images} test images, against the energy of "
-            f"one image. No point has both a {better} {metric.name} and a lower energy than one on the line.",
+            f"one image{_bars(tables)}. No point has both a {better} {metric.name} and a lower energy "
+            "than one on the line.",
         ),
         "heat": (
             "points",
@@ -106,6 +120,12 @@ def captions(tables: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[s
             + (f"; {fixed}." if fixed else "."),
         ),
     }
+
+
+def _bars(tables: Sequence[Mapping[str, Any]]) -> str:
+    """A part of a sentence on the bars of the front."""
+    has_some = any(HALF_WIDTH in table for table in tables)
+    return "; bars on the front are 95 % intervals of the mean" if has_some else ""
 
 
 def _axes(tables: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[tuple[str, str]]:
@@ -129,7 +149,18 @@ def _provenance(rows: Sequence[StoredRow]) -> list[tuple[str, str]]:
     ]
 
 
-def _study_of(what: Sweep | Search, row: StoredRow) -> tuple[Study, list[str]]:
-    """The study of a point, and the sources of its prices."""
-    study = study_at(base_of(what.study, what.set, what.name), row["values"], what.name, reading=True)
+def _data(study: Study, sources: Sequence[Source]) -> list[tuple[str, str]]:
+    """The data and files that points were made from, with their checksums where these were kept."""
+    data = unique(f"{name} (SHA-256 {digest})" for source in sources for name, digest in source.data.items())
+    files = unique(
+        f"{name} (SHA-256 {digest})" for source in sources for name, digest in source.files.items()
+    )
+    named = [("data", "; ".join(data) or f"{study.data} (checksum not kept)")]
+    return named + ([("files", "; ".join(files))] if files else [])
+
+
+def _study_of(what: Sweep | Search, row: StoredRow, source: Source | None) -> tuple[Study, list[str]]:
+    """The study of a point, as it was when it was run where that was kept, and the sources of its prices."""
+    base = base_of(what.study, what.set, what.name) if source is None else source.study
+    study = study_at(base, row["values"], what.name, reading=True)
     return study, unique(source for price in prices_of(study.hardware).values() for source in price.sources)

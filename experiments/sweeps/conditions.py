@@ -90,6 +90,11 @@ class Condition:
     def __post_init__(self) -> None:
         _parsed(self.text)
 
+    @property
+    def keys(self) -> list[str]:
+        """The dotted keys that it reads."""
+        return list(_parsed(self.text)[1])
+
     def holds(self, data: Mapping[str, Any]) -> bool:
         """Whether it holds of plain data.
 

@@ -45,6 +45,10 @@ class Plan:
 
         return {identity: point for identity, point in self.points.items() if not stays(identity)}
 
+    def part(self, number: int, of: int) -> Plan:
+        """Every `of`-th point, from the `number`-th on, which counts from 1."""
+        return dataclasses.replace(self, points=dict(list(self.points.items())[number - 1 :: of]))
+
     def statuses(self) -> dict[str, str]:
         """Those of its points that the store knows, in the sweep's order."""
         return {identity: self.known[identity] for identity in self.points if identity in self.known}
@@ -139,6 +143,7 @@ def run_points(
     *,
     store: str = FILE,
     origin: str = "",
+    source: str = "",
     retry_failed: bool = False,
     done: Callable[[str, str], None] = lambda what, reason: None,
 ) -> None:
@@ -152,6 +157,8 @@ def run_points(
         Name of the file in `out`.
     origin
         Name of the sweep, for the lines of the store.
+    source
+        Id of what the points share, see `experiments.sweeps.sources`; empty: not kept.
     done
         ``done(what, reason)`` is called after each task; a reason says why it failed.
     """
@@ -159,10 +166,11 @@ def run_points(
         identity: Task("point", _with_threads(point.study), data, out, identity)
         for identity, point in points.items()
     }
+    made_from = {"source": source} if source else {}
     with Writer(out / store) as writer:
 
         def keep(identity: str, outcome: Outcome) -> None:
-            writer.append(_row(identity, points[identity], outcome, origin))
+            writer.append(_row(identity, points[identity], outcome, origin) | made_from)
 
         for stage in STAGES:
             sharing: dict[tuple[Any, ...], list[str]] = {}

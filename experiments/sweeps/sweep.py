@@ -164,4 +164,5 @@ def base_of(study: str, changes: Mapping[str, Any], said: str) -> dict[str, Any]
 def sweep_dict(sweep: Sweep) -> dict[str, Any]:
     """Plain data of the sweep, as TOML takes it."""
     data: dict[str, Any] = to_dict(sweep)
-    return data
+    axes = [{key: part for key, part in axis.items() if part not in ({}, [])} for axis in data["axes"]]
+    return {**data, "axes": axes}

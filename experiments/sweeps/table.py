@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 import itertools
 import json
 import sys
@@ -13,15 +15,28 @@ from experiments.results.csv_text import csv_text
 from experiments.results.metric_label import ACCURACY, MetricLabel
 from experiments.results.text_table import text_table
 from experiments.sweeps.conditions import Condition
+from experiments.sweeps.sources import read_known
 from experiments.sweeps.store import StoredRow, read_rows, store_files, told_unreadable
-from xbar.hardware.errors import XbarError, unknown_name
+from mapping.monte_carlo.sampling import half_width
+from xbar.hardware.errors import XbarError
 from xbar.hardware.files import write_atomically
 
+HALF_WIDTH = "accuracy.chips.ci95_half"
 MAIN = (
-    *("accuracy.quantised", "accuracy.ideal_chip", "accuracy.chips.mean", "accuracy.chips.n"),
+    *("accuracy.quantised", "accuracy.ideal_chip", "accuracy.chips.mean", HALF_WIDTH, "accuracy.chips.n"),
     *("estimate.energy_nj_per_image", "estimate.area_mm2", "estimate.latency_us_per_image"),
 )
 """Figures that are shown unless others are asked for."""
+IN_UNITS_OF_METRIC = frozenset(
+    f"accuracy.{key}"
+    for key in (
+        *("float", "compressed", "quantised", "ideal_chip"),
+        *(f"chips.{of}" for of in ("mean", "ci95_half", "std", "median", "p05", "ci95_low", "ci95_high")),
+    )
+)
+"""Figures whose unit is that of the metric."""
+MOST_NAMES = 6
+"""Names that a message has."""
 FORMATS = (".csv", ".parquet", ".jsonl")
 
 
@@ -32,6 +47,7 @@ def results(
     sort: str,
     failed: bool,
     export: Path | None,
+    everything: bool = False,
 ) -> None:
     """Print or export what was asked for.
 
@@ -45,13 +61,17 @@ def results(
     if export is not None and export.suffix not in FORMATS:
         raise XbarError(f"--export {export}: the file's name must end in {', '.join(FORMATS)}")
     files = [file for place in stores for file in store_files(place)]
-    known = read_rows(files, keep=flat_row).values()
+    found = read_known(stores, flat_row, everything)
+    known = [{**apart, **found.rows[one]} if apart else found.rows[one] for one, apart in found.apart.items()]
     for sentence in told_unreadable(files):
         print(f"xbar: {sentence}", file=sys.stderr)
     tables = [flat for flat in known if (flat["status"] == "failed") == failed]
+    names = Names(tables)
     for text in where:
-        tables = _meeting(tables, Condition(text))
-    tables = _sorted(tables, sort)
+        tables = _meeting(tables, Condition(text), names)
+    tables = _sorted(tables, sort, names)
+    for sentence in found.others:
+        print(f"{sentence}; --all takes them, too", file=sys.stderr)
     if export is not None:
         _export(tables, export, files)
         print(f"{len(tables)} points: {export}")
@@ -61,11 +81,14 @@ def results(
     if not tables:
         print(f"{counts}; no {'failed' if failed else 'finished'} one fits")
         return
-    more = (["accuracy.metric.name"] if len(measured) > 1 else []) + list(columns or MAIN)
-    shown = [*differing(tables), *(["reason"] if failed else more)]
-    _check_columns(tables, shown)
+    more = ["accuracy.metric.name"] if len(measured) > 1 else []
+    more += list(map(names.key, columns)) or main_columns(tables)
+    shown = list(dict.fromkeys([*differing(tables), *(["reason"] if failed else more)]))
     cells = [[_cell(flat.get(key)) for key in shown] for flat in tables]
-    print(text_table([titles(shown), *cells], "r" * (len(shown) - failed) + "l" * failed))
+    heads = heads_of(shown, measured[0] if len(measured) == 1 else None)
+    print(text_table([heads, *cells], "r" * (len(shown) - failed) + "l" * failed))
+    if HALF_WIDTH in shown:
+        print("ci95_half: half width of the 95 % interval of the mean over chips")
     print("; ".join([counts, *(label.sentence for label in measured if label != ACCURACY)]))
 
 
@@ -73,7 +96,16 @@ def flat_row(row: StoredRow) -> dict[str, Any]:
     """A point as dotted keys: what it sets, its figures, and whence it is; components of costs left out."""
     skipped = ("values", "result", "versions")
     about = {key: value for key, value in row.items() if key not in skipped}
-    return {**row["values"], **_flat(row.get("result", {})), **_flat(about)}
+    return {**row["values"], **_flat(with_half_width(row.get("result", {}))), **_flat(about)}
+
+
+def with_half_width(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A point's figures with half of the 95 % interval of the mean over chips, where there are several."""
+    chips = result.get("accuracy", {}).get("chips", {})
+    if len(chips.get("per_chip", ())) < 2:
+        return result
+    half = {"ci95_half": half_width(chips["per_chip"])}
+    return {**result, "accuracy": {**result["accuracy"], "chips": {**chips, **half}}}
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -124,7 +156,7 @@ def one_an_axis(tables: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> lis
 Tables = list[dict[str, Any]]
 
 
-def _meeting(tables: Tables, condition: Condition) -> Tables:
+def _meeting(tables: Tables, condition: Condition, names: Names) -> Tables:
     """Rows of which a condition holds; it does not of one that lacks a key that others have.
 
     Raises
@@ -132,11 +164,13 @@ def _meeting(tables: Tables, condition: Condition) -> Tables:
     XbarError
         Where it can be computed of no row.
     """
+    stand_for = {word: names.key(word) for word in condition.keys if not names.leads_to(word)}
     found: Tables = []
     refused: list[XbarError] = []
     for flat in tables:
         try:
-            found += [flat] if _holds(condition, flat) else []
+            own = {word: flat[key] for word, key in stand_for.items() if key in flat}
+            found += [flat] if _holds(condition, flat | own) else []
         except XbarError as error:
             refused.append(error)
     if refused and len(refused) == len(tables):
@@ -158,12 +192,11 @@ def _holds(condition: Condition, flat: Mapping[str, Any]) -> bool:
         raise XbarError(f"--where {error}") from None
 
 
-def _sorted(tables: Tables, column: str) -> Tables:
+def _sorted(tables: Tables, column: str, names: Names) -> Tables:
     """Rows in the order of a column, numbers before texts; those without a value come last."""
     if not column or not tables:
         return tables
-    key = column.removeprefix("-")
-    _check_columns(tables, [key])
+    key = names.key(column.removeprefix("-"))
 
     def place(flat: Mapping[str, Any]) -> tuple[bool, Any]:
         value = flat[key]
@@ -175,20 +208,82 @@ def _sorted(tables: Tables, column: str) -> Tables:
     return sorted(there, key=place, reverse=column.startswith("-")) + without
 
 
-def _check_columns(tables: Tables, keys: Iterable[str]) -> None:
-    """Refuse a column that no row has."""
-    there = dict.fromkeys(key for flat in tables for key in flat)
-    for key in keys:
-        if key not in there:
-            raise unknown_name("column", key, list(there))
+class Names:
+    """The names by which columns of these rows may be asked for: keys, heads of the table, and last words of
+    a key that no other key has."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    @functools.cached_property
+    def _keys(self) -> list[str]:
+        return list(dict.fromkeys(key for flat in self._tables for key in flat))
+
+    @functools.cached_property
+    def _heads(self) -> dict[str, str]:
+        shown = [*differing(self._tables), *main_columns(self._tables)]
+        return dict(zip(titles(shown), shown, strict=True))
+
+    def leads_to(self, word: str) -> bool:
+        """Whether a word is a key, a table of keys, or inside the value of a key; true where there is no
+        row."""
+        inside = (f"{word}.".startswith(f"{key}.") or key.startswith(f"{word}.") for key in self._keys)
+        return not self._keys or any(inside)
+
+    def key(self, name: str) -> str:
+        """The key that a name stands for.
+
+        Raises
+        ------
+        XbarError
+            For a name of none, or of several.
+        """
+        word = name.partition(" [")[0]
+        if word in self._keys or not self._keys:
+            return word
+        if word in self._heads:
+            return self._heads[word]
+        ending = [key for key in self._keys if key.endswith(f".{word}")]
+        if len(ending) == 1:
+            return ending[0]
+        if ending:
+            raise XbarError(f"column: {word!r} stands for several: {_some(ending)}")
+        ends = {key.rpartition(".")[2]: key for key in reversed(self._keys)}
+        near = difflib.get_close_matches(word, [*self._keys, *ends], n=3, cutoff=0.6)
+        hint = f"did you mean {_some(list(dict.fromkeys(ends.get(one, one) for one in near)))}?"
+        raise XbarError(
+            f"column: unknown name {word!r}; "
+            f"{hint if near else f'the table has {_some(list(self._heads))}; --export FILE.csv has all'}"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+
+
+def main_columns(tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The main figures; the interval only where a point has several chips."""
+    return [key for key in MAIN if key != HALF_WIDTH or any(HALF_WIDTH in flat for flat in tables)]
+
+
+def heads_of(keys: Sequence[str], metric: MetricLabel | None) -> list[str]:
+    """Titles of columns with the unit of the metric, where all rows have the same; other names have theirs in
+    them."""
+    unit = "" if metric is None else metric.brackets
+    return [
+        f"{title}{unit}" if key in IN_UNITS_OF_METRIC else title
+        for key, title in zip(keys, titles(keys), strict=True)
+    ]
 
 
 def titles(keys: Sequence[str]) -> list[str]:
-    """The last words of dotted keys, as many as tell them apart."""
+    """The last words of dotted keys, as many as tell them apart, and more than one letter."""
     titles = []
     for key in keys:
         parts = key.split(".")
-        endings = [".".join(parts[-n:]) for n in range(1, len(parts) + 1)]
+        endings = [
+            ".".join(parts[-n:]) for n in range(1 + (len(parts[-1]) == 1 < len(parts)), len(parts) + 1)
+        ]
         alone = (e for e in endings if sum(f".{k}".endswith(f".{e}") for k in keys) == 1)
         titles.append(next(alone, key))
     return titles

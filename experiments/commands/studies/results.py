@@ -16,15 +16,18 @@ class ResultsCommand:
     """Print, filter, merge and export the points of sweeps."""
 
     stores: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="STORE")]
-    """Folders of sweeps, or their .jsonl files; several are merged by id."""
+    """Folders of sweeps, or their .jsonl files; several are merged by id, and what differs between them is
+    shown. Of a folder those points are taken that belong to the sweep that was run last in it."""
     where: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Keep only points that meet this condition, as often as needed: --where "hardware.adc.bits >= 6" """
     columns: tuple[str, ...] = ()
     """Figures to show beside the keys that differ, such as accuracy.chips.mean; by default the main ones."""
     sort: str = ""
-    """Column to sort by; with a minus before its name, the largest comes first."""
+    """Column to sort by, by its head or its key; with a minus before its name, the largest comes first."""
     failed: bool = False
     """Print the failed points with their reasons, instead of the others."""
+    all: bool = False
+    """Take also the points that a folder has of earlier sweeps, with what differs."""
     export: Path | None = None
     """Write the rows to this file: .csv, .parquet (extra `export`), or .jsonl, a merged store."""
 
@@ -34,4 +37,4 @@ class ResultsCommand:
         for store in self.stores:
             if store.is_file() and store.suffix != ".jsonl":
                 raise XbarError(f"{store}: is a file; must be the folder of a sweep, or its .jsonl file")
-        results(self.stores, self.where, self.columns, self.sort, self.failed, self.export)
+        results(self.stores, self.where, self.columns, self.sort, self.failed, self.export, self.all)

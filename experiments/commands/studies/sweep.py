@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
@@ -20,7 +21,16 @@ from experiments.studies.noise_cases import with_noise
 from experiments.sweeps.certificates import Certificates
 from experiments.sweeps.cluster import on_cluster
 from experiments.sweeps.pools import Pool, in_this_process, on_workers
-from experiments.sweeps.running import Plan, count_tasks, open_sweep, plan, run_points, warn_of_unreadable
+from experiments.sweeps.running import (
+    Plan,
+    count_tasks,
+    known_statuses,
+    open_sweep,
+    plan,
+    run_points,
+    warn_of_unreadable,
+)
+from experiments.sweeps.sources import keep_source, source_of
 from experiments.sweeps.store import FILE
 from experiments.sweeps.sweep import SweepPoint, load_sweep, points_of
 from experiments.sweeps.tasks import STAGES, dataset
@@ -45,21 +55,26 @@ def sweep(asked: SweepCommand) -> None:
     out = asked.out or Path("runs") / what.name
     part, parts = _part(asked.part)
     said = asked.sweep if asked.sweep.endswith(".toml") else what.name
-    points = list(points_of(what, dict(map(parsed_change, asked.set)), said))[part - 1 :: parts]
-    if not points:
+    changes = dict(map(parsed_change, asked.set))
+    points = list(points_of(what, changes, said))
+    if len(points) < part:
         raise XbarError(f"{what.name}: has no point to compute; `where` of the sweep or --part leaves none")
     warn_of_unreadable(out)
-    found = plan(points, asked.data, out)
+    whole = plan(points, asked.data, out)
+    found = whole.part(part, parts)
     left = found.left(asked.retry_failed)
     print(f"{what.name}: {_told(found, left)}", flush=True)
     if asked.plan or left:
         check(left.values(), asked.data, out)
-    if left and not asked.plan:
+    if not asked.plan:
+        source = source_of(what, points, asked.data, changes)
         open_sweep(out, what)
+        keep_source(out, source, whole.points)
+    if left and not asked.plan:
         store = FILE if parts == 1 else f"{Path(FILE).stem}-{part}-of-{parts}.jsonl"
         with chosen_pool(asked.workers, asked.cluster, out, certificates) as pool:
-            work(left, asked.data, out, pool, store, what.name, asked.fail_fast)
-        found = plan(points, asked.data, out)
+            work(left, asked.data, out, pool, store, what.name, source.identity, asked.fail_fast)
+        found = dataclasses.replace(found, known=known_statuses(out))
     if not asked.plan:
         print(f"{_counted(found)}; read them with: xbar results {out}")
         if all(status == "failed" for status in found.statuses().values()):
@@ -84,6 +99,7 @@ def work(
     pool: Pool,
     store: str,
     origin: str,
+    source: str,
     fail_fast: bool = False,
 ) -> None:
     """`run_points` under one bar over all tasks, with the time left; failures are told as they come, or,
@@ -107,7 +123,7 @@ def work(
             if reason:
                 bar.write(f"{what} failed: {reason}")
 
-        run_points(points, data, out, pool, store=store, origin=origin, done=done)
+        run_points(points, data, out, pool, store=store, origin=origin, source=source, done=done)
 
 
 def check(points: Iterable[SweepPoint], data: Path | None, out: Path) -> None:

@@ -153,7 +153,7 @@ def test_results_of_sweeps_with_other_axes_are_shown_together(
     (tmp_path / "one.jsonl").write_text("\n".join(rows))
     main(["results", str(tmp_path), "--columns", "accuracy.chips.mean", "--sort=-accuracy.chips.mean"])
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines[0] == ["n", "seed", "mean"]
+    assert lines[0] == ["chips.n", "seed", "mean", "[%]"]
     assert lines[1:4] == [["4", "-", "95"], ["-", "1", "90"], ["-", "2", "-"]]
     main(["results", str(tmp_path), "--columns", "accuracy.chips.mean", "--where", "seed < 2"])
     assert capsys.readouterr().out.splitlines()[-1] == "1 of 3 points"
@@ -303,9 +303,10 @@ def test_results_are_filtered_sorted_and_exported(
     main(["results", out, "--where", "hardware.adc.bits == 8", "--sort=-accuracy.chips.mean"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("4 of ")
-    assert lines[0].split()[:3] == ["rows", "cols", "columns"]
-    column = lines[0].split().index("mean")
-    means = [float(line.split()[column]) for line in lines[1:-1]]
+    heads = lines[0].replace(" [%]", "").split()
+    assert heads[:3] == ["rows", "cols", "columns"]
+    column = heads.index("mean")
+    means = [float(line.split()[column]) for line in lines[1:-2]]
     assert means == sorted(means, reverse=True)
     main(["results", out, "--export", str(tmp_path / "points.csv")])
     main(["results", out, "--export", str(tmp_path / "points.parquet")])
