@@ -17,8 +17,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from experiments.run_folder.makers import Maker, this_maker
 from experiments.sweeps.certificates import Certificates, needs_extra
-from experiments.sweeps.makers import Maker, this_maker
 from experiments.sweeps.pools import DIED, Numbered, Pool
 from experiments.sweeps.tasks import Outcome, Task, do
 from xbar.hardware.errors import XbarError, one_line

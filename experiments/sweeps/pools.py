@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 
-from experiments.sweeps.makers import Maker
+from experiments.run_folder.makers import Maker
 from experiments.sweeps.tasks import Outcome, Task, do, end_with
 
 Numbered = Iterator[tuple[int, Outcome]]

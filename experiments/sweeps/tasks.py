@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.run_folder.makers import Maker, this_maker
 from experiments.studies.study import Study
-from experiments.sweeps.makers import Maker, this_maker
 
 STAGES = ("train", "compress", "quantise")
 """Stages of a study's networks, in order."""

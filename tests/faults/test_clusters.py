@@ -15,8 +15,8 @@ from dask_processes import ROOT, XBAR, address, scheduler, started, stored, work
 from small_sweep import small_sweep
 
 from experiments.commands.cli import main
+from experiments.run_folder.makers import Maker, code_digest, this_maker
 from experiments.sweeps import cluster
-from experiments.sweeps.makers import Maker, code_digest, this_maker
 from xbar.hardware.errors import OURS
 
 pytest.importorskip("distributed", reason="needs the extra `cluster`")
@@ -34,7 +34,7 @@ def test_a_maker_names_what_differs() -> None:
 
 def test_the_digest_is_of_all_code(tmp_path: Path) -> None:
     copied(tmp_path)
-    same = "from experiments.sweeps.makers import code_digest; print(code_digest())"
+    same = "from experiments.run_folder.makers import code_digest; print(code_digest())"
 
     def digest() -> str:
         told = subprocess.run(

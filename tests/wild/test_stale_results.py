@@ -13,10 +13,10 @@ from small_sweep import small_sweep
 
 from experiments.inputs.networks import build_network
 from experiments.run_folder.ids import component_files, files_of, network_files, point_id
+from experiments.run_folder.makers import this_maker
 from experiments.searches.search import Points, load_search
 from experiments.studies.sources import code_digest, project_modules
 from experiments.studies.study import load_study, study_dict
-from experiments.sweeps.makers import this_maker
 from experiments.sweeps.pools import in_this_process
 from experiments.sweeps.running import known_rows, plan, run_points
 from experiments.sweeps.sweep import load_sweep, points_of

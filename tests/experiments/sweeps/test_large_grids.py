@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.sweeps.makers import Maker
+from experiments.run_folder.makers import Maker
 from experiments.sweeps.running import plan, run_points
 from experiments.sweeps.store import FILE
 from experiments.sweeps.sweep import load_sweep, points_of
