@@ -29,7 +29,7 @@ from experiments.results.summary import (
     over_chips,
     versions,
 )
-from experiments.run_folder.finished import ACTIVITY_FILE, MAPPING_FILE, write_result
+from experiments.run_folder.finished import ACTIVITY_FILE, MAPPING_FILE, read_measured, write_result
 from experiments.run_folder.folder import open_folder
 from experiments.stages.chips import calibrated, chip_accuracies
 from experiments.stages.measure import Networks, accuracies, networks, uncompressed_estimates
@@ -42,6 +42,7 @@ from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import unpruned
 from power.estimates.table import estimate
 from power.estimates.totals import Estimate, at_one_rate, reduction_percent
+from xbar.hardware.errors import XbarError
 from xbar.hardware.files import build
 from xbar.machine.sealed_files import write_sealed
 
@@ -88,13 +89,26 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
         where = f"seed {study.seed}, into {out}"
         print(f"{study.name}: {study.network} on {plan.context.data.name}, {where}", flush=True)
         nets = networks(plan, study)
-        result = _measured(plan, study, nets, start)
+        before = _result_of(out, nets) if resume else None
+        result = _measured(plan, study, nets, start, before)
         write_result(out, result, _log(nets))
         return result
 
 
-def _measured(plan: StudyPlan, study: Study, nets: Networks, start: float) -> Result:
-    """What the networks of a study do on their tiles, and what they cost there; their mapping is written."""
+def _result_of(out: Path, nets: Networks) -> Result | None:
+    """The result in a folder, if it is there, whole, and of these networks."""
+    try:
+        result = read_measured(out).result
+    except XbarError:
+        return None
+    return result if result.stages == nets.ids() else None
+
+
+def _measured(plan: StudyPlan, study: Study, nets: Networks, start: float, before: Result | None) -> Result:
+    """What the networks of a study do on their tiles, and what they cost there; their mapping is written.
+
+    `before`: the result of an earlier command on the same networks, which took the time to map them.
+    """
     context, example = plan.context, plan.network.example
     mark = time.perf_counter()
     uncompressed = uncompressed_estimates(plan, nets)
@@ -103,7 +117,7 @@ def _measured(plan: StudyPlan, study: Study, nets: Networks, start: float) -> Re
     save_mapping(mapped, context.out / MAPPING_FILE)
     write_sealed(context.out / ACTIVITY_FILE, save_arrays, activity, {})
     costs = _estimates(*uncompressed, estimate(mapped, activity))
-    map_seconds = time.perf_counter() - mark
+    map_seconds = time.perf_counter() - mark if before is None else before.seconds["map"]
     accuracy = _accuracy(plan, study, nets, mapped)
     return Result(
         accuracy=accuracy,

@@ -156,6 +156,11 @@ def test_a_second_run_is_refused_or_goes_on(finished: tuple[Path, dict]) -> None
     with pytest.raises(XbarError, match="is not empty"):
         result_of_run(load_study("digits", SMALL), None, out)
     again = result_of_run(load_study("digits", SMALL), None, out, resume=True)
+    kinds = ("train", "compress", "map", "infer", "total")
+    assert {kind: again["seconds"][kind] for kind in kinds} == {
+        kind: finished[1]["seconds"][kind] for kind in kinds
+    }
+    assert again["seconds"]["this_session"] != finished[1]["seconds"]["this_session"]
     assert comparable(again) == comparable(result)
     with pytest.raises(XbarError, match=r"another study \(seed: 0 there, 1 here\)"):
         result_of_run(load_study("digits", SMALL, seed=1), None, out, resume=True)
