@@ -84,7 +84,8 @@ def accuracy_over_time(
 
     Returns
     -------
-    Shape (times, chips).
+    array
+        A row a time and a column a chip.
 
     Raises
     ------

@@ -81,7 +81,7 @@ class CurrentLaw(ABC):
         """Derivative f'(V)."""
 
     def check_increasing(self, iv: Any, v_max: float) -> None:
-        """Refuse a law that does not increase strictly for |V| <= `v_max` [V].
+        """Refuse a law that does not increase strictly from -`v_max` to `v_max` [V].
 
         Here f is looked at 1,001 voltages, and held against its slopes.
 
@@ -308,7 +308,7 @@ def slope_per_siemens(
 
 
 def check_increasing(iv: CellCurrent, v_max: float) -> None:
-    """Refuse a law that does not increase strictly for |V| <= `v_max` [V].
+    """Refuse a law that does not increase strictly from -`v_max` to `v_max` [V].
 
     Raises
     ------
