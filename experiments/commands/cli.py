@@ -43,7 +43,7 @@ FOLDERS = {
         "papers do.",
         "translate": "Make a design from another simulator's parameters, and list what became of each.",
     },
-    "built_in": {
+    "catalogue": {
         "list": "List what ships: studies, sweeps, searches, networks, data sets, losses, metrics, "
         "designs, devices.",
         "devices": "List the device presets; with a NAME, print one device in full, and plot it.",
