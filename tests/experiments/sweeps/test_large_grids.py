@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiments.run_folder.makers import Maker
-from experiments.sweeps.running import plan, run_points
+from experiments.sweeps.running import open_sweep, plan, run_points
 from experiments.sweeps.store import FILE
 from experiments.sweeps.sweep import load_sweep, points_of
 from experiments.sweeps.tasks import Outcome
@@ -56,7 +56,8 @@ def processor_seconds(*arguments: str, cwd: Path) -> tuple[float, int, str]:
     """Of a command: seconds of its processor, which a shared machine prolongs less than the clock's; its
     peak memory [B], and what it printed."""
     main = "from experiments.commands.cli import main; main()"
-    peak = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    # A process that was forked starts with its parent's ru_maxrss, but not with its VmHWM.
+    peak = "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     shown = subprocess.run(
         [sys.executable, "-c", f"{main}; {peak}", *arguments],
@@ -80,7 +81,7 @@ def test_a_grid_of_100_000_points_is_planned_and_resumed_within_a_gib(tmp_path: 
     assert peak < GIB
     rows = [json.loads(line) for line in KEPT.read_text().splitlines()]
     store = tmp_path / "out" / FILE
-    store.parent.mkdir()
+    open_sweep(store.parent, load_sweep(str(path)))
     with open(store, "w") as file:
         for i, (identity, point) in enumerate(
             plan(list(points_of(load_sweep(str(path)))), None, tmp_path).points.items()
