@@ -35,7 +35,7 @@ def rows(repeats: int = 3) -> list[dict[str, Any]]:
         return own.replace(periphery__buffer_kb=float(number), adc__rate=own.adc.rate * (1 + 1e-6 * number))
 
     def figures(one: Estimate) -> tuple[float, ...]:
-        """What a sweep reads."""
+        """The figures that a sweep reads from an estimate."""
         return one.area_mm2, one.energy_nj_per_image, one.peak_image_rate_per_s, one.latency_us_per_image
 
     def sweep() -> list[tuple[float, ...]]:

@@ -68,7 +68,7 @@ LIGHT_TEXT, DARK_TEXT = "#fdfdfb", "#1a1816"
 """Text on a filled part of a figure: it stays as it is on a dark page."""
 
 DARK_PAPER, DARK_INK = "#15191c", "#e3e7ea"
-"""What white and black become on a dark page."""
+"""The colours that take the places of white and black on a dark page."""
 
 LEAST_LIGHT = 0.17
 """Relative luminance that a colour has at least on a dark page: 3.7 to 1 against the page, and 4.8 to 1 for

@@ -198,7 +198,7 @@ def _from_function(name: str, path: Path) -> nn.Module:
 
 
 def _without_arguments(name: str, build: Any) -> Callable[[], Any]:
-    """What a user names as their network, refused where it cannot be called without arguments."""
+    """The function that a user names as their network; one that needs arguments is refused."""
     must = f"network {name}: must be a function without arguments that gives the network"
     if isinstance(build, nn.Module) or not callable(build):
         raise XbarError(f"{must}; it is a {type(build).__name__} itself: def net(): return ...")

@@ -1,4 +1,4 @@
-"""What a study allows and a user hardly means: told in a line each before work starts."""
+"""Notices before work starts, a line each: a study allows something that its user hardly means."""
 
 from __future__ import annotations
 

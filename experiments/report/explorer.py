@@ -1,4 +1,4 @@
-"""What the reader of a sweep's page can explore: its designs, as plain data for `sweep.js`."""
+"""Plain data of a sweep's designs for `sweep.js`, with which the reader of its page explores them."""
 
 from __future__ import annotations
 

@@ -133,8 +133,8 @@ def unpriced_text(result: Estimate) -> str:
 
 
 def room_text(of: str, result: Estimate) -> list[str]:
-    """What a chip has no room for: nodes beyond those of one chip, and buffers that keep more than they hold;
-    empty where all fits. `of` says whose it is."""
+    """Sentences on things that a chip has no room for: nodes beyond those of one chip, and buffers that would
+    keep more than they hold. The list is empty where all fits. `of` says whose it is."""
     lines = []
     if result.chips > 1:
         nodes = sum(result.nodes.values()) or result.tiles

@@ -27,8 +27,8 @@ class TranslateCommand:
     out: Path | None = None
     """TOML file that the design is written to, for `hardware.base` of a study."""
     phase_bits: int | None = None
-    """Of aihwkit: bits of an input code in one phase, 1 for a design that `xbar run` can price; by default
-    whole codes in one phase, as there."""
+    """For aihwkit only: bits of an input code in one phase. A design that `xbar run` can price has 1; by
+    default whole codes go in one phase, as in aihwkit."""
 
     def __call__(self) -> None:
         given, name = read_parameters(self.parameters), self.parameters.stem

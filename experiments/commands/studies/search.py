@@ -134,7 +134,7 @@ class SearchCommand:
     seed: int = 0
     """Seed of the sampler. The seed of the studies is a key of the study."""
     sampler: Literal["tpe", "nsga2", "random"] = "tpe"
-    """What proposes points: tree-structured Parzen estimators, a genetic algorithm, or chance."""
+    """The sampler that proposes points: tree-structured Parzen estimators, a genetic algorithm, or chance."""
     trust: bool = False
     """Read a .pt2 file that needs code to be run for it. Only for files of people whom you trust."""
     plan: bool = False
