@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mapping.tiles.dataflow import FlowStep
 from mapping.tiles.mapped import MappedNetwork
 from power.architecture.chip import LayerSchedule
-from power.estimates.rows import CostTable
+from power.estimates.rows import DIGITAL, CostTable
 from power.estimates.servers import Server
 
 
@@ -153,6 +153,8 @@ def latency_of(
 
     Each position of a layer takes its share of the time of the layer's busiest server, and each of a digital
     operator its share of `operator_s`. No image is done before the busiest server of the chip has served it.
+    Layer after layer, an image takes the sum of the times of all layers and operators. Operators of which no
+    graph is known then take the time in which the units of the whole chip, which share their work, do it.
 
     Parameters
     ----------
@@ -166,7 +168,7 @@ def latency_of(
         Time of each digital operator for one image [s], by the number of its step; of those that are not
         there it is not known, and counts as none.
     """
-    longest = _longest_s(table, times)
+    longest = _longest_s(table, times, sum(operator_s.values()))
     untraced: tuple[str, ...] = ()
     if schedule == "streaming":
         untraced = ("the mapping has no graph",) if mapped.dataflow is None else mapped.dataflow.gaps
@@ -187,10 +189,16 @@ def latency_of(
     return Latency(seconds, schedule, path)
 
 
-def _longest_s(table: CostTable, times: Mapping[str, float]) -> dict[str, float]:
-    """Time that each layer of the table takes for an image: that of its busiest server [s]."""
+def _longest_s(table: CostTable, times: Mapping[str, float], operators_s: float) -> dict[str, float]:
+    """Time that each layer of the table takes for an image, which is that of its busiest server [s].
+
+    `operators_s` is what digital operators take one after the other. It is at least the time of their rows,
+    in which the units of the whole chip share the work: an operator has those of the nodes before it alone.
+    """
     longest = dict(times)
     for (layer, _, _), busy_s in zip(table.names, table.busy_s.tolist(), strict=True):
         if busy_s > longest.get(layer, 0.0):
             longest[layer] = busy_s
+    if operators_s > longest.get(DIGITAL, 0.0):
+        longest[DIGITAL] = operators_s
     return longest

@@ -306,11 +306,19 @@ def test_a_server_of_the_chip_bounds_the_latency(tmp_path: Path) -> None:
 
 
 @settings(deadline=None, max_examples=30)
-@given(chips(), st.integers(1, 3))
-def test_latency_lies_between_the_busiest_server_and_layer_after_layer(chip: Chip, copies: int) -> None:
+@given(chip=chips(), copies=st.integers(1, 3))
+def test_latency_lies_between_the_busiest_server_and_layer_after_layer(
+    chip: Chip, copies: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     own = {"*": Choice(hardware=hardware(periphery__copies=copies))}
     mapped = map_network(Net(chip.modules).eval(), hardware(), torch.rand(1, 2, *chip.image), layers=own)
-    found, serial = estimate(mapped), estimate(dataclasses.replace(mapped, dataflow=None))
+    path = design_with(tmp_path_factory.getbasetemp(), 'schedule = "layer-serial"').periphery.architecture
+
+    def one_by_one(own: Hardware) -> Hardware:
+        return dataclasses.replace(own, periphery=dataclasses.replace(own.periphery, architecture=path))
+
+    found, serial = estimate(mapped), estimate(mapped.with_hardware(one_by_one))
+    assert (found.schedule, serial.schedule) == ("streaming", "layer-serial")
     assert found.latency_us_per_image >= 1e6 / found.peak_image_rate_per_s * (1 - 1e-12)
     assert found.latency_us_per_image <= serial.latency_us_per_image * (1 + 1e-12)
     assert sum(part.time_s for part in found.critical_path) * 1e6 == pytest.approx(found.latency_us_per_image)
@@ -321,11 +329,11 @@ def test_nothing_to_do_takes_no_time() -> None:
     assert streamed(chain((3, None)), [0.0], [1]) == (0.0, ())
 
 
-def with_pool(folder: Path, rate: str, level: str = "node") -> Hardware:
+def with_pool(folder: Path, rate: str, level: str = "node", more: str = "") -> Hardware:
     """A design whose pools do so many inputs a second."""
     path = folder / "pool.toml"
     path.write_text(
-        f'name = "a"\nsource = "a test"\nbase = "isaac-periphery"\n'
+        f'name = "a"\nsource = "a test"\nbase = "isaac-periphery"\n{more}\n'
         f'[components.max_pool]\nlevel = "{level}"\nrate = {rate}\n',
         encoding="utf-8",
     )
@@ -345,6 +353,17 @@ def test_a_digital_operator_takes_its_time_position_by_position(tmp_path: Path) 
     assert [part.step for part in found.critical_path] == ["0", "max_pool2d_with_indices"]
     fast = estimate(map_network(net, with_pool(tmp_path, '"unlimited"'), torch.rand(1, 1, 4, 4)))
     assert fast.latency_us_per_image == pytest.approx(16 * 0.8)
+
+
+@torch.no_grad()
+def test_layer_after_layer_a_digital_operator_has_its_turn(tmp_path: Path) -> None:
+    """The pool waits for all sixteen positions, and has the two units of the layer before it alone: the third
+    node of the chip, which is the last layer's, stands still meanwhile."""
+    net = nn.Sequential(nn.Conv2d(16, 8, 1), nn.MaxPool2d(4), nn.Conv2d(8, 1, 1)).eval()
+    design = with_pool(tmp_path, "1e5", more='schedule = "layer-serial"')
+    found = estimate(map_network(net, design, torch.rand(1, 16, 4, 4)))
+    assert (found.nodes["0"], found.nodes["2"]) == (2, 1)
+    assert found.latency_us_per_image == pytest.approx(17 * 0.8 + 8 * 16 / 2e5 * 1e6)
 
 
 @torch.no_grad()
