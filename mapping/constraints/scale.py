@@ -156,6 +156,8 @@ def _at_all(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """<w, l>, <l, l>, and how many changes of assignment lie below each of ascending scales q, l the nearest
     levels."""
+    if len(midpoints) >= EXACT_LEVELS and len(w) < len(midpoints):
+        return _at_all_by_weight(q, w, zeros, levels, midpoints)
     of_each = len(sums) > len(w)
     total = _sum_below(len(w), w, sums)
     wl = np.full(len(q), levels[0] * total)
@@ -170,6 +172,36 @@ def _at_all(
             wl[j] += (total - under) * step
             ll[j] += (len(w) - below) * of_squares
             changes[j] += below
+    return wl, ll, changes
+
+
+@njit(cache=True, nogil=True)
+def _at_all_by_weight(
+    q: NDArray[np.float64],
+    w: NDArray[np.floating],
+    zeros: int,
+    levels: NDArray[np.float64],
+    midpoints: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """The same, weight by weight: of fewer weights than levels most levels are nobody's nearest."""
+    wl = np.zeros(len(q))
+    ll = np.full(len(q), levels[0] ** 2 * zeros)
+    changes = np.zeros(len(q), np.int64)
+    for j in range(len(q)):
+        state = 0
+        for i in range(len(w)):
+            # from the state of the last weight past the midpoints below |w| / q, in steps that double
+            step = 1
+            while state + step <= len(midpoints) and q[j] * midpoints[state + step - 1] <= w[i]:
+                state += step
+                step *= 2
+            while step:
+                if state + step <= len(midpoints) and q[j] * midpoints[state + step - 1] <= w[i]:
+                    state += step
+                step >>= 1
+            wl[j] += w[i] * levels[state]
+            ll[j] += levels[state] ** 2
+            changes[j] += len(midpoints) - state
     return wl, ll, changes
 
 

@@ -23,7 +23,7 @@ from mapping.constraints.constraint import (
 from mapping.constraints.fragments import OneSign, SegmentSparse
 from mapping.constraints.intersections import BothSparse, SparseValues
 from mapping.constraints.levels import Ternary, Window
-from mapping.constraints.scale import EXACT_LEVELS
+from mapping.constraints.scale import EXACT_LEVELS, _at_all
 from xbar import XbarError
 
 seeds = st.integers(0, 2**31 - 1)
@@ -154,6 +154,24 @@ def test_many_levels_are_near_the_best() -> None:
     assert error(fit_scale(w, levels)) <= 1.001 * min(
         error(q) for q in np.geomspace(0.3, 3, 4000) * w.max() / 255
     )
+
+
+@given(seeds, st.integers(1, 90), st.integers(EXACT_LEVELS + 1, 3000), st.integers(0, 3))
+def test_sums_of_few_weights_on_many_levels_are_those_of_their_nearest_levels(
+    seed: int, count: int, states: int, zeros: int
+) -> None:
+    """Weight by weight, where there are more levels than weights, as in 16-bit designs."""
+    rng = np.random.default_rng(seed)
+    levels = np.cumsum(rng.uniform(0.1, 2, states))
+    w = np.sort(rng.exponential(size=count)) + 1e-3
+    q = np.sort(rng.uniform(0.1, 3, 5)) * w[-1] / levels[-1]
+    midpoints = (levels[1:] + levels[:-1]) / 2
+    wl, ll, changes = _at_all(q, w, zeros, levels, midpoints, np.cumsum(np.concatenate([[0.0], w])))
+    apart = np.abs(w[None, :, None] - q[:, None, None] * levels)
+    nearest = states - 1 - apart[:, :, ::-1].argmin(-1)  # of two that are equally near the higher one
+    np.testing.assert_allclose(wl, (w * levels[nearest]).sum(1), rtol=1e-12)
+    np.testing.assert_allclose(ll, (levels[nearest] ** 2).sum(1) + zeros * levels[0] ** 2, rtol=1e-12)
+    np.testing.assert_array_equal(changes, (states - 1 - nearest).sum(1))
 
 
 @given(seeds)
