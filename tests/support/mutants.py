@@ -3,10 +3,11 @@
     python tests/support/mutants.py --seed 1 --count 40
 
 Works on a copy of the repository. A line is changed where it compares, adds, multiplies, negates, joins by
-`and` or `or`, or has a number; what is raised, decorators and type hints are left alone. For each, the tests
-of its folder run, then those of its room and of `tests/wild`, until one fails (``killed``) or those of a
-folder take longer than ``--minutes`` (``time limit``: the change stops them, or the machine is slow). What
-survives is to be killed by a test, or to be listed in `EQUIVALENT` with the reason why it changes nothing.
+`and` or `or`, or has a number; what is raised, decorators and type hints are left alone. For each, the files
+of tests that name its module run, then those of its folder, of its room and of `tests/wild`, until one fails
+(``killed``) or one of these four takes longer than ``--minutes`` (``time limit``: the change stops them, or
+the machine is slow). What survives is to be killed by a test, or to be listed in `EQUIVALENT` with the reason
+why it changes nothing.
 """
 
 from __future__ import annotations
@@ -97,14 +98,15 @@ def drawn(seed: int, count: int) -> list[tuple[Path, int, str]]:
 
 def outcome(repository: Path, path: Path, text: str, minutes: float) -> str:
     """What the tests of a copy of the repository make of the change: ``killed``, ``survives``, or ``time
-    limit`` where those of a folder had not ended after so many minutes."""
+    limit`` where some of them had not ended after so many minutes."""
     target = repository / path
     before = target.read_text(encoding="utf-8")
     target.write_text(text, encoding="utf-8")
     tests = repository / "tests"
+    folders = dict.fromkeys((tests / path.parent, tests / path.parts[0], tests / "wild"))
     try:
-        for folder in dict.fromkeys((tests / path.parent, tests / path.parts[0], tests / "wild")):
-            found = _of_tests(folder, repository, minutes) if folder.is_dir() else "survives"
+        for some in (_naming(path, tests), *([folder] for folder in folders if folder.is_dir())):
+            found = _of_tests(some, repository, minutes) if some else "survives"
             if found != "survives":
                 return found
         return "survives"
@@ -112,11 +114,19 @@ def outcome(repository: Path, path: Path, text: str, minutes: float) -> str:
         target.write_text(before, encoding="utf-8")
 
 
-def _of_tests(folder: Path, repository: Path, minutes: float) -> str:
-    """What the tests of one folder make of a change."""
+def _naming(path: Path, tests: Path) -> list[Path]:
+    """Files of tests that name a module, as where they import from it; those that mirror it first."""
+    module = ".".join(path.with_suffix("").parts)
+    files = sorted(file for file in tests.rglob("test_*.py") if module in file.read_text(encoding="utf-8"))
+    return sorted(files, key=lambda file: path.stem not in file.stem)
+
+
+def _of_tests(some: list[Path], repository: Path, minutes: float) -> str:
+    """What the tests of some files or folders make of a change."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([*command, str(folder)], cwd=repository, start_new_session=True, **quiet) as tests:
+    command += map(str, some)
+    with subprocess.Popen(command, cwd=repository, start_new_session=True, **quiet) as tests:
         try:
             code = tests.wait(60 * minutes)
         except subprocess.TimeoutExpired:
@@ -143,19 +153,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=40)
-    parser.add_argument("--minutes", type=float, default=10, help="that the tests of one folder may take")
+    parser.add_argument("--minutes", type=float, default=10, help="that tests may take")
     parser.add_argument("--start", type=int, default=0, help="number of the first change to test")
     given = parser.parse_args()
-    ignored = shutil.ignore_patterns(".git", ".venv", "build", "runs", "*.egg-info", "__pycache__")
-    with tempfile.TemporaryDirectory() as folder:
-        repository = Path(folder) / "copy"
-        shutil.copytree(ROOT, repository, ignore=ignored)
-        for number, (path, line, text) in list(enumerate(drawn(given.seed, given.count)))[given.start :]:
-            start = time.monotonic()
-            code = code_of(path, line)
+    ignored = shutil.ignore_patterns(".*", "build", "runs", "*.egg-info")
+    for number, (path, line, text) in list(enumerate(drawn(given.seed, given.count)))[given.start :]:
+        start = time.monotonic()
+        code = code_of(path, line)
+        with tempfile.TemporaryDirectory() as folder:  # with its compiled kernels, which a change may remove
+            repository = Path(shutil.copytree(ROOT, Path(folder) / "copy", ignore=ignored))
             words = verdict(outcome(repository, path, text, given.minutes), path, code)
-            took = f"{time.monotonic() - start:.0f} s"
-            print(f"{number} {words} {path}:{line} {code} ({took})", flush=True)
+        took = f"{time.monotonic() - start:.0f} s"
+        print(f"{number} {words} {path}:{line} {code} ({took})", flush=True)
 
 
 if __name__ == "__main__":
