@@ -19,7 +19,7 @@ from experiments.run_folder.ids import COST_ONLY, point_id, simulated, stage_id
 from experiments.stages.planned import planned_ids
 from experiments.studies.study import Study, load_study, resolve_study, study_dict
 from mapping import analog_network, calibrate, map_network, program_network
-from xbar import Periphery, ProgrammingNoise, WritePulse, load_hardware
+from xbar import Periphery, ProgrammingNoise, WritePulse, XbarError, load_hardware
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"
 MIGRATION = runpy.run_path(str(RESULTS / "migrate.py"))
@@ -55,6 +55,12 @@ def test_ids_of_stages_hold_no_path_of_data_and_those_of_points_do() -> None:
     one, other = (load_study("lenet5-mnist", [f"data={name}.npz"]) for name in "ab")
     assert ids(one, "0") == ids(other, "0")
     assert point_id(one, "0", {}) != point_id(other, "0", {})
+
+
+def test_ids_are_not_known_before_the_best_of_several_children_is() -> None:
+    ids(load_study("digits", ["compress.children=1"]), "0" * 64)
+    with pytest.raises(XbarError, match=r"^compress\.children: ids after the first rate are known only when"):
+        ids(load_study("digits", ["compress.children=2"]), "0" * 64)
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
