@@ -38,6 +38,17 @@ def test_what_tests_make_of_a_change(repository: Path, changed: str, minutes: fl
     assert (repository / path).read_text() == MODULE
 
 
+def test_a_change_acts_in_processes_that_a_test_starts(repository: Path) -> None:
+    (repository / "tests" / "power" / "test_twice.py").write_text(
+        "import subprocess, sys\n\n\ndef test_double(tmp_path):\n"
+        "    code = 'from power.twice import double; assert double(2) == 4'\n"
+        "    subprocess.run([sys.executable, '-c', code], cwd=tmp_path, check=True)\n"
+    )
+    for module, expected in ((MODULE, "survives"), (MODULE.replace("x * 2", "x * 3"), "killed")):
+        (repository / "power" / "twice.py").write_text(module)
+        assert outcome(repository, Path("power/twice.py"), module, 5) == expected
+
+
 def test_a_survivor_with_a_reason_is_told_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path("power/twice.py")
     monkeypatch.setattr(mutants, "EQUIVALENT", {("power/twice.py", "return x * 2"): "x is always 2"})

@@ -124,7 +124,8 @@ def _naming(path: Path, tests: Path) -> list[Path]:
 def _of_tests(some: list[Path], repository: Path, minutes: float) -> str:
     """What the tests of some files or folders make of a change."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    environment = {**os.environ, "PYTHONPATH": str(repository)}  # commands that tests start are changed, too
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
     command += map(str, some)
     with subprocess.Popen(command, cwd=repository, start_new_session=True, **quiet) as tests:
         try:
