@@ -134,6 +134,7 @@ def test_accuracy_interval_is_students():
     assert "ideal chip 98.90 %" in texts(ax)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["noisy", "single"]
     assert sorted(ax.lines[1].get_xdata()) == sorted(chips)
+    assert ax.get_ylim() == (1.5, -0.5), "the first case is the uppermost"
 
 
 def estimate(scale: float, components: int) -> dict:

@@ -107,6 +107,7 @@ def test_samples_have_one_point_in_each_slice_of_each_key(method: str, n: int) -
         ({"key": "a", "range": {"low": 0, "high": 1, "n": 2, "step": 1}}, "one of them is enough"),
         ({"key": "a", "range": {"low": 0, "high": 1, "setp": 1}}, "did you mean 'step'"),
         ({"sample": {"method": "sobol", "n": 20, "keys": {"a": [1, 2]}}}, "powers of two"),
+        ({"sample": {"method": "sobol", "n": 4, "keys": {"a": [1]}, "seed": 2**31}}, "seed = 2147483648"),
         ({"sample": {"method": "sobol", "n": 4, "keys": {"a": 1}}}, "must be a list, or a table"),
         ({"sample": {"method": "sobol", "n": 4, "keys": {"a": {"low": 0, "high": 1, "n": 3}}}}, "no effect"),
     ],

@@ -90,5 +90,6 @@ def test_a_time_without_data_is_refused_before_a_chip_is_programmed(
     with pytest.raises(XbarError) as caught:
         accuracy_over_time(mapped, model, batches, times, adjust=adjust)
     assert words in str(caught.value)
-    with pytest.raises(XbarError, match="chips = 0"):
-        accuracy_over_time(mapped, model, batches, (20.0,), chips=0)
+    for chips in (0, (1 << 20) + 1):
+        with pytest.raises(XbarError, match=f"chips = {chips}"):
+            accuracy_over_time(mapped, model, batches, (20.0,), chips=chips)

@@ -12,6 +12,7 @@ from mapping import Admm, BlockSparse, Masked, Recipe, RhoSchedule, accuracy, tr
 from mapping.constraints.budgets import NonzeroBudget
 from mapping.network.gemm import from_gemm, to_gemm
 from mapping.training.checkpoints import load_checkpoint
+from mapping.training.loop import memory_format
 from mapping.training.method import Method
 from xbar import XbarError
 
@@ -257,6 +258,12 @@ def test_gemm_round_trip_keeps_layout() -> None:
     assert back.stride() == layer.weight.stride()
     assert to_gemm(layer).shape == (12, 6)
     assert to_gemm(layer)[5, 2] == layer.weight[2, 1, 0, 1]
+
+
+def test_pictures_lie_as_the_weights_of_convolutions() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))
+    assert memory_format(model) is torch.contiguous_format
+    assert memory_format(model.to(memory_format=torch.channels_last)) is torch.channels_last
 
 
 def test_batches_and_masks_that_do_not_fit_are_one_line() -> None:
