@@ -4,7 +4,7 @@
 
 Works on a copy of the repository. A line is changed where it compares, adds, multiplies, negates, joins by
 `and` or `or`, or has a number; what is raised, decorators and type hints are left alone. For each, the files
-of tests that name its module run, then those of its folder, of its room and of `tests/wild`, until one fails
+of tests that name its module run, then those of its folder, of `tests/wild` and of its room, until one fails
 (``killed``) or one of these four takes longer than ``--minutes`` (``time limit``: the change stops them, or
 the machine is slow). What survives is to be killed by a test, or to be listed in `EQUIVALENT` with the reason
 why it changes nothing.
@@ -103,7 +103,7 @@ def outcome(repository: Path, path: Path, text: str, minutes: float) -> str:
     before = target.read_text(encoding="utf-8")
     target.write_text(text, encoding="utf-8")
     tests = repository / "tests"
-    folders = dict.fromkeys((tests / path.parent, tests / path.parts[0], tests / "wild"))
+    folders = dict.fromkeys((tests / path.parent, tests / "wild", tests / path.parts[0]))
     try:
         for some in (_naming(path, tests), *([folder] for folder in folders if folder.is_dir())):
             found = _of_tests(some, repository, minutes) if some else "survives"
