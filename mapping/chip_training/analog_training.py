@@ -35,6 +35,7 @@ from mapping.network.modules import copy_of
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.unfold import checked_input
 from mapping.tiles.zeros import with_present_zeros
+from mapping.training.loop import memory_format
 from xbar.conductances.encoding import (
     decode,
     decode_states,
@@ -145,7 +146,7 @@ class TrainableNetwork(nn.Module):
         chip = self.program()
         for trainable in self.layers.values():
             if multiply == "tiles":
-                trainable.add_tiles(chip)
+                trainable.add_tiles(chip, memory_format(self.model) is torch.channels_last)
             trainable.host.forward = trainable.forward  # type: ignore[method-assign]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -230,10 +231,10 @@ class _TrainableLayer:
             self.kept = from_gemm(torch.from_numpy(mapped.mask), host)
             host.weight.data.mul_(self.kept)
 
-    def add_tiles(self, chip: ProgrammedNetwork) -> None:
+    def add_tiles(self, chip: ProgrammedNetwork, channels_last: bool) -> None:
         """Multiply on the tiles of a chip."""
         name = self.mapped.name
-        self.analog = AnalogLayer(chip.mapped.layers[name], blocks(chip, name))
+        self.analog = AnalogLayer(chip.mapped.layers[name], blocks(chip, name), channels_last=channels_last)
         self.host.add_module("analog", self.analog)
 
     def learned_scales(self) -> LearnedRange:

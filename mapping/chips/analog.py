@@ -19,6 +19,7 @@ from mapping.chips.layer_on_device import LayerOnDevice
 from mapping.network.gemm import mappable_layers
 from mapping.tiles.mapped import MappedLayer
 from mapping.tiles.unfold import batched, checked_input, output_shape, place_outputs
+from mapping.training.loop import has_channels_last, memory_format
 from xbar.hardware.errors import XbarError
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import applied, drive
@@ -41,6 +42,9 @@ class AnalogLayer(nn.Module):
         What the converters see: `mapping.chips.columns.blocks`.
     compensation
         Factor of each output column, shape (n,); None: none.
+    channels_last
+        Whether the channels of pictures lie last in the memory of outputs; so they do, too, where those of
+        inputs do.
 
     Attributes
     ----------
@@ -58,10 +62,12 @@ class AnalogLayer(nn.Module):
         layer: MappedLayer,
         columns: tuple[Block, ...],
         compensation: NDArray[np.float64] | None = None,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         assert layer.calibration is not None
         self.layer = layer
+        self.channels_last = channels_last
         self.columns = columns
         self.threads: int | None = None
         self.vectors = 0
@@ -85,14 +91,24 @@ class AnalogLayer(nn.Module):
             For inputs that are not floating point, not finite, or not of the layer's shape.
         """
         x = batched(checked_input(input, self.layer), self.layer.geometry).detach()
-        y = self._by_kernels(x) if x.device.type == "cpu" else self._on_device(x).to(x)
-        return y[0] if x.dim() > input.dim() else y
+        layout = self._layout(x)
+        y = self._by_kernels(x, layout) if x.device.type == "cpu" else self._on_device(x, layout)
+        return y[0].to(x) if x.dim() > input.dim() else y.to(x)
 
-    def _by_kernels(self, x: torch.Tensor) -> torch.Tensor:
+    def _layout(self, x: torch.Tensor) -> torch.memory_format:
+        """How inputs and outputs lie in memory: as torch's convolution has them."""
+        pictures = x.dim() == 4 and self.layer.geometry is not None
+        last = pictures and (self.channels_last or has_channels_last(x))
+        return torch.channels_last if last else torch.contiguous_format
+
+    def _by_kernels(self, x: torch.Tensor, layout: torch.memory_format) -> torch.Tensor:
         """Outputs of inputs on the processor."""
         layer, hardware = self.layer, self.layer.hardware
-        values = x.float().contiguous().numpy()
-        out = np.empty(output_shape(x.shape, layer.n, layer.geometry), np.float32)
+        values = x.float().contiguous(memory_format=layout).numpy()
+        y = torch.empty(
+            output_shape(x.shape, layer.n, layer.geometry), dtype=torch.float32, memory_format=layout
+        )
+        out = y.numpy()
         given, clipped = layer_codes(values, layer)
         self.inputs += given.size
         self.clipped += clipped
@@ -103,9 +119,9 @@ class AnalogLayer(nn.Module):
             shape = values[images].shape
             place_outputs(products, self.gain, self.bias, out[images], shape, layer.geometry, self.threads)
             self.vectors += len(codes)
-        return torch.from_numpy(out).to(x)
+        return y
 
-    def _on_device(self, x: torch.Tensor) -> torch.Tensor:
+    def _on_device(self, x: torch.Tensor, layout: torch.memory_format) -> torch.Tensor:
         """Outputs of inputs on another device, to which the layer's tensors go once."""
         arrays = (self.columns, self.gain, self.bias)
         there = self._there
@@ -115,7 +131,7 @@ class AnalogLayer(nn.Module):
         self.vectors += vectors
         self.inputs += x.numel()
         self.clipped += clipped
-        return y
+        return y.contiguous(memory_format=layout)
 
     def multiply(self, vectors: NDArray[np.generic]) -> NDArray[np.float32]:
         """Outputs [v_read unit] of input codes, by the kernels."""
@@ -162,6 +178,7 @@ def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type | N
     fitting_layers(model, chip.mapped)
     network = copy.deepcopy(model).eval()
     modules = mappable_layers(network)
+    last = memory_format(network) is torch.channels_last
     if dtype == np.float64 and chip.dtype == np.float32:
         raise XbarError(
             "dtype = np.float64: the chip's conductances are float32; make it by "
@@ -169,7 +186,7 @@ def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type | N
         )
     for name, layer in chip.layers.items():
         columns = blocks(chip, name, dtype=dtype or chip.dtype)
-        analog = AnalogLayer(layer.mapped, columns, layer.compensation)
+        analog = AnalogLayer(layer.mapped, columns, layer.compensation, last)
         modules[name].add_module("analog", analog)
         modules[name].forward = analog.forward  # type: ignore[method-assign]
     return network

@@ -51,8 +51,8 @@ def _codes(x: NDArray[np.float32], calibration: Calibration, dac: Dac) -> tuple[
         top = largest_code(dac, calibration.signed)
         low = least_code(dac, calibration.signed)
         dtype = np.uint8 if low == 0 and top < 1 << 8 else np.int16 if top < 1 << 15 else np.int32
-        codes = np.empty(x.shape, dtype)
-        finite, clipped = _quantise(np.ascontiguousarray(x).ravel(), x_max, low, top, codes.ravel())
+        codes = np.empty_like(x, dtype)  # in the order of memory, which a look at all in one line keeps
+        finite, clipped = _quantise(x.ravel("K"), x_max, low, top, codes.ravel("K"))
     if not finite:
         raise XbarError("inputs are not all finite numbers")
     return codes, clipped

@@ -67,7 +67,8 @@ def input_vectors(
     Parameters
     ----------
     x
-        (images, ..., K) for a linear layer, (images, channels, ...) for a convolution.
+        (images, ..., K) for a linear layer, (images, channels, ...) for a convolution, whose channels may lie
+        last in memory.
     threads
         Worker threads; None: one a processor.
     """
@@ -75,14 +76,15 @@ def input_vectors(
         return np.ascontiguousarray(x.reshape(-1, x.shape[-1]))
     if geometry.transposed:
         return np.ascontiguousarray(np.moveaxis(x, 1, -1).reshape(-1, x.shape[1]))
-    padded = np.ascontiguousarray(_padded(x, geometry))
-    size, channels = padded.shape[2:], x.shape[1]
-    start = _places(size, output_size(geometry, x.shape[2:]), geometry.stride)
-    inside = _places(size, geometry.kernel, geometry.dilation)
-    offset = (np.arange(channels)[:, None] * math.prod(size) + inside).ravel()
+    padded = _padded(x, geometry)
+    size, channels, last = padded.shape[2:], x.shape[1], channels_last(padded)
+    to_place, to_channel = (channels, 1) if last else (1, math.prod(size))  # in memory
+    start = _places(size, output_size(geometry, x.shape[2:]), geometry.stride) * to_place
+    inside = _places(size, geometry.kernel, geometry.dilation) * to_place
+    offset = (np.arange(channels)[:, None] * to_channel + inside).ravel()
     vectors = np.empty((len(x), len(start), len(offset)), x.dtype)
     workers = worker_count(threads, len(x))
-    flat = padded.reshape(len(x), -1)
+    flat = np.ascontiguousarray(np.moveaxis(padded, 1, -1) if last else padded).reshape(len(x), -1)
 
     def work(worker: int) -> None:
         part = slice(len(x) * worker // workers, len(x) * (worker + 1) // workers)
@@ -90,6 +92,11 @@ def input_vectors(
 
     run_workers(work, workers, blas=False)
     return vectors.reshape(-1, len(offset))
+
+
+def channels_last(x: NDArray[np.generic]) -> bool:
+    """Whether the channels of images (images, channels, ...) lie last in memory, against their shape."""
+    return bool(np.moveaxis(x, 1, -1).flags.c_contiguous and not x.flags.c_contiguous)
 
 
 def _places(size: tuple[int, ...], count: tuple[int, ...], step: tuple[int, ...]) -> NDArray[np.int64]:
@@ -114,11 +121,12 @@ def _gather(
 
 
 def _padded(x: NDArray[np.generic], geometry: Geometry) -> NDArray[np.generic]:
-    around = ((0, 0), (0, 0), *geometry.padding)
-    if not any(itertools.chain(*around)):
+    if not any(itertools.chain(*geometry.padding)):
         return x
     mode: Any = PAD_MODES[geometry.mode]
-    return np.pad(x, around, mode)
+    if channels_last(x):
+        return np.moveaxis(np.pad(np.moveaxis(x, 1, -1), ((0, 0), *geometry.padding, (0, 0)), mode), -1, 1)
+    return np.pad(x, ((0, 0), (0, 0), *geometry.padding), mode)
 
 
 def output_shape(shape: tuple[int, ...], n: int, geometry: Geometry | None) -> tuple[int, ...]:
@@ -139,7 +147,7 @@ def place_outputs(
     threads: int | None = None,
 ) -> None:
     """Fill `out`, of `output_shape`, with output vectors y (images * positions, N), each column times its
-    gain, plus the bias of its channel.
+    gain, plus the bias of its channel. The channels of `out` may lie last in memory.
 
     Parameters
     ----------
@@ -155,8 +163,9 @@ def place_outputs(
         out[:] = _spread(torch.from_numpy(y * gain), shape, geometry).numpy() + of_channel
         return
     bias = np.ascontiguousarray(np.broadcast_to(bias, gain.shape))
-    if geometry is None:
-        _scale(y, gain, bias, out.reshape(y.shape))
+    if geometry is None or channels_last(out):
+        rows = out if geometry is None else np.moveaxis(out, 1, -1)
+        _scale(y, gain, bias, rows.reshape(y.shape))
         return
     by_position = out.reshape(*out.shape[:2], -1)
     workers = worker_count(threads, len(by_position))

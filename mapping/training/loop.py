@@ -340,10 +340,16 @@ def length(batches: BatchSource) -> int:
 
 def memory_format(model: nn.Module) -> torch.memory_format:
     """``channels_last`` where the model's convolution weights are (it is the faster one), else contiguous."""
-    for p in model.parameters():
-        if p.dim() == 4 and not p.is_contiguous():
-            return torch.channels_last
-    return torch.contiguous_format
+    last = any(has_channels_last(p) for p in model.parameters())
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def has_channels_last(x: torch.Tensor) -> bool:
+    """Whether the channels of pictures, or of their kernels, lie last in memory; of one channel, as torch
+    takes it, the strides say so."""
+    if x.dim() != 4 or not x.is_contiguous(memory_format=torch.channels_last):
+        return False
+    return not x.is_contiguous() or (x.stride(1) == 1 and x.shape[2] * x.shape[3] > 1)
 
 
 @torch.no_grad()
