@@ -273,7 +273,7 @@ class _TrainableLayer:
     def present(self) -> MappedLayer:
         """The layer with the state numbers of the host's weights."""
         mapped, rows = self._with_ranges(), self.mapped.bias_rows
-        w = to_gemm(self.host).float().cpu().numpy()
+        w = to_gemm(self.host).detach().float().cpu().contiguous().numpy()
         bias = None if self.host.bias is None else _as_array(self.host.bias)
         if bias is not None and not np.isfinite(bias).all():
             raise XbarError(f"{mapped.name}: has biases that are not finite; lower the learning rate")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,9 +15,9 @@ from numpy.typing import NDArray
 
 from mapping.chips.wires import through_wires
 from mapping.tiles.by_value import ByValue
-from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork
+from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork, window
 from xbar.conductances.encoding import cell_states, codebook, decode
-from xbar.conductances.programming import program_states
+from xbar.conductances.programming import CellLaws, cell_laws, program_cells
 from xbar.conductances.rng import stream_key, uniforms
 from xbar.hardware.design import Hardware
 from xbar.hardware.device import Device
@@ -236,50 +238,83 @@ def program_network(
     for device in used:
         device.check_time(at)
     layers = {
-        name: ProgrammedLayer(
-            layer, tuple(_program_band(layer, band, seed, chip, at, dtype) for band in layer.bands)
-        )
+        name: ProgrammedLayer(layer, _program_bands(layer, seed, chip, at, dtype))
         for name, layer in mapped.layers.items()
     }
     return ProgrammedNetwork(mapped, seed, chip, at, layers)
 
 
-def _program_band(
-    layer: MappedLayer, band: Band, seed: int, chip: int, time: float, dtype: type
-) -> ProgrammedBand:
-    hardware = layer.hardware
-    cells, keys = cells_to_write(layer, band)
-    g: CellArrays = np.empty(cells.shape, dtype)
+def _program_bands(
+    layer: MappedLayer, seed: int, chip: int, time: float, dtype: type
+) -> tuple[ProgrammedBand, ...]:
+    device = layer.hardware.device
+    laws = cell_laws(device.conductances(), device, time, dtype)
+    runs = _runs(layer, layer.bands)
+    return tuple(band for run in runs for band in _program_run(layer, run, seed, chip, laws))
+
+
+CELLS_AT_ONCE = 1 << 20
+"""Cells of bands that are programmed together."""
+
+
+def _runs(layer: MappedLayer, bands: Sequence[Band]) -> Iterator[tuple[Band, ...]]:
+    """Bands one after the other whose columns are the same, as many as have `CELLS_AT_ONCE`: a call for all
+    of them takes little longer than one for each of them."""
+    for _, alike in itertools.groupby(bands, functools.partial(_columns_of, layer)):
+        run: list[Band] = []
+        for band in alike:
+            if run and sum(len(each.rows) for each in (*run, band)) * len(band.cols) > CELLS_AT_ONCE:
+                yield tuple(run)
+                run = []
+            run.append(band)
+        yield tuple(run)
+
+
+def _columns_of(layer: MappedLayer, band: Band) -> tuple[object, ...]:
+    """What bands with the same columns share: places on tiles, outputs, and keys of the noise."""
+    widths = tuple(len(tile.cols) for tile in band.tiles)
+    return widths, band.cols.tobytes(), band_keys(layer, band).tobytes()
+
+
+def _program_run(
+    layer: MappedLayer, run: Sequence[Band], seed: int, chip: int, laws: CellLaws
+) -> Iterator[ProgrammedBand]:
+    crossbar, encoding = layer.hardware.crossbar, layer.hardware.encoding
+    cells, keys = cells_to_write(layer, *run)
+    rows = np.concatenate([band.rows for band in run])
+    g: CellArrays = np.empty(cells.shape, laws.write.values.dtype)
     for plane, slice_ in np.ndindex(cells.shape[:2]):
         names = (seed, chip, layer.name, plane, slice_)
-        values = hardware.device.conductances()
-        g[plane, slice_] = program_states(
-            cells[plane, slice_], values, hardware.device, band.rows, keys, names, time, dtype
-        ).g
-    tile = band.tile_of_column(hardware.encoding.reference_columns > 0)
+        g[plane, slice_] = program_cells(cells[plane, slice_], laws, rows, keys, names)[0]
+    ends = np.cumsum([len(band.rows) for band in run])[:-1]
     present = cells >= 0
-    if hardware.crossbar.p_open_wl + hardware.crossbar.p_open_bl > 0:
-        present &= ~on_open_lines(layer, band, band.rows, tile, keys, seed, chip)
-        g[~present] = 0
-    return ProgrammedBand(band, g, present)
+    for band, own, devices in zip(run, *(np.split(all_, ends, axis=2) for all_ in (g, present)), strict=True):
+        of_band, there = np.ascontiguousarray(own), np.ascontiguousarray(devices)
+        if crossbar.p_open_wl + crossbar.p_open_bl > 0:
+            tile = band.tile_of_column(encoding.reference_columns > 0)
+            there &= ~on_open_lines(layer, band, band.rows, tile, keys, seed, chip)
+            of_band[~there] = 0
+        yield ProgrammedBand(band, of_band, there)
 
 
-def cells_to_write(layer: MappedLayer, band: Band) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """State that each cell of a band is written to, -1 where there is none, and its columns' keys.
+def cells_to_write(layer: MappedLayer, *bands: Band) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """State that each cell of a band is written to, -1 where there is none, and its columns' keys; or of
+    bands with the same columns, one below the other.
 
     Returns
     -------
     Shapes (planes, slices, rows, columns) and (columns,); the columns of `ProgrammedBand.conductances`.
     """
-    encoding, device = layer.hardware.encoding, layer.hardware.device
-    cells = cell_states(layer.states(band.rows, band.cols), encoding, device)
-    driven, keys = band.built(), band_keys(layer, band)
+    encoding, device, first = layer.hardware.encoding, layer.hardware.device, bands[0]
+    rows = np.concatenate([band.rows for band in bands])
+    cells = cell_states(layer.states(rows, first.cols), encoding, device)
+    driven, keys = np.concatenate([band.built() for band in bands]), band_keys(layer, first)
     if encoding.reference_columns:
         zero = codebook(encoding, device).reference[None, :, None, None]
-        references = np.broadcast_to(zero, (1, encoding.slices, len(band.rows), len(band.tiles)))
+        references = np.broadcast_to(zero, (1, encoding.slices, len(rows), len(first.tiles)))
         cells = np.concatenate([cells, references], axis=3)
-        driven = np.concatenate([driven, driven[:, band.tile_starts]], axis=1)
-        keys = np.concatenate([keys, layer.n + np.arange(len(band.tiles))])
+        driven = np.concatenate([driven, driven[:, first.tile_starts]], axis=1)
+        keys = np.concatenate([keys, layer.n + np.arange(len(first.tiles))])
     return cells if driven.all() else np.where(driven, cells, np.int32(-1)), keys
 
 
@@ -352,17 +387,19 @@ def decoded_layer(layer: ProgrammedLayer) -> tuple[NDArray[np.float64], NDArray[
     assert mapped.scale is not None
     first_of_bias = mapped.groups * mapped.k
     w, bias = np.zeros((mapped.k, mapped.n)), np.zeros((mapped.bias_rows, mapped.n))
-    for programmed in layer.bands:
-        band, g = programmed.mapped, programmed.conductances
-        cells, references = g[..., : len(band.cols)], g[0, ..., len(band.cols) :]
-        reference = references[..., band.tile_of_column(False)] if references.shape[-1] else None
-        held = mapped.scale[band.cols] * decode(cells, hardware.encoding, hardware.device, reference)
+    bands = iter(layer.bands)
+    for run in _runs(mapped, mapped.bands):
+        g = np.concatenate([next(bands).conductances for _ in run], axis=2)
+        band_rows, first = np.concatenate([band.rows for band in run]), run[0]
+        cells, references = g[..., : len(first.cols)], g[0, ..., len(first.cols) :]
+        reference = references[..., first.tile_of_column(False)] if references.shape[-1] else None
+        held = mapped.scale[first.cols] * decode(cells, hardware.encoding, hardware.device, reference)
         if mapped.groups == 1 and not mapped.bias_rows:
-            w[np.ix_(band.rows, band.cols)] = held
+            w[window(band_rows, first.cols)] = held
             continue
-        own = mapped.holds(band.rows, band.cols)
+        own = mapped.holds(band_rows, first.cols)
         rows, cols = np.nonzero(own)
-        w[band.rows[rows] % mapped.k, band.cols[cols]] = held[own]
-        of_bias = np.flatnonzero(band.rows >= first_of_bias)
-        bias[np.ix_(band.rows[of_bias] - first_of_bias, band.cols)] = held[of_bias]
+        w[band_rows[rows] % mapped.k, first.cols[cols]] = held[own]
+        of_bias = np.flatnonzero(band_rows >= first_of_bias)
+        bias[np.ix_(band_rows[of_bias] - first_of_bias, first.cols)] = held[of_bias]
     return w, bias

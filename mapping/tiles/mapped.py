@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -240,13 +240,21 @@ class MappedLayer(ByValue):
     def _at(
         self, weights: NDArray[T], bias: NDArray[T] | None, rows: NDArray[np.int64], cols: NDArray[np.int64]
     ) -> NDArray[T]:
-        found = weights[np.ix_(rows % self.k, cols)]
+        found: NDArray[T] = weights[window(rows % self.k, cols)]
         if self.groups > 1 or self.bias_rows:
             found = np.where(self.holds(rows, cols), found, weights.dtype.type(0))
-        if bias is not None:
+        if bias is not None and self.bias_rows:  # then `found` is an array of its own
             of_bias = np.flatnonzero(rows >= self.groups * self.k)
             found[of_bias] = bias[np.ix_(rows[of_bias] - self.groups * self.k, cols)]
         return found
+
+
+def window(rows: NDArray[np.int64], cols: NDArray[np.int64]) -> tuple[Any, ...]:
+    """Index of rows x cols in a matrix: slices where they are runs, so that what is there is not copied."""
+    runs = [len(index) > 0 and bool((np.diff(index) == 1).all()) for index in (rows, cols)]
+    if not all(runs):
+        return np.ix_(rows, cols)
+    return tuple(slice(index[0], index[-1] + 1) for index in (rows, cols))
 
 
 @dataclass(frozen=True, eq=False)

@@ -221,12 +221,15 @@ def decode(
         Conductances of the reference column [S], shape (slices, ...) or one that broadcasts to it; None: its
         targets. Not used by an encoding of two planes.
     """
-    cells = np.asarray(g, np.float64)
+    g = np.asarray(g)
+    zero: NDArray[np.floating]
     if encoding.planes == 2:
-        held = cells[0] - cells[1]
+        zero = g[1]
+    elif reference is None:
+        zero = reference_conductances(encoding, device).reshape(-1, *[1] * (g.ndim - 2))
     else:
-        shape = (-1, *[1] * (cells.ndim - 2))
-        zero = reference_conductances(encoding, device).reshape(shape) if reference is None else reference
-        held = cells[0] - zero
-    w: NDArray[np.float64] = np.einsum("s,s...->...", slice_weights(encoding, device), held / device.unit)
+        zero = reference
+    held = np.subtract(g[0], zero, dtype=np.float64)
+    held /= device.unit
+    w: NDArray[np.float64] = np.einsum("s,s...->...", slice_weights(encoding, device), held)
     return w

@@ -130,41 +130,90 @@ def program_states(
     names
         (seed, chip, layer, plane, slice).
     """
+    g, pulses = program_cells(index, cell_laws(values, device, time, dtype), rows, cols, names)
+    written = (index >= 0).astype(np.int32)
+    return Cells(g, written * pulses if pulses.size else written)
+
+
+class CellLaws(NamedTuple):
+    """What happens to cells of some targets until they are read at one time; the same for every chip."""
+
+    device: Device
+    values: NDArray[np.float64]
+    time: float
+    write: _Targets
+    aging: _Aging
+    faults: _Faults
+    compiled: bool
+    """Whether the kernel draws all there is; else 1/f noise, and what comes after it, are drawn apart."""
+
+
+def cell_laws(
+    values: NDArray[np.float64], device: Device, time: float | None = None, dtype: type = np.float32
+) -> CellLaws:
+    """The laws of cells with targets `values` [S]; see `program_states`.
+
+    Raises
+    ------
+    XbarError
+        For a time that the device has no data for, and a law that gives no standard deviations.
+    """
     t = device.first_time if time is None else device.check_time(time)
-    streams = Streams(
-        stream_key("programming", *names),
-        stream_key("relaxation", *names),
-        stream_key("drift", *names),
-        stream_key("low-frequency", *names, float(t)),
-        stream_key("faults", *names),
-    )
-    g: NDArray[Any] = np.zeros(index.shape, dtype)
-    verified = device.programming.verify is not None
-    pulses = np.ones(index.shape if verified else (0, 0), np.int32)
     compiled = _compiled_flicker(device, values, t)
     aging = _aging_tables(values, device, t, dtype, compiled)
     faults = _Faults(device.p_stuck_g_max, device.p_stuck_g_min, dtype(device.g_min), dtype(device.g_max))
     if compiled is None:  # what comes after the 1/f noise waits for it
         aging = aging._replace(low=dtype(-math.inf), high=dtype(math.inf))
         faults = faults._replace(p_high=0.0, p_low=0.0)
+    write = _write_tables(values, device, t, dtype)
+    return CellLaws(device, values, t, write, aging, faults, compiled is not None)
+
+
+def program_cells(
+    index: NDArray[np.integer[Any]],
+    laws: CellLaws,
+    rows: ArrayLike,
+    cols: ArrayLike,
+    names: tuple[int | str, ...],
+) -> tuple[NDArray[Any], NDArray[np.int32]]:
+    """Conductances as `program_states` gives them, by laws that are known, and the writes of each place with
+    write-verify, none without it."""
+    device, write = laws.device, laws.write
+    g: NDArray[Any] = np.zeros(index.shape, write.values.dtype)
+    verified = device.programming.verify is not None
+    pulses = np.ones(index.shape if verified else (0, 0), np.int32)
+    streams = _streams(laws, names)
     _program(
         np.ascontiguousarray(index, np.int32),
         np.asarray(rows, np.uint64),
         mixed_places(cols),
-        _write_tables(values, device, t, dtype),
-        aging,
-        faults,
+        write,
+        laws.aging,
+        laws.faults,
         streams,
         g,
         pulses,
     )
-    if compiled is None:
+    if not laws.compiled:
         xi = normals(streams.low_frequency, rows, cols)
-        low = _flickering(g.astype(np.float64), values[np.maximum(index, 0)], xi, device, t)
+        target = laws.values[np.maximum(index, 0)]
+        low = _flickering(g.astype(np.float64), target, xi, device, laws.time)
         stuck = stuck_conductances(device, rows, cols, names)
-        g = np.where(index >= 0, np.where(np.isnan(stuck), low, stuck), 0).astype(dtype)
-    written = (index >= 0).astype(np.int32)
-    return Cells(g, written * pulses if verified else written)
+        g = np.where(index >= 0, np.where(np.isnan(stuck), low, stuck), 0).astype(g.dtype)
+    return g, pulses
+
+
+def _streams(laws: CellLaws, names: tuple[int | str, ...]) -> Streams:
+    """Keys of the streams that are drawn from; 0 for others, as a key takes as long as a row of cells."""
+    aging, none = laws.aging, np.uint64(0)
+    flickers = not laws.compiled or len(aging.flicker) > 0 or aging.flicker_decade > 0
+    return Streams(
+        stream_key("programming", *names) if len(laws.write.sigma) else none,
+        stream_key("relaxation", *names) if laws.device.relaxation else none,
+        stream_key("drift", *names) if len(aging.nu) else none,
+        stream_key("low-frequency", *names, float(laws.time)) if flickers else none,
+        stream_key("faults", *names) if laws.faults.p_high + laws.faults.p_low > 0 else none,
+    )
 
 
 def _compiled_flicker(
@@ -307,12 +356,14 @@ def _program(
         g = out[i]
         for c in range(len(cols)):
             state[c] = max(index[i, c], 0)
-            g[c] = write.values[state[c]]
         if len(write.sigma):
             normal_row(row_key(streams.write, rows[i]), cols, xi)
             _write_row(state, write, xi, g)
             if write.max_pulses > 1:
                 _verify_row(rows[i], cols, state, write, streams.write, xi, g, pulses[i])
+        else:
+            for c in range(len(cols)):
+                g[c] = write.values[state[c]]
         _age_row(rows[i], cols, state, aging, streams, xi, g)
         if faults.p_high + faults.p_low > 0:
             uniform_row(row_key(streams.faults, rows[i]), cols, u)
