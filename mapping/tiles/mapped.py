@@ -251,10 +251,15 @@ class MappedLayer(ByValue):
 
 def window(rows: NDArray[np.int64], cols: NDArray[np.int64]) -> tuple[Any, ...]:
     """Index of rows x cols in a matrix: slices where they are runs, so that what is there is not copied."""
-    runs = [len(index) > 0 and bool((np.diff(index) == 1).all()) for index in (rows, cols)]
-    if not all(runs):
+    if not (_is_run(rows) and _is_run(cols)):
         return np.ix_(rows, cols)
     return tuple(slice(index[0], index[-1] + 1) for index in (rows, cols))
+
+
+def _is_run(index: NDArray[np.int64]) -> bool:
+    if not len(index) or index[-1] - index[0] + 1 != len(index):  # most that are none, at once
+        return False
+    return bool((np.diff(index) == 1).all())
 
 
 @dataclass(frozen=True, eq=False)
