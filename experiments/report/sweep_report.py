@@ -27,7 +27,7 @@ from experiments.sweeps.table import (
     main_columns,
     one_an_axis,
 )
-from experiments.sweeps.variants import study_at
+from experiments.sweeps.variants import study_at, told
 from power.estimates.prices import prices_of
 from xbar.hardware.errors import XbarError
 
@@ -93,7 +93,7 @@ def content(what: Sweep | Search, found: KnownPoints, figures: Path) -> dict[str
         "metric": label_of(tables[0]),
         "front": [[flat.get(key) for key in columns] for flat in front_of(tables)],
         "points": [[flat.get(key) for key in columns] for flat in tables[:MOST_ROWS]],
-        "failed": [row for row in known if row["status"] == "failed"],
+        "failed": [(told(row["values"]), row["reason"]) for row in known if row["status"] == "failed"],
         "provenance": [*_data(study, found.sources), *_provenance(known)],
         "sweep_file": toml(sweep_dict(what) if isinstance(what, Sweep) else search_dict(what)),
         "study_file": toml(study_dict(study)),

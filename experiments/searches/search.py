@@ -28,9 +28,9 @@ from experiments.sweeps.sweep import (
     study_beside,
 )
 from experiments.sweeps.table import flat_row
-from experiments.sweeps.variants import Variants
+from experiments.sweeps.variants import Variants, told
 from xbar.hardware.checks import STRICT, check_range
-from xbar.hardware.errors import XbarError, unknown_name
+from xbar.hardware.errors import XbarError, naming, unknown_name
 from xbar.hardware.files import build, to_dict
 
 
@@ -260,14 +260,20 @@ class Points:
         return evaluate
 
     def figures(self, row: StoredRow) -> Figures | None:
-        """Objectives of a line of the store; None where the point failed."""
+        """Objectives of a line of the store; None where the point failed.
+
+        Raises
+        ------
+        XbarError
+            For a figure that the point has not, or that its scale has not.
+        """
         flattened = flat_row(row)
         if row["status"] != "done":
             return None
         found = [flattened[one.figure] for one in self.search.objectives]
-        for objective, value in zip(self.search.objectives, found, strict=True):
-            if value is None:
-                raise XbarError(
-                    f"objectives: {objective.figure}: point {row['id']} has none; choose another figure"
-                )
+        with naming(f"{self.search.name}, {told(row['values'])}"):
+            for objective, value in zip(self.search.objectives, found, strict=True):
+                if value is None:
+                    raise XbarError(f"objectives: {objective.figure}: has none; choose another figure")
+                objective.cost(float(value))
         return tuple(map(float, found))

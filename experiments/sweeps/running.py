@@ -22,10 +22,11 @@ from experiments.sweeps.pools import Pool
 from experiments.sweeps.store import FILE, StoredRow, Writer, read_rows, told_unreadable
 from experiments.sweeps.sweep import FileKind, Sweep, SweepPoint, sweep_dict
 from experiments.sweeps.tasks import STAGES, Outcome, Task
+from experiments.sweeps.variants import told
 from mapping.compression.configs import AreaLimit, EnergyLimit
 from mapping.constraints.rule_kinds import reads_more_than_tiles
 from xbar.conductances.encoding import levels
-from xbar.hardware.errors import XbarError
+from xbar.hardware.errors import XbarError, naming
 from xbar.hardware.files import read_toml, write_atomically
 
 
@@ -66,15 +67,20 @@ def point_ids(points: Sequence[SweepPoint], data: Path | None) -> list[str]:
     Raises
     ------
     XbarError
-        For data, or a file that a study names, that cannot be read.
+        For data, or a file that a study names, that cannot be read, with what the first such point sets.
     """
-    checksums = {name: datasets.checksum(name, data) for name in {point.study.data for point in points}}
+    checksums: dict[str, str] = {}
     files: dict[tuple[Any, ...], dict[str, str]] = {}
     found = []
-    for study in (point.study for point in points):
+    for point in points:
+        study = point.study
+        if study.data not in checksums:
+            with naming(told({key: value for key, value in point.values.items() if key == "data"})):
+                checksums[study.data] = datasets.checksum(study.data, data)
         named = _names_of_files(study)
         if named not in files:
-            files[named] = files_of(study)
+            with naming(told(point.values)):
+                files[named] = files_of(study)
         found.append(point_id(study, checksums[study.data], files[named]))
     return found
 
@@ -145,7 +151,7 @@ def run_points(
     origin: str = "",
     source: str = "",
     retry_failed: bool = False,
-    done: Callable[[str, str], None] = lambda what, reason: None,
+    done: Callable[[str, str], None] = lambda what, failure: None,
 ) -> None:
     """Compute points, and append each to the store when it is done.
 
@@ -160,7 +166,8 @@ def run_points(
     source
         Id of what the points share, see `experiments.sweeps.sources`; empty: not kept.
     done
-        ``done(what, reason)`` is called after each task; a reason says why it failed.
+        ``done(what, failure)`` is called after each task, ``point`` or one of `STAGES`; where it failed, a
+        sentence says of which points, and why.
     """
     tasks = {
         identity: Task("point", _with_threads(point.study), data, out, identity)
@@ -179,15 +186,31 @@ def run_points(
             groups = list(sharing.values())
             firsts = [dataclasses.replace(tasks[group[0]], kind=stage) for group in groups]
             for number, outcome in pool(firsts):
+                group = [points[identity] for identity in groups[number]]
                 if outcome.reason:
                     for identity in groups[number]:
                         keep(identity, outcome)
                         del tasks[identity]
-                done(stage, outcome.reason)
+                done(
+                    stage,
+                    _failure(
+                        f"{stage} of {len(group)} point{'s' * (len(group) > 1)},", group, outcome.reason
+                    ),
+                )
         ids = list(tasks)
         for number, outcome in pool(list(tasks.values())):
             keep(ids[number], outcome)
-            done("point", outcome.reason)
+            done("point", _failure("point", [points[ids[number]]], outcome.reason))
+
+
+def _failure(what: str, points: Sequence[SweepPoint], reason: str) -> str:
+    """The sentence on a task that failed, with what all of its points set, or else the first; empty without a
+    reason."""
+    if not reason:
+        return ""
+    first, *others = (point.values for point in points)
+    shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    return f"{what} {told(shared) or f'the first {told(first)}'}{',' * bool(others)} failed: {reason}"
 
 
 def count_tasks(points: Mapping[str, SweepPoint]) -> int:

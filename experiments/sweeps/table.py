@@ -77,19 +77,23 @@ def results(
         print(f"{len(tables)} points: {export}")
         return
     counts = f"{len(tables)} of {len(known)} points"
+    others = sum(flat["status"] == "failed" for flat in known)
+    why = "" if failed or not others else f"{others} failed, --failed says why"
     measured = list(dict.fromkeys(label_of(flat) for flat in tables if flat["status"] == "done"))
     if not tables:
-        print(f"{counts}; no {'failed' if failed else 'finished'} one fits")
+        print("; ".join(filter(None, [counts, f"no {'failed' if failed else 'finished'} one fits", why])))
         return
     more = ["accuracy.metric.name"] if len(measured) > 1 else []
     more += list(map(names.key, columns)) or main_columns(tables)
-    shown = list(dict.fromkeys([*differing(tables), *(["reason"] if failed else more)]))
+    of_points = differing(known if failed else tables)
+    shown = list(dict.fromkeys([*of_points, *(["reason"] if failed else more)]))
     cells = [[_cell(flat.get(key)) for key in shown] for flat in tables]
     heads = heads_of(shown, measured[0] if len(measured) == 1 else None)
     print(text_table([heads, *cells], "r" * (len(shown) - failed) + "l" * failed))
     if HALF_WIDTH in shown:
         print("ci95_half: half width of the 95 % interval of the mean over chips")
-    print("; ".join([counts, *(label.sentence for label in measured if label != ACCURACY)]))
+    about = [counts, why, *(label.sentence for label in measured if label != ACCURACY)]
+    print("; ".join(filter(None, about)))
 
 
 def flat_row(row: StoredRow) -> dict[str, Any]:

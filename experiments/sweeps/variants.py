@@ -102,7 +102,7 @@ class Variants:
         try:
             return study if all(condition.holds(data) for condition in self.conditions) else None
         except XbarError as error:
-            raise XbarError(f"{self.name}: where: {error}") from None
+            raise XbarError(f"{self.name}, {told(values)}: where: {error}") from None
 
     def _of_parts(self, values: AxisValues) -> Study | None:
         """The study of parts that are known or built; None as long as none with these keys was parsed."""

@@ -69,7 +69,7 @@ def _check(what: Search, points: Points) -> None:
     diagonal = [what.values_at(share) for share in shares]
     points.check_values([*diagonal, *what.some_values(BESIDE_DIAGONAL)])
     meeting = [values for values in diagonal if points.meets(values)] or points.some()
-    check(map(points.at, (meeting[0], meeting[-1])), points.data, points.out)
+    check(map(points.at, (meeting[0], meeting[-1])), points.data, points.out, what.name)
 
 
 def _tried(
@@ -80,10 +80,10 @@ def _tried(
 
     with tqdm(total=trials, desc=sampler, disable=None, dynamic_ncols=True) as bar:
 
-        def done(stage: str, reason: str) -> None:
+        def done(stage: str, failure: str) -> None:
             bar.set_postfix_str(stage)
-            if reason:
-                bar.write(f"{stage} failed: {reason}")
+            if failure:
+                bar.write(failure)
 
         evaluate: Evaluate = points.evaluate_on(pool, done)
 

@@ -34,7 +34,8 @@ from experiments.sweeps.sources import keep_source, source_of
 from experiments.sweeps.store import FILE
 from experiments.sweeps.sweep import SweepPoint, load_sweep, points_of
 from experiments.sweeps.tasks import STAGES, dataset
-from xbar.hardware.errors import XbarError
+from experiments.sweeps.variants import told
+from xbar.hardware.errors import XbarError, naming
 
 MOST_CHECKED = 24
 """This many points are checked in full, with data and mapping, before work starts."""
@@ -65,7 +66,7 @@ def sweep(asked: SweepCommand) -> None:
     left = found.left(asked.retry_failed)
     print(f"{what.name}: {_told(found, left)}", flush=True)
     if asked.plan or left:
-        check(left.values(), asked.data, out)
+        check(left.values(), asked.data, out, said)
     if not asked.plan:
         source = source_of(what, points, asked.data, changes)
         open_sweep(out, what)
@@ -115,20 +116,20 @@ def work(
     total = count_tasks(points)
     with tqdm(total=total, desc=origin, disable=None, dynamic_ncols=True, smoothing=0.05) as bar:
 
-        def done(what: str, reason: str) -> None:
+        def done(what: str, failure: str) -> None:
             bar.set_postfix_str(what, refresh=False)
             bar.update()
-            if reason and fail_fast:
-                raise XbarError(f"{origin}: {what} failed: {reason} (--fail-fast; what is done is kept)")
-            if reason:
-                bar.write(f"{what} failed: {reason}")
+            if failure and fail_fast:
+                raise XbarError(f"{origin}: {failure} (--fail-fast; what is done is kept)")
+            if failure:
+                bar.write(failure)
 
         run_points(points, data, out, pool, store=store, origin=origin, source=source, done=done)
 
 
-def check(points: Iterable[SweepPoint], data: Path | None, out: Path) -> None:
+def check(points: Iterable[SweepPoint], data: Path | None, out: Path, said: str) -> None:
     """Refuse noise cases that do not fit the device, and what a run would refuse of the first points in which
-    a value occurs."""
+    a value occurs; `said` and what the point sets begin the message."""
     from experiments.stages.run import prepare_on
 
     seen: set[str] = set()
@@ -139,13 +140,16 @@ def check(points: Iterable[SweepPoint], data: Path | None, out: Path) -> None:
         for case in point.study.chips.cases:
             read = tuple(map(id, (case, hardware.device, hardware.crossbar, hardware.encoding)))
             if read not in fit:
-                with_noise(hardware, case)
+                with naming(f"{said}, {told(point.values)}"):
+                    with_noise(hardware, case)
                 fit.add(read)
         if checked == MOST_CHECKED:
             continue
         new = {json.dumps(pair, default=str) for pair in point.values.items()} - seen
         if new:
-            prepare_on(point.study, dataset(point.study.data, data), out)
+            loaded = dataset(point.study.data, data)
+            with naming(f"{said}, {told(point.values)}"):
+                prepare_on(point.study, loaded, out)
             seen |= new
             checked += 1
 

@@ -186,7 +186,7 @@ def test_a_figure_that_a_point_does_not_have_is_told(small: Path) -> None:
     keys = [one.figure for one in points.search.objectives]
     row = {"id": "ab", "values": {}, "status": "done", **dict.fromkeys(keys, 2.0)}
     assert points.figures(row) == (2.0,) * len(keys)
-    with pytest.raises(XbarError, match=rf"objectives: {keys[1]}: point ab has none; choose another figure"):
+    with pytest.raises(XbarError, match=rf"objectives: {keys[1]}: has none; choose another figure"):
         points.figures({**row, keys[1]: None})
 
 

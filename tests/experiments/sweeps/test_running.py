@@ -128,7 +128,7 @@ def test_with_fail_fast_the_first_failure_ends_the_sweep(
     with pytest.raises(SystemExit) as ended:
         main(["sweep", str(path), "--out", str(out), "--fail-fast"])
     assert ended.value.code == 2
-    assert "train failed: ValueError: broken on purpose" in capsys.readouterr().err
+    assert "failed: ValueError: broken on purpose" in capsys.readouterr().err
     assert len(read_rows([out / FILE])) == 8  # one training, which all points share
 
 
