@@ -208,6 +208,13 @@ def component_files(designs: Iterable[Hardware]) -> dict[str, str]:
     return found
 
 
+def names_of_files(study: Study) -> tuple[Any, ...]:
+    """All by which a study names files."""
+    adc, periphery = study.hardware.adc, study.hardware.periphery
+    own = (study.network, study.loss, study.metric, study.train.weights, study.extensions)
+    return (*own, adc.library, periphery.library, periphery.architecture, text_of(study.layers))
+
+
 def files_of(study: Study) -> dict[str, str]:
     """All files that a point's result depends on: of its network, extensions, devices and components."""
     own = network_files(study) | extension_files(study) | device_files(study)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from experiments.results.metric_label import ACCURACY, MetricLabel
-from experiments.run_folder.ids import files_of
 from experiments.searches.objectives import DEFAULT, FIGURES, OF_METRIC, Objective
 from experiments.searches.pareto import Goal
 from experiments.searches.trials import Evaluate, Figures, keys_of, run_trials
@@ -18,6 +17,7 @@ from experiments.sweeps.axes import AxisValues, Dimension, Options, dimension, f
 from experiments.sweeps.conditions import Condition
 from experiments.sweeps.pools import Pool
 from experiments.sweeps.running import Plan, known_rows, known_statuses, point_ids, run_points
+from experiments.sweeps.sources import Source, keep_source, source_of
 from experiments.sweeps.store import StoredRow
 from experiments.sweeps.sweep import (
     SweepPoint,
@@ -104,6 +104,12 @@ class Search:
         return [one.goal for one in self.objectives]
 
 
+def _digests(source: Source) -> dict[str, str]:
+    """Checksums of a source, by what a message calls them."""
+    files = {f"{path}: it, or what it imports,": digest for path, digest in source.files.items()}
+    return files | {f"{name}:": digest for name, digest in source.data.items()}
+
+
 def _set(name: str, of: Dimension, share: float) -> list[tuple[str, Any]]:
     """The keys of a name with their value at a share of the way."""
     return [(key, of.at(share)) for key in keys_of(name)]
@@ -173,6 +179,7 @@ class Points:
         base = base_of(search.study, search.set, search.name)
         self._variants = Variants(base, search.name, [Condition(text) for text in search.where])
         self._refusal = ""
+        self._asked: dict[str, None] = {}
 
     def at(self, values: AxisValues) -> SweepPoint:
         """The point that sets these values.
@@ -184,25 +191,31 @@ class Points:
         """
         return SweepPoint(values, self._variants.at(values))
 
-    def check_values(self, around: Sequence[AxisValues]) -> None:
-        """Refuse a value, or an end of a range, with which none of these points is a possible study.
+    def check_values(self, around: Sequence[AxisValues]) -> list[SweepPoint]:
+        """For each value, or end of a range, the first of these points that is a possible study with it.
 
         Raises
         ------
         XbarError
-            What is wrong with the first of those points.
+            Where there is none: what is wrong with the first of those points.
         """
+        possible: list[SweepPoint] = []
         for name, of in self.search.dimensions().items():
             for value in of.values if isinstance(of, Options) else (of.at(0), of.at(1)):
                 refused: list[XbarError] = []
                 for values in around:
                     try:
-                        self.at({**values, **dict.fromkeys(keys_of(name), value)})
+                        possible.append(self.at({**values, **dict.fromkeys(keys_of(name), value)}))
                         break
                     except XbarError as error:
                         refused.append(error)
                 if len(refused) == len(around):
                     raise refused[0]
+        return possible
+
+    def source(self, points: Sequence[SweepPoint]) -> Source:
+        """What points of the search are made from, all files and data that these name."""
+        return source_of(self._variants.base, self.search.values_at(0.0), points, self.data)
 
     def meets(self, values: AxisValues) -> bool:
         """Whether these values give a study that is possible and meets the conditions."""
@@ -235,25 +248,36 @@ class Points:
             raise XbarError(f"{search.name}: where: no point of the space meets the conditions")
         return [trial.values for trial in found]
 
-    def evaluate_on(self, pool: Pool, done: Callable[[str, str], None]) -> Evaluate:
+    def evaluate_on(self, source: Source, pool: Pool, done: Callable[[str, str], None]) -> Evaluate:
         """A function that takes figures from the store, once those that it lacks are computed and in it.
 
-        It refuses files of studies that change between two calls: the sampler would mix figures of both.
+        It keeps which points were asked for, with their source. It refuses files of studies, and data, that
+        change between two calls: the sampler would mix figures of both.
         """
-        seen: dict[str, str] = {}
+        seen = _digests(source)
 
         def evaluate(asked: Sequence[AxisValues]) -> list[Figures | None]:
             points = [self.at(values) for values in asked]
-            for path, digest in (pair for point in points for pair in files_of(point.study).items()):
-                if seen.setdefault(path, digest) != digest:
+            for what, digest in _digests(self.source(points)).items():
+                if seen.setdefault(what, digest) != digest:
                     raise XbarError(
-                        f"{path}: it, or what it imports, changed while the search ran; the same command "
-                        "begins anew with what it is now"
+                        f"{what} changed while the search ran; the same command begins anew with what "
+                        "it is now"
                     )
             ids = point_ids(points, self.data)
+            self._asked |= dict.fromkeys(ids)
+            keep_source(self.out, "search", source, self._asked)
             left = Plan(dict(zip(ids, points, strict=True)), known_statuses(self.out)).left()
             if left:
-                run_points(left, self.data, self.out, pool, origin=self.search.name, done=done)
+                run_points(
+                    left,
+                    self.data,
+                    self.out,
+                    pool,
+                    origin=self.search.name,
+                    source=source.identity,
+                    done=done,
+                )
             known = known_rows(self.out)
             return [self.figures(known[identity]) for identity in ids]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.inputs import data as datasets
-from experiments.run_folder.ids import files_of, point_id, simulated
+from experiments.run_folder.ids import files_of, names_of_files, point_id, simulated
 from experiments.run_folder.toml_copy import is_whole, toml_copy
 from experiments.studies.parts import KEPT, SameObject, text_of
 from experiments.studies.study import Study
@@ -77,19 +77,12 @@ def point_ids(points: Sequence[SweepPoint], data: Path | None) -> list[str]:
         if study.data not in checksums:
             with naming(told({key: value for key, value in point.values.items() if key == "data"})):
                 checksums[study.data] = datasets.checksum(study.data, data)
-        named = _names_of_files(study)
+        named = names_of_files(study)
         if named not in files:
             with naming(told(point.values)):
                 files[named] = files_of(study)
         found.append(point_id(study, checksums[study.data], files[named]))
     return found
-
-
-def _names_of_files(study: Study) -> tuple[Any, ...]:
-    """All by which a study names files."""
-    adc, periphery = study.hardware.adc, study.hardware.periphery
-    own = (study.network, study.loss, study.metric, study.train.weights, study.extensions)
-    return (*own, adc.library, periphery.library, periphery.architecture, text_of(study.layers))
 
 
 def known_rows(out: Path) -> dict[str, StoredRow]:

@@ -1,7 +1,8 @@
 """What the points of a store were made from: a study without its axes, its files, and the data.
 
-A folder may be swept again with other data, keys or axes; its store keeps all points. ``sources.json`` beside
-it has every source, and the ids of the points of the sweep that was run last.
+A folder may be swept or searched again with other data, keys or axes; its store keeps all points.
+``sources.json`` beside it has every source, and the ids of the points of the sweep or search that was run
+last.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from typing import Any, ClassVar
 
 from experiments.inputs import data as datasets
 from experiments.results.plain_checks import digest_of
-from experiments.run_folder.ids import NO_EFFECT, files_of
+from experiments.run_folder.ids import NO_EFFECT, files_of, names_of_files
 from experiments.sweeps.store import read_rows, store_files
-from experiments.sweeps.sweep import Sweep, SweepPoint, base_of
+from experiments.sweeps.sweep import FileKind, SweepPoint
 from xbar.hardware.checks import STRICT
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import build, to_dict, write_atomically
 
 FILE = "sources.json"
+HOW = "the command of its sweep or search writes it anew"
 MOST_NAMED = 4
 """Keys that a sentence names."""
 
@@ -80,35 +82,35 @@ def _leaves(value: Any, key: str) -> Iterable[tuple[str, Any]]:
 
 @dataclass(frozen=True)
 class Sources:
-    """The file's contents: all sources by id, that of the last sweep, and the ids of its points."""
+    """The file's contents: all sources by id, that of the last sweep or search, and the ids of its points."""
 
     __pydantic_config__: ClassVar = STRICT
+    kind: FileKind = "sweep"
     last: str = ""
     points: tuple[str, ...] = ()
     sources: dict[str, Source] = field(default_factory=dict)
 
 
 def source_of(
-    sweep: Sweep, points: Sequence[SweepPoint], data: Path | None, changes: Mapping[str, Any]
+    base: Mapping[str, Any], axes: Iterable[str], points: Sequence[SweepPoint], data: Path | None
 ) -> Source:
-    """The source of a sweep's points; `changes` are those of the command."""
+    """The source of points: plain data of what they share, the keys that each sets, and all files and data
+    that they name."""
     names = sorted({point.study.data for point in points})
-    return Source(
-        base_of(sweep.study, {**sweep.set, **changes}, sweep.name),
-        tuple(sweep.swept()),
-        {name: datasets.checksum(name, data) for name in names},
-        files_of(points[0].study),
-    )
+    studies = {names_of_files(point.study): point.study for point in points}.values()
+    files = {path: digest for study in studies for path, digest in files_of(study).items()}
+    return Source(dict(base), tuple(axes), {name: datasets.checksum(name, data) for name in names}, files)
 
 
-def keep_source(out: Path, source: Source, points: Iterable[str]) -> None:
-    """Write that these points, of this source, are those of the sweep in a folder; other sources stay."""
+def keep_source(out: Path, kind: FileKind, source: Source, points: Iterable[str]) -> None:
+    """Write that these points, of this source, are those of the sweep or search in a folder; other sources
+    stay."""
     path = out / FILE
     try:
         before = _read(path).sources
     except XbarError:
         before = {}  # what is damaged says nothing; points of sources that are not known are told as such
-    kept = Sources(source.identity, tuple(points), {**before, source.identity: source})
+    kept = Sources(kind, source.identity, tuple(points), {**before, source.identity: source})
     write_atomically(path, json.dumps(to_dict(kept), indent=1).encode())
 
 
@@ -116,9 +118,9 @@ def _read(path: Path) -> Sources:
     try:
         content = json.loads(path.read_text("utf-8")) if path.exists() else {}
     except (OSError, ValueError, RecursionError) as error:
-        raise XbarError(f"{path}: cannot be read ({error}); the sweep's command writes it anew") from None
+        raise XbarError(f"{path}: cannot be read ({error}); {HOW}") from None
     if not isinstance(content, dict):
-        raise XbarError(f"{path}: must be a table of sources; the sweep's command writes it anew")
+        raise XbarError(f"{path}: must be a table of sources; {HOW}")
     return build(Sources, content, str(path))
 
 
@@ -135,7 +137,7 @@ class KnownPoints:
     source_of
         By id: the source; None where it was not kept.
     others
-        A sentence for each store that has more points, which are not of the sweep that was run last.
+        A sentence for each store that has more points, which are not of what was run last in its folder.
     """
 
     rows: Mapping[str, Any]
@@ -152,7 +154,7 @@ class KnownPoints:
 def read_known(
     places: Sequence[Path], keep: Callable[[dict[str, Any]], Any], everything: bool = False
 ) -> KnownPoints:
-    """Points of the sweeps that were last run in folders; of a store without sources all.
+    """Points of the sweeps and searches that were last run in folders; of a store without sources all.
 
     Parameters
     ----------
@@ -161,7 +163,7 @@ def read_known(
     keep
         Makes of each line what is asked for.
     everything
-        Points of earlier sweeps in the same folder are asked for, too.
+        Points of earlier sweeps or searches in the same folder are asked for, too.
 
     Raises
     ------
@@ -224,11 +226,12 @@ def _unlike(sources: Sequence[Source]) -> dict[str, dict[str, Any]]:
 
 
 def _told(place: Path, known: Sources, more: Counter[str]) -> str:
-    """How many other points a store has, and in what they differ from those of its sweep."""
+    """How many other points a store has, and in what they differ from those that were run last."""
     parts = []
     for source, count in more.items():
         if source == known.last:
-            why = "of other values of its axes, or of another version of xbar"
+            apart = "of other values of its axes" if known.kind == "sweep" else "that it did not ask for"
+            why = f"{apart}, or of another version of xbar"
         elif source not in known.sources:
             why = "of which it is not recorded what made them"
         else:
@@ -242,7 +245,7 @@ def _told(place: Path, known: Sources, more: Counter[str]) -> str:
                 why = "of other axes"
         parts.append(f"{count} {why}")
     many = f"{more.total()} other point{'s' * (more.total() > 1)}"
-    return f"{place}: has {many}, not of the sweep that was run last: {'; '.join(parts)}"
+    return f"{place}: has {many}, not of the {known.kind} that was run last: {'; '.join(parts)}"
 
 
 def _text(value: Any) -> str:

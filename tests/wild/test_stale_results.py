@@ -285,7 +285,8 @@ def test_a_file_that_changes_while_a_search_runs(tmp_path: Path) -> None:
     def pool(tasks):
         return iter([(number, Outcome({}, {}, "not now", 0.0, this_maker())) for number in range(len(tasks))])
 
-    evaluate = points.evaluate_on(pool, lambda what, reason: None)
+    source = points.source(points.check_values([points.search.values_at(0.0)]))
+    evaluate = points.evaluate_on(source, pool, lambda what, reason: None)
     assert evaluate([{"hardware.adc.bits": 6}]) == [None]
     assert evaluate([{"hardware.adc.bits": 8}]) == [None]
     net.write_text(net.read_text() + "# edited\n")

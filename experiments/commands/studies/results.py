@@ -17,7 +17,7 @@ class ResultsCommand:
 
     stores: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="STORE")]
     """Folders of sweeps, or their .jsonl files; several are merged by id, and what differs between them is
-    shown. Of a folder those points are taken that belong to the sweep that was run last in it."""
+    shown. Of a folder those points are taken that belong to the sweep or search that was run last in it."""
     where: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Keep only points that meet this condition, as often as needed: --where "hardware.adc.bits >= 6" """
     columns: tuple[str, ...] = ()
@@ -27,7 +27,7 @@ class ResultsCommand:
     failed: bool = False
     """Print the failed points with their reasons, instead of the others."""
     all: bool = False
-    """Take also the points that a folder has of earlier sweeps, with what differs."""
+    """Take also the points that a folder has of earlier sweeps or searches, with what differs."""
     export: Path | None = None
     """Write the rows to this file: .csv, .parquet (extra `export`), or .jsonl, a merged store."""
 

@@ -18,6 +18,7 @@ from experiments.sweeps.axes import AxisValues
 from experiments.sweeps.certificates import Certificates
 from experiments.sweeps.pools import Pool
 from experiments.sweeps.running import open_folder, warn_of_unreadable
+from experiments.sweeps.sources import Source
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError
 
@@ -46,7 +47,7 @@ def search(asked: SearchCommand) -> None:
     what = load_search(asked.search)
     out = asked.out or Path("runs") / what.name
     points = Points(what, asked.data, out)
-    _check(what, points)
+    source = _check(what, points)
     names = ", ".join(f"{one.figure} ({one.goal})" for one in what.objectives)
     beside = f" and {asked.random} random points" if asked.random else ""
     print(f"{what.name}: {asked.trials} trials{beside}, {what.batch} at a time; {names}", flush=True)
@@ -55,25 +56,26 @@ def search(asked: SearchCommand) -> None:
     open_folder(out, "search", what.name, search_dict(what))
     warn_of_unreadable(out)
     with chosen_pool(asked.workers, asked.cluster, out, certificates) as pool:
-        runs = {"search": _tried(asked, what, points, pool, asked.sampler, asked.trials)}
+        runs = {"search": _tried(asked, points, source, pool, asked.sampler, asked.trials)}
         if asked.random:
-            runs["random"] = _tried(asked, what, points, pool, "random", asked.random)
+            runs["random"] = _tried(asked, points, source, pool, "random", asked.random)
     report(what, runs, out)
 
 
-def _check(what: Search, points: Points) -> None:
-    """Refuse a value of a key with which no study is possible, what a run would refuse along the space's
-    diagonal, from the first value of each key to the last, and a space in which no point meets the
-    conditions."""
+def _check(what: Search, points: Points) -> Source:
+    """The source of the search's points. Refuses a value of a key with which no study is possible, what a run
+    would refuse along the space's diagonal, from the first value of each key to the last, and a space in
+    which no point meets the conditions."""
     shares = [step / (ON_DIAGONAL - 1) for step in range(ON_DIAGONAL)]
     diagonal = [what.values_at(share) for share in shares]
-    points.check_values([*diagonal, *what.some_values(BESIDE_DIAGONAL)])
+    possible = points.check_values([*diagonal, *what.some_values(BESIDE_DIAGONAL)])
     meeting = [values for values in diagonal if points.meets(values)] or points.some()
     check(map(points.at, (meeting[0], meeting[-1])), points.data, points.out, what.name)
+    return points.source(possible)
 
 
 def _tried(
-    asked: SearchCommand, what: Search, points: Points, pool: Pool, sampler: Sampler, trials: int
+    asked: SearchCommand, points: Points, source: Source, pool: Pool, sampler: Sampler, trials: int
 ) -> list[Trial]:
     """The trials under a bar; failures are told as they come."""
     from tqdm import tqdm
@@ -85,7 +87,7 @@ def _tried(
             if failure:
                 bar.write(failure)
 
-        evaluate: Evaluate = points.evaluate_on(pool, done)
+        evaluate: Evaluate = points.evaluate_on(source, pool, done)
 
         def counted(batch: Sequence[AxisValues]) -> Sequence[Figures | None]:
             figures = evaluate(batch)
@@ -93,13 +95,13 @@ def _tried(
             return figures
 
         found = run_trials(
-            what.dimensions(),
-            what.goals(),
+            points.search.dimensions(),
+            points.search.goals(),
             counted,
             trials,
             sampler=sampler,
             seed=asked.seed,
-            batch=what.batch,
+            batch=points.search.batch,
             allowed=points.meets,
         )
     if len(found) < trials:

@@ -32,7 +32,7 @@ from experiments.sweeps.running import (
 )
 from experiments.sweeps.sources import keep_source, source_of
 from experiments.sweeps.store import FILE
-from experiments.sweeps.sweep import SweepPoint, load_sweep, points_of
+from experiments.sweeps.sweep import SweepPoint, base_of, load_sweep, points_of
 from experiments.sweeps.tasks import STAGES, dataset
 from experiments.sweeps.variants import told
 from xbar.hardware.errors import XbarError, naming
@@ -68,9 +68,10 @@ def sweep(asked: SweepCommand) -> None:
     if asked.plan or left:
         check(left.values(), asked.data, out, said)
     if not asked.plan:
-        source = source_of(what, points, asked.data, changes)
+        base = base_of(what.study, {**what.set, **changes}, said)
+        source = source_of(base, what.swept(), points, asked.data)
         open_sweep(out, what)
-        keep_source(out, source, whole.points)
+        keep_source(out, "sweep", source, whole.points)
     if left and not asked.plan:
         store = FILE if parts == 1 else f"{Path(FILE).stem}-{part}-of-{parts}.jsonl"
         with chosen_pool(asked.workers, asked.cluster, out, certificates) as pool:
