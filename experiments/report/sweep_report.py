@@ -31,6 +31,12 @@ from experiments.sweeps.variants import study_at, told
 from power.estimates.prices import prices_of
 from xbar.hardware.errors import XbarError
 
+HEAT_INTERVALS = (
+    " After ± stands half the width of the 95 % interval of the mean over chips. A line between two cells "
+    "says that their intervals do not overlap; two cells without a line may stand in the other order. "
+    "What other test images would change is not in it."
+)
+"""Sentences of the caption of the map."""
 MOST_ROWS = 2000
 """Points in the table of the page."""
 
@@ -117,7 +123,8 @@ def captions(tables: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[s
         "heat": (
             "points",
             f"Mean {metric.name} over chips by two of the keys, a map for each value of a third"
-            + (f"; {fixed}." if fixed else "."),
+            + (f"; {fixed}." if fixed else ".")
+            + (HEAT_INTERVALS if any(HALF_WIDTH in table for table in tables) else ""),
         ),
     }
 
