@@ -191,8 +191,8 @@ def _write_values(
     for (row, col), value in np.ndenumerate(means):
         if not np.isfinite(value):
             continue
-        half = halves[row, col]
-        ink = {"color": "white" if value > middle else INK, "ha": "center"}
+        half = float(halves[row, col])
+        ink: dict[str, Any] = {"color": "white" if value > middle else INK, "ha": "center"}
         if np.isnan(half):
             ax.text(col, row, f"{value:{digits}}", va="center", size=6.5, **ink)
         else:
