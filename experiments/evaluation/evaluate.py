@@ -36,6 +36,7 @@ from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import map_network
 from mapping.training.loop import BatchSource, accuracy, pair
 from mapping.training.metrics import CLASSES, Metric
+from mapping.training.untrained import looks_untrained
 from power.estimates.table import estimate
 from power.estimates.totals import Estimate
 from xbar.hardware.checks import check_range, check_whole
@@ -45,6 +46,8 @@ from xbar.hardware.files import load_hardware, write_atomically
 
 CALIBRATION_INPUTS = 512
 """At most this many inputs are used to fit the ranges of converters."""
+
+UNTRAINED = "the weights look random, as before any training: accuracies and energies are those of chance"
 
 Data = BatchSource | tuple[torch.Tensor, torch.Tensor]
 """Batches of (inputs, targets), such as a `DataLoader`, or all inputs and all targets as two tensors."""
@@ -77,6 +80,8 @@ class Evaluation:
         The network as crossbars hold it, which `mapped` belongs to.
     costs
         Area, energy, power and time.
+    cautions
+        What makes the figures say little, such as weights that nobody trained: it is shown before them.
     notes
         What lies outside the domain in which the figures are known to be right, and what was assumed.
     seed, time
@@ -91,6 +96,7 @@ class Evaluation:
     mapped: MappedNetwork
     form: nn.Module
     costs: Estimate
+    cautions: tuple[str, ...]
     notes: tuple[str, ...]
     seed: int
     time: Seconds | None
@@ -123,6 +129,7 @@ class Evaluation:
                 "macs_share": operations.macs_share,
             },
             "estimate": self.costs.to_dict(),
+            "cautions": list(self.cautions),
             "notes": list(self.notes),
         }
 
@@ -178,7 +185,8 @@ class Evaluation:
     def __str__(self) -> str:
         """The table, with what is on crossbars above it and the notes under it."""
         title = f"{self.network} on {self.mapped.hardware.name}"
-        lines = [title, f"{coverage(operations_of(self.mapped))}", "", text_table(self.rows(), "lrl")]
+        above = [title, *self.cautions, f"{coverage(operations_of(self.mapped))}"]
+        lines = [*above, "", text_table(self.rows(), "lrl")]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
@@ -189,9 +197,10 @@ class Evaluation:
             for name, value, unit in self.rows()
         )
         title = f"{self.network} on {self.mapped.hardware.name}"
+        cautions = "".join(f"<p><b>{escape(caution)}</b></p>" for caution in self.cautions)
         notes = "".join(f"<p>note: {escape(note)}</p>" for note in self.notes)
         covered = escape(coverage(operations_of(self.mapped)))
-        return f"<table><caption>{escape(title)}: {covered}</caption>{rows}</table>{notes}"
+        return f"{cautions}<table><caption>{escape(title)}: {covered}</caption>{rows}</table>{notes}"
 
 
 def evaluate(
@@ -277,6 +286,7 @@ def evaluate(
         mapped,
         form,
         costs,
+        (UNTRAINED,) if looks_untrained(model) else (),
         tuple(notes),
         seed,
         time,

@@ -12,12 +12,14 @@ from experiments.plans.plan import StudyPlan
 from experiments.studies.study import Study
 from mapping.network.modules import run_example
 from mapping.training.losses import LOSSES, binary_cross_entropy, token_cross_entropy
+from mapping.training.untrained import looks_untrained
 
 
 def notices(plan: StudyPlan, study: Study) -> Iterator[str]:
     """A sentence for a network whose weights nobody trained, and for one that gives probabilities to a loss
     that takes logits."""
-    given = network_file(study.network) is not None and not draws_weights(study.network)
+    named = network_file(study.network) is not None and not draws_weights(study.network)
+    given = named and not looks_untrained(plan.network.form)
     if study.train.epochs == 0 and not study.train.weights and not given:
         yield (
             f"network {study.network} has random weights: train.epochs = 0, and no train.weights (--weights) "

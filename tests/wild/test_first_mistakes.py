@@ -177,3 +177,30 @@ def test_what_is_hardly_meant_is_told(
     told = capsys.readouterr().err
     assert notice in told
     assert bool(told) == bool(notice)
+
+
+def test_a_program_of_random_weights_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its weights are the same at each read, so that the file alone does not say."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 3)).eval()
+    batch = {"input": {0: torch.export.Dim.DYNAMIC}}
+    torch.export.save(torch.export.export(net, (torch.rand(2, 4),), dynamic_shapes=batch), "net.pt2")
+    what = ["--network", "net.pt2", "--set", 'data="ok.npz"', "--set", "train.epochs=0"]
+    main(["run", "digits-uncompressed", "--plan", *what])
+    assert "has random weights: train.epochs = 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["sweep", "search"])
+def test_sweeps_and_searches_tell_what_is_hardly_meant(
+    here: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = {"sweep": "[[axes]]\nkey = 'seed'\nvalues = [1, 2]", "search": "[space]\nseed = [1, 2]"}[kind]
+    path = here / "untrained.toml"
+    path.write_text(
+        'name = "s"\nstudy = "digits-uncompressed"\n[set]\nnetwork = "net.py:softmax"\ndata = "ok.npz"\n'
+        f"train.epochs = 0\n{table}\n"
+    )
+    main([kind, str(path), "--plan", *(["--trials", "2"] if kind == "search" else [])])
+    told = capsys.readouterr().err
+    assert told.count("has random weights: train.epochs = 0") == 1
+    assert told.count("leave its last Softmax away") == 1

@@ -130,9 +130,12 @@ def work(
 
 def check(points: Iterable[SweepPoint], data: Path | None, out: Path, said: str) -> None:
     """Refuse noise cases that do not fit the device, and what a run would refuse of the first points in which
-    a value occurs; `said` and what the point sets begin the message."""
+    a value occurs; `said` and what the point sets begin the message. What is allowed and hardly meant of
+    these points is told on standard error."""
+    from experiments.plans.notices import notices
     from experiments.stages.run import prepare_on
 
+    noticed: dict[str, None] = {}
     seen: set[str] = set()
     fit: set[tuple[int, ...]] = set()
     checked = 0
@@ -150,9 +153,12 @@ def check(points: Iterable[SweepPoint], data: Path | None, out: Path, said: str)
         if new:
             loaded = dataset(point.study.data, data)
             with naming(f"{said}, {told(point.values)}"):
-                prepare_on(point.study, loaded, out)
+                prepared = prepare_on(point.study, loaded, out)
+                noticed |= dict.fromkeys(notices(prepared, point.study))
             seen |= new
             checked += 1
+    for notice in noticed:
+        print(f"xbar: {notice}", file=sys.stderr, flush=True)
 
 
 @contextmanager

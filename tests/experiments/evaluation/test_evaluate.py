@@ -136,7 +136,8 @@ def test_a_regression_has_its_own_unit() -> None:
 def test_it_prints_shows_and_is_saved(tmp_path) -> None:
     found: Evaluation = evaluate(network(), data(), design(), chips=3)
     text = str(found)
-    assert text.startswith("Sequential on admm-32x32\n100 % of ")
+    assert text.startswith("Sequential on admm-32x32\n")
+    assert "\n100 % of " in text
     for words in (
         "accuracy, float",
         "mean of 3 chips",
@@ -194,3 +195,18 @@ def test_mistakes_are_one_line(call: Callable[[], object], words: str) -> None:
         call()
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_random_weights_are_told_in_the_first_lines() -> None:
+    """And no longer once they are trained."""
+    model, (x, y) = network(), data()
+    found = evaluate(model, (x, y), design(), chips=2)
+    assert "the weights look random" in str(found).splitlines()[1]
+    assert "the weights look random" in found._repr_html_()
+    assert found.to_dict()["cautions"] == list(found.cautions)
+    optimiser = torch.optim.Adam(model.train().parameters(), 1e-2)
+    for _ in range(10):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimiser.step()
+    assert evaluate(model.eval(), (x, y), design(), chips=2).cautions == ()
