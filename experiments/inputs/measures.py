@@ -17,7 +17,7 @@ from experiments.inputs.data import Dataset
 from experiments.studies.own_code import from_own_file, own_file
 from mapping.network.inputs import call, shapes_of
 from mapping.recipes.options import TrainingOptions
-from mapping.training.losses import LOSSES
+from mapping.training.losses import LOSSES, check_targets
 from mapping.training.metrics import (
     BINARY,
     CLASSES,
@@ -184,10 +184,12 @@ def check_fits(network: str, model: nn.Module, data: Dataset, measures: Measures
 
 def _loss_of_batch(loss: Loss, where: str, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The loss of a batch; where it takes no such outputs and targets, losses that do are named."""
+    name = next((name for name, each in LOSSES.items() if each is loss), "")
+    with naming(f"{where}: loss = {name!r}"):
+        check_targets(loss, outputs, targets)
     try:
         return BatchLoss(TrainingOptions(), loss, None, where)(nn.Identity(), outputs, targets)
     except XbarError as error:
-        name = next((name for name, each in LOSSES.items() if each is loss), "")
         fitting = [repr(name) for name, each in LOSSES.items() if _takes(each, outputs, targets)]
         named = f"; this is loss = {name!r}" if name else ""
         offered = f"; loss = {' or '.join(fitting)} takes these" if fitting else ""

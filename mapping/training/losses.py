@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from mapping.training.metrics import in_shape_of
+from mapping.training.metrics import IGNORED, class_numbers, in_shape_of
 from mapping.training.objective import Loss
 from xbar.hardware.errors import XbarError
 
@@ -36,6 +36,26 @@ def mean_absolute_error(outputs: Tensor, targets: Tensor) -> Tensor:
 def huber(outputs: Tensor, targets: Tensor) -> Tensor:
     """Mean of Huber's loss (doi:10.1214/aoms/1177703732), squared up to an error of 1, absolute beyond."""
     return functional.huber_loss(in_shape_of(targets, outputs), targets.float())
+
+
+def check_targets(loss: Loss, outputs: Tensor, targets: Tensor) -> None:
+    """Refuse targets of the right shape that a loss of this module does not mean.
+
+    Raises
+    ------
+    XbarError
+        For class or token numbers that are none, but for the -100 of places that do not count, and for
+        answers that are not from 0 to 1. A loss of one's own decides for itself.
+    """
+    axis = {functional.cross_entropy: 1, token_cross_entropy: -1}.get(loss)
+    if axis is not None and outputs.dim() > 1 and not targets.is_floating_point():
+        classes = outputs.shape[axis]
+        if outputs.movedim(axis, -1).shape[:-1] == targets.shape:
+            class_numbers(targets, classes, IGNORED)
+    elif loss is binary_cross_entropy and not targets.is_complex():
+        low, high = float(targets.min()), float(targets.max())
+        if low < 0 or high > 1:
+            raise XbarError(f"targets from {low:g} to {high:g}; must lie between 0 and 1")
 
 
 LOSSES: dict[str, Loss] = {

@@ -91,7 +91,9 @@ class Metric:
         try:
             return _sums(self, outputs, targets)
         except XbarError as error:
-            fitting = [form for form, metric in READY.items() if _fits(metric, outputs, targets)]
+            in_values = _fits(self, outputs, torch.zeros_like(targets))  # no other metric is a remedy
+            ready = {} if in_values else READY
+            fitting = [form for form, metric in ready.items() if _fits(metric, outputs, targets)]
             other = f"; metric={' or '.join(fitting)} takes these" if fitting else ""
             raise XbarError(
                 f"{self.name}: outputs {described(outputs)} and targets {described(targets)}: {error}; "
@@ -134,7 +136,7 @@ def top_k(k: int) -> Metric:
     def statistics(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
         if outputs.dim() != 2 or targets.shape != outputs.shape[:1]:
             raise XbarError("shapes do not fit")
-        targets, _ = _class_numbers(targets, outputs.shape[1])
+        targets, _ = class_numbers(targets, outputs.shape[1])
         if k > outputs.shape[1]:
             raise XbarError(f"k = {k} of {outputs.shape[1]} classes")
         if k == 1:
@@ -158,7 +160,7 @@ def pixel_classes(ignore: int = IGNORED) -> Metric:
     def statistics(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
         if outputs.dim() < 3 or targets.shape != (outputs.shape[0], *outputs.shape[2:]):
             raise XbarError("shapes do not fit")
-        targets, counted = _class_numbers(targets, outputs.shape[1], ignore)
+        targets, counted = class_numbers(targets, outputs.shape[1], ignore)
         return ((outputs.argmax(1) == targets) & counted).sum(), counted.sum()
 
     takes = "outputs (N, classes, places ...) and class numbers (N, places ...)"
@@ -181,7 +183,7 @@ def mean_iou(ignore: int = IGNORED) -> Metric:
         if outputs.dim() < 3 or targets.shape != (outputs.shape[0], *outputs.shape[2:]):
             raise XbarError("shapes do not fit")
         classes = outputs.shape[1]
-        targets, counted = _class_numbers(targets, classes, ignore)
+        targets, counted = class_numbers(targets, classes, ignore)
         found, wanted = outputs.argmax(1)[counted], targets[counted]
         both = torch.bincount(wanted[found == wanted], minlength=classes)
         either = torch.bincount(found, minlength=classes) + torch.bincount(wanted, minlength=classes) - both
@@ -262,7 +264,7 @@ def perplexity(ignore: int = IGNORED) -> Metric:
     def statistics(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
         if outputs.dim() < 2 or targets.shape != outputs.shape[:-1]:
             raise XbarError("shapes do not fit")
-        targets, counted = _class_numbers(targets, outputs.shape[-1], ignore)
+        targets, counted = class_numbers(targets, outputs.shape[-1], ignore)
         losses = cross_entropy(outputs[counted].float(), targets[counted], reduction="none")
         return losses.double().sum(), counted.sum()
 
@@ -362,7 +364,7 @@ def _fits(metric: Metric, outputs: Tensor, targets: Tensor) -> bool:
     return True
 
 
-def _class_numbers(targets: Tensor, classes: int, ignore: int | None = None) -> tuple[Tensor, Tensor]:
+def class_numbers(targets: Tensor, classes: int, ignore: int | None = None) -> tuple[Tensor, Tensor]:
     """Targets as int64, in which no `ignore` is the class of a smaller type, and which of them count."""
     if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
         raise XbarError(f"targets are no whole numbers, but {targets.dtype}; class numbers must be int64")
