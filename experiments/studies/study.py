@@ -30,6 +30,8 @@ from xbar.hardware.files import build, build_field, read_toml, resolve_device, t
 DEVICES = r"auto|cpu|(cuda|mps|xpu)(:\d{1,3})?"
 """Names of devices."""
 USUAL_THRESHOLD = 99.0
+OF_METRIC = ("threshold", "until")
+"""Keys of chips that are in the unit of the metric."""
 """Of a percentage, the higher the better, where a study gives none."""
 
 
@@ -191,8 +193,7 @@ def study_names() -> list[str]:
 def load_study(name: str, changes: Sequence[str] = (), seed: int | None = None) -> Study:
     """A built-in study by name or a TOML file by path, with changes ``key=value`` applied.
 
-    A change of the metric takes the threshold of chips away, which is a value of the metric that was; another
-    change may give one.
+    A change of the metric takes away what is in the unit of the metric that was, see `in_unit_of_metric`.
 
     Raises
     ------
@@ -201,17 +202,21 @@ def load_study(name: str, changes: Sequence[str] = (), seed: int | None = None) 
     """
     raw, where = raw_study(name)
     check_kind(raw, "study", where)
-    values = dict(map(parsed_change, changes))
-    if (
-        values.get("metric", raw.get("metric", "accuracy")) != raw.get("metric", "accuracy")
-        and "chips" in raw
-    ):
-        raw = {**raw, "chips": {key: each for key, each in raw["chips"].items() if key != "threshold"}}
+    raw = in_unit_of_metric(raw, dict(map(parsed_change, changes)))
     for change in changes:
         raw = with_change(raw, change)
     if seed is not None:
         raw["seed"] = seed
     return resolve_study(raw, where)
+
+
+def in_unit_of_metric(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data of a study without the threshold and the stop rule of its chips where changes, by dotted
+    keys, name another metric: both are in the unit of the one that was. The changes may give others."""
+    was, chips = raw.get("metric", "accuracy"), raw.get("chips")
+    if changes.get("metric", was) == was or not isinstance(chips, Mapping):
+        return dict(raw)
+    return {**raw, "chips": {key: value for key, value in chips.items() if key not in OF_METRIC}}
 
 
 def raw_study(name: str) -> tuple[dict[str, Any], str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from experiments.studies.changes import with_value
-from experiments.studies.study import Study, raw_study
+from experiments.studies.study import Study, in_unit_of_metric, raw_study
 from experiments.sweeps.axes import Axis, AxisValues, flat, product
 from experiments.sweeps.conditions import Condition
 from experiments.sweeps.variants import Variants
@@ -135,7 +135,7 @@ def points_of(sweep: Sweep, changes: Mapping[str, Any] | None = None, said: str 
         For the first point that is no possible study and that no condition leaves out, with what it sets.
     """
     said = said or sweep.name
-    base = base_of(sweep.study, sweep.set, said)
+    base = in_unit_of_metric(base_of(sweep.study, sweep.set, said), changes or {})
     swept = sweep.swept()
     for key in changes or {}:
         if key in swept:
@@ -152,12 +152,17 @@ def _product(axes: tuple[Axis, ...], said: str) -> Iterator[AxisValues]:
         yield from product(axes)
 
 
-def base_of(study: str, changes: Mapping[str, Any], said: str) -> dict[str, Any]:
-    """Plain data of a study with the changes that all points share."""
+def base_of(
+    study: str, changes: Mapping[str, Any], said: str, more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Plain data of a study with the changes that all points share, those of the file and `more`, of the
+    command."""
     with naming(said):
         base, _ = raw_study(study)
-    for key, value in flat(changes).items():
-        base = with_value(base, key, value, f"{said}: set: {key}")
+    for each in (flat(changes), more or {}):
+        base = in_unit_of_metric(base, each)
+        for key, value in each.items():
+            base = with_value(base, key, value, f"{said}: set: {key}")
     return base
 
 

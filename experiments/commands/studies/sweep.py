@@ -68,7 +68,7 @@ def sweep(asked: SweepCommand) -> None:
     if asked.plan or left:
         check(left.values(), asked.data, out, said)
     if not asked.plan:
-        base = base_of(what.study, {**what.set, **changes}, said)
+        base = base_of(what.study, what.set, said, changes)
         source = source_of(base, what.swept(), points, asked.data)
         open_sweep(out, what)
         keep_source(out, "sweep", source, whole.points)

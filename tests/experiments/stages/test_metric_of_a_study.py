@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 from small_study import SMALL
 
 from experiments.commands.cli import main
@@ -21,7 +22,7 @@ from experiments.results.result import Result
 from experiments.results.summary import chip_statistics, text_summary
 from experiments.run_folder.ids import point_id
 from experiments.stages.run import run_study
-from experiments.studies.study import load_study
+from experiments.studies.study import load_study, raw_study
 from xbar.hardware.errors import XbarError
 
 FILE = """
@@ -170,3 +171,53 @@ def test_a_sweep_and_a_search_go_the_way_of_the_metric(
     with pytest.raises(SystemExit):
         main(["sweep", str(tmp_path / "w.toml"), "--plan"])
     assert "points of different metrics cannot be compared" in capsys.readouterr().err
+
+
+SWEEP = """
+name = "s"
+study = "{study}"
+[set]
+{sets}
+[[axes]]
+key = "seed"
+values = [1, 2]
+"""
+
+
+@pytest.mark.parametrize(
+    ("sets", "changes", "threshold", "until"),
+    [
+        ("", {}, 97.0, 0.5),
+        ("chips.n = 20", {}, 97.0, 0.5),
+        ('metric = "rmse"', {}, None, 0.0),
+        ('metric = "rmse"\nchips.threshold = 0.2\nchips.until = 0.01', {}, 0.2, 0.01),
+        ("", {"metric": "rmse"}, None, 0.0),
+        ("", {"metric": "rmse", "chips.threshold": 0.3}, 0.3, 0.0),
+        ('metric = "rmse"\nchips.threshold = 0.2', {"metric": "accuracy"}, None, 0.0),
+        ('metric = "accuracy"', {"metric": "accuracy"}, 97.0, 0.5),
+    ],
+)
+def test_no_threshold_or_stop_rule_is_kept_for_another_metric(
+    tmp_path: Path, sets: str, changes: dict[str, Any], threshold: float | None, until: float
+) -> None:
+    """97 percent and half a percentage point were the threshold and the stop rule of an RMSE."""
+    from experiments.searches.search import Points, load_search
+    from experiments.sweeps.sweep import load_sweep, points_of
+
+    study = raw_study("digits")[0]
+    study["chips"] = {**study["chips"], "n": 20, "threshold": 97.0, "until": 0.5}
+    (tmp_path / "mine.toml").write_text(tomli_w.dumps(study))
+    text = SWEEP.format(study=tmp_path / "mine.toml", sets=sets)
+    (tmp_path / "s.toml").write_text(text)
+    found = [point.study.chips for point in points_of(load_sweep(str(tmp_path / "s.toml")), changes)]
+    assert [(chips.threshold, chips.until) for chips in found] == [(threshold, until)] * 2
+    if not changes:
+        space = text.partition("[[axes]]")[0] + "[space]\nseed = [1, 2]\n"
+        (tmp_path / "search.toml").write_text(space)
+        points = Points(load_search(str(tmp_path / "search.toml")), None, tmp_path)
+        chips = points.at({"seed": 1}).study.chips
+        assert (chips.threshold, chips.until) == (threshold, until)
+    elif not sets:
+        words = [f"{key}={value}" for key, value in changes.items()]
+        chips = load_study(str(tmp_path / "mine.toml"), words).chips
+        assert (chips.threshold, chips.until) == (threshold, until)
