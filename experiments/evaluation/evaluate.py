@@ -19,12 +19,14 @@ import torch
 from torch import nn
 
 from experiments.inputs.measures import metric_of
+from experiments.results.domain import conversion_sentences
 from experiments.results.metric_label import MetricLabel
 from experiments.results.summary import coverage, operations_of
 from experiments.results.text_table import number, text_table
 from mapping.chips.analog import analog_network, clipped_inputs
 from mapping.chips.calibration import calibrate
 from mapping.chips.chip import program_network, without_device_effects
+from mapping.chips.clipped_conversions import clipped_conversions
 from mapping.chips.noise_domain import noise_outside_domain
 from mapping.lab.chip_file import save_mapping
 from mapping.lowering.form import BatchNormChoice, crossbar_form
@@ -274,7 +276,7 @@ def evaluate(
     run = functools.partial(chip_accuracy, mapped, form, batches, seed=seed, time=time, metric=metric)
     least = min(chips, 10) if until else 1
     sample = sample_chips(lambda chip: run(chip=chip), most=chips, least=least, until=until)
-    notes += noise_outside_domain(mapped)
+    notes += [*noise_outside_domain(mapped), *conversion_sentences(clipped_conversions(mapped, form, shown))]
     if mapped.digital_unknown:
         notes.append("operators that take weights are not counted: " + ", ".join(mapped.digital_unknown))
     return Evaluation(

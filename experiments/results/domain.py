@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mapping.chips.clipped_conversions import Clipped
+
 CLIPPED = 0.001
 """A layer that clips more than this share of its inputs is named."""
 NAMED = 4
@@ -19,6 +21,17 @@ def clipped_sentences(shares: Mapping[str, float]) -> list[str]:
         "clipped; calibrate on more images (calibration_images)"
         for name, share in shares.items()
         if share > CLIPPED
+    ]
+
+
+def conversion_sentences(clipped: Mapping[str, Clipped]) -> list[str]:
+    """A sentence for each layer with more than `CLIPPED` of its conversions beyond a fixed full scale."""
+    return [
+        f"{name}: {100 * found.share:.2g} % of its conversions on the calibration images are beyond "
+        f"adc.full_scale, and clipped; {found.needed:.3g} A clips none (with adc.after = 'accumulation' that "
+        "of all phases, each times its place)"
+        for name, found in clipped.items()
+        if found.share > CLIPPED
     ]
 
 

@@ -40,7 +40,7 @@ def adc_steps(
     layer = chip.mapped.layers[name]
     hardware = layer.hardware
     amperes = hardware.dac.v_read * hardware.device.unit
-    volts, places = _phases(vectors, signed, hardware)
+    volts, places = phase_voltages(vectors, signed, hardware)
     made = iter(blocks(chip, name, converters=False, dtype=np.float64))
     columns = [next(made) if band.tiles else None for band in layer.bands]
     present = [block for block in columns if block is not None]
@@ -60,7 +60,7 @@ def adc_steps(
     return tuple(np.empty(0) if block is None else next(found) * amperes for block in columns)
 
 
-def _phases(
+def phase_voltages(
     vectors: NDArray[np.generic], signed: bool, hardware: Hardware
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Voltages of at most `SAMPLES` vectors, shape (P, M, K), and the place value of each phase."""
@@ -98,20 +98,20 @@ Group = list[tuple[int, NDArray[np.int64]]]
 def _groups(layer: MappedLayer, blocks_of_bands: list[Block]) -> list[Group]:
     """Columns that share a range: (number of the block, columns in it) for all that belong together."""
     hardware, bands = layer.hardware, [band for band in layer.bands if band.tiles]
-    converted = [_converted(block) for block in blocks_of_bands]
+    read = [converted(block) for block in blocks_of_bands]
     if hardware.adc.per == "layer":
-        return [list(enumerate(converted))] if converted else []
+        return [list(enumerate(read))] if read else []
     if hardware.adc.per == "column":
-        return [[(number, one)] for number, all_ in enumerate(converted) for one in all_[:, None]]
+        return [[(number, one)] for number, all_ in enumerate(read) for one in all_[:, None]]
     groups: list[Group] = []
-    for number, (band, columns) in enumerate(zip(bands, converted, strict=True)):
+    for number, (band, columns) in enumerate(zip(bands, read, strict=True)):
         tile = band.tile_of_column(hardware.encoding.reference_columns > 0)
         which = np.tile(tile, len(blocks_of_bands[number].out) // len(tile))[columns]
         groups += [[(number, columns[which == index])] for index in range(len(band.tiles))]
     return groups
 
 
-def _converted(block: Block) -> NDArray[np.int64]:
+def converted(block: Block) -> NDArray[np.int64]:
     """Columns that a converter reads: all but references that are subtracted before it."""
     if block.reference is None or not block.subtract_before:
         return np.arange(len(block.out))
@@ -182,7 +182,7 @@ def _histogram(
     exact.
     """
     weights = [
-        (block.rows, _seen_by_converter(block)[:, chosen].astype(np.float32)) for block, chosen in columns
+        (block.rows, seen_by_converter(block)[:, chosen].astype(np.float32)) for block, chosen in columns
     ]
     percentile = hardware.adc.range == "percentile"
     strongest = float(np.abs(volts).max()) if volts.size else 0.0
@@ -202,7 +202,7 @@ def _histogram(
     return np.asarray((present - half) * width, np.float64), counts[present]
 
 
-def _seen_by_converter(block: Block) -> NDArray[np.float64]:
+def seen_by_converter(block: Block) -> NDArray[np.float64]:
     """Column weights less their references, where these are subtracted before the converter."""
     w: NDArray[np.float64] = block.weights
     if block.reference is None or not block.subtract_before:

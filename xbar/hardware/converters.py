@@ -107,7 +107,12 @@ class Adc:
     ----------
     range
         ``calibrated``: least squared error on calibration inputs; ``percentile``: that of the absolute
-        currents; ``full``: the largest current that the array can give; ``fixed``: `full_scale` [A].
+        currents; ``full``: the largest current that the array can give; ``fixed``: `full_scale`.
+    full_scale
+        With ``fixed``: the current of the largest code [A], of what a conversion reads. After
+        ``accumulation`` that is the sum of the currents of all phases, each times its place, sum_p 2^(b p)
+        I_p with b `Dac.phase_bits` and the least significant phase p = 0: with P phases that all drive
+        v_read, (2^(b P) - 1) / (2^b - 1) times the current of one (255 for eight phases of a bit).
     per
         What shares one range: a ``layer``, a ``tile`` or a ``column``.
     after

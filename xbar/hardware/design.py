@@ -182,12 +182,16 @@ class Hardware:
         line = f"the largest current of a bit line, rows g_max v_read = {largest:.3g} A"
         if adc.noise_current > largest:
             raise XbarError(f"adc.noise_current = {adc.noise_current}: larger than {line}; it is in A")
-        fixed = adc.range == "fixed" and adc.after == "phase" and adc.bits != "ideal"
-        if fixed and adc.full_scale > 2 * largest * ((1 << int(adc.bits)) - 1):
-            raise XbarError(
-                f"adc.full_scale = {adc.full_scale}: {line}, is below half a step, so that every code "
-                "would be 0; it is in A"
-            )
+        if adc.range == "fixed" and adc.bits != "ideal":
+            places = 1
+            if adc.after == "accumulation":
+                places = sum(1 << self.dac.phase_bits * phase for phase in range(self.dac.phases))
+                line = f"{line}, {places} times that with all phases accumulated"
+            if adc.full_scale > 2 * places * largest * ((1 << int(adc.bits)) - 1):
+                raise XbarError(
+                    f"adc.full_scale = {adc.full_scale}: {line}, is below half a step, so that every code "
+                    "would be 0; it is in A"
+                )
         least = 1 / (2 * self.periphery.t_read)
         if 0 < adc.bandwidth < least:
             raise XbarError(

@@ -1,0 +1,82 @@
+"""Conversions beyond an ADC range that the hardware fixes: their share in each layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mapping.chips.adc_ranges import converted, phase_voltages, seen_by_converter
+from mapping.chips.calibration import layer_inputs
+from mapping.chips.chip import ProgrammedNetwork, program_network, without_random_effects
+from mapping.chips.codes import layer_codes, vector_parts
+from mapping.chips.columns import blocks
+from mapping.tiles.mapped import MappedNetwork
+from mapping.training.loop import BatchSource
+from xbar.multiply.blocks import Block
+
+AT_ONCE = 256
+"""Input vectors whose currents are computed at a time."""
+
+
+@dataclass(frozen=True)
+class Clipped:
+    """The share of a layer's conversions that are clipped, and the full scale that would clip none [A]."""
+
+    share: float
+    needed: float
+
+
+@torch.no_grad()
+def clipped_conversions(mapped: MappedNetwork, model: nn.Module, batches: BatchSource) -> dict[str, Clipped]:
+    """What the converters of layers with ``adc.range = "fixed"`` clip, by layer.
+
+    Cells are at their targets, behind the wires of the hardware, and converters have no random errors. Up to
+    2,048 input vectors a layer are looked at. Other ranges are fitted, or clip nothing.
+
+    Parameters
+    ----------
+    mapped, model, batches
+        As in `calibrate`; mapped is calibrated.
+
+    Raises
+    ------
+    XbarError
+        As `calibrate` does, and for a mapping that is not calibrated.
+    """
+    fixed = [name for name, layer in mapped.layers.items() if layer.hardware.adc.range == "fixed"]
+    fixed = [name for name in fixed if mapped.layers[name].hardware.adc.bits != "ideal"]
+    if not fixed:
+        return {}
+    inputs = layer_inputs(mapped, model, batches)
+    chip = program_network(without_random_effects(mapped))
+    return {name: _clipped(chip, name, inputs[name]) for name in fixed}
+
+
+def _clipped(chip: ProgrammedNetwork, name: str, inputs: list[NDArray[np.float32]]) -> Clipped:
+    layer = chip.mapped.layers[name]
+    assert layer.calibration is not None
+    codes = (layer_codes(x, layer)[0] for x in inputs)
+    vectors = np.concatenate([part for x in codes for _, part in vector_parts(x, layer, x.size)])
+    volts, _ = phase_voltages(vectors, layer.calibration.signed, layer.hardware)
+    clipped, count, farthest = 0, 0, 0.0
+    for block in blocks(chip, name):
+        of_block = [_of_block(block, volts[:, at : at + AT_ONCE]) for at in range(0, volts.shape[1], AT_ONCE)]
+        clipped += sum(one for one, _, _ in of_block)
+        count += sum(all_ for _, all_, _ in of_block)
+        farthest = max(farthest, *(reach for _, _, reach in of_block))
+    return Clipped(clipped / max(count, 1), farthest * layer.hardware.adc.full_scale)
+
+
+def _of_block(block: Block, volts: NDArray[np.float32]) -> tuple[int, int, float]:
+    """Conversions that are clipped, all of them, and the largest current as a share of the range."""
+    adc, columns = block.converter, converted(block)
+    assert adc is not None
+    weights = seen_by_converter(block)[:, columns].astype(np.float32)
+    y = (volts[:, :, block.rows] @ weights) / adc.step[columns]
+    codes = np.rint(y)
+    reach = max(float(y.max(initial=0.0)) / adc.high, float(y.min(initial=0.0)) / (adc.low or -np.inf))
+    return int(((codes < adc.low) | (codes > adc.high)).sum()), y.size, reach
