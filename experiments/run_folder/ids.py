@@ -114,22 +114,30 @@ def named_measures(study: Study) -> dict[str, str]:
 
 NO_EFFECT = ("name", "description", "threads")
 """Keys of a study that no figure of a point depends on."""
+_APART = frozenset({*NO_EFFECT, *BEFORE_THERE_WERE_KEYS, "chips", "hardware"})
 
 
 def point_id(study: Study, checksum: str, files: Mapping[str, str]) -> str:
     """16 hexadecimal digits of all that affects a point's result: every value of its study, the data's
     checksum, those of the files that it names, and the versions of all stages."""
-    skipped = {*NO_EFFECT, *BEFORE_THERE_WERE_KEYS, "chips", "hardware"}
-    parts = {key: part for key, part in vars(study).items() if key not in skipped and part is not None}
+    parts = {key: part for key, part in vars(study).items() if key not in _APART and part is not None}
     texts = {key: text_of(part) for key, part in (parts | named_measures(study)).items()}
     if (kind := device_type(study)) != BEFORE_THERE_WERE_KEYS["device"]:
         texts["device"] = text_of(kind)
     texts["chips"] = _chips_text(SameObject(study.chips))
     wired = any(hardware.crossbar.wired for hardware in _designs(study))
     texts["hardware"] = _hardware_text(SameObject(study.hardware), wired)
-    named = {"files": dict(files), "versions": VERSIONS}
-    about = {key: json.dumps(table, sort_keys=True) for key, table in named.items()}
-    return _digest(joined({"study": joined(texts), "data": text_of(checksum), **about}))
+    about = {"data": text_of(checksum), "files": _table_text(files), "versions": _table_text(VERSIONS)}
+    return _digest(joined({"study": joined(texts), **about}))
+
+
+def _table_text(table: Mapping[str, Any]) -> str:
+    return _items_text(tuple(sorted(table.items())))
+
+
+@functools.lru_cache(KEPT)
+def _items_text(items: tuple[tuple[str, Any], ...]) -> str:
+    return json.dumps(dict(items))
 
 
 @functools.lru_cache(KEPT)

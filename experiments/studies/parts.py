@@ -43,7 +43,12 @@ def _plain(part: SameObject) -> Any:
 
 def text_of(value: Any) -> str:
     """JSON of a part with its keys in order, as ids take it."""
-    return json.dumps(value) if type(value) in SCALARS else _text(SameObject(value))
+    if type(value) is float:  # -0.0 equals 0.0, and has another text
+        return json.dumps(value)
+    return _scalar(value) if type(value) in SCALARS else _text(SameObject(value))
+
+
+_scalar = functools.lru_cache(KEPT, typed=True)(json.dumps)  # True equals 1, and is of another type
 
 
 @functools.lru_cache(KEPT)
