@@ -31,7 +31,13 @@ PAIRS = ((ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.Add, as
 SWAPS: dict[type, type] = {old: new for a, b in (*PAIRS, (ast.And, ast.Or)) for old, new in ((a, b), (b, a))}
 """What stands in the place of an operator."""
 
-EQUIVALENT: dict[tuple[str, str], str] = {}
+EQUIVALENT: dict[tuple[str, str], str] = {
+    (
+        "experiments/searches/pareto.py",
+        "signed: NDArray[np.float64] = np.asarray(points, float).reshape(-1, len(goals)) * signs",
+    ): "numpy takes -2 for a length that it finds, as -1",
+    ("mapping/chips/fitting.py", "SAMPLE = 1 << 16"): "more weights are compared: the same answer, later",
+}
 """Why a survivor changes nothing, by the path of its file and its line as it is written, without indent."""
 
 
