@@ -20,10 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapping.tiles.dataflow import FlowStep
-from mapping.tiles.mapped import MappedNetwork
 from power.architecture.chip import LayerSchedule
+from power.counts.workload import Workload
 from power.estimates.rows import DIGITAL, CostTable
 from power.estimates.servers import Server
+from xbar.machine.kernels import njit
+
+Times = NDArray[np.float64]
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,44 @@ class PathPart:
     time_s: float
 
 
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Which position of the steps waits for which, as the kernel takes it: all positions in one row.
+
+    Parameters
+    ----------
+    steps
+        In the order in which the network runs them.
+    first
+        Place of the first position of each step, shape (steps + 1,). Place 0 is what the image itself gives.
+    waits
+        Number of the first wait of each step, shape (steps + 1,).
+    sources
+        For each wait, place after place of its step, the place that is waited for; one wait after the other.
+    """
+
+    steps: tuple[FlowStep, ...]
+    first: Places
+    waits: Places
+    sources: Places
+
+
+def graph_of(steps: Sequence[FlowStep]) -> Graph:
+    """The steps of a traced network, with all their positions in one row."""
+    first = np.cumsum([1, *(step.positions for step in steps)])
+    found = [
+        np.where(wait.last >= 0, first[wait.step] + wait.last, 0) for step in steps for wait in step.waits
+    ]
+    return Graph(
+        steps=tuple(steps),
+        first=first,
+        waits=np.cumsum([0, *(len(step.waits) for step in steps)]),
+        sources=np.concatenate(found) if found else np.empty(0, np.int64),
+    )
+
+
 def streamed(
-    steps: Sequence[FlowStep], vector_s: Sequence[float], copies: Sequence[int]
+    graph: Graph, vector_s: Sequence[float], copies: Sequence[int]
 ) -> tuple[float, tuple[PathPart, ...]]:
     """Time from the image to the last position of all steps [s], and the longest chain that leads there.
 
@@ -58,66 +98,72 @@ def streamed(
     vector_s, copies
         Time of one position of each step [s], and how many copies of it share its positions.
     """
-    if not steps:
+    if not graph.steps:
         return 0.0, ()
-    # one block for all: the system takes and gives many small ones more slowly than they are filled
-    ends = np.cumsum([step.positions + 1 for step in steps])
-    block = np.zeros((2, ends[-1]))
-    room = np.empty((2, max(step.positions for step in steps)))
-    room[1] = np.arange(room.shape[1])
-    ready = np.split(block[0], ends[:-1])
-    handed_on = np.split(block[1], ends[:-1])  # the last of each is position -1, which nothing waits for
-    finished: list[NDArray[np.float64]] = []
-    for number, (step, time, count) in enumerate(zip(steps, vector_s, copies, strict=True)):
-        begins, given, own_room = ready[number][:-1], handed_on[number][:-1], room[:, : step.positions]
-        for wait in step.waits:
-            np.take(handed_on[wait.step], wait.last, out=own_room[0], mode="wrap")
-            np.maximum(begins, own_room[0], out=begins)
-        if count == 1:
-            finished.append(_finished_on_one(begins, time, given, own_room))
-        else:
-            finished.append(_finished(begins, time, count))
-            np.maximum.accumulate(finished[-1], out=given)
-    last = max(range(len(steps)), key=lambda number: handed_on[number][-2])
-    seconds = float(handed_on[last][-2])
+    size, room = graph.first[-1], max(step.positions for step in graph.steps)
+    handed_on, last, begun = np.zeros(size), np.empty(size, np.int32), np.empty(size, np.int32)
+    each = np.array(vector_s, np.float64), np.array(copies, np.int64)
+    _stream(graph.first, graph.waits, graph.sources, *each, np.empty((2, room)), handed_on, last, begun)
+    first = graph.first.tolist()
+    ends = handed_on[graph.first[1:] - 1]
+    number = int(ends.argmax())
+    seconds, position = float(ends[number]), graph.steps[number].positions - 1
     parts: list[PathPart] = []
-    number, position = last, steps[last].positions - 1
     while True:
-        step, time, count = steps[number], vector_s[number], copies[number]
-        position = int(finished[number][: position + 1].argmax())  # an earlier one may be done last
-        own = ready[number][position % count : position + 1 : count]
-        work = np.multiply(room[1, : len(own)], time, out=room[0, : len(own)])
-        begin = position % count + count * int(np.subtract(own, work, out=work).argmax())
+        step, time, count, start = graph.steps[number], vector_s[number], copies[number], first[number]
+        position = int(last[start + position])
+        begin = int(begun[start + position])
         if worked := ((position - begin) // count + 1) * time:
             parts.append(PathPart(step.name, begin, position, worked))
         earlier = [wait for wait in step.waits if wait.last[begin] >= 0]
         if not earlier:
             return seconds, tuple(reversed(parts))
-        slowest = max(earlier, key=lambda wait: handed_on[wait.step][wait.last[begin]])
+        slowest = max(earlier, key=lambda wait: handed_on[first[wait.step] + wait.last[begin]])
         number, position = slowest.step, int(slowest.last[begin])
 
 
-def _finished_on_one(
-    begins: NDArray[np.float64], time: float, done: NDArray[np.float64], room: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """When each position is done on one copy, in their order, written to `done` [s]; `room` has the numbers
-    of the positions in its second row."""
-    work = np.multiply(room[1], time, out=room[0])
-    np.subtract(begins, work, out=done)
-    np.maximum.accumulate(done, out=done)
-    done += work
-    done += time
-    return done
+@njit(cache=True, nogil=True)
+def _stream(
+    first: Places,
+    waits: Places,
+    sources: Places,
+    vector_s: Times,
+    copies: Places,
+    room: Times,
+    handed_on: Times,
+    last: NDArray[np.int32],
+    begun: NDArray[np.int32],
+) -> None:
+    """When each position is handed on, after all before it; which of these is done last; and, for each
+    position, the one with which the work began that keeps its copy busy until it is done.
 
-
-def _finished(begins: NDArray[np.float64], time: float, copies: int) -> NDArray[np.float64]:
-    """When each position is done [s], of which every one in `copies` goes to the same copy."""
-    rounds = math.ceil(len(begins) / copies)
-    waiting = np.pad(begins, (0, rounds * copies - len(begins)))
-    work = np.arange(rounds)[:, None] * time
-    done = np.maximum.accumulate(waiting.reshape(rounds, copies) - work, axis=0) + work + time
-    in_turn: NDArray[np.float64] = done.reshape(-1)[: len(begins)]
-    return in_turn
+    `room` has two rows for the positions of any step; place 0 of `handed_on` is 0.
+    """
+    begins, finished = room
+    wanted = 0
+    for step in range(len(vector_s)):
+        start, count, time = first[step], copies[step], vector_s[step]
+        positions = first[step + 1] - start
+        # r_p: the last of what p waits for
+        begins[:positions] = 0
+        for _ in range(waits[step], waits[step + 1]):
+            for p in range(positions):
+                ready = handed_on[sources[wanted + p]]
+                begins[p] = ready if ready > begins[p] else begins[p]
+            wanted += positions
+        # F_p = (max over q of r_q - q v) + (p + 1) v, on each copy over the positions that it takes
+        for copy in range(min(count, positions)):
+            latest, since = begins[copy], copy
+            for turn, p in enumerate(range(copy, positions, count)):
+                work = turn * time
+                if begins[p] - work > latest:
+                    latest, since = begins[p] - work, p
+                finished[p], begun[start + p] = latest + work + time, since
+        latest, since = -1.0, 0
+        for p in range(positions):
+            if finished[p] > latest:
+                latest, since = finished[p], p
+            handed_on[start + p], last[start + p] = latest, since
 
 
 @dataclass(frozen=True)
@@ -142,14 +188,14 @@ class Latency:
 
 
 def latency_of(
-    mapped: MappedNetwork,
+    work: Workload,
     schedule: LayerSchedule,
     table: CostTable,
     times: Mapping[str, float],
     busiest: Server,
     operator_s: Mapping[int, float],
 ) -> Latency:
-    """Latency of a mapped network on an architecture with such a schedule.
+    """Latency of a network that was counted on an architecture with such a schedule.
 
     Each position of a layer takes its share of the time of the layer's busiest server, and each of a digital
     operator its share of `operator_s`. No image is done before the busiest server of the chip has served it.
@@ -170,6 +216,7 @@ def latency_of(
     """
     longest = _longest_s(table, times, sum(operator_s.values()))
     untraced: tuple[str, ...] = ()
+    mapped = work.mapped
     if schedule == "streaming":
         untraced = ("the mapping has no graph",) if mapped.dataflow is None else mapped.dataflow.gaps
     if schedule == "layer-serial" or untraced or mapped.dataflow is None:
@@ -183,7 +230,8 @@ def latency_of(
             vector_s[number] = longest[step.name] / math.ceil(layer.positions / copies[number])
         else:
             vector_s[number] = operator_s.get(number, 0.0) / step.positions
-    seconds, path = streamed(steps, vector_s, copies)
+    graph = work.once("graph", lambda: graph_of(steps))
+    seconds, path = streamed(graph, vector_s, copies)
     if busiest.busy_s > seconds:
         return Latency(busiest.busy_s, schedule, (PathPart(str(busiest), 0, 0, busiest.busy_s),))
     return Latency(seconds, schedule, path)

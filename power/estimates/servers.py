@@ -65,13 +65,15 @@ def busy_of(table: CostTable, times: Mapping[str, float]) -> Busy:
     columns = works.tolist(), table.busy_s[works].tolist(), table.shared[works].tolist()
     for place, busy_s, of_chip in zip(*columns, strict=True):
         layer, component, _ = table.names[place]
-        if of_chip:
-            busy[component, None] = busy.get((component, None), 0.0) + busy_s
+        key = component, None if of_chip else layer
+        if key not in busy:
+            busy[key] = busy_s
         else:
-            busy[component, layer] = max(busy.get((component, layer), 0.0), busy_s)
-    for component, served in busy:
-        if served is not None and busy[component, served]:
-            busy[component, served] += busy.get((component, None), 0.0)
+            busy[key] = busy[key] + busy_s if of_chip else max(busy[key], busy_s)
+    pools = {component: time for (component, served), time in busy.items() if served is None}
+    for key, time in busy.items() if pools else ():
+        if key[0] in pools and key[1] is not None and time:
+            busy[key] = time + pools[key[0]]
     return busy
 
 

@@ -107,12 +107,12 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
     tables += _traffic_table(plan, bill, bought)
     table = with_gates(joined(tables), times, _gates(groups, bill))
     busy = busy_of(table, times)
-    schedule = bill.architecture.schedule
-    takes = operator_times(work, bill, bought)
-    latency = latency_of(mapped, schedule, table, times, busiest_of(busy), takes)
+    schedule, busiest = bill.architecture.schedule, busiest_of(busy)
+    latency = latency_of(work, schedule, table, times, busiest, operator_times(work, bill, bought))
     if schedule == "layer-serial":
         busy = {(SERIAL, None): latency.seconds, **busy}
-    peak = 1 / (busiest := busiest_of(busy)).busy_s
+        busiest = busiest_of(busy)
+    peak = 1 / busiest.busy_s
     rate = checked_rate(peak if image_rate is None else image_rate, peak, busiest)
     counts = {name: math.ceil(bought.arrays / size) for name, size in bill.levels.items()}
     names = dict.fromkeys(item.name for each in distinct for item in each.charged)

@@ -18,7 +18,7 @@ from torch import nn
 
 from mapping import Choice, map_network
 from mapping.tiles.dataflow import FlowStep, Wait
-from power.estimates.latency import streamed
+from power.estimates.latency import graph_of, streamed
 from power.estimates.table import estimate
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
@@ -173,7 +173,7 @@ def test_streaming_is_what_a_simulation_of_all_events_gives(chip: Chip) -> None:
         times.append(float(stage.time))
         copies.append(stage.copies)
     assert next(stages, None) is None
-    seconds, path = streamed(mapped.dataflow.steps, times, copies)
+    seconds, path = streamed(graph_of(mapped.dataflow.steps), times, copies)
     assert seconds == chip.simulated()
     assert sum(part.time_s for part in path) == seconds
 
@@ -190,17 +190,63 @@ def test_by_hand() -> None:
     """Four positions at 2 s, of which windows of two are read at 3 s: the first begins at 4 s, and the third
     waits for the second."""
     steps = chain((4, None), (3, [1, 2, 3]))
-    seconds, path = streamed(steps, [2.0, 3.0], [1, 1])
+    seconds, path = streamed(graph_of(steps), [2.0, 3.0], [1, 1])
     assert seconds == 13  # 4 + 3 x 3
     assert [(part.step, part.first, part.last, part.time_s) for part in path] == [
         ("s0", 0, 1, 4.0),
         ("s1", 0, 2, 9.0),
     ]
-    fast, path = streamed(steps, [2.0, 1.0], [1, 1])
+    fast, path = streamed(graph_of(steps), [2.0, 1.0], [1, 1])
     assert fast == 9  # the last window waits for all four
     assert [(part.step, part.first, part.last) for part in path] == [("s0", 0, 3), ("s1", 2, 2)]
-    assert streamed(steps, [2.0, 3.0], [1, 2])[0] == 11  # the third, at 8 s, finds the first copy idle
-    assert streamed(steps, [2.0, 3.0], [4, 3])[0] == 5
+    graph = graph_of(steps)
+    assert streamed(graph, [2.0, 3.0], [1, 2])[0] == 11  # the third, at 8 s, finds the first copy idle
+    assert streamed(graph_of(steps), [2.0, 3.0], [4, 3])[0] == 5
+
+
+@st.composite
+def flows(draw: st.DrawFn) -> tuple[tuple[FlowStep, ...], list[float], list[int]]:
+    """Steps that wait for any positions of any earlier ones, with times that no sum of is exact."""
+    steps: list[FlowStep] = []
+    for number in range(draw(st.integers(1, 6))):
+        positions = draw(st.integers(1, 9))
+        others = draw(st.lists(st.sampled_from(range(number)), unique=True)) if number else []
+        waits = [
+            draw(
+                st.lists(st.integers(-1, steps[other].positions - 1), min_size=positions, max_size=positions)
+            )
+            for other in others
+        ]
+        made = (Wait(other, np.array(last)) for other, last in zip(others, waits, strict=True))
+        steps.append(FlowStep(f"s{number}", True, positions, 0, tuple(made)))
+    times = st.sampled_from([0.0, 0.1, 0.7, 1 / 3, 1e-9])
+    return (
+        tuple(steps),
+        draw(st.lists(times, min_size=len(steps), max_size=len(steps))),
+        draw(st.lists(st.integers(1, 4), min_size=len(steps), max_size=len(steps))),
+    )
+
+
+@settings(deadline=None, max_examples=200)
+@given(flows())
+def test_every_bit_is_that_of_the_equation_in_numpy(flow) -> None:
+    """Times of all positions, each in the order of operations of (max over q of r_q - q v) + p v + v."""
+    steps, times, copies = flow
+    handed_on: list[np.ndarray] = []
+    for step, time, count in zip(steps, times, copies, strict=True):
+        begins = np.zeros(step.positions)
+        for wait in step.waits:
+            ready = np.where(wait.last >= 0, handed_on[wait.step][wait.last], 0)
+            begins = np.maximum(begins, ready)
+        finished = np.empty(step.positions)
+        for copy in range(min(count, step.positions)):
+            own = begins[copy::count]
+            work = np.arange(len(own)) * time
+            finished[copy::count] = np.maximum.accumulate(own - work) + work + time
+        handed_on.append(np.maximum.accumulate(finished))
+    seconds, path = streamed(graph_of(steps), times, copies)
+    assert seconds == max(each[-1] for each in handed_on)
+    assert math.isclose(sum(part.time_s for part in path), seconds, rel_tol=1e-12)
 
 
 def design_with(folder: Path, more: str = "", **changes: object) -> Hardware:
@@ -325,8 +371,8 @@ def test_latency_lies_between_the_busiest_server_and_layer_after_layer(
 
 
 def test_nothing_to_do_takes_no_time() -> None:
-    assert streamed((), [], []) == (0.0, ())
-    assert streamed(chain((3, None)), [0.0], [1]) == (0.0, ())
+    assert streamed(graph_of(()), [], []) == (0.0, ())
+    assert streamed(graph_of(chain((3, None))), [0.0], [1]) == (0.0, ())
 
 
 def with_pool(folder: Path, rate: str, level: str = "node", more: str = "") -> Hardware:
