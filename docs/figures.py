@@ -31,7 +31,7 @@ from experiments.figures.plots import STYLE, WIDTH, svg
 from experiments.studies.durations import duration
 from mapping import calibrate, map_network, program_network
 from mapping.chips.chip import decoded_weights
-from mapping.chips.columns import blocks
+from mapping.chips.columns import blocks, ideal_blocks
 from mapping.monte_carlo.sampling import half_width
 from xbar.conductances.encoding import cell_states, codebook, decode, slice_weights, target_conductances
 from xbar.conductances.noise import sigma, white_sigma
@@ -416,7 +416,7 @@ def adc(figure: Figure) -> None:
     x = np.maximum(np.random.default_rng(1).normal(size=(500, 128)), 0).astype(np.float32)
     images, codes = torch.from_numpy(x), np.rint(x / x.max() * 255).astype(np.uint8)
     mapped = map_network(model, hardware, images)
-    (columns,) = blocks(program_network(mapped), "0", converters=False)
+    (columns,) = (band.whole for band in ideal_blocks(program_network(mapped), "0"))
     exact = mvm(codes, [columns], 64, drive=driven, threads=1)
 
     def rms(step: float, low: float, high: float) -> float:

@@ -48,11 +48,17 @@ BEHIND_WIRES = "noise_through_wires"
 """Key of a crossbar on which nothing depends where its lines have no resistance."""
 
 
+READS = "rows_per_read"
+"""Key of a periphery on which nothing depends where all word lines are read at once."""
+
+
 def effective(hardware: Hardware) -> dict[str, Any]:
     """Plain data of a hardware without a key that has no effect in it."""
     data: dict[str, Any] = to_dict(hardware)
     if not hardware.crossbar.wired:
         del data["crossbar"][BEHIND_WIRES]
+    if hardware.periphery.rows_per_read == "all":
+        del data["periphery"][READS]
     return data
 
 
@@ -148,12 +154,18 @@ def _chips_text(chips: SameObject) -> str:
 
 @functools.lru_cache(KEPT)
 def _hardware_text(hardware: SameObject, wired: bool) -> str:
-    """Text of a hardware; without wires, without the key on which then nothing depends."""
+    """Text of a hardware without keys on which nothing depends: of wires where it has none, of reads."""
     texts = {key: text_of(part) for key, part in vars(hardware.value).items() if part is not None}
     if not wired:
-        crossbar = {key: of for key, of in plain_of(hardware.value.crossbar).items() if key != BEHIND_WIRES}
-        texts["crossbar"] = json.dumps(crossbar, sort_keys=True)
+        texts["crossbar"] = _text_without(hardware.value.crossbar, BEHIND_WIRES)
+    if hardware.value.periphery.rows_per_read == "all":
+        texts["periphery"] = _text_without(hardware.value.periphery, READS)
     return joined(texts)
+
+
+def _text_without(table: Any, key: str) -> str:
+    """Text of a table without one of its keys."""
+    return json.dumps({name: of for name, of in plain_of(table).items() if name != key}, sort_keys=True)
 
 
 def network_files(study: Study) -> dict[str, str]:

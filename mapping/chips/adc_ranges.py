@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapping.chips.chip import ProgrammedNetwork
-from mapping.chips.columns import blocks
+from mapping.chips.columns import ideal_blocks
 from mapping.tiles.mapped import MappedLayer
 from xbar.hardware.design import Hardware
 from xbar.multiply.blocks import Block
@@ -35,21 +35,23 @@ def adc_steps(
 
     Returns
     -------
-    For each band in order one number for each column of its block (`mapping.chips.columns.blocks`).
+    For each band in order one number for each column of its block (`mapping.chips.columns`).
     """
     layer = chip.mapped.layers[name]
     hardware = layer.hardware
     amperes = hardware.dac.v_read * hardware.device.unit
     volts, places = phase_voltages(vectors, signed, hardware)
-    made = iter(blocks(chip, name, converters=False, dtype=np.float64))
-    columns = [next(made) if band.tiles else None for band in layer.bands]
-    present = [block for block in columns if block is not None]
-    steps = [np.full(len(block.out), np.nan) for block in present]
-    for group in _groups(layer, present):
+    bands = ideal_blocks(chip, name)
+    steps = [np.full(len(band.whole.out), np.nan) for band in bands]
+    for group in _groups(layer, [band.whole for band in bands]):
         if hardware.adc.range in ("full", "fixed"):
             step = _fixed_step(float(np.abs(volts).max()) or 1.0, signed, hardware)
         else:
-            members = [(present[number], chosen) for number, chosen in group]
+            members = [
+                (block, np.flatnonzero(np.isin(columns, chosen)))
+                for number, chosen in group
+                for block, columns in bands[number].reads
+            ]
             served = _served(layer, members)
             currents = _histogram(volts, places, members, served, hardware)
             step = _fitted_step(*currents, signed, hardware)
@@ -57,7 +59,7 @@ def adc_steps(
             steps[number][chosen] = step
     steps = [np.where(np.isnan(each), np.nanmax(each), each) for each in steps]  # of references: not read
     found = iter(steps)
-    return tuple(np.empty(0) if block is None else next(found) * amperes for block in columns)
+    return tuple(next(found) * amperes if band.tiles else np.empty(0) for band in layer.bands)
 
 
 def phase_voltages(
@@ -80,7 +82,7 @@ def _fixed_step(strongest: float, signed: bool, hardware: Hardware) -> float:
     device = hardware.device
     window = device.g_max - device.g_min if hardware.encoding.subtract == "analog" else device.g_max
     reach = drive(hardware, signed).volts if hardware.dac.bits != "ideal" else np.array(strongest)
-    return hardware.crossbar.rows * window / device.unit * float(np.abs(reach).max()) / high
+    return hardware.rows_at_once * window / device.unit * float(np.abs(reach).max()) / high
 
 
 def step_without_currents(layer: MappedLayer) -> float:

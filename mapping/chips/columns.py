@@ -1,12 +1,16 @@
 """The blocks of a chip's columns that `xbar.multiply.mvm` multiplies by.
 
 A block has the columns of one band in the order (plane, slice, column); where planes are subtracted in
-analog, their difference is one column.
+analog, their difference is one column. With `periphery.rows_per_read` each read of a band is a block of its
+own, with the word lines that are active in it: what its converters give is added to the same outputs. Behind
+wires it is a part of the transfer matrix of the whole array, whose other word lines are at 0 V.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +18,7 @@ from numpy.typing import NDArray
 from mapping.chips.chip import ProgrammedLayer, ProgrammedNetwork
 from mapping.chips.wires import bit_lines, forms_through_wires, noise_through_wires
 from mapping.tiles.mapped import Band, MappedLayer
+from mapping.tiles.reads import Read, reads_of_band
 from xbar.conductances.encoding import slice_weights
 from xbar.conductances.noise import BOLTZMANN, white_sigma
 from xbar.conductances.rng import normals, stream_key
@@ -25,15 +30,11 @@ REFERENCE_PLACES = 1 << 20
 """Places of the read noise that a plane and slice has beyond its N outputs, for reference columns."""
 
 
-def blocks(
-    chip: ProgrammedNetwork, name: str, *, converters: bool = True, dtype: type = np.float32
-) -> tuple[Block, ...]:
-    """Blocks of a layer, for its bands that have tiles, in units of v_read and `device.unit`.
+def blocks(chip: ProgrammedNetwork, name: str, *, dtype: type = np.float32) -> tuple[Block, ...]:
+    """Blocks of a layer in units of v_read and `device.unit`: one for each read of a band that has tiles.
 
     Parameters
     ----------
-    converters
-        False: ideal ones, and no noise, as a calibration needs them.
     dtype
         Of the products: ``np.float32`` or ``np.float64``.
 
@@ -43,21 +44,106 @@ def blocks(
         For a layer that is not calibrated.
     """
     layer = chip.layers[name]
-    if converters and layer.mapped.calibration is None:
+    if layer.mapped.calibration is None:
         raise XbarError(f"{name}: not calibrated; call mapping.calibrate(mapped, model, batches) first")
     return tuple(
-        _block(chip, layer, number, converters, dtype)
+        block
         for number, band in enumerate(layer.mapped.bands)
         if band.tiles
+        for block in _with_converters(chip, layer, number, dtype)
     )
 
 
-def _block(
-    chip: ProgrammedNetwork, layer: ProgrammedLayer, number: int, converters: bool, dtype: type
-) -> Block:
+class IdealBlock(NamedTuple):
+    """All columns of a band on all its word lines, and its reads: the block of each, and where its columns
+    are among those of the band. There are no converters and no noise."""
+
+    whole: Block
+    reads: tuple[tuple[Block, NDArray[np.int64]], ...]
+
+
+def ideal_blocks(chip: ProgrammedNetwork, name: str) -> tuple[IdealBlock, ...]:
+    """Blocks of a layer's bands that have tiles, in float64, as a calibration needs them."""
+    layer = chip.layers[name]
+    found = []
+    for number, band in enumerate(layer.mapped.bands):
+        if band.tiles:
+            whole = _block(layer, number, layer.bands[number].conductances.astype(np.float64), np.float64)
+            reads = reads_of_band(band, layer.mapped.hardware)
+            columns = [read_columns(layer.mapped, band, read) for read in reads]
+            parts = (_of_read(whole, read, of) for read, of in zip(reads, columns, strict=True))
+            found.append(IdealBlock(whole, tuple(zip(parts, columns, strict=True))))
+    return tuple(found)
+
+
+def _with_converters(
+    chip: ProgrammedNetwork, layer: ProgrammedLayer, number: int, dtype: type
+) -> Iterator[Block]:
+    """Blocks of the reads of a band, with converters and noise."""
+    mapped, band = layer.mapped, layer.mapped.bands[number]
+    g = layer.bands[number].conductances.astype(np.float64)
+    whole = _block(layer, number, g, dtype)
+    converter, forms = _converter(chip, mapped, number), _forms(layer, number, g)
+    for read in reads_of_band(band, mapped.hardware):
+        columns = read_columns(mapped, band, read)
+        noise = _read_noise(chip, layer, number, g, forms, read)
+        yield dataclasses.replace(
+            _of_read(whole, read, columns),
+            converter=None if converter is None else _of_columns(converter, columns),
+            noise=None if noise is None else _noise_of_read(noise, read, columns, dtype),
+        )
+
+
+def read_columns(layer: MappedLayer, band: Band, read: Read) -> NDArray[np.int64]:
+    """Columns of the band's block that a read converts: those of tiles with an active word line."""
+    encoding = layer.hardware.encoding
+    tile = band.tile_of_column(encoding.reference_columns > 0)
+    return np.flatnonzero(np.tile(np.isin(tile, read.tiles), encoding.converted_planes * encoding.slices))
+
+
+def _of_read(block: Block, read: Read, columns: NDArray[np.int64]) -> Block:
+    """The part of a band's block that a read is, apart from converters and noise."""
+    if len(read.rows) == len(block.rows):
+        return block  # all that the band has is read at once
+    reference = block.reference
+    if reference is not None:
+        place = np.full(len(reference), -1)
+        place[columns] = np.arange(len(columns))
+        reference = np.where(reference[columns] < 0, -1, place[reference[columns]])
+    return Block(
+        block.rows[read.rows],
+        np.ascontiguousarray(block.weights[np.ix_(read.rows, columns)]),
+        block.out[columns],
+        block.coefficient[columns],
+        reference=reference,
+        subtract_before=block.subtract_before,
+    )
+
+
+def _of_columns(converter: Converter, columns: NDArray[np.int64]) -> Converter:
+    """The converters of some columns."""
+    chosen = {key: getattr(converter, key)[columns] for key in ("step", "gain", "offset")}
+    return dataclasses.replace(converter, **chosen)
+
+
+def _noise_of_read(noise: ReadNoise, read: Read, columns: NDArray[np.int64], dtype: type) -> ReadNoise:
+    """The noise of the columns of a read, of what its word lines drive."""
+    variance = noise.variance
+    if variance.ndim == 3:
+        variance = variance[np.ix_(columns, read.rows, read.rows)]
+    elif len(variance):
+        variance = variance[np.ix_(read.rows, columns)]
+    else:
+        variance = variance[:, columns]
+    return ReadNoise(
+        np.ascontiguousarray(variance, dtype), noise.floor[columns], noise.key, noise.places[columns]
+    )
+
+
+def _block(layer: ProgrammedLayer, number: int, g: NDArray[np.float64], dtype: type) -> Block:
+    """All columns of a band on all its word lines, with ideal converters."""
     hardware, band = layer.mapped.hardware, layer.mapped.bands[number]
     encoding = hardware.encoding
-    g = layer.bands[number].conductances.astype(np.float64)
     shape = layer.bands[number].devices.shape
     if g.shape != shape or not (np.isfinite(g).all() and g.min(initial=0.0) >= 0):
         raise XbarError(
@@ -81,10 +167,8 @@ def _block(
         _flat(columns / hardware.device.unit, dtype),
         np.tile(out, groups),
         coefficient.ravel().astype(np.float32),
-        _converter(chip, layer.mapped, number) if converters else None,
-        _read_noise(chip, layer, number, g, dtype) if converters else None,
-        _references(band, groups) if tiles else None,
-        encoding.subtract == "analog",
+        reference=_references(band, groups) if tiles else None,
+        subtract_before=encoding.subtract == "analog",
     )
 
 
@@ -141,58 +225,83 @@ def _converters_of(layer: MappedLayer, band: Band) -> NDArray[np.int64]:
     return np.concatenate([line + plane * a_tile for plane in range(planes)]).ravel()
 
 
+def _forms(layer: ProgrammedLayer, number: int, g: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Forms of the noise of a band's columns [unit^2], shape (columns, rows, rows); None: it has none."""
+    hardware, programmed = layer.mapped.hardware, layer.bands[number]
+    if not (hardware.device.read_noise.acts and hardware.crossbar.noise_by_form):
+        return None
+    forms = forms_through_wires(layer.mapped, programmed.mapped, g, programmed.devices)
+    forms = forms / hardware.device.unit**2
+    forms = forms if hardware.encoding.converted_planes == len(g) else forms.sum(0)
+    return forms.reshape(-1, *forms.shape[-2:])
+
+
 def _read_noise(
-    chip: ProgrammedNetwork, programmed: ProgrammedLayer, number: int, g: NDArray[np.float64], dtype: type
+    chip: ProgrammedNetwork,
+    programmed: ProgrammedLayer,
+    number: int,
+    g: NDArray[np.float64],
+    forms: NDArray[np.float64] | None,
+    read: Read,
 ) -> ReadNoise | None:
-    """White noise of the cells, thermal noise of the bit lines, and noise of the converters.
+    """White noise of the cells, thermal noise of the bit lines, and noise of the converters in one read.
 
     Behind wires, a cell's noise reaches its output by the factors of `xbar.wires.noise`: one of the square of
     its word line's voltage, and a constant, which adds to the column's own noise; or, by choice, by the forms
-    of `xbar.wires.noise_forms`.
+    of `xbar.wires.noise_forms`. All word lines and columns of the band have a place.
     """
     layer, hardware = programmed.mapped, programmed.mapped.hardware
     adc, device, band = hardware.adc, hardware.device, layer.bands[number]
     assert layer.calibration is not None
     converted = hardware.encoding.converted_planes
-    references = len(band.tiles) if hardware.encoding.reference_columns else 0
     ampere = hardware.dac.v_read * device.unit
     width = converted * g.shape[1] * g.shape[3]
     devices = programmed.bands[number].devices
-    wired, by_form = hardware.crossbar.wired, hardware.crossbar.noise_by_form
+    by_cell = device.read_noise.acts and forms is None
     behind_wires = None
-    if wired and (adc.bandwidth or (device.read_noise.acts and not by_form)):
-        behind_wires = noise_through_wires(layer, band, g, devices)
-    cells, raised = np.empty((0, width), dtype), np.zeros((len(g), g.shape[1], g.shape[3]))
-    if device.read_noise.acts and by_form:
-        forms = forms_through_wires(layer, band, g, devices) / device.unit**2
-        forms = forms if converted == len(g) else forms.sum(0)
-        cells = np.ascontiguousarray(forms.reshape(width, *forms.shape[-2:]), dtype)
-    elif device.read_noise.acts:
+    if hardware.crossbar.wired and (adc.bandwidth or by_cell):
+        behind_wires = noise_through_wires(layer, band, g, devices, read.rows)
+    raised = np.zeros((len(g), g.shape[1], g.shape[3]))
+    cells = np.empty((0, width)) if forms is None else forms
+    if by_cell:
         variance = np.square(np.where(devices, white_sigma(g, device), 0.0) / device.unit)
         if behind_wires:
             variance = behind_wires.variance / device.unit**2
             raised = behind_wires.floor / device.unit**2
-        cells = _flat(variance if converted == len(g) else variance.sum(0, keepdims=True), dtype)
-    phases = accumulated_phases(hardware, layer.calibration.signed)
+        cells = _flat(variance if converted == len(g) else variance.sum(0, keepdims=True), np.float64)
     thermal = np.zeros_like(raised)
     if adc.bandwidth:
         siemens = behind_wires.admittance if behind_wires else g.sum(2) + _undriven(layer, band)
         thermal = 4 * BOLTZMANN * adc.temperature * adc.bandwidth * siemens / ampere**2
     lines = thermal + raised
     lines = (lines if converted == len(g) else lines.sum(0)).ravel()
-    converter = np.full(width, (adc.noise_current / ampere) ** 2) * (phases if adc.bits == "ideal" else 1.0)
-    if adc.noise_lsb and layer.calibration.adc_steps is not None:
-        converter += np.square(adc.noise_lsb * layer.calibration.adc_steps[number] / ampere)
-    if references and hardware.encoding.subtract == "analog":
-        converter.reshape(-1, g.shape[3])[:, len(band.cols) :] = 0.0
-    floor = lines * phases + converter
+    floor = lines * accumulated_phases(hardware, layer.calibration.signed) + _of_converters(layer, number)
     if not len(cells) and not floor.any():
         return None
+    references = len(band.tiles) if hardware.encoding.reference_columns else 0
     place = np.concatenate([band.cols, layer.n + np.arange(references)])
     stride = layer.n + REFERENCE_PLACES
     places = np.arange(width // len(place))[:, None] * stride + place
-    key = stream_key("read", chip.seed, chip.chip, layer.name, band.first_row)
+    key = stream_key("read", chip.seed, chip.chip, layer.name, read.first_row)
     return ReadNoise(cells, floor.astype(np.float32), key, places.ravel().astype(np.uint32))
+
+
+def _of_converters(layer: MappedLayer, number: int) -> NDArray[np.float64]:
+    """Variance of the noise of the converters of a band's columns [(v_read unit)^2]."""
+    hardware, band = layer.hardware, layer.bands[number]
+    adc, encoding = hardware.adc, hardware.encoding
+    assert layer.calibration is not None
+    ampere = hardware.dac.v_read * hardware.device.unit
+    references = len(band.tiles) if encoding.reference_columns else 0
+    columns = len(band.cols) + references
+    phases = accumulated_phases(hardware, layer.calibration.signed) if adc.bits == "ideal" else 1.0
+    found = np.full(encoding.converted_planes * encoding.slices * columns, (adc.noise_current / ampere) ** 2)
+    found *= phases
+    if adc.noise_lsb and layer.calibration.adc_steps is not None:
+        found += np.square(adc.noise_lsb * layer.calibration.adc_steps[number] / ampere)
+    if references and encoding.subtract == "analog":
+        found.reshape(-1, columns)[:, len(band.cols) :] = 0.0
+    return found
 
 
 def _undriven(layer: MappedLayer, band: Band) -> NDArray[np.float64]:

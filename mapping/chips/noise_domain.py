@@ -7,6 +7,7 @@ import dataclasses
 from mapping.chips.chip import program_network, without_random_effects
 from mapping.chips.wires import noise_through_wires
 from mapping.tiles.mapped import MappedNetwork
+from mapping.tiles.reads import reads_of_band
 
 LOST = 0.35
 """Share of the current that wires may take. Below it sigma of the read noise was within 7 % of the exact one
@@ -40,7 +41,9 @@ def noise_outside_domain(mapped: MappedNetwork) -> list[str]:
     for name, layer in noisy.items():
         bands = chip.layers[name].bands
         shares = (
-            noise_through_wires(layer, band.mapped, band.conductances, band.devices).lost for band in bands
+            noise_through_wires(layer, band.mapped, band.conductances, band.devices, read.rows).lost
+            for band in bands
+            for read in reads_of_band(band.mapped, layer.hardware)
         )
         lost = max((float(share.max(initial=0.0)) for share in shares), default=0.0)
         if lost > LOST:

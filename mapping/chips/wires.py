@@ -114,7 +114,11 @@ class ColumnNoise(NamedTuple):
 
 
 def noise_through_wires(
-    layer: MappedLayer, band: Band, g: NDArray[Any], devices: NDArray[np.bool_]
+    layer: MappedLayer,
+    band: Band,
+    g: NDArray[Any],
+    devices: NDArray[np.bool_],
+    active: NDArray[np.int64] | None = None,
 ) -> ColumnNoise:
     """Noise of a layer's band by the factors of `xbar.wires.noise`, at the mean inputs of its calibration.
 
@@ -124,6 +128,8 @@ def noise_through_wires(
     ----------
     g, devices
         Of `mapping.chips.chip.ProgrammedBand`.
+    active
+        Places among the band's rows of the word lines of one read, beside which all are at 0 V; None: all.
 
     Raises
     ------
@@ -138,9 +144,11 @@ def noise_through_wires(
         )
     tiles, crossbar = whole_tiles(layer, band, g), layer.hardware.crossbar
     lines = np.zeros((2, len(band.tiles), len(g), crossbar.rows))
+    driven = band.rows if active is None else band.rows[active]
     for index, tile in enumerate(band.tiles):
-        lines[0, index, :, tile.rows - band.first_row] = calibration.mean[tile.rows, None]
-        lines[1, index, :, tile.rows - band.first_row] = calibration.mean_square[tile.rows, None]
+        rows = np.intersect1d(tile.rows, driven)
+        lines[0, index, :, rows - band.first_row] = calibration.mean[rows, None]
+        lines[1, index, :, rows - band.first_row] = calibration.mean_square[rows, None]
     mean, mean_square = lines.reshape(2, -1, crossbar.rows)
     cells = tiles.g.reshape(-1, crossbar.rows, crossbar.cols)
     found = wire_noise(cells, mean, mean_square, **_ohms(layer.hardware))

@@ -7,10 +7,10 @@ from xbar.hardware.design import Hardware
 
 EVENTS = {
     "row_drives": "positions x phases x planes x driven rows of all tiles",
-    "line_phases": "positions x phases x planes x bit lines in use of all tiles",
-    "array_reads": "positions x phases x planes x tiles",
-    "conversions": "positions x conversions a vector x converted lines of all tiles",
-    "sum_updates": "positions x conversions a vector x columns of all tiles",
+    "line_phases": "positions x phases x planes x bit lines in use of all reads of all tiles",
+    "array_reads": "positions x phases x planes x reads of all tiles",
+    "conversions": "positions x conversions a vector x converted lines of all reads of all tiles",
+    "sum_updates": "positions x conversions a vector x columns of all reads of all tiles",
     "sums": "positions x columns of all tiles",
     "partial_sums": "positions x columns of all tiles - outputs: the sums that join another",
     "rescaled": "positions x columns of the layer that are on tiles",
@@ -44,6 +44,7 @@ NO_EVENTS = dict.fromkeys((*EVENTS, *NETWORK_EVENTS, *TRAFFIC_EVENTS, OFF_CHIP),
 
 VARIABLES = {
     "rows": "word lines of an array",
+    "rows_per_read": "word lines of an array that are active in one read",
     "cols": "bit lines of an array",
     "slices": "cells of a weight in one plane",
     "planes": "arrays that hold the cells of one weight",
@@ -74,6 +75,7 @@ def variables_of(hardware: Hardware, vector_s: float) -> dict[str, float]:
     assert hardware.dac.bits != "ideal"
     return {
         "rows": crossbar.rows,
+        "rows_per_read": hardware.rows_at_once,
         "cols": crossbar.cols,
         "slices": encoding.slices,
         "planes": encoding.planes,

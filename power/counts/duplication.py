@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
-from power.counts.events import widest_vector_s
+from power.counts.events import slowest_vector_s
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 
@@ -16,7 +16,7 @@ Interval = Callable[[int], float]
 
 def array_interval(layer: MappedLayer, hardware: Hardware) -> Interval:
     """Time of a layer's arrays for one image [s], by its copies: `layer_time_s`."""
-    vector_s = widest_vector_s(layer, hardware)
+    vector_s = slowest_vector_s(layer, hardware)
     return lambda copies: math.ceil(layer.positions / copies) * vector_s
 
 

@@ -1,8 +1,9 @@
 """Counts and times of what happens in a layer for one image.
 
-There is an array for each plane of a weight. A phase is one application of an input bit; a converted line is
-a bit line that an ADC reads, or what is left of it where another plane or a reference is subtracted in
-analog. Bytes of a sum are those of ISAAC: 16 bits (doi:10.1109/ISCA.2016.12).
+There is an array for each plane of a weight. A phase is one application of an input bit, in one read of the
+array or in several (`periphery.rows_per_read`); a converted line is a bit line that an ADC reads, or what is
+left of it where another plane or a reference is subtracted in analog. Bytes of a sum are those of ISAAC: 16
+bits (doi:10.1109/ISCA.2016.12).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from mapping.network.elementary import OPERATIONS
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import cut
+from mapping.tiles.reads import reads_of_tile
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 
@@ -26,8 +28,13 @@ class LayerCounts:
 
     Parameters
     ----------
-    tiles, rows, cols, widest
-        Tiles, word lines and columns of weights of all of them, and the columns of the widest; 0 without one.
+    tiles, rows, cols
+        Tiles, word lines and columns of weights of all of them.
+    reads, read_cols
+        Reads of all tiles for one phase of a vector (`periphery.rows_per_read`), and the columns of weights
+        that they are of, each as often as it is read.
+    busiest
+        Columns and reads of tiles that no other has as many of, one of which takes the longest for a vector.
     band_rows
         Word lines of all bands, each once.
     columns, outputs
@@ -41,7 +48,9 @@ class LayerCounts:
     tiles: int
     rows: int
     cols: int
-    widest: int
+    reads: int
+    read_cols: int
+    busiest: tuple[tuple[int, int], ...]
     band_rows: int
     columns: int
     outputs: int
@@ -50,9 +59,10 @@ class LayerCounts:
 
 
 def layer_counts(layer: MappedLayer, hardware: Hardware) -> LayerCounts:
-    """What a layer has on its tiles; of the hardware only rows, columns and encoding matter."""
+    """What a layer has on its tiles; of the hardware only rows, columns, encoding and rows a read matter."""
     tiles = layer.tiles
     widths = [len(tile.cols) for tile in tiles]
+    reads = [reads_of_tile(tile, band, hardware) for band in layer.bands for tile in band.tiles]
     on = np.zeros(layer.n, np.int64)
     if tiles:
         on[np.concatenate([tile.cols for tile in tiles])] = 1
@@ -60,7 +70,9 @@ def layer_counts(layer: MappedLayer, hardware: Hardware) -> LayerCounts:
         tiles=len(tiles),
         rows=sum(len(tile.rows) for tile in tiles),
         cols=sum(widths),
-        widest=max(widths, default=0),
+        reads=sum(reads),
+        read_cols=sum(width * count for width, count in zip(widths, reads, strict=True)),
+        busiest=_busiest(set(zip(widths, reads, strict=True))),
         band_rows=sum(len(band.rows) for band in layer.bands),
         columns=int(on.sum()),
         outputs=_outputs_on_tiles(layer, on),
@@ -99,16 +111,16 @@ def layer_events(
     input_bytes = hardware.dac.bits / 8
     sums = vectors * counts.cols
     outputs = layer.output_values if counts.tiles else 0
-    references = counts.tiles * encoding.reference_columns
+    references = counts.reads * encoding.reference_columns
     converted = references if encoding.subtract == "digital" else 0
-    lines = (counts.cols * encoding.slices + converted) * encoding.converted_planes
-    bit_lines = counts.cols * encoding.slices + references
+    lines = (counts.read_cols * encoding.slices + converted) * encoding.converted_planes
+    bit_lines = counts.read_cols * encoding.slices + references
     return {
         "row_drives": vectors * phases * planes * counts.rows,
         "line_phases": vectors * phases * planes * bit_lines,
-        "array_reads": vectors * phases * planes * counts.tiles,
+        "array_reads": vectors * phases * planes * counts.reads,
         "conversions": vectors * hardware.conversions(signed) * lines,
-        "sum_updates": sums * hardware.conversions(signed),
+        "sum_updates": vectors * counts.read_cols * hardware.conversions(signed),
         "sums": sums,
         "partial_sums": sums - counts.outputs,
         "rescaled": vectors * counts.columns,
@@ -178,43 +190,53 @@ def index_bytes(layer: MappedLayer, hardware: Hardware) -> float:
     return bits / 8
 
 
-def layer_time_s(layer: MappedLayer, hardware: Hardware, widest: int | None = None) -> float:
-    """Time of a layer for one image [s]: that of a vector on its fullest tile, at each position of a copy.
+def layer_time_s(layer: MappedLayer, hardware: Hardware) -> float:
+    """Time of a layer for one image [s]: that of a vector on its slowest tile, at each position of a copy.
 
-    `widest` is how many columns that tile has, where it is known; 0 without a tile.
+    0 without a tile.
     """
-    if widest is None:
-        widest = max((len(tile.cols) for tile in layer.tiles), default=0)
-    if not widest:
-        return 0.0
-    vector_s = vector_time_s(widest, hardware, has_sign(layer))
-    return math.ceil(layer.positions / hardware.periphery.copies) * vector_s
+    return math.ceil(layer.positions / hardware.periphery.copies) * slowest_vector_s(layer, hardware)
 
 
-def widest_vector_s(layer: MappedLayer, hardware: Hardware) -> float:
-    """Time of one input vector on the fullest tile of a layer, which has one [s]."""
-    widest = max(len(tile.cols) for tile in layer.tiles)
-    return vector_time_s(widest, hardware, has_sign(layer))
+def slowest_vector_s(
+    layer: MappedLayer, hardware: Hardware, busiest: tuple[tuple[int, int], ...] | None = None
+) -> float:
+    """Time of one input vector on the slowest tile of a layer [s]; 0 without one.
+
+    `busiest` is `LayerCounts.busiest` where it is known.
+    """
+    tiles = layer_counts(layer, hardware).busiest if busiest is None else busiest
+    signed = has_sign(layer)
+    return max((vector_time_s(columns, hardware, signed, reads) for columns, reads in tiles), default=0.0)
 
 
-def vector_time_s(columns: int, hardware: Hardware, signed: bool = False) -> float:
-    """Time of one input vector on a tile with so many columns of weights [s]: a phase takes max(t_read,
-    columns of the busiest ADC / its rate).
+def _busiest(tiles: set[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Those of some pairs than which no other has as much of one and more of the other."""
+    found: list[tuple[int, int]] = []
+    for columns, reads in sorted(tiles, reverse=True):
+        if not found or reads > found[-1][1]:
+            found.append((columns, reads))
+    return tuple(found)
 
-    Where phases are accumulated, the one conversion goes on while the next vector is read.
+
+def vector_time_s(columns: int, hardware: Hardware, signed: bool = False, reads: int = 1) -> float:
+    """Time of one input vector on a tile with so many columns of weights, which so many reads take [s]: a
+    read of a phase takes max(t_read, columns of the busiest ADC / its rate).
+
+    Where phases are accumulated, the one conversion of a read goes on while the next one is made.
     """
     lines = converted_lines(columns, hardware) // hardware.encoding.converted_planes
     phases, conversion = hardware.dac.phases_of(signed), min(lines, hardware.adc.columns) / hardware.adc.rate
     if hardware.adc.after == "accumulation":
-        return max(phases * hardware.periphery.t_read, conversion)
-    return phases * max(hardware.periphery.t_read, conversion)
+        return reads * max(phases * hardware.periphery.t_read, conversion)
+    return reads * phases * max(hardware.periphery.t_read, conversion)
 
 
 def fastest_vector_s(hardware: Hardware) -> float:
     """Least time of an input vector on a tile that is full [s]: signed ones count where their phases are
     fewer."""
-    columns = hardware.weights_per_tile_row
-    return min(vector_time_s(columns, hardware, signed) for signed in (False, True))
+    columns, reads = hardware.weights_per_tile_row, math.ceil(hardware.crossbar.rows / hardware.rows_at_once)
+    return min(vector_time_s(columns, hardware, signed, reads) for signed in (False, True))
 
 
 def converted_lines(columns: int, hardware: Hardware) -> int:

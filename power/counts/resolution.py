@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
+from mapping.tiles.reads import reads_of_band
 from xbar.conductances.encoding import codebook
 from xbar.hardware.converters import Dac
 from xbar.hardware.design import Hardware
@@ -19,7 +22,8 @@ def lossless_bits(layer: MappedLayer, hardware: Hardware) -> int:
     """Least ADC bits with which no conversion of a layer loses anything, whatever inputs and weights are.
 
     Currents are counted in steps of `device.unit` at one step of an input digit. A bit line with c kept
-    weights on L driven word lines, digits -N ... D and kept cells that are worth a ... b steps carries
+    weights on L word lines that are driven in one read (`periphery.rows_per_read`), digits -N ... D and kept
+    cells that are worth a ... b steps carries
 
         c min(D a, -N b) ... c max(D b, -N a) + (L - c) D m
 
@@ -27,7 +31,7 @@ def lossless_bits(layer: MappedLayer, hardware: Hardware) -> int:
     complement ones where a current may have either sign (`xbar.multiply.converters.code_range`), else codes
     from 0.
     D is 2^v - 1 for phases of v bits or v accumulated ones, N is above 0 for signed inputs only. The largest
-    column of all tiles and slices counts. With S states of a cell:
+    column of all reads, tiles and slices counts. With S states of a cell:
 
     - subtracted in analog, differential: -c D (S-1) ... c D (S-1), that is 2 c D (S-1) + 1 levels; a
       reference: the digits of a weight less those of the reference; m = 0;
@@ -81,9 +85,9 @@ def lossless_bits(layer: MappedLayer, hardware: Hardware) -> int:
     from_kept = np.minimum(most * low, least * high), np.maximum(most * high, least * low)
 
     bits = 0
-    for tile in layer.tiles:
-        kept = int(layer.kept(tile.rows, tile.cols).sum(0).max())
-        others = 0 if encoding.unformed else len(tile.rows) - kept
+    for rows, cols in _read_together(layer, hardware):
+        kept = int(layer.kept(rows, cols).sum(0).max())
+        others = 0 if encoding.unformed else len(rows) - kept
         lowest, highest = (
             kept * each + others * digit * masked
             for each, digit in zip(from_kept, (least, most), strict=True)
@@ -93,6 +97,16 @@ def lossless_bits(layer: MappedLayer, hardware: Hardware) -> int:
         largest = max(high_code, -low_code - 1)
         bits = max(bits, largest.bit_length() + 1 if bipolar else high_code.bit_length())
     return bits
+
+
+def _read_together(
+    layer: MappedLayer, hardware: Hardware
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Inputs and columns of each read of each tile."""
+    for band in layer.bands:
+        for read in reads_of_band(band, hardware):
+            for tile in (band.tiles[number] for number in read.tiles):
+                yield np.intersect1d(tile.rows, band.rows[read.rows], assume_unique=True), tile.cols
 
 
 def lossless_bits_of_network(mapped: MappedNetwork) -> dict[str, int]:

@@ -117,7 +117,7 @@ def nameplate(hardware: Hardware, tiles: int = 1, links: bool = False) -> Namepl
 
 def full_read_pj(hardware: Hardware) -> float:
     """Most energy that a read of one plane of an array takes by its device [pJ]."""
-    rows, columns = hardware.crossbar.rows, hardware.weights_per_tile_row
+    rows, columns = hardware.rows_at_once, hardware.weights_per_tile_row
     tile = Tile(np.arange(rows), np.arange(columns))
     layer = MappedLayer("full", "linear", rows, columns, 1, (Band(0, rows, (tile,)),), hardware)
     conductance = row_conductance(layer, hardware, "worst")

@@ -276,9 +276,12 @@ def _cells(where: str, price: CellPrice, hardware: Hardware, periphery: Peripher
         read = f"{seconds * 1e9:g} ns ({volts:g} V)^2 G, with G of all driven cells"
     else:
         lump = _part(where, periphery, price.read)
-        energy_pj, sources = lump.energy_j * 1e12, (source, lump.source)
+        share = hardware.rows_at_once / crossbar.rows
+        energy_pj, sources = lump.energy_j * 1e12 * share, (source, lump.source)
         unknown.update(not_known(energy=lump.power_mw))
         read = f"{price.read}, {lump.power_mw or 0:g} mW / ({lump.count} x {lump.rate_per_s or 0:g} /s)"
+        if share < 1:
+            read += f", of which {hardware.rows_at_once} of {crossbar.rows} word lines take their share"
     return Price(
         energy_pj=energy_pj,
         area_um2=crossbar.rows * crossbar.cols * area_um2,

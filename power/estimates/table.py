@@ -15,7 +15,7 @@ from power.architecture.chip import ARRAY, LAYER, NODE
 from power.architecture.vocabulary import NO_EVENTS
 from power.components.price import Price
 from power.counts.array import Case, read_energy_j
-from power.counts.events import fastest_vector_s, has_sign, vector_time_s
+from power.counts.events import fastest_vector_s, has_sign, slowest_vector_s
 from power.counts.tally import Tally
 from power.counts.workload import NOTHING, Workload, workload
 from power.estimates.allocation import Allocation, allocated
@@ -179,12 +179,12 @@ def _times(work: Workload, groups: Iterable[_Group]) -> dict[str, float]:
     """Time of the arrays of each layer for one image [s]; 0 of one without a tile."""
     found = {}
     for group in groups:
-        vectors: dict[tuple[int, bool], float] = {(0, False): 0.0, (0, True): 0.0}
+        vectors: dict[tuple[tuple[tuple[int, int], ...], bool], float] = {}
         for name in group.layers:
-            layer = work.mapped.layers[name]
-            kind = work.layers[name].widest, has_sign(layer)
+            layer, busiest = work.mapped.layers[name], work.layers[name].busiest
+            kind = busiest, has_sign(layer)
             if kind not in vectors:
-                vectors[kind] = vector_time_s(kind[0], group.hardware, kind[1])
+                vectors[kind] = slowest_vector_s(layer, group.hardware, busiest)
             found[name] = math.ceil(layer.positions / group.hardware.periphery.copies) * vectors[kind]
     return {name: found[name] for name in work.mapped.layers}
 

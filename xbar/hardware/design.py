@@ -99,6 +99,10 @@ class Periphery:
         How often the arrays of a layer are there; each copy takes its share of the layer's positions.
     buffer_kb
         eDRAM of a tile [KB]; ``library``: as large as that of the component library.
+    rows_per_read
+        Neighbouring word lines of an array that are active in one read; the others are at the potential of
+        the virtual ground meanwhile. What is left of a phase takes more reads, each with a conversion of
+        every bit line, whose numbers are added in digital. ``all``: one read.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -113,6 +117,7 @@ class Periphery:
     copies: int = 1
     buffer_kb: float | Literal["library"] = "library"
     architecture: str = "isaac-periphery"
+    rows_per_read: int | Literal["all"] = "all"
 
     def __post_init__(self) -> None:
         check_types(self, "periphery.")
@@ -153,6 +158,9 @@ class Hardware:
                 f"encoding.slices = {self.encoding.slices}: a tile needs at least {needed} bit lines, "
                 f"crossbar.cols = {self.crossbar.cols}{spare}"
             )
+        if self.periphery.rows_per_read != "all":
+            most = self.crossbar.rows
+            check_range("periphery.rows_per_read", self.periphery.rows_per_read, 1, most, "(crossbar.rows)")
         check_encoding(self.encoding, self.device)
         self._check_currents()
         check_increasing(self.device.iv, self.dac.largest_voltage)
@@ -178,7 +186,7 @@ class Hardware:
 
     def _check_currents(self) -> None:
         """Refuse currents and times of the read-out that no array of these cells can have."""
-        adc, largest = self.adc, self.crossbar.rows * self.device.g_max * self.dac.v_read
+        adc, largest = self.adc, self.rows_at_once * self.device.g_max * self.dac.v_read
         line = f"the largest current of a bit line, rows g_max v_read = {largest:.3g} A"
         if adc.noise_current > largest:
             raise XbarError(f"adc.noise_current = {adc.noise_current}: larger than {line}; it is in A")
@@ -199,6 +207,12 @@ class Hardware:
                 f"{self.periphery.t_read:g} s has a noise bandwidth of at least "
                 f"1 / (2 t_read) = {least:.3g} Hz"
             )
+
+    @property
+    def rows_at_once(self) -> int:
+        """Word lines of an array that are active in one read."""
+        at_once = self.periphery.rows_per_read
+        return self.crossbar.rows if at_once == "all" else at_once
 
     @property
     def weights_per_tile_row(self) -> int:

@@ -167,6 +167,16 @@ def test_a_key_of_noise_behind_wires_counts_where_there_are_wires() -> None:
             assert (simulated(one.hardware) != simulated(other.hardware)) == counts
 
 
+def test_rows_of_a_read_count_where_they_are_not_all() -> None:
+    """The key changes outputs and costs; an id of before there was one is that of all rows at once."""
+    key = "hardware.periphery.rows_per_read"
+    all_, eight, same = (load_study("digits", [f"{key}={rows}"]) for rows in ("all", "8", "all"))
+    assert point_id(all_, "", {}) == point_id(same, "", {}) != point_id(eight, "", {})
+    assert simulated(all_.hardware) != simulated(eight.hardware)
+    assert "rows_per_read" not in str(simulated(all_.hardware))
+    assert "rows_per_read" in str(simulated(eight.hardware))
+
+
 def test_no_output_depends_on_keys_that_only_costs_read() -> None:
     """Every key that ids leave out exists, and with all of them changed a noisy chip gives the same bits."""
     design = load_hardware("admm-32x32").replace(device__programming=ProgrammingNoise("lognormal", 0.1))

@@ -51,6 +51,7 @@ def columns(draw) -> tuple[Hardware, MappedLayer]:
         encoding=encoding_of(kind, slices, subtract, unformed),
         dac=Dac(draw(st.integers(2, 3)), phase_bits=draw(st.integers(1, 2))),
         adc__after=after,
+        periphery__rows_per_read=draw(st.sampled_from(["all", 1, 2])),
     )
     design = device_of(design, states, offset)
     kept = np.array(draw(st.lists(st.booleans(), min_size=1, max_size=3).filter(any)))
@@ -89,7 +90,10 @@ def currents(design: Hardware, layer: MappedLayer) -> np.ndarray:
         lines = lines - reference if encoding.subtract == "analog" else both
     elif encoding.subtract == "analog":
         lines = lines[:1] - lines[1:]
-    return np.einsum("pmk,askn->pmasn", digits, lines).ravel() / design.device.unit
+    at_once = design.rows_at_once
+    reads = [slice(first, first + at_once) for first in range(0, layer.k, at_once)]
+    found = [np.einsum("pmk,askn->pmasn", digits[..., each], lines[..., each, :]).ravel() for each in reads]
+    return np.concatenate(found) / design.device.unit
 
 
 def multiplied(design: Hardware, layer: MappedLayer, bits: int) -> np.ndarray:
