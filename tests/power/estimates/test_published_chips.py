@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from power_cases import network, unpacked
@@ -109,7 +111,67 @@ def neurosim() -> dict[str, float]:
         encoding__slices=4, crossbar__cols=132, dac__bits=8, adc__columns=132
     )
     layers = [unpacked(design, k, n, name=str(i)) for i, (k, n) in enumerate(VGG8)]
-    return {"arrays of VGG-8": sum(arrays_of(layer, design) for layer in layers)}
+    found, copies = neurosim_floorplan()
+    with_copies = [design.replace(periphery__copies=count) for count in copies]
+    return {
+        "arrays of VGG-8": sum(arrays_of(layer, design) for layer in layers),
+        **found,
+        "arrays of VGG-8 with the copies of the floorplan": sum(map(arrays_of, layers, with_copies)),
+    }
+
+
+ARRAY = 128
+"""Word lines and bit lines of an array of NeuroSim's floorplan."""
+
+
+def neurosim_floorplan() -> tuple[dict[str, float], list[int]]:
+    """The rule of the page, and the copies of layers: squares of cells of two sizes, and copies in what a
+    layer leaves of them."""
+    cells = [(k, 4 * n) for k, n in VGG8]
+    places = [9 if k % 9 == 0 and k >= ARRAY else 1 for k, _ in cells]  # of a kernel, each on its own
+    parts = [(k // by, n) for (k, n), by in zip(cells, places, strict=True)]
+    edges = {9: best_edge(parts, places, 9, 2 * ARRAY), 1: best_edge(parts, places, 1, 4 * ARRAY)}
+    tiles, arrays, copies = [], [], []
+    for (k, n), by in zip(parts, places, strict=True):
+        edge = edges[by]
+        tiles.append(math.ceil(k / edge) * math.ceil(n / edge))
+        arrays.append(tiles[-1] * by * (edge // ARRAY) ** 2)
+        # a tile of one part has four groups of half its edge: copies of whole groups, then in a group
+        of_groups, group = (1, edge) if by > 1 else (copies_in(k, n, edge // 2, edge), edge // 2)
+        copies.append(of_groups * copies_in(k, n, ARRAY, group))
+    assert tiles == [1, 1, 2, 2, 4, 4, 32, 1]
+    assert copies == [16, 4, 4, 2, 2, 1, 1, 8]
+    used = [count * k * n / (of * ARRAY**2) for count, (k, n), of in zip(copies, cells, arrays, strict=True)]
+    assert [round(used[0], 3), round(used[-1], 4)] == [0.211, 0.3125]
+    found = {
+        "tiles of its floorplan": sum(tiles),
+        "arrays of its floorplan": sum(arrays),
+        "utilisation, mean of its tiles [%]": 100 * float(np.average(used, weights=tiles)),
+        "utilisation, mean of its arrays [%]": 100 * float(np.average(used, weights=arrays)),
+    }
+    return found, copies
+
+
+def best_edge(parts: list[tuple[int, int]], places: list[int], by: int, least: int) -> int:
+    """Of the squares from the widest part down to more than `least`, half by half, that which its parts fill
+    best."""
+    own = [part for part, of in zip(parts, places, strict=True) if of == by]
+    edge = 2 ** math.ceil(math.log2(max(n for _, n in own)))
+    edges = [edge >> halvings for halvings in range(12) if edge >> halvings > least]
+    return max(
+        edges,
+        key=lambda e: (
+            sum(k * n for k, n in own) / sum(math.ceil(k / e) * math.ceil(n / e) * e**2 for k, n in own)
+        ),
+    )
+
+
+def copies_in(k: int, n: int, unit: int, room: int) -> int:
+    """Copies of a part, by whole units of an edge, in a square: of one that fits it along either side."""
+    if min(k, n) > room:
+        return 1
+    along = (max(room // unit // math.ceil(size / unit), 1) for size in (k, n))
+    return math.prod(along)
 
 
 NEURRAM = {2: (1.793, 40.33), 3: (1.165, 23.09), 5: (0.5254, 11.03), 6: (0.4177, 8.257), 7: (0.3439, 7.750)}
