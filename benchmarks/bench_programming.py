@@ -9,7 +9,8 @@ from timing import record
 
 from xbar import load_device
 from xbar.conductances.programming import program_states
-from xbar.hardware.device import Device, Relaxation
+from xbar.hardware.aging import Relaxation
+from xbar.hardware.device import Device
 
 TILES, SIZE = 1000, 128
 TIME = 86400.0

@@ -1,5 +1,15 @@
 __version__: str
 
+from .hardware.aging import (
+    DRIFTS as DRIFTS,
+    RELAXATIONS as RELAXATIONS,
+    AgingLaw as AgingLaw,
+    CellDrift as CellDrift,
+    CellRelaxation as CellRelaxation,
+    Drift as Drift,
+    LogClamp as LogClamp,
+    Relaxation as Relaxation,
+)
 from .hardware.converters import Adc as Adc, Dac as Dac
 from .hardware.design import (
     Crossbar as Crossbar,
@@ -8,9 +18,6 @@ from .hardware.design import (
 )
 from .hardware.device import (
     Device as Device,
-    Drift as Drift,
-    LogClamp as LogClamp,
-    Relaxation as Relaxation,
     WritePulse as WritePulse,
 )
 from .hardware.encodings import (

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from experiments.figures.colours import BLUE, GREY, INK, MUTED, ORANGE
 from experiments.figures.plots import STYLE, WIDTH
 from experiments.studies.durations import duration
+from xbar.conductances.aging import relaxation_sigma
 from xbar.conductances.noise import low_frequency_sigma, sigma, white_sigma
 from xbar.conductances.programming import program
 from xbar.hardware.device import Device
@@ -58,7 +59,7 @@ def device_figure(device: Device) -> Figure:
     if device.iv.kind != "ohmic":
         panels["iv"] = _current
     g = device.conductances()
-    targets = g[[0, g.size // 2, -1] if g.size > 2 else [0, -1]] if changes(device) else g[:0]
+    targets = g[[0, g.size // 2, -1] if g.size > 2 else [0, -1]] if device.ages else g[:0]
     over_time = [f"time {i}" for i in range(len(targets))]
     rows = [list(panels), over_time] if over_time else [list(panels)]
     mosaic: list[Any] = [[name for name in row for _ in range(6 // len(row))] for row in rows]
@@ -76,11 +77,6 @@ def device_figure(device: Device) -> Figure:
     return figure
 
 
-def changes(device: Device) -> bool:
-    """Whether a conductance depends on the time since the write."""
-    return bool(device.programming.times or device.relaxation or device.drift or device.low_frequency)
-
-
 def sampled(device: Device, g: float, time: float) -> NDArray[np.float64]:
     """Conductances [S] of 4,096 cells of target `g` [S], `time` [s] after the write; none is stuck."""
     sound = dataclasses.replace(device, p_stuck_g_max=0.0, p_stuck_g_min=0.0)
@@ -96,7 +92,7 @@ def _notes(device: Device) -> list[str]:
         name
         for name, given in (
             ("programming noise", device.programming.acts),
-            ("change with time", changes(device)),
+            ("change with time", device.ages),
             ("white read noise", device.read_noise.acts),
             ("stuck cells", device.p_stuck_g_max + device.p_stuck_g_min),
         )
@@ -107,7 +103,7 @@ def _notes(device: Device) -> list[str]:
         when = f" {duration(device.first_time)} after it" if device.programming.times else ""
         how = "Bars" if device.n_states <= FEW_STATES else "Band"
         notes.append(f"{how} of the states: ± one standard deviation of the write{when}.")
-    if changes(device):
+    if device.ages:
         how = "bar" if device.programming.times else "band"
         notes.append(f"Over time: median and 5 to 95 % ({how}) of {SIDE**2:,} sampled cells; dotted: target.")
     given = [f"Not given: {', '.join(absent)}."] if absent else []
@@ -154,9 +150,8 @@ def _deviations(ax: Axes, device: Device) -> None:
         lines.append(("write", sigma(g, device), {"color": BLUE}))
     for time, dashes in ((device.first_time, "-"), (TEN_YEARS, "--")):
         if device.relaxation:
-            spread = device.relaxation.sigma * np.log(time) + device.relaxation.sigma_0
             look = {"color": ORANGE, "linestyle": dashes}
-            lines.append((f"relaxation, {duration(time)}", np.full_like(g, spread), look))
+            lines.append((f"relaxation, {duration(time)}", relaxation_sigma(g, device, time), look))
         if device.low_frequency:
             look = {"color": MUTED[2], "linestyle": dashes}
             lines.append((f"1/f noise, {duration(time)}", low_frequency_sigma(g, g, device, time), look))

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
+from xbar.hardware.aging import DRIFTS, RELAXATIONS
 from xbar.hardware.encodings import ENCODINGS
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import CURRENT_LAWS
@@ -31,6 +32,8 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 KINDS: Mapping[str, Registry[Any]] = {
     "encoding": ENCODINGS,
     "programming": WRITE_NOISES,
+    "relaxation": RELAXATIONS,
+    "drift": DRIFTS,
     "low_frequency": FLICKER_NOISES,
     "read_noise": READ_NOISES,
     "iv": CURRENT_LAWS,

@@ -1,6 +1,7 @@
 """What conductance does a cell have for a weight?
 
-Encodings of weights as states, the laws of device noise, programming, and the counter-based generator.
+Encodings of weights as states, the laws of device noise and aging, programming, and the
+counter-based generator.
 """
 
 import lazy_loader

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xbar.conductances import noise
+from xbar.conductances.aging import Compiled, age, clamped, compiled
 from xbar.conductances.generator import mixed_places
 from xbar.conductances.rng import (
     exp32,
@@ -27,7 +27,7 @@ from xbar.conductances.rng import (
 )
 from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
-from xbar.hardware.noise_laws import FLICKER_NOISES, write_spread
+from xbar.hardware.noise_laws import write_spread
 from xbar.machine.kernels import njit
 
 BEYOND = 30.0
@@ -142,10 +142,10 @@ class CellLaws(NamedTuple):
     values: NDArray[np.float64]
     time: float
     write: _Targets
-    aging: _Aging
+    aging: _AgingTables
     faults: _Faults
-    compiled: bool
-    """Whether the kernel draws all there is; else 1/f noise, and what comes after it, are drawn apart."""
+    left: tuple[str, ...]
+    """Steps that the kernel does not apply (`xbar.conductances.aging.STEPS`); what follows is done apart."""
 
 
 def cell_laws(
@@ -159,14 +159,14 @@ def cell_laws(
         For a time that the device has no data for, and a law that gives no standard deviations.
     """
     t = device.first_time if time is None else device.check_time(time)
-    compiled = _compiled_flicker(device, values, t)
-    aging = _aging_tables(values, device, t, dtype, compiled)
+    tables, left = compiled(device, values, t)
+    bounds = clamped(device)
     faults = _Faults(device.p_stuck_g_max, device.p_stuck_g_min, dtype(device.g_min), dtype(device.g_max))
-    if compiled is None:  # what comes after the 1/f noise waits for it
-        aging = aging._replace(low=dtype(-math.inf), high=dtype(math.inf))
+    if left:  # what comes after these steps waits for them
+        bounds = -math.inf, math.inf
         faults = faults._replace(p_high=0.0, p_low=0.0)
     write = _write_tables(values, device, t, dtype)
-    return CellLaws(device, values, t, write, aging, faults, compiled is not None)
+    return CellLaws(device, values, t, write, _aging_tables(tables, bounds, dtype), faults, left)
 
 
 def program_cells(
@@ -194,57 +194,25 @@ def program_cells(
         g,
         pulses,
     )
-    if not laws.compiled:
-        xi = normals(streams.low_frequency, rows, cols)
+    if laws.left:
         target = laws.values[np.maximum(index, 0)]
-        low = _flickering(g.astype(np.float64), target, xi, device, laws.time)
+        draws = {step: normals(getattr(streams, step), rows, cols) for step in laws.left}
+        moved = age(g.astype(np.float64), target, device, laws.time, draws)
         stuck = stuck_conductances(device, rows, cols, names)
-        g = np.where(index >= 0, np.where(np.isnan(stuck), low, stuck), 0).astype(g.dtype)
+        g = np.where(index >= 0, np.where(np.isnan(stuck), moved, stuck), 0).astype(g.dtype)
     return g, pulses
 
 
 def _streams(laws: CellLaws, names: tuple[int | str, ...]) -> Streams:
     """Keys of the streams that are drawn from; 0 for others, as a key takes as long as a row of cells."""
-    aging, none = laws.aging, np.uint64(0)
-    flickers = not laws.compiled or len(aging.flicker) > 0 or aging.flicker_decade > 0
+    device, none = laws.device, np.uint64(0)
     return Streams(
         stream_key("programming", *names) if len(laws.write.sigma) else none,
-        stream_key("relaxation", *names) if laws.device.relaxation else none,
-        stream_key("drift", *names) if len(aging.nu) else none,
-        stream_key("low-frequency", *names, float(laws.time)) if flickers else none,
+        stream_key("relaxation", *names) if device.relaxation else none,
+        stream_key("drift", *names) if device.drift else none,
+        stream_key("low-frequency", *names, float(laws.time)) if device.low_frequency else none,
         stream_key("faults", *names) if laws.faults.p_high + laws.faults.p_low > 0 else none,
     )
-
-
-def _compiled_flicker(
-    device: Device, values: NDArray[np.float64], time: float
-) -> tuple[NDArray[np.float64], float] | None:
-    """Sigma of the 1/f noise as the kernel draws it (`FlickerLaw.compiled`); None: it has another form."""
-    flicker = device.low_frequency
-    if flicker is None:
-        return np.empty(0), 0.0
-    with FLICKER_NOISES.guarded(flicker):
-        parts = flicker.law.compiled(flicker, device, values)
-        growth = flicker.law.growth(flicker, time)
-    return None if parts is None else (parts[0] * growth, parts[1] * growth)
-
-
-def _flickering(
-    g: NDArray[np.float64],
-    target: NDArray[np.float64],
-    xi: NDArray[np.float32],
-    device: Device,
-    time: float,
-) -> NDArray[np.float64]:
-    """Cells [S] with 1/f noise of a law that the kernel does not draw, in the window where they relax."""
-    low, high = _clamped(device)
-    sigma = noise.low_frequency_sigma(np.maximum(g, 0), target, device, time)
-    return np.asarray(np.clip(g + sigma * xi, low, high))
-
-
-def _clamped(device: Device) -> tuple[float, float]:
-    """What a conductance is clamped to when it is read [S]."""
-    return (device.g_min, device.g_max) if device.relaxation else (0.0, math.inf)
 
 
 def stuck_conductances(
@@ -280,12 +248,11 @@ class _Targets(NamedTuple):
     max_pulses: int
 
 
-class _Aging(NamedTuple):
-    """Relaxation [S], nu ln(t/t0) and low-frequency sigma relative to g by target (empty: none), the factor
-    of log10(g / 1 uS) in the latter [S], and what a conductance is clamped to when it is read [S]."""
+class _AgingTables(NamedTuple):
+    """The fields of `Compiled`, and what a conductance is clamped to when it is read [S]."""
 
-    relaxation: Any
-    relaxation_sigma: Any
+    relaxation: NDArray[Any]
+    relaxation_sigma: NDArray[Any]
     nu: NDArray[Any]
     nu_sigma: NDArray[Any]
     flicker: NDArray[Any]
@@ -314,28 +281,16 @@ def _write_tables(values: NDArray[np.float64], device: Device, time: float, dtyp
     )
 
 
-def _aging_tables(
-    values: NDArray[np.float64],
-    device: Device,
-    time: float,
-    dtype: type,
-    flicker: tuple[NDArray[np.float64], float] | None,
-) -> _Aging:
-    relaxation, drift = device.relaxation, device.drift
-    nu: NDArray[Any] = np.empty(0, dtype)
-    nu_sigma = nu
-    moved = spread = 0.0
-    if relaxation:
-        moved = relaxation.mean * math.log(time)
-        spread = relaxation.sigma * math.log(time) + relaxation.sigma_0
-    if drift:
-        log, ratio = math.log(time / drift.t0), values / device.g_max
-        nu = (log * drift.nu(ratio)).astype(dtype)
-        nu_sigma = (log * drift.nu_sigma(ratio)).astype(dtype)
-    relative, decade = flicker or (np.empty(0), 0.0)
-    low, high = _clamped(device)
-    relative = relative.astype(dtype)
-    return _Aging(dtype(moved), dtype(spread), nu, nu_sigma, relative, dtype(decade), dtype(low), dtype(high))
+def _aging_tables(laws: Compiled, bounds: tuple[float, float], dtype: type) -> _AgingTables:
+    return _AgingTables(
+        laws.relaxation.astype(dtype),
+        laws.relaxation_sigma.astype(dtype),
+        laws.nu.astype(dtype),
+        laws.nu_sigma.astype(dtype),
+        laws.flicker.astype(dtype),
+        dtype(laws.flicker_decade),
+        *map(dtype, bounds),
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -344,7 +299,7 @@ def _program(
     rows: NDArray[np.uint64],
     cols: NDArray[np.uint32],
     write: _Targets,
-    aging: _Aging,
+    aging: _AgingTables,
     faults: _Faults,
     streams: Streams,
     out: NDArray[Any],
@@ -419,16 +374,16 @@ def _age_row(
     row: np.uint64,
     cols: NDArray[np.uint32],
     state: NDArray[np.int32],
-    aging: _Aging,
+    aging: _AgingTables,
     streams: Streams,
     xi: NDArray[np.float32],
     g: NDArray[Any],
 ) -> None:
     """What happens to a row of cells between write and read."""
-    if aging.relaxation != 0 or aging.relaxation_sigma != 0:
+    if len(aging.relaxation):
         normal_row(row_key(streams.relaxation, row), cols, xi)
         for c in range(len(g)):
-            g[c] += aging.relaxation + aging.relaxation_sigma * xi[c]
+            g[c] += aging.relaxation[state[c]] + aging.relaxation_sigma[state[c]] * xi[c]
     if len(aging.nu):
         normal_row(row_key(streams.drift, row), cols, xi)
         for c in range(len(g)):

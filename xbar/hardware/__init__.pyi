@@ -1,10 +1,17 @@
+from .aging import (
+    DRIFTS as DRIFTS,
+    RELAXATIONS as RELAXATIONS,
+    AgingLaw as AgingLaw,
+    CellDrift as CellDrift,
+    CellRelaxation as CellRelaxation,
+    Drift as Drift,
+    LogClamp as LogClamp,
+    Relaxation as Relaxation,
+)
 from .converters import Adc as Adc, Dac as Dac
 from .design import Crossbar as Crossbar, Hardware as Hardware, Periphery as Periphery
 from .device import (
     Device as Device,
-    Drift as Drift,
-    LogClamp as LogClamp,
-    Relaxation as Relaxation,
     WritePulse as WritePulse,
 )
 from .encodings import (

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xbar.hardware.aging import Aging, AnyDrift, AnyRelaxation, first_time
 from xbar.hardware.checks import STRICT, check_range, check_types
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import CURRENT_LAWS, IV, AnyCurrent
@@ -26,85 +27,21 @@ from xbar.hardware.noise import (
     ProgrammingNoise,
     WhiteNoise,
 )
-from xbar.hardware.noise_laws import FLICKER_NOISES, READ_NOISES, WRITE_NOISES
+from xbar.hardware.noise_laws import (
+    FLICKER_NOISES,
+    READ_NOISES,
+    WRITE_NOISES,
+    flicker_amplitude,
+    read_sigma,
+    write_spread,
+)
 from xbar.hardware.registry import KeptTable, Registry
-from xbar.hardware.window import check_window
 
-
-@dataclass(frozen=True)
-class Relaxation:
-    """g(t) = g + a ln t + (b ln t + c) xi for t >= 1 s; xi drawn once a cell and chip.
-
-    A device that relaxes is clamped to its window when it is read, after low-frequency noise.
-
-    Parameters
-    ----------
-    mean
-        a [S].
-    sigma, sigma_0
-        b and c [S].
-    """
-
-    __pydantic_config__: ClassVar = STRICT
-    mean: float = 0.0
-    sigma: float = 0.0
-    sigma_0: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_types(self, "relaxation.")
-        check_range("relaxation.mean", self.mean, -1, 1, "S")
-        check_range("relaxation.sigma", self.sigma, 0, 1, "S")
-        check_range("relaxation.sigma_0", self.sigma_0, 0, 1, "S")
-
-
-@dataclass(frozen=True)
-class LogClamp:
-    """clamp(slope ln(g / g_max) + intercept, low, high) of a target conductance g."""
-
-    __pydantic_config__: ClassVar = STRICT
-    intercept: float
-    slope: float = 0.0
-    low: float = 0.0
-    high: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_types(self, "drift.")
-        check_range("drift: intercept", self.intercept, -10, 10)
-        check_range("drift: slope", self.slope, -10, 10)
-        check_range("drift: low", self.low, 0, 10)
-        check_range("drift: high", self.high, self.low, 10)
-        if self.slope == 0 and not self.low <= self.intercept <= self.high:
-            raise XbarError(
-                f"drift: intercept = {self.intercept}: lies outside low = {self.low:g} to "
-                f"high = {self.high:g}, to which it would be clamped"
-            )
-
-    def __call__(self, ratio: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Value at g / g_max, any shape; at 0 the limit."""
-        value = self.intercept + self.slope * np.log(np.maximum(ratio, 1e-300))
-        return np.asarray(np.clip(value, self.low, self.high))
-
-
-@dataclass(frozen=True)
-class Drift:
-    """g(t) = g(t0) (t/t0)^-nu, with `nu = |mean(g) + sigma(g) xi|` drawn once a cell and chip.
-
-    Parameters
-    ----------
-    t0
-        Time after the write at which the cell has its programmed conductance [s]; no earlier one is allowed.
-    nu, nu_sigma
-        Mean and standard deviation of the exponent by target conductance.
-    """
-
-    __pydantic_config__: ClassVar = STRICT
-    t0: float
-    nu: LogClamp
-    nu_sigma: LogClamp = LogClamp(0.0)
-
-    def __post_init__(self) -> None:
-        check_types(self, "drift.")
-        check_range("drift.t0", self.t0, 1e-9, 1e12, "s")
+LARGEST = 0.01
+"""Largest g_max [S]: 100 ohm, less than any memristor. A window of more than 10 nS that is typed in uS is
+beyond it."""
+POINTS = 1025
+"""Conductances of the window at which deviations are looked at, beside those of the states."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +107,8 @@ class Device:
     g_max: float
     states: int | tuple[float, ...]
     programming: AnyWriteNoise = field(default_factory=ProgrammingNoise)
-    relaxation: Relaxation | None = None
-    drift: Drift | None = None
+    relaxation: AnyRelaxation | None = None
+    drift: AnyDrift | None = None
     low_frequency: AnyFlickerNoise | None = None
     read_noise: AnyReadNoise = field(default_factory=WhiteNoise)
     iv: AnyCurrent = field(default_factory=IV)
@@ -198,8 +135,8 @@ class Device:
         self.read_noise.law.check(self.read_noise, self)
         if self.low_frequency:
             self.low_frequency.law.check(self.low_frequency, self)
-        check_window(self)
-        if self.programming.times and (self.relaxation or self.drift):
+        _check_window(self)
+        if self.programming.times and self.aging:
             raise XbarError(
                 "device.programming.at: its deviations hold the change with time; "
                 "device.relaxation and device.drift would count it twice"
@@ -221,7 +158,14 @@ class Device:
             (READ_NOISES, self.read_noise),
             (CURRENT_LAWS, self.iv),
         ]
-        return (*found, *([(FLICKER_NOISES, self.low_frequency)] if self.low_frequency else []))
+        if self.low_frequency:
+            found.append((FLICKER_NOISES, self.low_frequency))
+        return (*found, *((part.registry, part) for part in self.aging))
+
+    @property
+    def aging(self) -> tuple[Aging, ...]:
+        """Relaxation and drift, as far as the device has them."""
+        return tuple(part for part in (self.relaxation, self.drift) if part)
 
     @property
     def n_states(self) -> int:
@@ -247,15 +191,14 @@ class Device:
     @property
     def ages(self) -> bool:
         """Whether anything changes with the time after the write."""
-        return bool(self.programming.times or self.relaxation or self.drift or self.low_frequency)
+        return bool(self.programming.times or self.aging or self.low_frequency)
 
     @property
     def first_time(self) -> float:
         """Earliest time after the write that the data describe [s]; the default of a read."""
         if self.programming.times:
             return min(self.programming.times)
-        starts = [1.0] if self.relaxation else []
-        return max([*starts, *([self.drift.t0] if self.drift else [])], default=1.0)
+        return max(map(first_time, self.aging), default=1.0)
 
     def check_time(self, time: float) -> float:
         """`time` [s] after the write, where the device's data describe it.
@@ -270,10 +213,68 @@ class Device:
         known = sorted(self.programming.times)
         if known and time not in known:
             raise XbarError(f"time = {time} s: {self.name!r} was measured at {_listed(known)} s only")
-        depends = self.relaxation is not None or self.drift is not None
-        check_range("time", time, self.first_time if depends else 0, 1e12, "s after the write")
+        check_range("time", time, self.first_time if self.aging else 0, 1e12, "s after the write")
         return time
 
 
 def _listed(numbers: Sequence[float]) -> str:
     return ", ".join(f"{number:g}" for number in numbers)
+
+
+def _check_window(device: Device) -> None:
+    """Refuse a window that is not in S, and noise that is larger than the window anywhere in it.
+
+    Such noise leaves nothing of a weight. It is nearly always a wrong unit, so that a device asks for it by
+    name (`Device.noise_beyond_window`).
+
+    Raises
+    ------
+    XbarError
+        With the key, its value, and the window.
+    """
+    low, high = device.g_min, device.g_max
+    if not (math.isfinite(high) and 0 <= low < high):
+        raise XbarError(f"device.g_min = {low}, device.g_max = {high}: needs 0 <= g_min < g_max, in S")
+    if high > LARGEST:
+        raise XbarError(f"device.g_max = {high}: at most {LARGEST:g} S; conductances are in S, not in uS")
+    for key, value, deviation in _deviations(device):
+        if deviation >= (high - low) * (1 - 1e-9) and not device.noise_beyond_window:
+            raise XbarError(
+                f"device.{key} = {_plain(value)}: a deviation of up to {deviation:.3g} S, as large as "
+                f"the window from {low:g} to {high:g} S, or larger; conductances are in S, not in uS (where "
+                "it is meant, set device.noise_beyond_window = true)"
+            )
+
+
+def _deviations(device: Device) -> Iterator[tuple[str, object, float]]:
+    """Key, value and largest standard deviation in the window [S] of all that spreads or moves cells.
+
+    Relaxation and drift count for a factor e in time, 1/f noise for the first time that the device's data
+    describe, and at least for the time at which it has grown to its amplitude.
+    """
+    g = np.union1d(np.linspace(device.g_min, device.g_max, POINTS), device.conductances())
+    programming, flicker = device.programming, device.low_frequency
+    if programming.acts:
+        for time in programming.times or (None,):
+            key, value = programming.named(time)
+            deviation = float(write_spread(device, g, time).deviation(g).max())
+            if isinstance(value, tuple) and not deviation > 0:
+                raise XbarError(
+                    f"device.programming.{key} = {_plain(value)}: not above 0 anywhere in the window; "
+                    "for a write without error, programming.kind = 'none'"
+                )
+            yield f"programming.{key}", value, deviation
+    for part in device.aging:
+        with part.registry.guarded(part):
+            for key, value, deviation in part.law.changes(part, device, g):
+                yield f"{part.at}.{key}", value, deviation
+    if flicker:
+        grown = max(flicker.law.growth(flicker, device.first_time), 1.0)
+        key, value = flicker.named()
+        yield f"low_frequency.{key}", value, float(flicker_amplitude(device, g, g).max()) * grown
+    key, value = device.read_noise.named()
+    yield f"read_noise.{key}", value, float(read_sigma(device, g).max())
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

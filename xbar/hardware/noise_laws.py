@@ -125,7 +125,7 @@ def write_spread(device: Device, target: Siemens, time: float | None = None) -> 
         found = noise.law.spread(noise, device, target, moment)
         if not isinstance(found, Spread):
             raise XbarError(f"{said} gives a {type(found).__name__}; must be a Spread")
-        shift = None if found.shift is None else _shaped(f"{said}: shift", found.shift, target)
+        shift = None if found.shift is None else of_shape(f"{said}: shift", found.shift, target)
         return Spread(_deviations(said, found.sigma, target), shift)
 
 
@@ -163,13 +163,20 @@ def read_sigma(device: Device, g: Siemens) -> Siemens:
 
 def _deviations(said: str, found: Any, like: Siemens, least: float = 0.0) -> Siemens:
     """Standard deviations that a law gives, of the shape of `like`; one number stands for all."""
-    sigma = _shaped(f"{said}: sigma", found, like)
+    sigma = of_shape(f"{said}: sigma", found, like)
     if sigma.size and not (sigma.min() >= least and np.isfinite(sigma).all()):
         raise XbarError(f"{said}: sigma from {sigma.min():g} to {sigma.max():g} S; must be finite and >= 0")
     return sigma
 
 
-def _shaped(said: str, found: Any, like: Siemens) -> Siemens:
+def of_shape(said: str, found: Any, like: Siemens) -> Siemens:
+    """What a law gives as float64 of the shape of `like`; one number stands for all.
+
+    Raises
+    ------
+    XbarError
+        For another shape; `said` begins the message.
+    """
     values = np.asarray(found, np.float64)
     if values.ndim == 0:
         return np.full_like(like, values)

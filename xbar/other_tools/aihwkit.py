@@ -13,10 +13,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xbar.hardware.aging import Drift, LogClamp
 from xbar.hardware.checks import check_range
 from xbar.hardware.converters import Adc, Dac
 from xbar.hardware.design import Crossbar, Hardware
-from xbar.hardware.device import Device, Drift, LogClamp
+from xbar.hardware.device import Device
 from xbar.hardware.encodings import Encoding
 from xbar.hardware.errors import XbarError
 from xbar.hardware.noise import LowFrequencyNoise, PolynomialAt, ProgrammingNoise, WhiteNoise

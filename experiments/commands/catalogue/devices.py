@@ -8,16 +8,17 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
 
 from experiments.studies.durations import duration
 from xbar.conductances.noise import sigma, white_sigma
-from xbar.hardware.device import Device, LogClamp
+from xbar.hardware.aging import Drift, LogClamp, Relaxation
+from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
-from xbar.hardware.files import load_device, preset_names
+from xbar.hardware.files import load_device, preset_names, to_dict
 from xbar.hardware.noise import LowFrequencyNoise, ProgrammingNoise, WhiteNoise
 
 NARROWEST, WIDEST = 110, 160
@@ -221,7 +222,8 @@ def _polynomial(coefficients: Sequence[float]) -> str:
 
 def _relaxation(device: Device) -> str:
     part = device.relaxation
-    assert part is not None
+    if not isinstance(part, Relaxation):
+        return f"{_own(part)}, a draw for each cell and chip; stays in the window"
     mean, sigma, sigma_0 = (f"{value * 1e6:.4g} uS" for value in (part.mean, part.sigma, part.sigma_0))
     spread = f"standard deviation {sigma} ln(t / 1 s) + {sigma_0}"
     return f"mean {mean} ln(t / 1 s), {spread}; stays in the window"
@@ -229,7 +231,8 @@ def _relaxation(device: Device) -> str:
 
 def _drift(device: Device) -> str:
     part = device.drift
-    assert part is not None
+    if not isinstance(part, Drift):
+        return f"{_own(part)}, a draw for each cell and chip"
     return (
         f"g (t / {duration(part.t0)})^-|nu|, nu normal with mean {_clamped(part.nu)} and standard deviation "
         f"{_clamped(part.nu_sigma)}, x = target/g_max"
@@ -243,11 +246,16 @@ def _clamped(value: LogClamp) -> str:
     return f"{value.slope:g} ln x {sign} {abs(value.intercept):g} within {value.low:g} to {value.high:g}"
 
 
+def _own(part: Any) -> str:
+    """A kind that is not part of xbar: its name and its keys as a file has them."""
+    keys = [f"{key} = {value}" for key, value in to_dict(part).items() if key != "kind"]
+    return f"{part.kind} ({', '.join(keys)})" if keys else str(part.kind)
+
+
 def _low_frequency(device: Device) -> str:
     part = device.low_frequency
     if not isinstance(part, LowFrequencyNoise):
-        assert part is not None
-        return f"{part.kind}, once a chip and time"
+        return f"{_own(part)}, once a chip and time"
     since = f"sqrt(ln((t + {duration(part.t_read)}) / {duration(2 * part.t_read)}))"
     if part.kind == "log10":
         return (
@@ -271,7 +279,7 @@ def _times(device: Device) -> str:
     if device.programming.times:
         listed = ", ".join(duration(t) for t in sorted(device.programming.times))
         return f"{listed} after the write; no other time"
-    if device.relaxation or device.drift:
+    if device.aging:
         return f"from {duration(device.first_time)} after the write on"
     return "since the write: any" if device.low_frequency else "changes nothing"
 

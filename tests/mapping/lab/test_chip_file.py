@@ -30,8 +30,8 @@ from mapping.lab.compensation import compensate, read_known_inputs
 from mapping.lab.faults import around_faults
 from mapping.tiles.mapper import without_weights
 from xbar import XbarError
+from xbar.hardware.aging import Drift, LogClamp
 from xbar.hardware.converters import Adc
-from xbar.hardware.device import Drift, LogClamp
 from xbar.hardware.noise import ProgrammingNoise, WhiteNoise
 
 NOISY = device(

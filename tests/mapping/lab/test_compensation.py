@@ -29,8 +29,8 @@ from mapping import (
 )
 from mapping.lab import compensation as module
 from xbar import XbarError, load_device, load_hardware
+from xbar.hardware.aging import Drift, LogClamp
 from xbar.hardware.design import Hardware
-from xbar.hardware.device import Drift, LogClamp
 from xbar.hardware.noise import ProgrammingNoise
 
 DAY, YEAR = 86400.0, 31_536_000.0
