@@ -17,6 +17,7 @@ from small_study import SMALL, result_of_run
 from torch import nn
 
 from experiments.commands.catalogue.devices import describe
+from experiments.commands.cli import main
 from experiments.figures.device_plots import device_figure
 from experiments.report.run_report import report_run
 from experiments.run_folder.finished import read_measured
@@ -235,6 +236,27 @@ def test_it_is_described_and_drawn(own: Path) -> None:
     assert "time from 10 s after the write on" in text
     titles = [ax.get_title(loc="left") for ax in device_figure(device).axes]
     assert titles == ["16 states", "target 1 µS", "target 27.1 µS", "target 50 µS"]
+
+
+def test_the_command_takes_the_file_that_a_device_file_needs(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.toml"
+    keys = [f"{key} = {json.dumps(value)}" for key, value in DEVICE.items()]
+    file.write_text("\n".join([*keys, f"drift = {inline(DRIFT)}"]))
+    figure = tmp_path / "mine.png"
+    main(["devices", str(file), "--out", str(figure), "--extensions", str(own)])
+    assert "rise (t_start = 10.0, slope = 0.01, spread = 0.3)" in " ".join(capsys.readouterr().out.split())
+    assert figure.is_file()
+    for arguments, words in (
+        ([str(file), "--extensions", "none.py"], "extensions: none.py: must be the path of a Python file"),
+        (["--extensions", str(own)], "--extensions: needs the NAME of a device file"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["devices", *arguments])
+        assert words in capsys.readouterr().err
+    with extensions_of([]), pytest.raises(XbarError, match="which must stand in `extensions`"):
+        load_device(str(file))
 
 
 @pytest.mark.parametrize(

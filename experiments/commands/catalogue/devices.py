@@ -14,6 +14,7 @@ import numpy as np
 import tyro
 
 from experiments.studies.durations import duration
+from experiments.studies.own_code import extensions_of
 from xbar.conductances.noise import sigma, white_sigma
 from xbar.hardware.aging import Drift, LogClamp, Relaxation
 from xbar.hardware.device import Device
@@ -294,6 +295,8 @@ class DevicesCommand:
     """Draw states, deviations and change with time into NAME.png."""
     out: Path | None = None
     """Draw into this file, .png or .svg."""
+    extensions: tuple[str, ...] = ()
+    """Python files that add kinds which the device's file names, as in the key `extensions` of a study."""
 
     def __call__(self) -> None:
         width = shutil.get_terminal_size((120, 24)).columns
@@ -301,9 +304,14 @@ class DevicesCommand:
         if not self.name:
             if draws:
                 raise XbarError("--plot: needs the NAME of a device; `xbar devices` lists them")
+            if self.extensions:
+                raise XbarError("--extensions: needs the NAME of a device file that names their kinds")
             print(table(width))
             return
-        device = load_device(self.name)
+        with extensions_of(self.extensions):
+            self._show(load_device(self.name), width, draws)
+
+    def _show(self, device: Device, width: int, draws: bool) -> None:
         out = self.out or Path(f"{Path(self.name).name.removesuffix('.toml')}.png")
         if draws and out.suffix not in (".png", ".svg"):
             raise XbarError(f"--out {out}: the file's name must end in .png or .svg")
