@@ -65,7 +65,7 @@ class Placement:
         return dataclasses.replace(self, states={**self.states, **states})
 
     def choices(self) -> dict[str, Choice]:
-        """What is chosen for every layer, as `map_network` takes it."""
+        """The choice for every layer, as `map_network` takes it."""
         table = {
             setting.layer: Choice(setting.on(self.hardware), setting.digital, setting.bias_rows)
             for setting in self.settings

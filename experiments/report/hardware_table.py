@@ -52,7 +52,7 @@ class HardwareValue(NamedTuple):
 
 
 class AssumedNote(NamedTuple):
-    """What the preset says of some of its values; `overridden` says which of them are not as it has them."""
+    """A note of the preset on some of its values; `overridden` says which of them are not as it has them."""
 
     text: str
     overridden: str
@@ -88,7 +88,7 @@ def hardware_rows(hardware: Mapping[str, Any]) -> list[HardwareValue]:
 
 
 def hardware_notes(hardware: Mapping[str, Any]) -> list[AssumedNote]:
-    """What the hardware lists as assumed, each line with those of its values that were overridden."""
+    """The lines that the hardware lists as assumed, each with those of its values that were overridden."""
     changed = changes(hardware)
     found = []
     for text in hardware.get("assumed") or ():

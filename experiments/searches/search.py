@@ -130,7 +130,7 @@ def load_search(name: str) -> Search:
 
 
 def label_of_search(search: Search) -> MetricLabel:
-    """What the study of a search is measured by."""
+    """The metric that the study of a search is measured by."""
     name = base_of(search.study, search.set, search.name).get("metric", "accuracy")
     if name == "accuracy":
         return ACCURACY

@@ -174,7 +174,7 @@ def _quantised(stage: StageResult, model: nn.Module, states: Mapping[str, States
 
 @dataclass(frozen=True, eq=False)
 class HeldLevels:
-    """What keeps a layer on the levels that its rules allow.
+    """A hold that keeps a layer on the levels that its rules allow.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def held_levels(
     lasting: Mapping[str, Constraint],
     start: Mapping[str, torch.Tensor],
 ) -> dict[str, HeldLevels]:
-    """What keeps each layer with a lasting set on levels in it, on the scales that now fit best."""
+    """The holds that keep each layer with a lasting set on levels in it, on the scales that now fit best."""
     found = {}
     for name, w in matrices(model, lasting).items():
         allowed = levels_in(lasting[name], cells[name], start[name])

@@ -1,4 +1,4 @@
-"""What a user's TOML file is: a study, a sweep, a search, a design or a device, told by its keys."""
+"""The kind of a user's TOML file: a study, a sweep, a search, a design or a device, told by its keys."""
 
 from __future__ import annotations
 

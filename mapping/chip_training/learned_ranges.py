@@ -58,7 +58,7 @@ class LearnedRange(nn.Module):
 
 
 def quantised(v: Tensor, held: Tensor, r: Tensor, beyond: Tensor) -> Tensor:
-    """What has the value of `held`, and the gradients of the module's docstring to `v` and its range `r`.
+    """A tensor of the value of `held` and the gradients of the module's docstring to `v` and its range `r`.
 
     Parameters
     ----------

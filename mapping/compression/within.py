@@ -48,7 +48,7 @@ class Within(Method):
 
 
 def holds_of_sets(model: nn.Module, constraints: Mapping[str, Constraint]) -> dict[str, Hold]:
-    """What keeps the weights of layers, now in their sets, there."""
+    """Holds that keep the weights of layers, which lie in their sets, there."""
     return {
         name: held_in(of, finite_gemm(layer_of(model, name), name).clone())
         for name, of in constraints.items()

@@ -26,7 +26,7 @@ ASPECTS: tuple[Aspect, ...] = get_args(Aspect)
 
 
 def aspect_of(rule: Any) -> Aspect:
-    """What of a layer a rule is about: the class attribute `aspect` of its config, or ``groups``.
+    """The aspect of a layer that a rule is about: the class attribute `aspect` of its config, or ``groups``.
 
     Raises
     ------

@@ -188,7 +188,7 @@ def _plain_layers(
 
 
 def moved(node: fx.Node, marks: Mapping[fx.Node, Any]) -> Any:
-    """What an operator of kind ``MOVE`` makes of other tensors of its inputs' shapes; what it adds is 0."""
+    """Tensor that an operator of kind ``MOVE`` makes of others of its inputs' shapes; what it adds is 0."""
     args, kwargs = fx.map_arg((node.args, node.kwargs), marks.__getitem__)
     packet: Any = getattr(node.target, "overloadpacket", node.target)
     if packet in (aten.constant_pad_nd, aten.pad):

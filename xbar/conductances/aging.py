@@ -83,9 +83,11 @@ LOG, POWER = LogRelaxation(), PowerDrift()
 
 
 class Compiled(NamedTuple):
-    """What the kernel applies, by target, shape (T,) (empty: nothing): mean and standard deviation of the
-    relaxation [S] and of the exponent of the drift, and the deviation of the 1/f noise relative to g; and the
-    factor of log10(g / 1 uS) in the latter [S]."""
+    """Tables that the kernel reads by target, shape (T,); an empty one has no effect.
+
+    They hold the mean and standard deviation of the relaxation [S] and of the exponent of the drift, and the
+    deviation of the 1/f noise relative to g. The last field is the factor of log10(g / 1 uS) in it [S].
+    """
 
     relaxation: Siemens = NOTHING
     relaxation_sigma: Siemens = NOTHING
@@ -96,7 +98,7 @@ class Compiled(NamedTuple):
 
 
 def compiled(device: Device, target: Siemens, time: float) -> tuple[Compiled, tuple[str, ...]]:
-    """What the kernel applies to cells of these targets [S] up to a time [s], and the `STEPS` after that."""
+    """Tables that age cells of these targets [S] up to a time [s] in the kernel, and the `STEPS` left."""
     found = Compiled()
     for number, (step, fields) in enumerate(STEPS.items()):
         part = getattr(device, step)

@@ -83,7 +83,7 @@ class Crossbar:
 
 @dataclass(frozen=True)
 class Periphery:
-    """What surrounds the arrays: sharing, timing, and the component library that prices it.
+    """Circuits around the arrays: sharing, timing, and the component library that prices it.
 
     Parameters
     ----------

@@ -103,7 +103,7 @@ def build(cls: type[T], data: Mapping[str, Any], where: str, at: str = "") -> T:
 
 @functools.cache
 def adapter(cls: Any) -> pydantic.TypeAdapter[Any]:
-    """What reads a dataclass; making one takes as long as dozens of uses."""
+    """The reader of a dataclass, which is kept, as making one takes as long as dozens of uses."""
     return pydantic.TypeAdapter(cls)
 
 

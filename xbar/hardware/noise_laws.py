@@ -170,7 +170,7 @@ def _deviations(said: str, found: Any, like: Siemens, least: float = 0.0) -> Sie
 
 
 def of_shape(said: str, found: Any, like: Siemens) -> Siemens:
-    """What a law gives as float64 of the shape of `like`; one number stands for all.
+    """Arrays that a law gave, as float64 of the shape of `like`; one number stands for all.
 
     Raises
     ------

@@ -222,7 +222,7 @@ def currents(volts: NDArray[np.floating], hardware: Hardware) -> NDArray[np.floa
 
 
 def applied(x: NDArray[np.float32], hardware: Hardware) -> NDArray[np.float32]:
-    """What an ideal DAC's inputs x / x_max drive through a cell of one unit [v_read]; same shape."""
+    """Voltages that an ideal DAC's inputs x / x_max drive through a cell of one unit [v_read]; same shape."""
     dac = hardware.dac
     if hardware.device.iv.kind == "ohmic" and dac.gain_error == 0 and dac.offset == 0:
         return x
