@@ -23,7 +23,7 @@ STEPS = {
     "drift": ("nu", "nu_sigma"),
     "low_frequency": ("flicker", "flicker_decade"),
 }
-"""Parts of a device that act between write and read, in order, each with its fields of `Compiled`. Their
+"""Parts of a device that act between write and read, in order, each with its fields of `AgingTables`. Their
 streams have the same names."""
 
 NOTHING: Siemens = np.empty(0)
@@ -82,7 +82,7 @@ class PowerDrift(AgingLaw):
 LOG, POWER = LogRelaxation(), PowerDrift()
 
 
-class Compiled(NamedTuple):
+class AgingTables(NamedTuple):
     """Tables that the kernel reads by target, shape (T,); an empty one has no effect.
 
     They hold the mean and standard deviation of the relaxation [S] and of the exponent of the drift, and the
@@ -97,9 +97,9 @@ class Compiled(NamedTuple):
     flicker_decade: float = 0.0
 
 
-def compiled(device: Device, target: Siemens, time: float) -> tuple[Compiled, tuple[str, ...]]:
+def compiled(device: Device, target: Siemens, time: float) -> tuple[AgingTables, tuple[str, ...]]:
     """Tables that age cells of these targets [S] up to a time [s] in the kernel, and the `STEPS` left."""
-    found = Compiled()
+    found = AgingTables()
     for number, (step, fields) in enumerate(STEPS.items()):
         part = getattr(device, step)
         if part is not None:

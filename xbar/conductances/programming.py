@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xbar.conductances.aging import Compiled, age, clamped, compiled
+from xbar.conductances.aging import AgingTables, age, clamped, compiled
 from xbar.conductances.generator import mixed_places
 from xbar.conductances.rng import (
     exp32,
@@ -142,7 +142,7 @@ class CellLaws(NamedTuple):
     values: NDArray[np.float64]
     time: float
     write: _Targets
-    aging: _AgingTables
+    aging: _KernelTables
     faults: _Faults
     left: tuple[str, ...]
     """Steps that the kernel does not apply (`xbar.conductances.aging.STEPS`); what follows is done apart."""
@@ -248,8 +248,8 @@ class _Targets(NamedTuple):
     max_pulses: int
 
 
-class _AgingTables(NamedTuple):
-    """The fields of `Compiled`, and what a conductance is clamped to when it is read [S]."""
+class _KernelTables(NamedTuple):
+    """The fields of `AgingTables`, and what a conductance is clamped to when it is read [S]."""
 
     relaxation: NDArray[Any]
     relaxation_sigma: NDArray[Any]
@@ -281,8 +281,8 @@ def _write_tables(values: NDArray[np.float64], device: Device, time: float, dtyp
     )
 
 
-def _aging_tables(laws: Compiled, bounds: tuple[float, float], dtype: type) -> _AgingTables:
-    return _AgingTables(
+def _aging_tables(laws: AgingTables, bounds: tuple[float, float], dtype: type) -> _KernelTables:
+    return _KernelTables(
         laws.relaxation.astype(dtype),
         laws.relaxation_sigma.astype(dtype),
         laws.nu.astype(dtype),
@@ -299,7 +299,7 @@ def _program(
     rows: NDArray[np.uint64],
     cols: NDArray[np.uint32],
     write: _Targets,
-    aging: _AgingTables,
+    aging: _KernelTables,
     faults: _Faults,
     streams: Streams,
     out: NDArray[Any],
@@ -374,7 +374,7 @@ def _age_row(
     row: np.uint64,
     cols: NDArray[np.uint32],
     state: NDArray[np.int32],
-    aging: _AgingTables,
+    aging: _KernelTables,
     streams: Streams,
     xi: NDArray[np.float32],
     g: NDArray[Any],
