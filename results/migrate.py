@@ -6,9 +6,7 @@
 Until November 2026 ``[compress]`` had the keys of all methods side by side, ids left out what was as it was
 by default, and a sweep's store called its tiles ``mapping.tiles_per_plane``. Figures stay as they are. An id
 is the hash of what a stage takes, so that it is computed anew from the study and the checksum of the data.
-This says nothing of figures that an earlier version of a stage made: `MADE_BEFORE` names those runs, and they
-keep the id of that stage until they are run again. A latency that an estimate made before layers streamed is
-null.
+A latency that an estimate made before layers streamed is null.
 
 Files that are of today already are left alone. Checkpoints in the folder of a run are not carried over: the
 run is computed anew there.
@@ -37,12 +35,6 @@ from mapping.compression.configs import METHODS
 from xbar.hardware.files import write_atomically
 
 HERE = Path(__file__).parent
-MADE_BEFORE = (
-    "lenet5-fashion-seed0",
-    *(f"{study}-seed{seed}" for study in ("lenet5-mnist", "lenet5-mnist-37x") for seed in range(3)),
-)
-"""Kept runs whose weights were put onto levels by an earlier version of that stage."""
-
 POINTS_MADE_BEFORE = ("crossbar-sizing",)
 """Kept sweeps whose points the estimate's version 1 made, in which only arrays set the time of an image."""
 
@@ -113,8 +105,6 @@ def migrate_run(path: Path) -> bool:
         return False
     study = todays_study(result["study"], path.name)
     stages = todays_ids(study, result["data"]["checksum"])
-    if path.stem in MADE_BEFORE:
-        stages["quantise"] = result["stages"]["quantise"]
     changed = {**result, "study": study_dict(study), "stages": stages}
     if "estimate" in result:
         changed["estimate"] = todays_estimate(result["estimate"])
