@@ -180,7 +180,7 @@ def _layers_of_admm(log: Iterable[Mapping[str, Any]]) -> int:
 
 
 def folded(log: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """What the line says under which a figure is folded, by stem: that of residuals where layers are many."""
+    """The line under which a figure is folded, by stem: that of residuals where layers are many."""
     layers = _layers_of_admm(log)
     return {"residuals": f"Residuals of {layers} layers, epoch by epoch"} if layers > MANY_LAYERS else {}
 

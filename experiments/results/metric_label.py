@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MetricLabel:
-    """What the figures of `experiments.results.result.Accuracy` are: by default accuracies in percent.
+    """The metric of the figures of `experiments.results.result.Accuracy`, by default accuracy in percent.
 
     ``low``, ``high``: the least and the greatest value that is possible; None: there is none.
     """
@@ -46,7 +46,7 @@ class MetricLabel:
 
     @property
     def sentence(self) -> str:
-        """What figures under ``accuracy`` are: ``accuracy.*: perplexity, the lower the better``."""
+        """The sentence on figures under ``accuracy``: ``accuracy.*: perplexity, the lower the better``."""
         direction = "higher" if self.higher_is_better else "lower"
         return f"accuracy.*: {self.axis}, the {direction} the better"
 

@@ -57,8 +57,8 @@ class PointCosts:
 
 @dataclass(frozen=True)
 class PointResult:
-    """What a point of a sweep gives: figures of a `Result`, under the same keys, but that the estimate is of
-    the compressed network alone."""
+    """The result of a point of a sweep: figures of a `Result`, under the same keys. Its estimate is of the
+    compressed network alone."""
 
     accuracy: PointAccuracy
     compression: PointRate

@@ -82,7 +82,7 @@ class LayerNoiseAccuracy(_Strict):
 
 @dataclass(frozen=True)
 class Accuracy(_Strict):
-    """What every step reaches on the test set, in percent or the unit of ``metric``.
+    """The accuracy that every step reaches on the test set, in percent or the unit of ``metric``.
 
     ``chips`` is the first of ``chips_cases``. ``test_set_ci95``: half width of the interval that the finite
     test set alone leaves; None: not known. ``clipped_inputs``: shares of the inputs of a layer.
@@ -290,7 +290,7 @@ class Estimates(_Strict):
 
     @property
     def sides(self) -> dict[str, Side]:
-        """What is held against each other, by title: uncompressed, with the cells of the compressed one where
+        """The sides of the comparison, by title: uncompressed, with the cells of the compressed one where
         these are others, and compressed."""
         sides = {f"uncompressed, {self.before.cells}": self.before}
         if self.unpruned is not None and self.unpruned.cells != self.before.cells:

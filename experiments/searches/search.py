@@ -214,7 +214,7 @@ class Points:
         return possible
 
     def source(self, points: Sequence[SweepPoint]) -> Source:
-        """What points of the search are made from, all files and data that these name."""
+        """The source of points of the search, with all files and data that they name."""
         return source_of(self._variants.base, self.search.values_at(0.0), points, self.data)
 
     def meets(self, values: AxisValues) -> bool:

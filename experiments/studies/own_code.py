@@ -89,7 +89,7 @@ def own_file(name: str) -> Path | None:
 
 
 def from_own_file(what: str, name: str, use: Callable[[Any], Any] = lambda found: found) -> Any:
-    """What is called `name`, ``path/file.py:function``, in a user's file, or what `use` makes of it there.
+    """The object `name`, ``path/file.py:function``, of a user's file, or what `use` makes of it there.
 
     Parameters
     ----------

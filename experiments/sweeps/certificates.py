@@ -47,7 +47,7 @@ class Certificates:
             raise XbarError(f"--tls-{given}: has no effect {beside}; only with an address tls://HOST:PORT")
 
     def security(self, address: str) -> Any:
-        """What `distributed.Client` takes: nothing for an address without TLS."""
+        """The argument that `distributed.Client` takes: nothing for an address without TLS."""
         if not address.startswith("tls://"):
             return None
         from distributed import Security

@@ -1,4 +1,4 @@
-"""What the points of a store were made from: a study without its axes, its files, and the data.
+"""The sources of the points of a store: a study without its axes, its files, and the data.
 
 A folder may be swept or searched again with other data, keys or axes; its store keeps all points.
 ``sources.json`` beside it has every source, and the ids of the points of the sweep or search that was run
@@ -32,7 +32,7 @@ MOST_NAMED = 4
 
 @dataclass(frozen=True)
 class Source:
-    """What points share.
+    """The study, files and data that points share.
 
     Parameters
     ----------

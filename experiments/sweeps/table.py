@@ -123,7 +123,7 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def label_of(flat: Mapping[str, Any]) -> MetricLabel:
-    """What a point was measured by; accuracy where its row is older than that it says so."""
+    """The metric that a point was measured by; accuracy where its row is too old to say."""
     start = "accuracy.metric."
     return MetricLabel(
         **{key.removeprefix(start): value for key, value in flat.items() if key.startswith(start)}

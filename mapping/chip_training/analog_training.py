@@ -339,7 +339,7 @@ class _TrainableLayer:
         return torch.from_numpy(held)[torch.from_numpy(state).int() + top] * torch.from_numpy(scale)
 
     def forward(self, input: Tensor) -> Tensor:
-        """What the chip gives, with the gradient of the float layer that has the weights of its cells."""
+        """The chip's outputs, with the gradient of the float layer that has the weights of its cells."""
         checked_input(input, self.mapped)
         weight, bias = self.host.weight, self.host.bias
         if self.kept is not None:

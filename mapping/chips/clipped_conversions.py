@@ -32,7 +32,7 @@ class Clipped:
 
 @torch.no_grad()
 def clipped_conversions(mapped: MappedNetwork, model: nn.Module, batches: BatchSource) -> dict[str, Clipped]:
-    """What the converters of layers with ``adc.range = "fixed"`` clip, by layer.
+    """Conversions that are clipped in layers with ``adc.range = "fixed"``, by layer.
 
     Cells are at their targets, behind the wires of the hardware, and converters have no random errors. Up to
     2,048 input vectors a layer are looked at. Other ranges are fitted, or clip nothing.

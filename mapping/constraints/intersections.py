@@ -160,7 +160,7 @@ def lasting_parts(constraint: Constraint) -> list[Lasting]:
 
 
 def held_in(constraint: Constraint, z: torch.Tensor) -> Hold:
-    """What keeps weights in a set while they train, 0 where z (K, N), a point of it, is 0."""
+    """The part of a method that keeps weights in a set, and 0 where z (K, N), a point of it, is 0."""
     stays = z != 0
 
     hold: Hold = torch.clone

@@ -205,7 +205,7 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
     def folds(self) -> Folds:
-        """What the run says of each batch norm."""
+        """The finding of the run about each batch norm."""
         layers, digital = {}, {}
         for norm, module in self.norms.items():
             followed = [name for name, users in self.users_of_output.items() if norm in users]

@@ -67,7 +67,7 @@ ADAPTIVE_POOLS = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class Wait(ByValue):
-    """What a step waits for.
+    """The positions of an earlier step that a step waits for.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ class DataflowTrace:
             self._given += tensor.numel()
 
     def dataflow(self) -> Dataflow:
-        """What was taken in."""
+        """The graph of all that was taken in."""
         return Dataflow(tuple(self.steps), tuple(self.gaps), self._given, self._returned)
 
     def returned(self, result: Any) -> None:

@@ -28,7 +28,7 @@ from xbar.hardware.errors import XbarError, unknown_name
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What a layer is mapped to, where that is not the network's hardware with a digital bias.
+    """The hardware and the place of the bias of a layer that are not those of the network.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What runs in a forward pass: the vectors of each mapped layer, and what stays digital."""
+"""The record of a forward pass: the vectors of each mapped layer, and what stays digital."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Digital:
-    """What runs outside the mapped layers.
+    """The work that runs outside the mapped layers.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ from xbar.hardware.errors import XbarError
 
 @dataclass(frozen=True)
 class LayerCounts:
-    """What a layer has on its tiles, in one plane.
+    """Numbers of tiles, lines and reads of a layer, in one plane.
 
     Parameters
     ----------
@@ -59,7 +59,10 @@ class LayerCounts:
 
 
 def layer_counts(layer: MappedLayer, hardware: Hardware) -> LayerCounts:
-    """What a layer has on its tiles; of the hardware only rows, columns, encoding and rows a read matter."""
+    """Numbers of tiles, lines and reads of a layer.
+
+    The rows, columns, encoding and rows a read of the hardware matter, and nothing else of it.
+    """
     tiles = layer.tiles
     widths = [len(tile.cols) for tile in tiles]
     reads = [reads_of_tile(tile, band, hardware) for band in layer.bands for tile in band.tiles]

@@ -14,7 +14,7 @@ MOST_KEPT = 4096
 
 
 class Tally:
-    """What happens for one image in each of some layers, and what expressions make of it.
+    """Events of one image in each of some layers, and the values that expressions have there.
 
     Many architectures have the same expressions and differ in numbers that few of these read: what an
     expression gave is kept with the numbers of the design that it read.

@@ -1,4 +1,4 @@
-"""What a mapped network asks of a chip, apart from what the chip's periphery is made of.
+"""The work that a mapped network gives a chip, whatever the chip's periphery is made of.
 
 Many architectures are priced for one mapping: what its tiles hold is counted once.
 """
@@ -83,11 +83,11 @@ class Workload:
         return sum(layers[name].positions * counts.weights_kept for name, counts in self.layers.items())
 
     def tally(self, names: tuple[str, ...]) -> Tally:
-        """What happens in some layers, by name; the same object for the same names on every architecture."""
+        """Events in some layers, by name; the same object for the same names on every architecture."""
         return self.once(("tally", names), lambda: Tally(self.events[name] for name in names))
 
     def once(self, key: Hashable, make: Callable[[], R]) -> R:
-        """What `make` gives, made once for a key that says all that it depends on but the counts; it goes
+        """The result of `make`, made once for a key that says all that it depends on but the counts; it goes
         with the workload to other architectures."""
         if key not in self._kept:
             if len(self._kept) >= MOST_KEPT:

@@ -24,7 +24,7 @@ ACTIVATIONS, OUTPUTS = "activations", "outputs"
 
 @dataclass(frozen=True)
 class DigitalWork:
-    """What stays digital in a forward pass.
+    """Operations that stay digital in a forward pass.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Load:
-    """What layers of the same hardware, what lies between layers, or a synthetic load asks of a chip.
+    """Events that layers of the same hardware, work between layers, or a synthetic load bring to a chip.
 
     Parameters
     ----------

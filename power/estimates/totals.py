@@ -201,7 +201,7 @@ class Estimate:
 
     @property
     def overfull(self) -> dict[str, float]:
-        """What the fullest buffer keeps of each layer for which it has no room [KB]."""
+        """The most that a buffer keeps of each layer for which it has no room [KB]."""
         room = math.inf if self.buffer_kb is None else self.buffer_kb
         return {name: kept for name, kept in self.kept_kb.items() if kept > room}
 

@@ -1,4 +1,4 @@
-"""What the buffers of a layer's nodes keep while the layer streams, and whether it fits."""
+"""The inputs that the buffers of a layer's nodes keep while it streams, and whether they fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KILOBYTE = 1024
 
 
 def kept_kb(work: Workload, places: Mapping[str, Allotted]) -> dict[str, float]:
-    """What the fullest buffer among the nodes of each layer keeps [KB], of a network whose graph is known.
+    """The most that a buffer among the nodes of each layer keeps [KB], in a network whose graph is known.
 
     A node keeps, of the inputs that its bands look at, all places from the first to the last of one window in
     raster order: of a kernel of k rows, k - 1 rows of the input and k places (ISAAC,

@@ -45,7 +45,7 @@ class Mesh:
 def passing(
     mesh: Mesh, sources: NDArray[np.int64], targets: NDArray[np.int64], sizes: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What passes each router, shape (rows, columns), and each link, shape (4, rows, columns).
+    """Bytes that pass each router, shape (rows, columns), and each link, shape (4, rows, columns).
 
     The first and the last router of a way are passed, too. Links are those that leave a router to the right,
     to the left, down, and up.

@@ -136,7 +136,7 @@ def program_states(
 
 
 class CellLaws(NamedTuple):
-    """What happens to cells of some targets until they are read at one time; the same for every chip."""
+    """The changes of cells of some targets until they are read at one time; the same for every chip."""
 
     device: Device
     values: NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""What a translation of another tool's parameters is: the hardware, and where every parameter went."""
+"""A translation of another tool's parameters: the hardware, and where every parameter went."""
 
 from __future__ import annotations
 
