@@ -31,5 +31,5 @@ def _on_device(monkeypatch: pytest.MonkeyPatch) -> None:
     if name and (analog := sys.modules.get("mapping.chips.analog")):
         there = analog.AnalogLayer._on_device
         monkeypatch.setattr(
-            analog.AnalogLayer, "_by_kernels", lambda layer, x: there(layer, x.to(name)).to(x)
+            analog.AnalogLayer, "_by_kernels", lambda layer, x, layout: there(layer, x.to(name), layout).to(x)
         )
