@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from experiments.run_folder.ids import BEHIND_WIRES, VERSIONS, point_id
+from experiments.run_folder.ids import BEHIND_WIRES, READS, VERSIONS, point_id
 from experiments.studies.study import LayerSetting, Study, raw_study, study_dict
 from experiments.sweeps.axes import Axis, points_of as values_of
 from experiments.sweeps.conditions import Condition
@@ -81,6 +81,8 @@ def slow_id(study: Study) -> str:
     designs = [study.hardware, *(setting.on(study.hardware) for setting in study.layers)]
     if not any(hardware.crossbar.wired for hardware in designs if hardware is not None):
         del data["hardware"]["crossbar"][BEHIND_WIRES]
+    if data["hardware"]["periphery"][READS] == "all":
+        del data["hardware"]["periphery"][READS]
     content = {"study": data, "data": "sum", "files": {"b": "2", "a": "1"}, "versions": VERSIONS}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
