@@ -61,8 +61,8 @@ class AgingLaw(ABC):
         self, part: Any, device: Device, target: Siemens, time: float
     ) -> tuple[Siemens, Siemens] | None:
         """Mean m and standard deviation s by target, shape (T,), in the form that the compiled kernel has:
-        g + m + s xi [S] for a relaxation, g exp(-|m + s xi|) for a drift. None: the law has another form, and
-        `aged` is called."""
+        ``g + m + s xi`` [S] for a relaxation, ``g exp(-|m + s xi|)`` for a drift. None: the law has another
+        form, and `aged` is called."""
         return None
 
     def changes(self, part: Any, device: Device, g: Siemens) -> list[tuple[str, object, float]]:
