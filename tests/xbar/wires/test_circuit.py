@@ -160,6 +160,18 @@ def test_cells_that_are_not_ohmic_solve_their_own_law(problem: Any, iv: IV) -> N
         np.testing.assert_allclose(solution.bit_line[k], w[0], rtol=0, atol=1e-9 * np.abs(v).max())
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_last_step_of_newton_makes_outputs_that_are_small_differences_exact(seed: int) -> None:
+    """Two halves of an array all but cancel. Where a residual of 1e-6 ends the steps, outputs would be off by
+    2e-5 to 5e-4 of the largest of them without one more step."""
+    half = 10 ** np.random.default_rng(seed).uniform(-6, -4, (2, 4))
+    v = np.array([0.5005, 0.5, -0.5, -0.5])
+    wires = {"r_wl": 2.0, "r_bl": 2.0, "iv": IV("sinh", alpha=3.0)}
+    exact = solve(np.concatenate([half, half]), v, **wires, tolerance=1e-15).currents
+    found = solve(np.concatenate([half, half]), v, **wires, tolerance=1e-6).currents
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-10 * np.abs(exact).max())
+
+
 @pytest.mark.parametrize("alpha", [5.0, 20.0, 45.0])
 @pytest.mark.parametrize("g_at", ["zero", "read"])
 def test_newton_converges_for_steep_cells(alpha: float, g_at: Any) -> None:
