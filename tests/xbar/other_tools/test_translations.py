@@ -433,3 +433,10 @@ def test_the_command_makes_a_design_that_is_priced(
     with pytest.raises(SystemExit):
         main(["translate", "crosssim", str(given), "--phase-bits", "1"])
     assert "--phase-bits: is of aihwkit" in capsys.readouterr().err
+
+
+def test_crosssim_s_arrays_have_no_limit_unless_one_is_given() -> None:
+    translation = from_crosssim({})
+    assert (translation.hardware.crossbar.rows, translation.hardware.crossbar.cols) == (128, 128)
+    assert "no limit there" in translation.left["core.rows_max"]
+    assert from_crosssim({"core": {"rows_max": 64}}).hardware.crossbar.rows == 64
