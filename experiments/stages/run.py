@@ -106,7 +106,7 @@ def _result_of(out: Path, nets: Networks) -> Result | None:
 
 
 def _measured(plan: StudyPlan, study: Study, nets: Networks, start: float, before: Result | None) -> Result:
-    """What the networks of a study do on their tiles, and what they cost there; their mapping is written.
+    """Measure the networks of a study on their tiles, and estimate their costs; the mapping is written.
 
     `before`: the result of an earlier command on the same networks, which took the time to map them.
     """

@@ -271,7 +271,7 @@ def _runs(layer: MappedLayer, bands: Sequence[Band]) -> Iterator[tuple[Band, ...
 
 
 def _columns_of(layer: MappedLayer, band: Band) -> tuple[object, ...]:
-    """What bands with the same columns share: places on tiles, outputs, and keys of the noise."""
+    """The key by which bands have the same columns: places on tiles, outputs, and keys of the noise."""
     widths = tuple(len(tile.cols) for tile in band.tiles)
     return widths, band.cols.tobytes(), band_keys(layer, band).tobytes()
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 LARGEST_SAMPLE = 100_000
 """Weights of one tensor that are looked at."""
 LEAST = 100
-"""Of fewer weights nobody can tell how they were drawn."""
+"""The fewest weights of a layer from which one can tell how they were drawn."""
 FAILURE = 1.95
 """Kolmogorov and Smirnov's distance times the root of the sample's size that one of 1,000 uniform samples has
 or exceeds (Smirnov, doi:10.1214/aoms/1177730256: 2 exp(-2 x^2) = 0.001)."""

@@ -214,7 +214,7 @@ def slowest_vector_s(
 
 
 def _busiest(tiles: set[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Those of some pairs than which no other has as much of one and more of the other."""
+    """The pairs that no other exceeds: one goes where another has as much of one and more of the other."""
     found: list[tuple[int, int]] = []
     for columns, reads in sorted(tiles, reverse=True):
         if not found or reads > found[-1][1]:

@@ -120,6 +120,6 @@ def test_a_label_that_is_none_is_refused(
     ],
 )
 def test_a_label_that_is_one_is_taken(tmp_path: Path, of: str, label: float, changes: list[str]) -> None:
-    """What a user's own loss and metric mean is theirs to say."""
+    """A user's own loss and metric decide for themselves which labels they take."""
     data_with(tmp_path, label, of)
     planned(tmp_path, of, *changes)

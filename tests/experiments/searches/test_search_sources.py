@@ -142,7 +142,7 @@ def test_points_that_a_shorter_search_did_not_ask_for_are_told(
 
 
 def test_files_of_every_value_are_those_of_the_source(tmp_path: Path) -> None:
-    """Of a network file that is a value of the space, too."""
+    """The source of a search has a network file, too, that is one of the values of its space."""
     path = search_in(tmp_path)
     (tmp_path / "other.py").write_text(NETWORK)
     with path.open("a") as file:

@@ -209,7 +209,7 @@ def test_heads_of_the_table_are_names(
 def test_heads_have_units_and_the_spread_of_chips(
     swept_twice: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of two chips the interval is 12.706 / sqrt(2) times the deviation: 12.706 half their distance."""
+    """The interval of two chips is 12.706 / sqrt(2) times the deviation: 12.706 half their distance."""
     out = swept_twice[1]
     capsys.readouterr()
     main(

@@ -1,4 +1,4 @@
-"""What reads of some word lines at a time cost, against loops over tiles and arrays of as many rows."""
+"""Costs of reads of some word lines at a time, against loops over tiles and arrays of as many rows."""
 
 from __future__ import annotations
 
