@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from experiments.sweeps.tasks import dataset
+
 NETWORK = """
 import os
 from pathlib import Path
@@ -61,3 +65,11 @@ def small_sweep(folder: Path, bits: str = "[6, 8]") -> Path:
     path = folder / "small.toml"
     path.write_text(SWEEP.format(network=folder / "net.py", bits=bits))
     return path
+
+
+def data_in(folder: Path, seed: int) -> None:
+    """Write random data of a seed, `own.npz`, anew."""
+    dataset.cache_clear()  # read once in a process
+    rng = np.random.default_rng(seed)
+    x, y = rng.random((120, 8, 8), np.float32), np.arange(120) % 10
+    np.savez(folder / "own.npz", x_train=x[:100], y_train=y[:100], x_test=x[100:], y_test=y[100:])

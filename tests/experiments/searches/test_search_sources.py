@@ -7,9 +7,8 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from small_sweep import NETWORK
+from small_sweep import NETWORK, data_in
 
 from experiments.commands.cli import main
 from experiments.commands.studies.report import report
@@ -17,7 +16,7 @@ from experiments.run_folder.makers import this_maker
 from experiments.searches.search import Points, load_search
 from experiments.sweeps.sources import FILE
 from experiments.sweeps.store import read_rows
-from experiments.sweeps.tasks import Outcome, dataset
+from experiments.sweeps.tasks import Outcome
 from xbar.hardware.errors import XbarError
 
 pytest.importorskip("optuna")
@@ -53,13 +52,6 @@ def search_in(folder: Path) -> Path:
     path.write_text(SEARCH.format(folder=folder))
     data_in(folder, 1)
     return path
-
-
-def data_in(folder: Path, seed: int) -> None:
-    dataset.cache_clear()  # read once in a process
-    rng = np.random.default_rng(seed)
-    x, y = rng.random((120, 8, 8), np.float32), np.arange(120) % 10
-    np.savez(folder / "own.npz", x_train=x[:100], y_train=y[:100], x_test=x[100:], y_test=y[100:])
 
 
 @pytest.fixture(autouse=True)

@@ -6,15 +6,13 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from small_sweep import small_sweep
+from small_sweep import data_in, small_sweep
 
 from experiments.commands.cli import main
 from experiments.commands.studies.report import report
 from experiments.sweeps.sources import FILE, Source
 from experiments.sweeps.store import read_rows
-from experiments.sweeps.tasks import dataset
 
 BITS = "hardware.adc.bits"
 
@@ -25,13 +23,6 @@ def sweep_of(folder: Path) -> Path:
     text = path.read_text().replace("[16, 32]", "[16]").replace("values = [0.0, 0.3]", "values = [0.3]")
     path.write_text(text.replace("[set]", f'[set]\ndata = "{folder / "own.npz"}"'))
     return path
-
-
-def data_in(folder: Path, seed: int) -> None:
-    dataset.cache_clear()  # read once in a process
-    rng = np.random.default_rng(seed)
-    x, y = rng.random((120, 8, 8), np.float32), np.arange(120) % 10
-    np.savez(folder / "own.npz", x_train=x[:100], y_train=y[:100], x_test=x[100:], y_test=y[100:])
 
 
 def change(path: Path, old: str, new: str) -> None:
