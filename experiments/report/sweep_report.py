@@ -20,6 +20,7 @@ from experiments.sweeps.store import StoredRow
 from experiments.sweeps.sweep import FileKind, Sweep, base_of, load_sweep, sweep_dict
 from experiments.sweeps.table import (
     HALF_WIDTH,
+    OUTSIDE_DOMAIN,
     differing,
     flat_row,
     heads_of,
@@ -99,6 +100,11 @@ def content(what: Sweep | Search, found: KnownPoints, figures: Path) -> dict[str
         "metric": label_of(tables[0]),
         "front": [[flat.get(key) for key in columns] for flat in front_of(tables)],
         "points": [[flat.get(key) for key in columns] for flat in tables[:MOST_ROWS]],
+        "outside": [
+            (told(row["values"]), table[OUTSIDE_DOMAIN])
+            for row, table in zip(done, tables, strict=True)
+            if OUTSIDE_DOMAIN in table
+        ],
         "failed": [(told(row["values"]), row["reason"]) for row in known if row["status"] == "failed"],
         "provenance": [*_data(study, found.sources), *_provenance(known)],
         "sweep_file": toml(sweep_dict(what) if isinstance(what, Sweep) else search_dict(what)),

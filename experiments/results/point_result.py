@@ -21,6 +21,7 @@ class PointAccuracy:
     float: MetricValue
     chips: OverChips
     test_images: int
+    outside_domain: tuple[str, ...] = ()
     metric: MetricLabel = ACCURACY
 
 

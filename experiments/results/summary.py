@@ -26,7 +26,7 @@ from experiments.results.result import (
     UnknownOperator,
 )
 from experiments.studies.study import USUAL_THRESHOLD
-from mapping.monte_carlo.sampling import half_width
+from mapping.monte_carlo.sampling import half_width, standard_deviation
 from mapping.network.gemm import shown_name
 from mapping.smaller_networks.storage import storage
 from mapping.tiles.mapped import MappedNetwork
@@ -56,7 +56,7 @@ def chip_statistics(
         name=name,
         n=n,
         mean=mean,
-        std=float(values.std(ddof=1)) if n > 1 else 0.0,
+        std=standard_deviation(values) if n > 1 else 0.0,
         ci95_low=None if n == 1 else label.within(mean - half),
         ci95_high=None if n == 1 else label.within(mean + half),
         median=float(np.median(values)),

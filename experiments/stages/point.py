@@ -12,6 +12,7 @@ from experiments.results.point_result import (
 )
 from experiments.results.summary import over_chips
 from experiments.stages.chips import calibrated, chip_accuracies
+from experiments.stages.domain import outside_domain
 from experiments.stages.measure import accuracies, networks
 from experiments.studies.study import Study
 from power.estimates.table import estimate
@@ -29,7 +30,13 @@ def point(plan: StudyPlan, study: Study) -> tuple[PointResult, dict[str, str]]:
     chips = over_chips(case.name, stage.record, study.chips.threshold, context.label)
     found = accuracies(plan, nets, mapped)
     result = PointResult(
-        PointAccuracy(**found.networks, chips=chips, test_images=context.test_images, metric=context.label),
+        PointAccuracy(
+            **found.networks,
+            chips=chips,
+            test_images=context.test_images,
+            outside_domain=outside_domain(plan, nets, mapped, found),
+            metric=context.label,
+        ),
         PointRate(mapped.weights_total / mapped.weights_kept, mapped.weights_kept),
         PointTiles(mapped.tiles_per_plane, mapped.utilisation),
         build(PointCosts, estimate(mapped, activity).to_dict(), "estimate"),

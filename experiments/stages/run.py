@@ -12,7 +12,6 @@ from experiments.inputs import data as datasets
 from experiments.plans.notices import notices
 from experiments.plans.plan import StudyPlan, check, resolve
 from experiments.plans.process import with_threads
-from experiments.results.domain import clipped_sentences, conversion_sentences, residual_sentences
 from experiments.results.result import (
     Accuracy,
     DataSource,
@@ -32,12 +31,11 @@ from experiments.results.summary import (
 from experiments.run_folder.finished import ACTIVITY_FILE, MAPPING_FILE, read_measured, write_result
 from experiments.run_folder.folder import open_folder
 from experiments.stages.chips import calibrated, chip_accuracies
+from experiments.stages.domain import outside_domain
 from experiments.stages.measure import Networks, accuracies, networks, uncompressed_estimates
 from experiments.stages.under_noise import measured_curves, measured_layers
 from experiments.studies.own_code import extensions_of
 from experiments.studies.study import Study
-from mapping.chips.clipped_conversions import Clipped, clipped_conversions
-from mapping.chips.noise_domain import noise_outside_domain
 from mapping.lab.chip_file import save_mapping
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import unpruned
@@ -152,20 +150,10 @@ def _accuracy(plan: StudyPlan, study: Study, nets: Networks, mapped: MappedNetwo
         test_set_ci95=finite_test_set_ci95(ideal, images) if metric.counts_samples else None,
         test_images=images,
         clipped_inputs=found.clipped,
-        outside_domain=(
-            *noise_outside_domain(mapped),
-            *conversion_sentences(_clipped_conversions(plan, nets, mapped)),
-            *clipped_sentences(found.clipped),
-            *residual_sentences([*nets.compressed.log, *nets.quantised.log]),
-        ),
+        outside_domain=outside_domain(plan, nets, mapped, found),
         validation=nets.validation(),
         metric=plan.context.label,
     )
-
-
-def _clipped_conversions(plan: StudyPlan, nets: Networks, mapped: MappedNetwork) -> dict[str, Clipped]:
-    batches = plan.context.calibration_batches()
-    return clipped_conversions(mapped, nets.quantised.network, batches)
 
 
 def _estimates(before: Estimate, same_cells: Estimate, after: Estimate) -> Estimates:

@@ -22,6 +22,8 @@ from xbar.hardware.errors import XbarError
 from xbar.hardware.files import write_atomically
 
 HALF_WIDTH = "accuracy.chips.ci95_half"
+OUTSIDE_DOMAIN = "accuracy.outside_domain"
+"""Sentences on the figures of a point that are outside the domain in which they are known to be right."""
 MAIN = (
     *("accuracy.quantised", "accuracy.ideal_chip", "accuracy.chips.mean", HALF_WIDTH, "accuracy.chips.n"),
     *("estimate.energy_nj_per_image", "estimate.area_mm2", "estimate.latency_us_per_image"),
@@ -92,6 +94,8 @@ def results(
     print(text_table([heads, *cells], "r" * (len(shown) - failed) + "l" * failed))
     if HALF_WIDTH in shown:
         print("ci95_half: half width of the 95 % interval of the mean over chips")
+    if beyond := sum(OUTSIDE_DOMAIN in flat for flat in tables):
+        print(f"{beyond} with figures outside the domain in which they are right: --columns {OUTSIDE_DOMAIN}")
     about = [counts, why, *(label.sentence for label in measured if label != ACCURACY)]
     print("; ".join(filter(None, about)))
 
@@ -100,7 +104,10 @@ def flat_row(row: StoredRow) -> dict[str, Any]:
     """A point as dotted keys: what it sets, its figures, and whence it is; components of costs left out."""
     skipped = ("values", "result", "versions")
     about = {key: value for key, value in row.items() if key not in skipped}
-    return {**row["values"], **_flat(with_half_width(row.get("result", {}))), **_flat(about)}
+    result = row.get("result", {})
+    sentences = result.get("accuracy", {}).get("outside_domain")
+    outside = {OUTSIDE_DOMAIN: "; ".join(sentences)} if sentences else {}
+    return {**row["values"], **_flat(with_half_width(result)), **outside, **_flat(about)}
 
 
 def with_half_width(result: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -28,12 +28,18 @@ def _quantile(chips: int) -> float:
     return float(stats.t.ppf(0.975, chips - 1))
 
 
+def standard_deviation(accuracies: Sequence[float] | NDArray[np.float64]) -> float:
+    """Standard deviation of a sample of two or more chips; exactly 0 where all are alike."""
+    # The mean of equal numbers may be rounded, which left 1e-14.
+    return 0.0 if np.ptp(accuracies) == 0 else float(np.std(accuracies, ddof=1))
+
+
 def half_width(accuracies: Sequence[float] | NDArray[np.float64]) -> float:
     """Half of the 95 % interval of the mean over chips (Student's t); infinite for a single chip."""
     chips = len(accuracies)
     if chips < 2:
         return math.inf
-    return _quantile(chips) * float(np.std(accuracies, ddof=1)) / math.sqrt(chips)
+    return _quantile(chips) * standard_deviation(accuracies) / math.sqrt(chips)
 
 
 @dataclass(frozen=True)

@@ -63,10 +63,27 @@ def test_a_point_is_the_run_of_its_study(finished: tuple[Path, Path, dict], tmp_
     identity = list(points)[-1]
     whole = result_of_run(points[identity].study, None, tmp_path / "run")
     of_point = found[identity]
-    for key in ("float", "compressed", "quantised", "ideal_chip", "chips"):
+    for key in ("float", "compressed", "quantised", "ideal_chip", "chips", "outside_domain"):
         assert of_point["accuracy"][key] == whole["accuracy"][key]
     for key in ("area_mm2", "energy_nj_per_image", "latency_us_per_image"):
         assert of_point["estimate"][key] == whole["estimate"]["after"][key]
+
+
+def test_points_say_what_is_outside_its_domain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A converter that is fixed at .1 uA clips nearly all; the store, the table and the page say so."""
+    path, out = small_sweep(tmp_path, "[6]"), tmp_path / "out"
+    fixed = ("hardware.adc.range=fixed", "hardware.adc.full_scale=1e-7")
+    found = run(path, out, *[word for key in fixed for word in ("--set", key)])
+    for result in found.values():
+        (sentence,) = result["accuracy"]["outside_domain"]
+        assert "of its conversions on the calibration images are beyond adc.full_scale" in sentence
+    capsys.readouterr()
+    main(["results", str(out)])
+    assert "4 with figures outside the domain in which they are right" in capsys.readouterr().out
+    main(["results", str(out), "--columns", "accuracy.outside_domain"])
+    assert capsys.readouterr().out.count("beyond adc.full_scale") == 4
+    main(["report", str(out)])
+    assert (out / "report.html").read_text().count("beyond adc.full_scale") == 4
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ def test_half_width_is_students() -> None:
     )
     assert half_width([98.0]) == math.inf
     assert half_width([98.0, 98.0]) == 0
+    assert half_width([99.1] * 20) == 0
 
 
 def test_it_stops_at_the_first_number_of_chips_that_suffices() -> None:
