@@ -153,12 +153,12 @@ class LayerRules:
             found = keep_within(model, mapped, self.families, self.shares, cost, most)
         except XbarError as error:
             raise XbarError(f"compress.{key}: {error}") from None
-        if all(keep == 1 for keep in found.keeps.values()):
+        if all(keep == 1 for keep in found.choices.values()):
             raise XbarError(
                 f"compress.{key} = {most:g}: must be less than the {found.cost:.4g} that the network costs "
                 "without pruning"
             )
-        return {name: family(found.keeps.get(name, 1.0)) for name, family in self.families.items()}
+        return {name: family(found.choices.get(name, 1.0)) for name, family in self.families.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,57 +7,32 @@ search knows no component and no unit.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from mapping.network.gemm import finite_gemm, to_gemm
+from mapping.smaller_networks.limited import (
+    EQUAL,
+    Cost,
+    Limited,
+    LimitedTrial,
+    Trials,
+    check_limit,
+    check_reach,
+    greedy_choices,
+)
 from mapping.smaller_networks.sensitivity import Family, LayerLoss, layers_with_values
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from mapping.tiles.packing import laid_out
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import XbarError, unknown_name
 
-Cost = Callable[[MappedNetwork], float]
-"""A function that gives the cost of a mapping, in the unit of the limit."""
-
 Errors = Mapping[str, Mapping[float, float]]
 """The loss of each layer at each keep."""
-
-EQUAL = 1e-9
-"""Relative difference up to which costs are the same."""
-
-
-@dataclass(frozen=True)
-class PruningStep:
-    """A trial of the search: the keep of each layer, and what the network costs with them."""
-
-    keeps: Mapping[str, float]
-    cost: float
-
-
-@dataclass(frozen=True)
-class Limited:
-    """The result of a search: the keep of each layer, the cost, and the steps on the way.
-
-    Parameters
-    ----------
-    keeps
-        Share of its weights that each layer keeps.
-    cost
-        Of the network that is projected with them, at most the limit.
-    steps
-        What the search went through, in order.
-    """
-
-    keeps: dict[str, float]
-    cost: float
-    steps: tuple[PruningStep, ...]
 
 
 def keep_within(
@@ -69,7 +44,7 @@ def keep_within(
     limit: float,
     *,
     resolution: float = 1e-3,
-) -> Limited:
+) -> Limited[float]:
     """Largest keeps in the ratio of fixed shares: keep_l = min(1, c share_l), by bisection of c.
 
     The network costs at most the limit, and one of factor c (1 + resolution) or less costs more, unless all
@@ -100,23 +75,23 @@ def keep_within(
         `shares` or are not in network and mapping; for a share, limit or resolution that is not positive, or
         a cost that is not a finite number.
     """
-    _check_limit(limit)
+    check_limit(limit)
     _check_same_layers(families, shares, "share")
     for name, share in shares.items():
         check_range(f"share of {name}", share, 1e-9, 1e9)
     check_range("resolution", resolution, 1e-9, 1)
-    trials = _Trials(model, mapped, families, cost)
+    trials = _pruning_trials(model, mapped, families, cost)
 
-    def at(c: float) -> PruningStep:
-        return trials.step({name: min(1.0, c * share) for name, share in shares.items()})
+    def at(c: float) -> LimitedTrial[float]:
+        return trials.trial({name: min(1.0, c * share) for name, share in shares.items()})
 
     low = min(1 / (mapped.layers[name].weights_total * share) for name, share in shares.items())
     high = (1 + EQUAL) / min(shares.values())
     steps = [at(low), at(high)]
     best, dense = steps
-    _check_reach(limit, best)
+    check_reach(limit, best)
     if dense.cost <= limit:
-        return Limited(dict(dense.keeps), dense.cost, tuple(steps))
+        return Limited(dict(dense.choices), dense.cost, tuple(steps))
     while high > low * (1 + resolution):
         middle = math.sqrt(low * high)
         steps.append(at(middle))
@@ -124,7 +99,7 @@ def keep_within(
             low, best = middle, steps[-1]
         else:
             high = middle
-    return Limited(dict(best.keeps), best.cost, tuple(steps))
+    return Limited(dict(best.choices), best.cost, tuple(steps))
 
 
 def greedy(
@@ -134,16 +109,11 @@ def greedy(
     errors: Errors,
     cost: Cost,
     limit: float,
-) -> Limited:
+) -> Limited[float]:
     """Keep of each layer out of a grid, for a small sum of errors: step by step, the cheapest loss first.
 
-    Each layer begins at its largest keep. Of all steps of one layer to a smaller keep, the one that loses
-    least for what it saves is taken, until the network costs at most the limit; then layers step up again,
-    the largest gain first, as long as one fits. No step up of one layer that would lower the sum fits.
-
-    Where the costs of the layers add up, this is a multiple-choice knapsack (Sinha and Zoltners 1979,
-    doi:10.1287/opre.27.3.503), and the sum of errors exceeds the best one by at most the error of the last
-    step down. Otherwise the savings are measured anew at each step, and nothing is promised but the limit.
+    Each layer begins at its largest keep; `mapping.smaller_networks.limited.greedy_choices` says how the
+    search goes on, and what it promises.
 
     Parameters
     ----------
@@ -158,19 +128,10 @@ def greedy(
     XbarError
         As in `keep_within`; for a layer without keeps, or an error that is not a finite number.
     """
-    _check_limit(limit)
+    check_limit(limit)
     _check_same_layers(families, errors, "table of errors")
     table = {name: _rising(name, own) for name, own in errors.items()}
-    trials = _Trials(model, mapped, families, cost, remember=True)
-    least = trials.step({name: min(own) for name, own in table.items()})
-    _check_reach(limit, least)
-    steps = [trials.step({name: max(own) for name, own in table.items()})]
-    savings = _Savings(trials, table, steps[0])
-    while steps[-1].cost > limit:
-        steps.append(savings.best_step(steps[-1]))
-    while (more := _step_up(trials, table, steps[-1], limit)) is not None:
-        steps.append(more)
-    return Limited(dict(steps[-1].keeps), steps[-1].cost, tuple(steps))
+    return greedy_choices(_pruning_trials(model, mapped, families, cost, remember=True), table, limit)
 
 
 def lost_energy(
@@ -223,94 +184,27 @@ def with_mask(layer: MappedLayer, mask: NDArray[np.bool_]) -> MappedLayer:
     return laid_out(layer, packed=True)
 
 
-class _Trials:
+def _pruning_trials(
+    model: nn.Module,
+    mapped: MappedNetwork,
+    families: Mapping[str, Family],
+    cost: Cost,
+    remember: bool = False,
+) -> Trials[float]:
     """Costs of the projected network; with `remember`, each layer is mapped once for each keep."""
+    modules = layers_with_values(model, families)
+    for name in families:
+        if name not in mapped.layers:
+            raise unknown_name("layer on crossbars", name, mapped.layers)
+        shape = (mapped.layers[name].k, mapped.layers[name].n)
+        if tuple(to_gemm(modules[name]).shape) != shape:
+            raise XbarError(f"{name}: its GEMM matrix is {shape} in the mapping; map this network")
 
-    def __init__(
-        self,
-        model: nn.Module,
-        mapped: MappedNetwork,
-        families: Mapping[str, Family],
-        cost: Cost,
-        remember: bool = False,
-    ) -> None:
-        self.mapped, self.families, self.cost = mapped, families, cost
-        self._modules = layers_with_values(model, families)
-        self._layer = functools.cache(self._projected) if remember else self._projected
-        for name in families:
-            if name not in mapped.layers:
-                raise unknown_name("layer on crossbars", name, mapped.layers)
-            shape = (mapped.layers[name].k, mapped.layers[name].n)
-            if tuple(to_gemm(self._modules[name]).shape) != shape:
-                raise XbarError(f"{name}: its GEMM matrix is {shape} in the mapping; map this network")
+    def projected(name: str, keep: float) -> MappedLayer:
+        _, mask = families[name](keep).project(finite_gemm(modules[name], name))
+        return with_mask(mapped.layers[name], mask.cpu().numpy())
 
-    def step(self, keeps: Mapping[str, float]) -> PruningStep:
-        layers = {name: self._layer(name, keep) for name, keep in keeps.items()}
-        mapped = dataclasses.replace(self.mapped, layers={**self.mapped.layers, **layers})
-        cost = float(self.cost(mapped))
-        if not math.isfinite(cost):
-            raise XbarError(f"cost of the mapping = {cost}: must be a finite number")
-        return PruningStep(dict(keeps), cost)
-
-    def _projected(self, name: str, keep: float) -> MappedLayer:
-        _, mask = self.families[name](keep).project(finite_gemm(self._modules[name], name))
-        return with_mask(self.mapped.layers[name], mask.cpu().numpy())
-
-
-class _Savings:
-    """What each step of one layer saves, measured once as long as the costs of the layers add up."""
-
-    def __init__(self, trials: _Trials, table: Errors, start: PruningStep) -> None:
-        self.trials, self.table = trials, table
-        self.measured_at = start
-        self._measure(start)
-
-    def best_step(self, now: PruningStep) -> PruningStep:
-        """The step down that loses least for what it saves; of those that save nothing, that loses least."""
-        name, keep = min(self._steps_down(now), key=lambda step: self._rank(now, *step))
-        after = self.trials.step({**now.keeps, name: keep})
-        saved = self._saved(now, name, keep)
-        as_measured = saved > 0 and math.isclose(after.cost, now.cost - saved, rel_tol=EQUAL)
-        if as_measured or self.measured_at is now:
-            return after
-        self._measure(now)
-        return self.best_step(now)
-
-    def _measure(self, now: PruningStep) -> None:
-        self.measured_at = now
-        self.costs = {
-            (name, keep): self.trials.step({**now.keeps, name: keep}).cost
-            for name, own in self.table.items()
-            for keep in own
-            if keep <= now.keeps[name]
-        }
-
-    def _steps_down(self, now: PruningStep) -> list[tuple[str, float]]:
-        return [(name, keep) for name, keep in self.costs if keep < now.keeps[name]]
-
-    def _saved(self, now: PruningStep, name: str, keep: float) -> float:
-        return self.costs[name, now.keeps[name]] - self.costs[name, keep]
-
-    def _rank(self, now: PruningStep, name: str, keep: float) -> tuple[bool, float]:
-        lost = self.table[name][keep] - self.table[name][now.keeps[name]]
-        saved = self._saved(now, name, keep)
-        useful = saved > EQUAL * now.cost
-        return not useful, lost / saved if useful else lost
-
-
-def _step_up(trials: _Trials, table: Errors, now: PruningStep, limit: float) -> PruningStep | None:
-    """The step of one layer to a larger keep that gains most, of those that fit; None: none does."""
-    gains = [
-        (table[name][now.keeps[name]] - error, name, keep)
-        for name, own in table.items()
-        for keep, error in own.items()
-        if keep > now.keeps[name] and error < table[name][now.keeps[name]]
-    ]
-    for _, name, keep in sorted(gains, key=lambda gain: -gain[0]):
-        after = trials.step({**now.keeps, name: keep})
-        if after.cost <= limit:
-            return after
-    return None
+    return Trials(mapped, projected, cost, remember)
 
 
 def _rising(name: str, errors: Mapping[float, float]) -> dict[float, float]:
@@ -336,13 +230,3 @@ def _check_same_layers(families: Mapping[str, Family], other: Mapping[str, objec
     for name in families:
         if name not in other:
             raise XbarError(f"{what} of {name}: missing; each layer with a family of constraints needs one")
-
-
-def _check_limit(limit: float) -> None:
-    if not (math.isfinite(limit) and limit > 0):
-        raise XbarError(f"limit = {limit}: must be a positive number")
-
-
-def _check_reach(limit: float, least: PruningStep) -> None:
-    if least.cost > limit:
-        raise XbarError(f"limit = {limit:g}: out of reach; the smallest keeps already cost {least.cost:.4g}")

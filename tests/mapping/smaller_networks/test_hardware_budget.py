@@ -17,13 +17,13 @@ from mapping import map_network
 from mapping.constraints.constraint import BlockSparse
 from mapping.network.gemm import mappable_layers
 from mapping.smaller_networks.hardware_budget import (
-    Limited,
     errors_of,
     greedy,
     keep_within,
     lost_energy,
     with_mask,
 )
+from mapping.smaller_networks.limited import Limited
 from mapping.smaller_networks.sensitivity import LayerLoss
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import without_weights
@@ -90,8 +90,11 @@ def test_within_by_hand() -> None:
     mapped = mapped_small(model)
     found = keep_within(model, mapped, {"0": single, "2": single}, {"0": 2.0, "2": 1.0}, kept, 80)
     assert found.cost == 80
-    assert found.keeps == {"0": 1.0, "2": pytest.approx(17 / 32, rel=1e-3)}  # from 17 / 32 on one more stays
-    assert found.keeps["2"] < 17 / 32
+    assert found.choices == {
+        "0": 1.0,
+        "2": pytest.approx(17 / 32, rel=1e-3),
+    }  # from 17 / 32 on one more stays
+    assert found.choices["2"] < 17 / 32
     assert kept(mapped) == 96
 
 
@@ -125,14 +128,14 @@ def test_within_fills_the_limit(seed: int, cost, part: float, shares: dict[str, 
             keep_within(model, mapped, families, shares, cost, limit, resolution=resolution)
         return
     found = keep_within(model, mapped, families, shares, cost, limit, resolution=resolution)
-    assert found.cost == cost(cost_of(model, mapped, found.keeps)) <= limit
+    assert found.cost == cost(cost_of(model, mapped, found.choices)) <= limit
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     if found.cost == dense:
         return
-    factor = max(found.keeps[name] / shares[name] for name in NAMES)
-    assert found.keeps == {name: pytest.approx(min(1, factor * shares[name])) for name in NAMES}
-    over = [step for step in found.steps if step.cost > limit]
-    next_up = min(max(step.keeps[name] / shares[name] for name in NAMES) for step in over)
+    factor = max(found.choices[name] / shares[name] for name in NAMES)
+    assert found.choices == {name: pytest.approx(min(1, factor * shares[name])) for name in NAMES}
+    over = [step for step in found.trials if step.cost > limit]
+    next_up = min(max(step.choices[name] / shares[name] for name in NAMES) for step in over)
     assert factor < next_up <= factor * (1 + resolution) * (1 + 1e-9)
 
 
@@ -141,9 +144,9 @@ def test_all_stays_where_it_fits() -> None:
     mapped = mapped_small(model)
     families = dict.fromkeys(NAMES, single)
     found = keep_within(model, mapped, families, {"0": 0.41, "2": 2, "4": 1}, kept, 96)
-    assert found == Limited(dict.fromkeys(NAMES, 1.0), 96, found.steps)
+    assert found == Limited(dict.fromkeys(NAMES, 1.0), 96, found.trials)
     table = {name: dict.fromkeys(GRID, 0.0) for name in NAMES}
-    assert greedy(model, mapped, families, table, kept, 96).keeps == dict.fromkeys(NAMES, 1.0)
+    assert greedy(model, mapped, families, table, kept, 96).choices == dict.fromkeys(NAMES, 1.0)
 
 
 def test_greedy_by_hand() -> None:
@@ -157,13 +160,15 @@ def test_greedy_by_hand() -> None:
         "4": {1: 0, 0.75: 0.3, 0.5: 0.4, 0.25: 0.5},
     }
     found = greedy(model, mapped_small(model), dict.fromkeys(NAMES, single), table, kept, 78)
-    assert [(step.keeps["0"], step.keeps["2"], step.keeps["4"], step.cost) for step in found.steps] == [
+    assert [
+        (step.choices["0"], step.choices["2"], step.choices["4"], step.cost) for step in found.trials
+    ] == [
         (1, 1, 1, 96),
         (1, 1, 0.25, 84),
         (1, 0.5, 0.25, 68),
         (1, 0.5, 0.75, 76),
     ]
-    assert found.keeps == {"0": 1, "2": 0.5, "4": 0.75}
+    assert found.choices == {"0": 1, "2": 0.5, "4": 0.75}
     assert found.cost == 76
 
 
@@ -176,8 +181,12 @@ def test_savings_that_do_not_add_up_are_measured_anew() -> None:
         return float(max(layer.weights_kept for layer in mapped.layers.values()))
 
     found = greedy(model, mapped_small(model), dict.fromkeys(NAMES, single), table, largest, 20)
-    assert [tuple(step.keeps.values()) for step in found.steps] == [(1, 1, 1), (0.25, 1, 1), (0.25, 0.5, 1)]
-    assert [step.cost for step in found.steps] == [48, 32, 16]
+    assert [tuple(step.choices.values()) for step in found.trials] == [
+        (1, 1, 1),
+        (0.25, 1, 1),
+        (0.25, 0.5, 1),
+    ]
+    assert [step.cost for step in found.trials] == [48, 32, 16]
 
 
 def test_an_error_that_falls_with_the_keep_is_luck() -> None:
@@ -185,7 +194,7 @@ def test_an_error_that_falls_with_the_keep_is_luck() -> None:
     model = small()
     table = {"0": {1: 0}, "2": {1: 0, 0.5: 0.1}, "4": {1: 0, 0.75: 2, 0.25: -5}}
     found = greedy(model, mapped_small(model), dict.fromkeys(NAMES, single), table, kept, 80)
-    assert found.keeps == {"0": 1, "2": 0.5, "4": 1}
+    assert found.choices == {"0": 1, "2": 0.5, "4": 1}
 
 
 @settings(max_examples=30)
@@ -221,14 +230,14 @@ def test_greedy_against_all_choices(seed: int, drawn: dict[str, list[int]], cost
             greedy(model, mapped, families, table, cost, limit)
         return
     found = greedy(model, mapped, families, table, cost, limit)
-    assert found.cost == prices[tuple(found.keeps.items())] <= limit
+    assert found.cost == prices[tuple(found.choices.items())] <= limit
     for name, keep in itertools.product(NAMES, GRID):
-        if keep > found.keeps[name] and table[name][keep] < table[name][found.keeps[name]]:
-            assert prices[tuple({**found.keeps, name: keep}.items())] > limit
-    down = [total(step.keeps) for step in found.steps]
-    last = next(i for i, step in enumerate(found.steps) if step.cost <= limit)
+        if keep > found.choices[name] and table[name][keep] < table[name][found.choices[name]]:
+            assert prices[tuple({**found.choices, name: keep}.items())] > limit
+    down = [total(step.choices) for step in found.trials]
+    last = next(i for i, step in enumerate(found.trials) if step.cost <= limit)
     lost_last = down[last] - down[last - 1] if last else 0.0
-    assert total(found.keeps) <= min(map(total, fitting)) + lost_last + 1e-9
+    assert total(found.choices) <= min(map(total, fitting)) + lost_last + 1e-9
 
 
 def with_only(mapped: MappedNetwork, name: str) -> MappedNetwork:
@@ -246,10 +255,10 @@ def test_greedy_reaches_a_limit_of_any_cost(seed: int, cost, part: float) -> Non
     least = cost(cost_of(model, mapped, dict.fromkeys(NAMES, min(GRID))))
     limit = max(part * cost(mapped), least)
     found = greedy(model, mapped, families, table, cost, limit)
-    assert found.cost == cost(cost_of(model, mapped, found.keeps)) <= limit
+    assert found.cost == cost(cost_of(model, mapped, found.choices)) <= limit
     for name, keep in itertools.product(NAMES, GRID):
-        if keep > found.keeps[name] and table[name][keep] < table[name][found.keeps[name]]:
-            assert cost(cost_of(model, mapped, {**found.keeps, name: keep})) > limit
+        if keep > found.choices[name] and table[name][keep] < table[name][found.choices[name]]:
+            assert cost(cost_of(model, mapped, {**found.choices, name: keep})) > limit
 
 
 def test_savings_that_add_up_are_measured_once() -> None:
@@ -262,9 +271,9 @@ def test_savings_that_add_up_are_measured_once() -> None:
 
     table = lost_energy(model, dict.fromkeys(NAMES, single), GRID)
     found = greedy(model, mapped_small(model), dict.fromkeys(NAMES, single), table, counted, 40)
-    ups = sum(a.cost < b.cost for a, b in itertools.pairwise(found.steps))
+    ups = sum(a.cost < b.cost for a, b in itertools.pairwise(found.trials))
     points = len(NAMES) * len(GRID)
-    assert len(calls) <= 2 + points + len(found.steps) - 1 + (1 + ups) * points
+    assert len(calls) <= 2 + points + len(found.trials) - 1 + (1 + ups) * points
 
 
 def test_area_and_energy_of_the_estimate_are_limits() -> None:
@@ -293,8 +302,8 @@ def test_errors_by_hand() -> None:
 @pytest.mark.parametrize(
     ("search", "change", "words"),
     [
-        (keep_within, {"limit": 2}, r"limit = 2: out of reach; the smallest keeps already cost 3$"),
-        (greedy, {"limit": 20}, r"limit = 20: out of reach; the smallest keeps already cost 24$"),
+        (keep_within, {"limit": 2}, r"limit = 2: out of reach; the smallest choices already cost 3$"),
+        (greedy, {"limit": 20}, r"limit = 20: out of reach; the smallest choices already cost 24$"),
         (keep_within, {"limit": 0}, "limit = 0: must be a positive number"),
         (greedy, {"limit": float("nan")}, "limit = nan: must be a positive number"),
         (keep_within, {"families": {}}, "needs at least one layer"),
