@@ -20,9 +20,10 @@ from experiments.results.metric_label import MetricLabel
 from experiments.run_folder.ids import stage_id
 from experiments.run_folder.stage import Compute, StageResult, run_stage
 from experiments.studies.study import Study
+from experiments.studies.training import PLAIN_RECIPE, FineTuning
 from mapping.monte_carlo.sampling import half_width
 from mapping.recipes.options import TrainingOptions
-from mapping.recipes.recipe import DEFAULTS, Recipe
+from mapping.recipes.recipe import COSINE, DEFAULTS, Recipe
 from mapping.training.checkpoints import Checkpoint
 from mapping.training.loop import Progress, accuracy, derive_seed, train
 from mapping.training.method import Method
@@ -51,6 +52,8 @@ class Context:
         Of every training, but of one whose method has options of its own.
     device
         Where networks train and chips multiply.
+    fine_tuning
+        The optimiser of trainings after the baseline; None: that of their recipes.
     quiet
         Whether stages show no lines and bars.
     spent
@@ -68,6 +71,7 @@ class Context:
     test_images: int
     options: TrainingOptions = DEFAULTS
     device: torch.device = PROCESSOR
+    fine_tuning: FineTuning | None = None
     quiet: bool = False
     spent: dict[tuple[str, str], float] = field(default_factory=dict)
 
@@ -79,7 +83,8 @@ class Context:
         loading = t.batch, t.shift, t.flip
         calibration = study.calibration_images
         where = device_named(study.device)
-        return cls(data, out, study.seed, measures, *loading, calibration, images, t.options, where, quiet)
+        how = t.options, where, study.fine_tuning
+        return cls(data, out, study.seed, measures, *loading, calibration, images, *how, quiet)
 
     @property
     def label(self) -> MetricLabel:
@@ -165,6 +170,12 @@ class Context:
             progress=self.bar,
         )
 
+    def fine_tune(
+        self, model: nn.Module, prefix: Path, stage: str, recipe: Recipe, methods: list[Method], **more: Any
+    ) -> list[dict[str, Any]]:
+        """`fit` after the baseline, by the optimiser that the study has for that; arguments as there."""
+        return self.fit(model, prefix, stage, fine_tuned(recipe, self.fine_tuning), methods, **more)
+
     def batches(self, size: int = 0) -> Batches:
         """The training data in random order, so many images at once; 0: as many as the baseline takes."""
         x, y = self.data.train_x, self.data.train_y
@@ -192,3 +203,11 @@ class Context:
     def bar(self, iterable: Iterable[Any], description: str, total: int) -> Iterable[Any]:
         """A progress bar, unless the run is quiet."""
         return iterable if self.quiet else bar(iterable, description, total)
+
+
+def fine_tuned(recipe: Recipe, fine_tuning: FineTuning | None) -> Recipe:
+    """A recipe with the optimiser of a study's fine-tuning; one with an optimiser of its own as it is."""
+    if fine_tuning is None or any(getattr(recipe, key) != value for key, value in PLAIN_RECIPE.items()):
+        return recipe
+    final = recipe.final if fine_tuning.scheduler == COSINE else 0.0
+    return dataclasses.replace(recipe, final=final, **fine_tuning.recipe_keys())

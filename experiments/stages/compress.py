@@ -18,6 +18,7 @@ from experiments.run_folder.ids import component_files, effective, own_code, sim
 from experiments.run_folder.stage import StageResult
 from experiments.stages.train import NetworkWeights, split_masks, with_masks
 from experiments.studies.compression import Compression, CompressionStep, Purify
+from experiments.studies.training import FineTuning
 from mapping.compression.configs import METHODS, AreaLimit, ByteBudget, EnergyLimit
 from mapping.compression.masks import Masked, masks_met, on_weights_met
 from mapping.compression.pruning import Masks, Pruning, PruningTask
@@ -101,7 +102,7 @@ def _compress_to(
     child: int,
 ) -> CompressedWeights:
     """Compress the network of a stage, and keep what is masked there masked."""
-    inputs = compress_inputs(rules, compression, step, start.identity, child)
+    inputs = compress_inputs(rules, compression, context.fine_tuning, step, start.identity, child)
 
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         model, teacher = (network.with_state(of.state).to(context.device) for of in (start, baseline))
@@ -109,9 +110,8 @@ def _compress_to(
         at = "" if step.rate == compression.rate else f" {step.rate:g}x"
 
         def fit(stage: str, recipe: Recipe, methods: list[Method]) -> Log:
-            return context.fit(
-                *(model, prefix, f"{stage}{at}", recipe, methods, compression.batch, child), teacher
-            )
+            more = {"batch": compression.batch, "child": child, "teacher": teacher}
+            return context.fine_tune(model, prefix, f"{stage}{at}", recipe, methods, **more)
 
         def constraints() -> dict[str, Constraint]:
             found = rules.constraints(step.target, on_host(model), network.example)
@@ -143,10 +143,19 @@ def _compressed(
 
 
 def compress_inputs(
-    rules: LayerRules, compression: Compression, step: CompressionStep, start: str, child: int = 0
+    rules: LayerRules,
+    compression: Compression,
+    fine_tuning: FineTuning | None,
+    step: CompressionStep,
+    start: str,
+    child: int = 0,
 ) -> dict[str, Any]:
-    """Plain data that the id of one step of `compress` hashes. `start` is the id of the stage before it."""
-    return {
+    """Plain data that the id of one step of `compress` hashes. `start` is the id of the stage before it.
+
+    Ids without ``fine_tuning`` stand for Adam with a cosine, which every study had before there was the key.
+    """
+    tuning = {} if fine_tuning is None else {"fine_tuning": to_dict(fine_tuning)}
+    return tuning | {
         "start": start,
         "step": to_dict(step),
         "final": step.rate == compression.rate,

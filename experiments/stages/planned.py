@@ -25,8 +25,7 @@ def planned_ids(plan: StudyPlan, study: Study) -> dict[str, str]:
     train = stage_id("train", {**seed, **train_inputs(context, plan.network, study.train)})
     compress = train
     for step in study.compress.steps:
-        compress = stage_id(
-            "compress", {**seed, **compress_inputs(plan.rules, study.compress, step, compress)}
-        )
+        of_step = compress_inputs(plan.rules, study.compress, context.fine_tuning, step, compress)
+        compress = stage_id("compress", {**seed, **of_step})
     inputs = quantise_inputs(context, plan.network, plan.placement, study.quantise, plan.last, compress)
     return {"train": train, "compress": compress, "quantise": stage_id("quantise", {**seed, **inputs})}

@@ -103,7 +103,7 @@ def quantise(
         model.to(context.device)
 
         def fit(model: nn.Module, stage: str, recipe: Recipe, methods: list[Method]) -> Log:
-            return context.fit(model, prefix, stage, recipe, methods, teacher=teacher)
+            return context.fine_tune(model, prefix, stage, recipe, methods, teacher=teacher)
 
         on_levels = {
             name: mask

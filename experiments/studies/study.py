@@ -20,7 +20,7 @@ from experiments.studies.file_kinds import check_kind
 from experiments.studies.labels import check_label
 from experiments.studies.noise_cases import NoiseCase, NoiseCurve
 from experiments.studies.own_code import extensions_of
-from experiments.studies.training import Quantisation, Training
+from experiments.studies.training import FineTuning, Quantisation, Training
 from mapping.compression.configs import ByteBudget
 from xbar.hardware.checks import STRICT, check_range
 from xbar.hardware.design import Hardware
@@ -103,6 +103,7 @@ class Study:
     ``path/file.py:name`` (`experiments.inputs.measures`).
     ``width``: its channels times this factor, for a built-in network that has one. ``batch_norm``: folded
     into the layer that it follows, before the network goes onto levels, or left digital.
+    ``fine_tuning``: the optimiser of trainings after the baseline; None: Adam with a cosine.
     ``test_images``: the metric is measured on so many inputs, evenly spaced in the test set; 0: on all.
     ``extensions``: Python files that add methods, kinds of rules and other kinds of things that the study
     names; they are run when the study is read. ``threads``: of torch; 0: as many as there are processors, or
@@ -120,6 +121,7 @@ class Study:
     compress: Annotated[Compression, PlainValidator(compression_from)]
     quantise: Quantisation
     chips: Chips
+    fine_tuning: FineTuning | None = None
     layers: tuple[LayerSetting, ...] = ()
     under_noise: tuple[NoiseCurve, ...] = ()
     compare: Comparison = Comparison()

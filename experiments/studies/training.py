@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -10,6 +11,17 @@ from mapping.recipes.options import TrainingOptions
 from xbar.hardware.checks import STRICT, check_range, check_rising_to_one
 from xbar.hardware.errors import XbarError
 from xbar.hardware.noise import AnyWriteNoise, ProgrammingNoise
+
+OF_RECIPE = ("optimizer", "scheduler", "momentum", "weight_decay", "nesterov", "decayed")
+"""Keys that tables of a study and a `mapping.Recipe` have under the same names."""
+PLAIN_RECIPE = {
+    "optimizer": "Adam",
+    "scheduler": "cosine",
+    "momentum": None,
+    "nesterov": False,
+    "decayed": "all",
+}
+"""Keys of a recipe that need no check, whatever the weight decay is."""
 
 
 @dataclass(frozen=True)
@@ -42,27 +54,50 @@ class Training:
 
     def __post_init__(self) -> None:
         check_epochs("train.", self.epochs, self.lr)
-        self._check_recipe()
+        _check_recipe("train", self.recipe_keys())
         check_range("train.batch", self.batch, 1, 1 << 20)
         check_range("train.shift", self.shift, 0, 64)
         check_range("train.weight_decay", self.weight_decay, 0, 1)
 
     def recipe_keys(self) -> dict[str, Any]:
         """The keys of a `mapping.Recipe` that this table has under the same names."""
-        names = ("optimizer", "scheduler", "momentum", "weight_decay", "nesterov", "decayed")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in OF_RECIPE}
 
-    def _check_recipe(self) -> None:
-        """Refuse what no recipe can be."""
-        plain = {"optimizer": "Adam", "scheduler": "cosine", "nesterov": False, "decayed": "all"}
-        if self.momentum is None and all(getattr(self, key) == value for key, value in plain.items()):
-            return
-        from mapping.recipes.recipe import Recipe  # torch takes seconds, and most studies do not get here
 
-        try:
-            Recipe(1, **self.recipe_keys())
-        except XbarError as error:
-            raise XbarError(f"train.{error}") from None
+@dataclass(frozen=True)
+class FineTuning:
+    """The optimiser of every training after the baseline: ADMM, retraining, and that on levels and on chips.
+
+    Keys as in `mapping.Recipe`. A method with an optimiser of its own, such as GSM, keeps it.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+    optimizer: str = "Adam"
+    scheduler: str = "cosine"
+    momentum: float | None = None
+    weight_decay: float = 0.0
+    nesterov: bool = False
+    decayed: Literal["all", "weights"] = "all"
+
+    def __post_init__(self) -> None:
+        check_range("fine_tuning.weight_decay", self.weight_decay, 0, 1)
+        _check_recipe("fine_tuning", self.recipe_keys())
+
+    def recipe_keys(self) -> dict[str, Any]:
+        """The keys of a `mapping.Recipe` that this table has under the same names."""
+        return {name: getattr(self, name) for name in OF_RECIPE}
+
+
+def _check_recipe(table: str, keys: Mapping[str, Any]) -> None:
+    """Refuse keys of a table that no recipe can have."""
+    if all(keys[key] == value for key, value in PLAIN_RECIPE.items()):
+        return
+    from mapping.recipes.recipe import Recipe  # torch takes seconds, and most studies do not get here
+
+    try:
+        Recipe(1, **keys)
+    except XbarError as error:
+        raise XbarError(f"{table}.{error}") from None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from torch import nn
 from experiments.inputs.data import load
 from experiments.plans import context
 from experiments.plans.plan import resolve
+from experiments.run_folder.ids import point_id
 from experiments.stages.measure import networks
+from experiments.stages.planned import planned_ids
 from experiments.stages.run import prepare
 from experiments.studies.study import load_study, resolve_study, study_dict
 from mapping import Cutout, Distillation, Ema, Mixup, Recipe, TrainingOptions
@@ -66,6 +68,68 @@ def test_every_training_of_a_run_has_them(tmp_path: Path, monkeypatch: pytest.Mo
         assert teacher is not None
         for name, tensor in teacher.state_dict().items():
             assert torch.equal(tensor, found.trained.state[name])
+
+
+SGD = [*SMALL, "fine_tuning.optimizer=SGD", "fine_tuning.nesterov=true", "fine_tuning.weight_decay=1e-3"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "own"),
+    [
+        (["quantise.freeze=[0.5, 1.0]", "quantise.last=['fc2']", "quantise.converter_epochs=1"], set()),
+        (
+            ["compress.method=gsm", "compress.gsm={epochs=2, lr=0.01, weight_decay=1e-3, momentum=0.9}"],
+            {"gsm"},
+        ),
+    ],
+)
+def test_every_training_after_the_baseline_has_its_optimiser(
+    changes: list[str], own: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method with an optimiser of its own keeps that."""
+    recipes: dict[str, Recipe] = {}
+    train = context.train
+
+    def watched(model: nn.Module, batches: Any, recipe: Recipe, **keys: Any) -> Any:
+        recipes[keys["stage"]] = recipe
+        return train(model, batches, recipe, **keys)
+
+    monkeypatch.setattr(context, "train", watched)
+    study = load_study("digits", [*SGD, *changes])
+    networks(prepare(study, None, tmp_path / "run"), study)
+    assert recipes.pop("train").optimizer == "Adam"
+    assert own <= set(recipes)
+    assert len(recipes) >= 4
+    for stage, recipe in recipes.items():
+        found = recipe.optimizer, recipe.nesterov, recipe.weight_decay
+        assert (found == ("SGD", True, 1e-3)) == (stage not in own), stage
+
+
+def test_an_optimiser_of_the_fine_tuning_is_in_the_ids(tmp_path: Path) -> None:
+    ids = [
+        planned_ids(prepare(study, None, tmp_path), study)
+        for study in (load_study("digits", SMALL), load_study("digits", SGD))
+    ]
+    assert ids[0]["train"] == ids[1]["train"]
+    assert ids[0]["compress"] != ids[1]["compress"]
+    assert ids[0]["quantise"] != ids[1]["quantise"]
+    points = [point_id(load_study("digits", changes), "", {}) for changes in (SMALL, SGD)]
+    assert points[0] != points[1]
+    assert resolve_study(study_dict(load_study("digits", SGD)), "again") == load_study("digits", SGD)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("fine_tuning.optimizer=Adan", "fine_tuning.optimizer: unknown name 'Adan'"),
+        ("fine_tuning.nesterov=true", "fine_tuning.nesterov = True: Adam takes no nesterov"),
+        ("fine_tuning.weight_decay=2", "fine_tuning.weight_decay = 2.0: must lie between"),
+        ("fine_tuning.lr=2", "fine_tuning.lr: unknown key"),
+    ],
+)
+def test_mistakes_of_the_fine_tuning_are_one_line(change: str, words: str) -> None:
+    with pytest.raises(XbarError, match=words):
+        load_study("digits", [change])
 
 
 def test_a_study_with_options_is_read_again_from_what_it_writes() -> None:
