@@ -71,7 +71,7 @@ class Evaluation:
     network
         Name of its class.
     metric
-        What it is measured by; `float`, `ideal_chip` and `chips` are in its unit.
+        Metric that the network is measured by; `float`, `ideal_chip` and `chips` are in its unit.
     float, ideal_chip
         The network itself, and on tiles with converters but without device effects.
     chips
@@ -87,7 +87,7 @@ class Evaluation:
     notes
         What lies outside the domain in which the figures are known to be right, and what was assumed.
     seed, time
-        Of the chips, as in `mapping.program_network`.
+        Keys of the chips, as in `mapping.program_network`.
     """
 
     network: str
@@ -236,12 +236,12 @@ def evaluate(
     metric
         As in `mapping.accuracy`, or the name that a study gives it (``mean-iou``).
     chips
-        To simulate; the most, with `until`.
+        Number of chips to simulate; with `until` the largest number.
     until
         Stop where the 95 % interval of the mean over chips is within so much on either side, in the unit of
         the metric; 0: after `chips`.
     seed, time
-        Of the chips: as in `mapping.program_network`; time after the write [s].
+        Seed of the chips, as in `mapping.program_network`, and time after the write [s].
     batch_norm
         As in `mapping.crossbar_form`.
 

@@ -87,7 +87,7 @@ def sampled(device: Device, g: float, time: float) -> NDArray[np.float64]:
 
 
 def _notes(device: Device) -> list[str]:
-    """What the panels show, and what the device's file does not give, a sentence each."""
+    """Sentences under the panels: what they show, and what the device's file does not give."""
     absent = [
         name
         for name, given in (

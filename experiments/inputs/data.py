@@ -91,7 +91,7 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class _Raw:
-    """What a reader found: pixels (N, C, H, W) with labels (N,), and the largest pixel value `white`."""
+    """Parts that a reader found: pixels (N, C, H, W) with labels (N,); `white` is the largest pixel value."""
 
     train: tuple[Bytes, Bytes]
     test: tuple[Bytes, Bytes]
@@ -114,7 +114,7 @@ def load(name: str, folder: Path | None, seed: int = 0) -> Dataset:
         Where the files are; not used for ``digits``, which scikit-learn brings along. A user's function is
         given it.
     seed
-        Of the split; studies leave it at 0, so that runs of any seed share one split.
+        Seed of the split; studies leave it at 0, so that runs of any seed share one split.
 
     Raises
     ------

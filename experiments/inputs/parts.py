@@ -159,5 +159,5 @@ def _checksum(values: Sequence[Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What is no tensor of inputs: numbers and so on, that a network is called with."""
+    """Inputs without the contents of their tensors: numbers and the like that a network is called with."""
     return each_tensor(lambda tensor: torch.empty(0), value)

@@ -71,7 +71,8 @@ def load_program(path: Path) -> fx.GraphModule:
 
 @contextlib.contextmanager
 def _nothing_runs(path: Path) -> Iterator[None]:
-    """What torch.export.load reads within is checked first, and unpickles tensors and plain data only."""
+    """A context in which torch.export.load runs no code: the file is checked first, and only tensors and
+    plain data are unpickled."""
     _check_archive(path)
     load: Any = torch.load
     loads, load_object = pickle.loads, torch._C._pickle_load_obj

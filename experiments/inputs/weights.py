@@ -94,7 +94,7 @@ def _nearest(found: StateDict, wanted: Shapes) -> StateDict:
 
 
 def _problems(found: StateDict, wanted: Shapes) -> str:
-    """What is wrong with a state dict that does not fit."""
+    """A text of what is wrong with a state dict that does not fit."""
     missing = [name for name in wanted if name not in found and not name.endswith(OPTIONAL)]
     unexpected = [name for name in found if name not in wanted]
     shapes = [name for name in found if name in wanted and found[name].shape != wanted[name]]

@@ -49,7 +49,7 @@ class Context:
     test_images
         The metric is measured on so many inputs, evenly spaced in the test set.
     options
-        Of every training, but of one whose method has options of its own.
+        Options of every training, except where a method has options of its own.
     device
         Where networks train and chips multiply.
     fine_tuning

@@ -36,15 +36,15 @@ class Placement:
     Parameters
     ----------
     hardware
-        Of every layer whose setting does not change it.
+        Hardware of every layer whose setting does not change it.
     types
         Type of every layer that could go onto crossbars, such as ``Conv2d``, by name.
     settings
-        What a study says of single layers.
+        Settings that a study gives single layers.
     idle
         Layers that eval mode does not reach, such as auxiliary heads: digital, unless a setting names them.
     states
-        Of the cells of layers, where compression or quantisation chose them.
+        States of the cells of layers, where compression or quantisation chose them.
     states_key
         Key of the study that chooses them, for messages; "": none does.
     """

@@ -168,7 +168,7 @@ class StudyPlan:
     Parameters
     ----------
     placement, uncompressed
-        Of the network, and of the unpruned one that costs are held against.
+        Placement of the network, and of the unpruned one that costs are held against.
     last
         Layers that go onto their levels after the others.
     """

@@ -113,7 +113,7 @@ def write_report(
     Parameters
     ----------
     result
-        Of the run.
+        Result of the run.
     figures
         SVG text by stem. The stems of `CAPTIONS` have their place and caption; others follow at the end
         under their stem.
@@ -264,7 +264,7 @@ def _split_rows(estimate: Estimates, key: str) -> list[tuple[str, list[float | N
 
 
 def _layer_rows(result: Result) -> list[dict[str, Any]]:
-    """What is known of each layer, from mapping and compression."""
+    """A row for each layer, with the keys of mapping and compression."""
     mapping, compression = to_dict(result.mapping.layers), to_dict(result.compression.layers)
     return [
         {"name": shown_name(name), **mapping.get(name, {}), **compression.get(name, {})}

@@ -64,6 +64,6 @@ def figures_of(page: Path) -> Path:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """What runs are called: their folders' names where these differ, else their paths."""
+    """Names of runs: those of their folders where these differ, else their paths."""
     names = [folder.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]

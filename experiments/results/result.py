@@ -260,7 +260,7 @@ class Side(_Strict):
 
     @property
     def cells(self) -> str:
-        """How a weight is stored, in words: ``9 bit in 2 slices``."""
+        """Text of how a weight is stored: ``9 bit in 2 slices``."""
         return f"{self.weight_bits:.3g} bit in {self.slices} slice{'s' * (self.slices > 1)}"
 
 

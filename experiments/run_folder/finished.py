@@ -100,7 +100,7 @@ def _check_log(log: Any, result: Mapping[str, Any], where: str) -> None:
 
 
 def _or_goes_on(folder: Path, read: Callable[[], Contents]) -> Contents:
-    """What `read` gives; its errors say how the file is written again."""
+    """Contents that `read` gives. An error of it also says how the file is written again."""
     try:
         return read()
     except XbarError as error:

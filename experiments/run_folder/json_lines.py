@@ -82,7 +82,7 @@ UNREADABLE = object()
 
 
 def _object(line: bytes) -> Any:
-    """What a line holds; ValueError where it is not what was written."""
+    """The object that a line holds; a ValueError where the line is not as it was written."""
     sealed = _SEALED.fullmatch(line.strip())
     if sealed is None:
         return json.loads(line)

@@ -145,7 +145,7 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
 
 
 def _values(space: Mapping[str, Dimension], drawn: Mapping[str, Any]) -> AxisValues:
-    """What the keys are set to; numbers of a range to six digits."""
+    """Values that the keys are set to; a number from a range has six digits."""
     values: AxisValues = {}
     for name, dimension in space.items():
         value = drawn[name]

@@ -51,7 +51,7 @@ class CompressedWeights(NetworkWeights):
     Parameters
     ----------
     states
-        Of the cells of layers whose bits were chosen with their weights.
+        States of the cells of layers whose bits were chosen with their weights.
     baseline
         The float network that was pruned.
     lasting
@@ -68,7 +68,7 @@ def compress(
 ) -> CompressedWeights:
     """Train under the method, project, and retrain under the masks, for each step in turn.
 
-    Of a network's children, the one that is best on the validation part goes on.
+    Among a network's children, the one that is best on the validation part goes on.
     """
     parent: NetworkWeights = trained
     for step in compression.steps:
@@ -199,7 +199,7 @@ def _plain_rule(rule: Any, hardware: Hardware) -> dict[str, Any]:
 
 
 def _pruning(method: object, task: PruningTask) -> Pruning:
-    """What the handler of a method gives."""
+    """The pruning that the handler of a method gives."""
     with METHODS.guarded(method):
         found = METHODS.handler(method)(method, task)
     if not isinstance(found, Pruning):

@@ -55,11 +55,11 @@ class QuantisedNetwork:
     identity
         Id of the stage.
     network
-        As crossbars hold it.
+        The network as crossbars hold it.
     masks, scales
         By layer: weights that may be other than zero, and the scale of each column, or of the layer.
     states
-        Of the cells of layers, where compression or quantisation chose them.
+        States of the cells of layers, where compression or quantisation chose them.
     log, validation
         As in `experiments.stages.train.NetworkWeights`.
     """
@@ -179,7 +179,7 @@ class HeldLevels:
     Parameters
     ----------
     scales
-        Of the columns (N,).
+        Scales of the columns (N,).
     hold
         Takes weights (K, N) to these levels.
     """

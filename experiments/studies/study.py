@@ -264,7 +264,7 @@ def _resolved(raw: Mapping[str, Any], where: str) -> Study:
 
 
 def _table(raw: Mapping[str, Any], name: str, where: str) -> Any:
-    """What stands at a key, with the presets in it merged with the changes beside them; None: nothing."""
+    """Value of a key, in which presets are merged with the changes beside them; None where there is none."""
     value = raw.get(name)
     if name == "hardware":
         return resolved_hardware(value, where)

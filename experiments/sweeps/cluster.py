@@ -84,7 +84,7 @@ def on_cluster(address: str, folder: Path, certificates: Certificates) -> Iterat
 
 @dataclasses.dataclass(frozen=True)
 class _Answer:
-    """What a worker says of itself."""
+    """The answer of a worker: who it is, and whether it sees a file."""
 
     maker: Maker
     sees: bool

@@ -96,7 +96,7 @@ class Condition:
         return list(_parsed(self.text)[1])
 
     def holds(self, data: Mapping[str, Any]) -> bool:
-        """Whether it holds of plain data.
+        """Whether the condition is true for plain data.
 
         Raises
         ------

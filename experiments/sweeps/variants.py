@@ -199,7 +199,7 @@ class _Kin:
         return self._once((place, repr(set_)), lambda: study_field(_set(self.base, set_, ""), *place))
 
     def _once(self, key: tuple[FieldPlace, str], build: Callable[[], Any]) -> Any:
-        """What is built the first time that it is asked for, or refused each time."""
+        """Build a thing when it is first asked for, and give or refuse the same one each time after."""
         if key not in self._built:
             try:
                 self._built[key] = build()

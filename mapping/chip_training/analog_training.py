@@ -213,7 +213,7 @@ class TrainableNetwork(nn.Module):
 
 
 class _TrainableLayer:
-    """What a layer of the network, the host, does in place of its own forward.
+    """The forward pass that a layer of the network, the host, does in place of its own.
 
     ``zeros``: weights for which 0 is a level.
     """
@@ -352,7 +352,7 @@ class _TrainableLayer:
         return _straight_through(_product(self.host, self._driven(input), weight, bias), self.analog(input))
 
     def _carrier(self, weight: Tensor) -> Tensor:
-        """What carries the gradient of the weights, to their scales too where these are learned."""
+        """A tensor that carries the gradient to the weights, and to their scales where these are learned."""
         if self.scales is None:
             return weight
         mapped = self.mapped
@@ -377,7 +377,7 @@ class _TrainableLayer:
 
 
 def _as_array(parameter: Tensor) -> NDArray[np.float32]:
-    """What a parameter holds now, in memory of its own."""
+    """A copy of the numbers that a parameter holds now."""
     return parameter.detach().float().cpu().numpy().copy()
 
 

@@ -165,7 +165,7 @@ def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type | N
     model
         The network that was mapped. Its weights may lie on their levels or be those that were mapped.
     dtype
-        Of the products of the multiply: ``np.float32`` or, for a chip with conductances of that precision
+        Type of the products of the multiply: ``np.float32`` or, for a chip with conductances of that type
         (``program_network(..., dtype=np.float64)``), ``np.float64``. None: that of the conductances.
 
     Raises

@@ -60,7 +60,7 @@ class ProgrammedLayer(ByValue):
     Parameters
     ----------
     mapped
-        What was programmed.
+        The mapped layer that was programmed.
     bands
         Cells of all bands in order.
     compensation
@@ -96,13 +96,13 @@ class ProgrammedNetwork(ByValue):
     Parameters
     ----------
     mapped
-        What was programmed.
+        The mapping that was programmed.
     seed, chip
         Keys of the noise.
     time
         Seconds after the write [s].
     layers
-        By module name: the mapped layers with their cells.
+        Mapped layers with their cells, by module name.
 
     Raises
     ------
@@ -219,8 +219,8 @@ def program_network(
     time
         Seconds after the write [s]; None: the earliest that the device's data describe.
     dtype
-        Of the conductances, ``np.float32`` or ``np.float64``, with the same draws; `analog_network` then
-        multiplies in it.
+        Type of the conductances, ``np.float32`` or ``np.float64``; the draws are the same. `analog_network`
+        then multiplies in this type.
 
     Raises
     ------
@@ -354,7 +354,7 @@ def on_open_lines(
     rows
         Word lines of the band.
     tile, keys
-        Of each column, the number of its tile and its `column_keys`.
+        Number of the tile of each column, and its `column_keys`.
 
     Returns
     -------

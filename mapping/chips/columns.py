@@ -36,7 +36,7 @@ def blocks(chip: ProgrammedNetwork, name: str, *, dtype: type = np.float32) -> t
     Parameters
     ----------
     dtype
-        Of the products: ``np.float32`` or ``np.float64``.
+        Type of the products, ``np.float32`` or ``np.float64``.
 
     Raises
     ------

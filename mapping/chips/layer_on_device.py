@@ -77,7 +77,7 @@ class LayerOnDevice:
         return torch.cat(outputs), vectors, clipped
 
     def _driven(self, vectors: torch.Tensor) -> torch.Tensor:
-        """What goes to the word lines: input vectors, and the ones of a bias on rows."""
+        """Codes on the word lines: the input vectors, and the largest input on the rows of a bias."""
         layer = self.layer
         assert layer.calibration is not None
         if layer.bias_rows:
@@ -108,7 +108,7 @@ class LayerOnDevice:
         return self._index[size]
 
     def _applied(self, x: torch.Tensor) -> torch.Tensor:
-        """What voltages of an ideal DAC drive; the host computes errors of drivers, and I-V curves."""
+        """Codes as the cells see them; errors of drivers and I-V curves, if any, are applied by the host."""
         dac, iv = self.layer.hardware.dac, self.layer.hardware.device.iv
         if iv.kind == "ohmic" and dac.gain_error == 0 and dac.offset == 0:
             return x

@@ -127,7 +127,7 @@ def noise_through_wires(
     Parameters
     ----------
     g, devices
-        Of `mapping.chips.chip.ProgrammedBand`.
+        `conductances` and `devices` of a `mapping.chips.chip.ProgrammedBand`.
     active
         Places among the band's rows of the word lines of one read, beside which all are at 0 V; None: all.
 
@@ -181,7 +181,7 @@ def forms_through_wires(
     Parameters
     ----------
     g, devices
-        Of `mapping.chips.chip.ProgrammedBand`.
+        `conductances` and `devices` of a `mapping.chips.chip.ProgrammedBand`.
 
     Returns
     -------

@@ -57,11 +57,11 @@ class Admm(Method):
     model
         Its layers named in `constraints` are constrained; others are free.
     constraints
-        By layer name, on the layer's GEMM matrix, or one that ties layers together.
+        Constraints by layer name, on the layer's GEMM matrix, or one that ties layers together.
     interval
         Epochs between two Z-steps; rho follows the number of Z-steps.
     layers
-        Of a constraint that ties layers together; None: all linear and convolution layers.
+        Layers of a constraint that ties layers together; None: all linear and convolution layers.
 
     Raises
     ------

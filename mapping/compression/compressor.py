@@ -78,11 +78,11 @@ def compress(
     Parameters
     ----------
     constraints
-        By layer name, pattern (``*``, ``?``) or type such as ``Conv2d``; a layer that nothing fits is free.
+        Constraint by layer name, pattern (``*``, ``?``) or type (``Conv2d``); a layer that none fits is free.
     recipe, retrain
-        Of the training with ADMM, and of the retraining.
+        Recipes of the training with ADMM, and of the retraining.
     teacher
-        Of a recipe with `mapping.Distillation`; None: the network as it is given, before it is compressed.
+        Teacher of a recipe with `mapping.Distillation`; None: the network as it is given.
     freeze
         Shares of the weights to freeze, rising to 1, for layers with values.
     checkpoint

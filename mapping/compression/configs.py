@@ -85,7 +85,7 @@ class AdmmConfig:
     Parameters
     ----------
     epochs, lr
-        Of the training under the penalty; the rate falls to a tenth along a cosine.
+        Epochs and learning rate of the training under the penalty; the rate falls to a tenth along a cosine.
     rho, rho_factor, rho_limit
         Strength of the penalty: its start, its growth at each Z-step, and its end.
     interval
@@ -122,9 +122,9 @@ class GsmConfig:
     Parameters
     ----------
     epochs, lr
-        Of the training.
+        Epochs and learning rate of the training.
     momentum, weight_decay
-        Of SGD. Passive weights decay by them, so that a momentum of .98 or more is usual.
+        Momentum and weight decay of SGD, by which passive weights decay; a momentum of .98 or more is usual.
     active
         1/active of the weights are active in a step; 0: as many as stay.
     """

@@ -32,11 +32,11 @@ class Freezing(Method):
     model
         Its layers named in `values` end on these; others are free.
     values
-        By layer name; their masks say which weights stay.
+        Values by layer name; their masks say which weights stay.
     shares
-        Of the weights that stay, the part that is frozen, rising to 1.
+        Parts of the staying weights that are frozen, rising to 1.
     epochs
-        Between two shares.
+        Epochs between two shares.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Global sparse momentum SGD (Ding et al., NeurIPS 2019, arXiv:1909.12778).
 
-Of all weights Theta of some layers together, Q = floor(|Theta| / C) are active in a step: those of largest
+In each step Q = floor(|Theta| / C) of all weights Theta of some layers together are active: those of largest
 |dL/dw w|, which is, to first order, what the loss would change by without the weight. With momentum beta,
 decay eta and step alpha (eqs. 9, 10):
 

@@ -26,7 +26,7 @@ def masks_met(model: nn.Module, masks: Mapping[str, torch.Tensor] | None = None)
     Parameters
     ----------
     masks
-        Within which they lie.
+        Masks of the training, which those that are given lie within.
     """
     found = dict(masks or {})
     for name, layer in mappable_layers(model).items():

@@ -54,7 +54,7 @@ class Pruning:
     hook
         Works in the steps of the training loop.
     recipe
-        Of the training.
+        Recipe of the training.
     finish
         Puts the trained weights into their sets, in place; the masks, (K, N) bool by layer.
     stage

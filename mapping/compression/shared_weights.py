@@ -65,7 +65,7 @@ def differ(what: str, first: str, other: str) -> XbarError:
 
 
 def _view(layer: Layer) -> tuple[str, int]:
-    """What the GEMM matrix of a weight depends on."""
+    """Kind and groups of a layer, on which the GEMM matrix of its weight depends."""
     return kind_of(layer), groups_of(layer)
 
 

@@ -121,7 +121,7 @@ class SharedLevels(Values):
     Parameters
     ----------
     levels
-        Of the layer, on one scale.
+        Levels of the layer, all on one scale.
     count
         Most values, both signs together.
     """

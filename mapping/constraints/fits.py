@@ -1,7 +1,7 @@
-"""What is fitted to the weights of each column, or of a layer: the scale of levels, of a window or of ternary
-weights, and free values, as operators of torch on the device where the weights are.
+"""Fits to the weights of each column, or of a layer: the scale of levels, of a window or of ternary weights,
+and free values. They are operators of torch, which run on the device where the weights are.
 
-All columns are fitted at once. Of a matrix (K, N), `columns_of` makes ascending magnitudes, one row a column.
+All columns are fitted at once. `columns_of` makes a row of ascending magnitudes of each column of (K, N).
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class Lasting(Protocol):
     """A `mapping.constraints.constraint.Constraint` that says how it holds in trainings and on levels."""
 
     def held(self, z: torch.Tensor, inner: Hold) -> Hold:
-        """What keeps weights in the set while they train.
+        """Give the hold that keeps weights in the set while they train.
 
         Parameters
         ----------

@@ -57,7 +57,7 @@ def constraint_of(rules: Sequence[object], keep: float, layer: Layer, hardware: 
 
 
 def _constraint(rule: object, keep: float, layer: Layer, hardware: Hardware) -> Constraint:
-    """What the handler of one rule gives."""
+    """The constraint that the handler of one rule gives."""
     with RULES.guarded(rule):
         found: Constraint = RULES.handler(rule)(rule, keep, layer, hardware)
     if not callable(getattr(found, "project", None)):

@@ -45,7 +45,7 @@ class KnownReads(ByValue):
     vectors
         Input codes, or voltages [v_read] for an ideal DAC, shape (M, inputs).
     outputs
-        Of the columns, shape (M, n), in the units of the layer's weights and inputs.
+        Outputs of the columns, shape (M, n), in the units of the layer's weights and inputs.
     targets
         Which weights and input range these are of: a digest of each layer.
     """
@@ -105,7 +105,7 @@ def read_known_inputs(mapped: MappedNetwork, model: nn.Module, batches: BatchSou
 
 
 def _digest(layer: MappedLayer) -> str:
-    """What the outputs of a layer follow from, where its cells are at their targets."""
+    """Digest of all that the outputs of a layer follow from where its cells are at their targets."""
     assert layer.calibration is not None
     digest = hashlib.sha256()
     for part in (layer.state, layer.bias_state, layer.mask, np.asarray(layer.scale)):
@@ -142,7 +142,7 @@ def compensate(
     chip
         At the time at which it is read.
     known
-        Of the chip's mapping.
+        Reads of the chip's mapping, from `read_known_inputs`.
 
     Raises
     ------

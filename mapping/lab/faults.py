@@ -28,7 +28,7 @@ def around_faults(mapped: MappedNetwork, *, seed: int = 0, chip: int = 0) -> Map
     Parameters
     ----------
     seed, chip
-        Of the chip, as `program_network` takes them; the result is a mapping for this chip only.
+        Keys of the chip, as `program_network` takes them; the result is a mapping for this chip only.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def column_costs(
 
 
 def _faults(layer: MappedLayer, band: Band, number: int, seed: int, chip: int) -> NDArray[np.float64]:
-    """What `column_costs` takes, of one tile of a chip."""
+    """Stuck conductances of one tile of a chip, as `column_costs` takes them."""
     tile, hardware, encoding = band.tiles[number], layer.hardware, layer.hardware.encoding
     keys = column_keys(layer, band, number, np.arange(hardware.column_places))
     if encoding.reference_columns:

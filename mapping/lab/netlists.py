@@ -77,7 +77,7 @@ def tile_netlist(
     Parameters
     ----------
     name
-        Of the layer.
+        Name of the layer.
     band, tile, plane
         Numbers of the array among those of the layer, from 0.
     volts

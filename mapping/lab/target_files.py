@@ -33,8 +33,8 @@ class Targets:
     Parameters
     ----------
     conductances
-        Of every cell in its physical place [S], shape (planes, rows, cols) of the crossbar: g_min where no
-        weight is; 0 where there shall be no device (`encoding.unformed`).
+        Target of every cell in its physical place [S], shape (planes, rows, cols) of the crossbar: g_min
+        where no weight is; 0 where there shall be no device (`encoding.unformed`).
     rows
         Input of the layer on each word line, or `SPARE`. That is the GEMM row k; g K + k for group g; numbers
         from groups K on are those of a bias.
@@ -128,7 +128,7 @@ class TilePlane(NamedTuple):
 
     @property
     def place(self) -> dict[str, Any]:
-        """Where it is, as an index lists it."""
+        """The place of the plane, as an index lists it."""
         return {"layer": self.layer, "band": self.band, "tile": self.tile, "plane": self.plane}
 
 

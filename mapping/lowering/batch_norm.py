@@ -105,7 +105,7 @@ def fold_in_place(model: nn.Module, example_input: Inputs) -> nn.Module:
 
 @torch.no_grad()
 def _run(module: nn.Module, before: _Trace, layer: str) -> torch.Tensor:
-    """What is left of a batch norm gives, after its layer, for what this took in the example."""
+    """Output of a layer and of what is left of its batch norm, for the layer's input in the example."""
     with in_eval_mode(module):
         y: torch.Tensor = module.forward(before.layers[layer].forward(before.taken[layer]))
         return y
@@ -128,7 +128,7 @@ def _first_norm(form: Any) -> _BatchNorm | None:
 
 
 def _folded(layer: Layer, form: Any) -> nn.Module:
-    """What is left of a form whose batch norm is folded into a layer."""
+    """Fold the batch norm of a form into a layer, and give what is left of the form."""
     norm = _first_norm(form)
     assert norm is not None
     _fold(layer, norm)

@@ -210,7 +210,7 @@ class SamePadding(nn.Module):
         return F.pad(x, self.amounts(x.shape))
 
     def amounts(self, shape: Sequence[int]) -> list[int]:
-        """As `torch.nn.functional.pad` takes them: before and after, the last dimension first."""
+        """Amounts as `torch.nn.functional.pad` takes them: before and after, the last dimension first."""
         return list(itertools.chain(*self._by_dimension(shape)))
 
     def _by_dimension(self, shape: Sequence[int]) -> Iterator[tuple[int, int]]:

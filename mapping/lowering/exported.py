@@ -99,8 +99,8 @@ def _module_of(node: fx.Node, constants: Mapping[fx.Node, Any]) -> ModuleCall | 
 
 
 def _constant(node: fx.Node, source: nn.Module, constants: Mapping[fx.Node, Any]) -> Any:
-    """What a node gives that follows from the program's own tensors alone, those before it being known; None
-    for any other."""
+    """Value of a node that follows from the program's own tensors alone; None for any other node. The
+    constants before it are known."""
     if node.op == "get_attr":
         return operator.attrgetter(str(node.target))(source)
     inputs, target = node.all_input_nodes, node.target
@@ -136,7 +136,7 @@ def _replace(node: fx.Node, name: str, made: ModuleCall) -> None:
 
 
 def _text(value: Any, constants: Mapping[fx.Node, Any]) -> str:
-    """What a call is made of, in words that are the same for the same constants."""
+    """A text of a call's arguments, which is the same for the same constants."""
     if isinstance(value, fx.Node):
         if value not in constants:
             return "input"

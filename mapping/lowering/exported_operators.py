@@ -51,7 +51,7 @@ def _convolution(a: dict[str, Any]) -> Made:
 
 
 def _product(x: Any, weight: Any, bias: Any = None) -> Made:
-    """Of an input with a weight (outputs, inputs)."""
+    """A linear layer for the product of an input with a weight (outputs, inputs)."""
     is_matrix = isinstance(weight, torch.Tensor) and weight.dim() == 2 and weight.is_floating_point()
     if not (isinstance(x, fx.Node) and is_matrix and _is_constant(bias)):
         return None

@@ -24,9 +24,9 @@ class WatchedCall:
     Parameters
     ----------
     name
-        Of the module that does it.
+        Name of the module that does the work.
     function
-        What was called.
+        The function that was called.
     constants
         Its arguments beyond the first, by name for products and batch norms.
     """

@@ -76,7 +76,7 @@ def accuracy_over_time(
     Parameters
     ----------
     times
-        After the write [s].
+        Times after the write [s].
     adjust
         Applied to each chip at each time, as in `chip_accuracy`.
     metric

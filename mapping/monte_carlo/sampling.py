@@ -49,7 +49,7 @@ class ChipSample:
     Parameters
     ----------
     accuracies
-        Of each chip, in the unit of the metric: [percent] by default.
+        Accuracy of each chip, in the unit of the metric: [percent] by default.
     settled
         Whether the stop rule ended the run; False: the most chips did.
     """

@@ -93,7 +93,7 @@ def _mean(given: Mapping[str, Any], out: Any) -> Counts:
 
 
 def _largest(given: Mapping[str, Any], out: Any) -> Counts:
-    """Of two tensors, or along a dimension of one."""
+    """Comparisons of a maximum: of two tensors, or along a dimension of one."""
     two = isinstance(given.get("other"), torch.Tensor)
     return {"comparisons": _size(out)} if two else _reduced(given, out, of="comparisons")
 
@@ -178,7 +178,7 @@ def _batch_norm(given: Mapping[str, Any], out: Any) -> Counts:
 
 
 def _bias(given: Mapping[str, Any], out: Any) -> Counts:
-    """What is added to each element of a product, which is counted apart."""
+    """Additions of a bias to each element of a product; the product is counted apart."""
     added = given["bias"] if "bias" in given else given["self"]
     return {} if added is None or given.get("beta") == 0 else {"additions": _size(out)}
 

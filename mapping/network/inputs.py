@@ -52,7 +52,7 @@ def each_tensor(function: Callable[[torch.Tensor], torch.Tensor], inputs: Inputs
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where a network is: the device of its first weight; the processor's for one without weights."""
+    """Device of a network's first weight; the processor for a network without weights."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 

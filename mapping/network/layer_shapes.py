@@ -27,11 +27,11 @@ class LayerShape:
     Parameters
     ----------
     name
-        Of the layer; of a further call with its number, as ``fc#1``.
+        Name of the layer; a further call of it has its number, as ``fc#1``.
     size, out
         Height and width of the input, padding not counted, and of the output.
     channels, filters
-        Of one group.
+        Channels and filters of one group.
     groups, kernel, stride, dilation
         As of the convolution.
     pooled

@@ -102,8 +102,8 @@ def replaced(model: nn.Module, module: nn.Module, form: nn.Module) -> nn.Module:
 
 
 def _with_form(value: Any, module: nn.Module, form: nn.Module) -> Any:
-    """What a module holds as an attribute, with a form in place of another module; a list or dict stays the
-    object that it is."""
+    """Value of a module's attribute, with a form in place of another module. A list or dict stays the object
+    that it is."""
     if value is module:
         return form
     if type(value) is tuple:

@@ -97,7 +97,7 @@ class TrainingOptions:
         Batches whose gradients make one step, as one batch of all their inputs would; the loss must be a mean
         over inputs.
     label_smoothing
-        Of the cross-entropy (arXiv:1512.00567).
+        Label smoothing of the cross-entropy (arXiv:1512.00567).
     mixing, distillation, ema
         None: without.
     keep

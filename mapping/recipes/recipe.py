@@ -54,17 +54,17 @@ class Recipe:
         ``functools.partial(torch.optim.SGD, nesterov=True, momentum=0.9)``. Groups of parameters keep the
         ratio of the rates that the function gave them.
     momentum
-        Of an optimiser that takes one. None: 0.9 of SGD by name, else the optimiser's own.
+        Momentum of an optimiser that takes one. None: 0.9 for SGD by name, else the optimiser's own.
     weight_decay
-        Of a named optimiser that takes one, in place of torch's own default; passed to a function where it
-        is not 0.
+        Weight decay of a named optimiser that takes one, in place of torch's own default. A function gets it
+        where it is not 0.
     nesterov
         Nesterov's momentum, of an optimiser that takes it; with SGD by its name, or a function.
     decayed
         What has weight decay: ``all`` parameters, or ``weights``, without biases and the parameters of norms
         (`undecayed`). Of a named optimiser; a function groups its parameters itself.
     warmup, final
-        Of the cosine: epochs of linear rise, and the part of `lr` at the end.
+        Epochs of linear rise before the cosine, and the part of `lr` at its end.
     scheduler
         ``"cosine"``: after `warmup` the rate falls to `final` times `lr`, step by step; with a loader that
         does not know its length, each epoch has the rate of its middle. A name in `torch.optim.lr_scheduler`,
@@ -144,7 +144,7 @@ class Recipe:
         Parameters
         ----------
         without_decay
-            Of the parameters, those that get none; see `undecayed`.
+            The parameters that get no weight decay; see `undecayed`.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class Recipe:
         return found
 
     def _optimizer(self) -> tuple[Callable[..., Any], dict[str, Any]]:
-        """What builds the optimiser, and what it is given beside parameters and rate."""
+        """Function that builds the optimiser, and its arguments beside parameters and rate."""
         options: dict[str, Any] = {}
         if isinstance(self.optimizer, str):
             build: Callable[..., Any] = _named("optimizer", self.optimizer, OPTIMIZERS)

@@ -73,11 +73,11 @@ class ChannelGraph:
     Parameters
     ----------
     nodes
-        In the order in which they run.
+        Nodes in the order in which they run.
     kinds
-        Of the nodes that call an operator.
+        Kinds of the nodes that call an operator.
     values
-        What each node gives for the example; ``output`` has none.
+        Value that each node gives for the example; ``output`` has none.
     names
         Name in the network, of the nodes that are its parameters and buffers.
     layers

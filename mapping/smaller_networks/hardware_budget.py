@@ -62,11 +62,11 @@ def keep_within(
     shares
         Keep of each of these layers relative to those of the others.
     cost
-        Of the mapping with the masks of a trial.
+        A function that gives the cost of a mapping, which has the masks of a trial.
     limit
-        In the unit of the cost.
+        The largest cost that is allowed, in the unit of `cost`.
     resolution
-        Of the factor c, relative.
+        Relative resolution of the factor c.
 
     Raises
     ------

@@ -46,7 +46,7 @@ class Limited(Generic[Of]):
     choices
         By layer: the share of its weights that it keeps, or the name of the hardware that it is on.
     cost
-        Of the network with them, at most the limit.
+        Cost of the network with them, at most the limit.
     trials
         What the search went through, in order.
     """
@@ -66,7 +66,7 @@ class Trials(Generic[Of]):
     layer_of
         A layer, by its name, with a choice.
     cost
-        Of the whole network.
+        The cost of the whole network.
     remember
         Ask for each layer with each choice once, and keep it.
     """

@@ -43,7 +43,7 @@ class LayerLoss:
     layer
         Name of the layer or group.
     rate
-        That was asked for: the constraint's `keep` is 1/rate.
+        Rate that was asked for: the constraint's `keep` is 1/rate.
     kept, total
         Weights that stayed, and all weights, of the layer or group.
     value, unpruned
@@ -83,7 +83,7 @@ def sensitivity(
     Parameters
     ----------
     measure
-        Of a network: its accuracy [percent], or any other metric. Called with the copy.
+        A function of a network that gives its accuracy [percent], or any other metric. It gets the copy.
     families
         By name of a layer, or of a group: the constraint by its keep, or the shape of the blocks (rows, cols)
         of a `BlockSparse`. Of a layer on its GEMM matrix (K, N); of a group on `stacked`.

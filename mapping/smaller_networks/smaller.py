@@ -59,7 +59,7 @@ class SmallerNetwork:
     Parameters
     ----------
     model
-        Of the class of the network, with smaller layers and batch norms under the same names.
+        A network of the same class, with smaller layers and batch norms under the same names.
     masks
         Weights that are not zero, by layer, (K, N) bool of the smaller sizes.
     before, after
@@ -190,7 +190,7 @@ class _Channels:
     Parameters
     ----------
     graph
-        Of the network.
+        Graph of the network.
     modules
         Its modules by name.
     """

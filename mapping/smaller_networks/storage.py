@@ -27,13 +27,13 @@ class Storage:
     Parameters
     ----------
     dense_bits, weight_bits
-        Of all weights at 32 bits, and of the kept ones at log2 of their levels, rounded up, by layer.
+        Bits of all weights at 32 each, and of the kept ones at log2 of their levels, rounded up, by layer.
     indexed_bits
-        Of the kept ones and the fillers, each with an index of `index_bits`, or of all weights of a layer
-        without any, where that is less.
+        Bits of the kept weights and the fillers, each with an index of `index_bits`, or of all weights of a
+        layer without any index, where that is less.
     scale_bits
-        Of the scales at 32 bits, one a layer, or one a column that has weights (`encoding.scale`); counted
-        apart.
+        Bits of the scales at 32 each, one a layer, or one a column that has weights (`encoding.scale`). They
+        are counted apart.
     """
 
     dense_bits: int
@@ -76,7 +76,7 @@ def storage(mapped: MappedNetwork, index_bits: int | None = None) -> Storage:
     Parameters
     ----------
     index_bits
-        Of an index; None: as many as make all of it smallest.
+        Bits of an index; None: the number that makes the sum smallest.
     """
     if index_bits is None:
         return min((storage(mapped, bits) for bits in INDEX_BITS), key=lambda found: found.indexed_bits)

@@ -209,7 +209,7 @@ class _Paths:
                 layer.bias.mul_(self.read_channels[name])
 
     def _adjoint(self, node: fx.Node, read: list[torch.Tensor]) -> dict[fx.Node, list[torch.Tensor]]:
-        """What of an operator's inputs is read; notes what a layer uses."""
+        """Mark what is read of an operator's inputs, and note which weights a layer uses."""
         layer = self.graph.owner(node) if self.graph.kinds[node] is Kind.LAYER else ""
         sources = [source for source in node.all_input_nodes if tree_leaves(self.graph.values[source])]
         make = self._live if layer else lambda source: _full(self.graph.values[source], 1.0)
@@ -302,7 +302,7 @@ class _Paths:
 
     @staticmethod
     def _seen(node: fx.Node, x: torch.Tensor, kernel: torch.Size) -> torch.Tensor:
-        """What a convolution sees of each channel at each place of its kernel, (channels, places, n)."""
+        """Inputs of a convolution by channel and place of its kernel, shape (channels, places, n)."""
         positions, image = kernel.numel(), x.shape[-len(kernel) :]
         picks = torch.eye(positions, dtype=torch.float64).reshape(-1, 1, *kernel)
         target: Any = node.target

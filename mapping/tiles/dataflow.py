@@ -88,7 +88,7 @@ class FlowStep(ByValue):
     Parameters
     ----------
     name
-        Of the layer, or of the operator.
+        Name of the layer, or of the operator.
     is_layer
         Whether it is a layer that is mapped.
     positions
@@ -96,7 +96,7 @@ class FlowStep(ByValue):
     elements
         Elements that it takes in: all of a layer's input, each once.
     waits
-        What it waits for; nothing for what the image itself gives, all of which is there from the start.
+        Waits for earlier steps. The image itself is waited for by none, as all of it is there at the start.
     results
         Elements that it gives.
     window
@@ -264,7 +264,7 @@ class DataflowTrace:
         own: Sequence[Waits],
         results: Sequence[torch.Tensor],
     ) -> list[Waits]:
-        """What each result waits for; an operator of no known kind waits for all of all its inputs."""
+        """Waits of each result. An operator of no known kind waits for the whole of all its inputs."""
         given = max(x.numel() for x in results)
         elements = max(given, *(x.numel() for x in inputs)), given
         if name == "cat" and (merged := _side_by_side(args, own)) is not None:
@@ -324,7 +324,7 @@ def _to_dims(waits: Waits, dims: int) -> Waits:
 
 
 def _merged(each: Iterable[Waits]) -> Waits:
-    """What an element waits for that is made from the elements in its place."""
+    """The waits of an element that is made from the elements in its place: the latest of theirs."""
     found: Waits = {}
     for waits in each:
         for step, of in waits.items():
@@ -339,7 +339,7 @@ def _moved(
     own: Sequence[Waits],
     results: Sequence[torch.Tensor],
 ) -> list[Waits]:
-    """What an operator that moves elements makes of what they wait for; what it adds waits for nothing."""
+    """Waits after an operator that moves elements: each keeps its own, and those it adds wait for nothing."""
     packet: Any = func.overloadpacket
     name = packet.__name__
     found: list[Waits] = [{} for _ in results]
@@ -364,8 +364,8 @@ def _moved(
 
 
 def _side_by_side(args: Sequence[Any], own: Sequence[Waits]) -> Waits | None:
-    """What parts wait for that are put side by side along an axis on which each waits for one thing, such as
-    channels: every place of all parts waits for all of them. None: they are not such parts."""
+    """Waits of parts that are put side by side along an axis on which each waits for one thing, such as
+    channels: every place then waits for all of the parts. None where they are not such parts."""
     axis = args[1] if len(args) > 1 else 0
     each = [of for waits in own for of in waits.values()]
     return _merged(own) if all(of.dim() and of.shape[axis] == 1 for of in each) else None
@@ -403,7 +403,7 @@ def _with_marks(value: Any, marks: Mapping[int, torch.Tensor]) -> Any:
 def _looked_along(
     name: str, args: Sequence[Any], x: torch.Tensor, own: Sequence[Waits], results: Sequence[torch.Tensor]
 ) -> Waits | None:
-    """What places of the output wait for, of an operator that looks along axes or at windows; else None."""
+    """Waits of the output of an operator that looks along axes or at windows; None for any other."""
     if name in NORMED and not any(own[1:]):
         axes = list(range(-len(args[NORMED[name]]), 0))
         return {step: _compact(of.expand(x.shape).amax(axes, keepdim=True)) for step, of in own[0].items()}

@@ -81,7 +81,7 @@ class Band(ByValue):
         return np.concatenate([own, np.arange(len(self.tiles))]) if references else own
 
     def built(self) -> NDArray[np.bool_]:
-        """Which cells of (rows x cols) are on a driven word line of their tile, shape (R, C)."""
+        """Mask (R, C) of the cells of rows x cols that are on a driven word line of their tile."""
         if all(len(tile.rows) == len(self.rows) for tile in self.tiles):
             return np.ones((len(self.rows), len(self.cols)), bool)
         on = np.zeros((len(self.rows), len(self.cols)), bool)
@@ -135,7 +135,7 @@ class MappedLayer(ByValue):
     bands
         All row bands in order; a band whose weights are all masked has no tiles.
     hardware
-        What the layer is on; layers on the same hardware share one object.
+        Hardware of the layer; layers on the same hardware share one object.
     outputs
         Values an image that the layer gives, where that is not positions * n: a transposed convolution adds
         columns up.
@@ -152,7 +152,7 @@ class MappedLayer(ByValue):
     state
         Signed state numbers, int16, shape (k, n), 0 where masked; None for a mapping without weights.
     bias_state
-        Those of the bias, shape (bias_rows, n); None before calibration, which gives the largest input.
+        State numbers of the bias, shape (bias_rows, n); None before `calibrate` has found the largest input.
     scale
         Weight of one `device.unit` in each column, shape (n,), all the same where the layer has one scale; 0
         in a column that has no weight other than 0. None for a mapping without weights.
@@ -276,7 +276,7 @@ class MappedNetwork(ByValue):
     Parameters
     ----------
     default_hardware
-        What all layers are on but those of `own_hardware`, read as `hardware`. `on_hardware` and
+        Hardware of all layers but those of `own_hardware`, read as `hardware`. `on_hardware` and
         `with_hardware` change it together with that of the layers.
     layers
         Mapped layers by module name, in the order in which they run.
@@ -294,7 +294,7 @@ class MappedNetwork(ByValue):
     modules
         Type of every module of the network that was mapped, by name.
     dataflow
-        What an image streams through; None: not known, as of a mapping that was made by hand.
+        Steps that an image streams through; None: not known, as in a mapping that was made by hand.
     """
 
     default_hardware: Hardware

@@ -33,7 +33,7 @@ class Choice:
     Parameters
     ----------
     hardware
-        Its own; None: the network's. Only `periphery` must be the same for all.
+        Hardware of the layer; None: the network's. Only `periphery` must be the same for all.
     digital
         True: the layer stays digital.
     bias_rows

@@ -60,7 +60,7 @@ def grid(bands: Iterator[tuple[Index, Index]], cols: int, kept: Kept) -> tuple[B
     Parameters
     ----------
     bands
-        As `cut` gives them.
+        Bands as `cut` gives them.
     """
     made = []
     for inputs, columns in bands:

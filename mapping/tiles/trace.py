@@ -262,7 +262,7 @@ def _watched(
 def _dataflow(
     model: nn.Module, layers: Mapping[str, Layer], example: Inputs, images: int, counter: _Counter
 ) -> Dataflow:
-    """What the first image of a batch streams through."""
+    """The dataflow of the first image of a batch."""
     if images == 1:
         return counter.dataflow.dataflow()
     try:

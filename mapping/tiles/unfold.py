@@ -154,7 +154,7 @@ def place_outputs(
     bias
         Shape (channels,), or () for one of all.
     shape
-        Of the layer's input.
+        Shape of the layer's input.
     threads
         Worker threads; None: one a processor.
     """
@@ -247,7 +247,7 @@ def vector_index(size: tuple[int, ...], geometry: Geometry) -> torch.Tensor:
     Parameters
     ----------
     size
-        Of an image (channels, ...).
+        Size of an image (channels, ...).
     """
     image = np.arange(1, math.prod(size) + 1, dtype=np.int64).reshape(1, *size)
     return torch.from_numpy(np.asarray(input_vectors(image, geometry, 1), np.int64))

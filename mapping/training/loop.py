@@ -120,7 +120,7 @@ def train(
     methods
         Hooked in order; `after_backward` in reverse order.
     teacher
-        Of a recipe with `Distillation`: the network whose outputs are followed, such as the float network
+        For a recipe with `Distillation`, the network whose outputs are followed, such as the float network
         before it was compressed. A copy is taken.
     validate
         Called after each epoch on the model in eval mode; its value goes to the log as ``validation``. It may

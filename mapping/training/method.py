@@ -38,8 +38,8 @@ class Method:
         return True
 
     def arguments(self) -> Any:
-        """What a checkpoint belongs to: the arguments that change the training, as plain values, arrays or
-        dataclasses. None, of a method that only watches, is not compared."""
+        """Arguments that change the training, as plain values, arrays or dataclasses. A checkpoint belongs to
+        them. None, which a method gives that only watches, is not compared."""
         return None
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -47,7 +47,7 @@ class Metric:
     value
         The metric, of the joined statistics (float64).
     unit
-        Of the value.
+        Unit of the value.
     higher_is_better
         Direction: true for an accuracy, false for an error.
     join
@@ -292,8 +292,8 @@ def _errors(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
 
 
 def _moments(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Of each output the number of samples, the mean of the targets, their squared deviations from it, and
-    the squared errors: (4, outputs)."""
+    """Four numbers of each output (4, outputs): samples, mean of the targets, sum of their squared deviations
+    from it, and sum of the squared errors."""
     outputs = in_shape_of(targets, outputs).double().reshape(len(targets), -1)
     targets = targets.double().reshape(outputs.shape)
     mean = targets.mean(0)

@@ -25,7 +25,7 @@ class BatchLoss:
     Parameters
     ----------
     loss
-        Of outputs and targets, a mean over inputs.
+        A function of outputs and targets that gives a mean over inputs.
     teacher
         Network whose outputs are followed; a copy of it is taken, in eval mode.
     stage
@@ -72,7 +72,7 @@ class BatchLoss:
         return (1 - part) * value + part * distilled(outputs, wanted, self.options.distillation, self.stage)
 
     def _outputs(self, model: nn.Module, x: Inputs) -> Any:
-        """What a network gives, in float32."""
+        """Outputs of a network, in float32."""
         if self.options.precision == "fp32":
             return call(model, x)
         with torch.autocast(tensors_of(x)[0].device.type, torch.bfloat16):

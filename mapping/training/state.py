@@ -19,7 +19,7 @@ Log = list[dict[str, Any]]
 
 @dataclass
 class Place:
-    """Where a training is: batches of an epoch that are done, and the sum of their losses."""
+    """Place of a training within an epoch: the batches that are done, and the sum of their losses."""
 
     epoch: int = 0
     batch: int = 0

@@ -116,13 +116,13 @@ class Component:
     count
         Units in one of its level; of the level ``layer``, in each copy of a layer.
     events
-        What it is charged for, an expression over events of an image.
+        Expression over the events of an image that the component is charged for.
     price
         A block of `periphery.library`, by its name; ``converter``: that of `adc.library`; or a table.
     rate
         Events a second that one unit serves [1/s]; ``library``: what its price says; ``unlimited``.
     capacity_kb
-        Of one unit of a memory [KB]; None: that of its price.
+        Capacity of one unit of a memory [KB]; None: that of its price.
     optional
         Left out where the library has no such block.
     """
@@ -150,9 +150,9 @@ class Architecture:
     Parameters
     ----------
     levels
-        From the smallest up.
+        Levels from the smallest up.
     components
-        By name, in the order of the file.
+        Components by name, in the order of the file.
     phase_bits
         Most bits of a phase that the price of its drivers holds for.
     nodes

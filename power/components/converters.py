@@ -91,8 +91,8 @@ class Regression:
     E = energy_scale 10^((SNDR - FOM) / 10) exp(energy[0] + energy[1] ln n + energy[2] ln b)    [pJ]
     A = exp(area[0] + area[1] ln n + area[2] ln f + area[3] ln E)          [um^2]
 
-    Of E, the power at f over f, ``leaking_share`` leaks: a conversion takes (1 - leaking_share) E, and the
-    converter leaks leaking_share E f all the time.
+    E is the power at f over f, of which ``leaking_share`` leaks: a conversion takes (1 - leaking_share) E,
+    and the converter leaks leaking_share E f all the time.
     """
 
     __pydantic_config__: ClassVar = STRICT

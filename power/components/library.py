@@ -38,21 +38,21 @@ class Part:
         ``digital`` logic can be scaled between nodes; ``analog`` blocks, ``memory``, ``wire`` and ``link``
         stay at theirs.
     per
-        What the totals stand in, in words: a group, a tile, a chip.
+        Word for the thing that has the totals: a group, a tile, a chip.
     unit
-        What is counted: the thing that has the area.
+        Word for the thing that is counted, which has the area.
     area_mm2
-        Of all units [mm^2]; None: not known.
+        Area of all units [mm^2]; None: not known.
     power_mw
-        Of all units that each see `rate_per_s` events [mW]; None: not known.
+        Power of all units, each of which sees `rate_per_s` events [mW]; None: not known.
     rate_per_s
         Events a second of one unit, at that power [1/s].
     event
-        What takes that energy, in words.
+        Word for the event that takes that energy.
     leakage_mw
-        Of all units, beside `power_mw` and not in it [mW].
+        Leakage of all units, beside `power_mw` and not in it [mW].
     capacity_kb
-        Of one unit of a memory [KB].
+        Capacity of one unit of a memory [KB].
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -134,7 +134,7 @@ def library_files(name: str) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Head:
-    """What a library says beside its blocks."""
+    """The keys of a library beside its blocks."""
 
     __pydantic_config__: ClassVar = STRICT
     name: str

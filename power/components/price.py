@@ -17,11 +17,11 @@ class Price:
     Parameters
     ----------
     energy_pj
-        Of one event [pJ]; 0 for cells whose reads are priced by their device, voltage and inputs.
+        Energy of one event [pJ]; 0 for cells whose reads are priced by their device, voltage and inputs.
     area_um2
-        Of one unit [um^2].
+        Area of one unit [um^2].
     leakage_uw
-        Of one unit [uW]; None: not known.
+        Leakage of one unit [uW]; None: not known.
     node_nm
         Technology node of the numbers [nm].
     derivation
@@ -31,7 +31,7 @@ class Price:
     rate_per_s
         Events a second that one unit can serve, by its source [1/s]; None: not known.
     capacity_kb
-        Of one unit of a memory [KB]; None: it is none, or its source does not say.
+        Capacity of one unit of a memory [KB]; None: it is none, or its source does not say.
     not_known
         ``energy`` and ``area``, where the source gives none and a 0 stands for it.
     """
@@ -63,7 +63,7 @@ def price_of(part: Part, node_nm: float, capacity_kb: float | None = None) -> Pr
     node_nm
         Node that digital blocks are scaled to [nm].
     capacity_kb
-        Of one unit of a memory [KB]; None: the library's.
+        Capacity of one unit of a memory [KB]; None: the library's.
 
     Raises
     ------

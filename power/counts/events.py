@@ -87,18 +87,18 @@ def layer_counts(layer: MappedLayer, hardware: Hardware) -> LayerCounts:
 def layer_events(
     layer: MappedLayer, hardware: Hardware, counts: LayerCounts | None = None
 ) -> dict[str, float]:
-    """How often each of `power.architecture.vocabulary.EVENTS` happens in a layer for one image.
+    """Number of times that each of `power.architecture.vocabulary.EVENTS` happens in a layer for one image.
 
-    Of a layer without a tile nothing does: its outputs are its bias.
+    In a layer without a tile nothing happens: its outputs are its bias.
 
     Parameters
     ----------
     layer
         A mapped layer.
     hardware
-        That it is on.
+        Hardware that it is on.
     counts
-        What `layer_counts` gives; None: that, now.
+        Counts of the layer, from `layer_counts`; None: they are made here.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def refuse_unpriced(hardware: Hardware) -> None:
 
 
 def network_events(mapped: MappedNetwork) -> dict[str, float]:
-    """How often each of `power.architecture.vocabulary.NETWORK_EVENTS` happens for one image."""
+    """Number of times that each of `power.architecture.vocabulary.NETWORK_EVENTS` happens for one image."""
     of_operators = mapped.digital_operations.values()
     elementary = {kind: sum(counts.get(kind, 0) for counts in of_operators) for kind in OPERATIONS}
     return {"digital_macs": sum(mapped.digital_macs.values()), **elementary, "images": 1}
@@ -252,7 +252,7 @@ def converted_lines(columns: int, hardware: Hardware) -> int:
 def _outputs_on_tiles(layer: MappedLayer, on: NDArray[np.int64]) -> int:
     """How many outputs an image have a column on some tile, of columns that are marked with 1.
 
-    Of a channel of a transposed convolution they are as many as its columns, and at most its outputs.
+    A channel of a transposed convolution has as many of them as columns, and at most as many as outputs.
     """
     geometry = layer.geometry
     places = math.prod(geometry.kernel) if geometry is not None and geometry.transposed else 1

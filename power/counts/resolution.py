@@ -49,7 +49,7 @@ def lossless_bits(layer: MappedLayer, hardware: Hardware) -> int:
     layer
         A mapped layer, with or without weights: only its mask counts.
     hardware
-        That it is on; its own `adc.bits` do not matter.
+        Hardware that it is on; its own `adc.bits` do not matter.
 
     Raises
     ------

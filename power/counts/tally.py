@@ -22,7 +22,7 @@ class Tally:
     Parameters
     ----------
     happens
-        Of each layer, how often each event happens, and the numbers of the layer itself.
+        How often each event happens in each layer, and the numbers of the layer itself.
     """
 
     def __init__(self, happens: Iterable[Mapping[str, float]]) -> None:
@@ -35,9 +35,9 @@ class Tally:
         Parameters
         ----------
         key
-            What the expression is of, for the error.
+            Key that has the expression, for the error.
         numbers
-            Those of the design.
+            Numbers of the design.
 
         Raises
         ------

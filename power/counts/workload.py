@@ -59,7 +59,7 @@ class Workload:
     between
         What happens between the layers.
     driven_s
-        Of each layer, sum over its word lines of their activity times the conductance that they drive [S].
+        Sum over the word lines of each layer of their activity times the conductance that they drive [S].
     conductances
         ``programmed`` (those of a chip), ``target`` (from the weights), or, without weights, ``worst`` (every
         kept weight at its largest) or ``mean``.

@@ -27,13 +27,13 @@ class Item:
     Parameters
     ----------
     level
-        Where it stands.
+        Level of the architecture where the component stands.
     count
         Units in one of its level; an expression for what is counted by the layer.
     arrays
         Arrays in one of its level; None: all of the chip, or a layer.
     events
-        What it is charged for.
+        Events that the component is charged for.
     rate_per_s
         Events a second that one unit serves [1/s]; None: without limit, or not known.
     by_device
@@ -62,17 +62,17 @@ class Item:
 
     @property
     def of_network(self) -> bool:
-        """Whether it is charged for what happens between layers."""
+        """Whether the component is charged for what happens between layers."""
         return bool(self.names & NETWORK_EVENTS.keys())
 
     @property
     def of_traffic(self) -> bool:
-        """Whether it is charged for what nodes send each other."""
+        """Whether the component is charged for what nodes send each other."""
         return bool(self.names & TRAFFIC_EVENTS.keys())
 
     @property
     def is_link(self) -> bool:
-        """Whether it is charged for traffic that no mapping knows."""
+        """Whether the component is charged for traffic that no mapping knows."""
         return OFF_CHIP in self.names
 
     def units(self, arrays: T, arrays_in_all: float) -> T:
@@ -86,14 +86,14 @@ class Item:
         return value_of(f"{self.name}.events", self.events, events)
 
     def is_charged(self, variables: Mapping[str, float]) -> bool:
-        """Whether any load is charged for it; a component without events has only an area."""
+        """Whether the component is charged for any load; one without events has only an area."""
         try:
             return self.times({**variables, **dict.fromkeys(NO_EVENTS, 1.0)}) > 0
         except XbarError:
             return True
 
     def counting(self) -> dict[str, str]:
-        """How its units and events are counted, in words."""
+        """Text of how the component's units and events are counted."""
         words = {**EVENTS, **NETWORK_EVENTS, **TRAFFIC_EVENTS}
         said = [f"{name}: {words[name]}" for name in sorted(self.names & words.keys())]
         level = "copy of a layer" if self.level == LAYER else self.level

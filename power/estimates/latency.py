@@ -52,7 +52,7 @@ class PathPart:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Which position of the steps waits for which, as the kernel takes it: all positions in one row.
+    """Positions of all steps in one row, each with those that it waits for, as the kernel takes them.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ class Latency:
     schedule
         ``streaming``; or ``layer-serial``, where the architecture says so or the network was not traced.
     path
-        Of a streaming one the longest chain of waiting and working, or the server of the chip that is busy
+        With ``streaming`` the longest chain of waiting and working, or the server of the chip that is busy
         for longer; the times of its parts add up to `seconds`.
     untraced
         Why a chip that streams has the latency of layer after layer, which is longer; empty where it has not.

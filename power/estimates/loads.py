@@ -27,7 +27,7 @@ class Load:
     Parameters
     ----------
     layers
-        Their names.
+        Names of the layers.
     arrays, arrays_in_all
         Arrays that hold each of them, shape (layers,), and those that hold anything on the chip.
     slots, slots_in_all
@@ -39,7 +39,7 @@ class Load:
     read_pj
         Energy of the read of one plane of an array that the device itself prices [pJ], shape (layers,).
     copies
-        Of each layer.
+        Copies of each layer.
     owned
         Arrays in what a layer has of its own; what stands at a larger level serves all layers.
     between

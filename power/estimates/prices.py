@@ -257,7 +257,8 @@ def _given(given: Given, hardware: Hardware, where: str) -> Price:
 
 
 def _cells(where: str, price: CellPrice, hardware: Hardware, periphery: PeripheryLibrary) -> Price:
-    """Of all cells of an array: their size is the library's, or so many F^2; a read is a lump, or theirs."""
+    """Price of all cells of an array. Their size is the library's, or `crossbar.cell_f2` in F^2; the energy
+    of a read is a lump, or that of the device's cells."""
     cell, crossbar = _part(where, periphery, price.cells), hardware.crossbar
     size, source, node_nm = area_words(cell), cell.source, cell.node_nm
     unknown = set(not_known(area=cell.area_mm2))

@@ -31,7 +31,7 @@ class LayerProgramming:
     pulse_energy_nj, read_energy_nj
         V^2 G t of the pulses; that of the reads, with the drive of a word line and a conversion each [nJ].
     array_time_us, total_time_us
-        Of the array that takes longest, and of all arrays one after the other [us].
+        Time of the array that takes longest, and of all arrays one after the other [us].
     """
 
     layer: str

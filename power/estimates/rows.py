@@ -37,7 +37,7 @@ class Row:
     events, event_energy_pj
         Events an image, and the energy of one [pJ]; of an array, the mean over its reads.
     leakage_mw
-        Of all units that are bought [mW]; None: not known.
+        Leakage of all units that are bought [mW]; None: not known.
     assumed_leakage_mw
         What all units would leak by the scenario of `power.estimates.prices.LEAKING_SHARES`, where no source
         says it [mW]; 0 where one does.
@@ -88,9 +88,9 @@ class CostTable(Sequence[Row]):
     names
         Layer, component and level of each row.
     units, allocated_units, unit_area_um2, events, event_energy_pj, leakage_mw, assumed_leakage_mw, awake_s
-        As of `Row`, shape (rows,); NaN where a row has None.
+        As in `Row`, shape (rows,); NaN where a row has None.
     busy_s, shared
-        As of `Row`, shape (rows,).
+        As in `Row`, shape (rows,).
     image_s
         Time that an image takes [s].
     """

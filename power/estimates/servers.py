@@ -50,7 +50,7 @@ Busy = Mapping[tuple[str, str | None], float]
 
 
 def busy_of(table: CostTable, times: Mapping[str, float]) -> Busy:
-    """How long the servers of a chip are busy for one image, by what a `Server` is known by.
+    """Time that each server of a chip is busy for one image [s], by the key of the `Server`.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def with_gates(
     times
         Time of the arrays of each layer for one image [s].
     gates
-        Of each layer of the table, `Architecture.gates`.
+        `Architecture.gates` of each layer of the table.
     """
     if not any(gates.values()):
         return table

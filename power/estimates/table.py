@@ -94,7 +94,7 @@ def estimate(
 def priced(work: Workload, image_rate: float | None = None) -> Estimate:
     """Estimate of what was counted, on the hardware of its mapping; parameters and errors as in `estimate`.
 
-    Of many architectures for one mapping, ``priced(work.on(mapped.with_hardware(...)))`` is that of each.
+    One mapping is priced on many architectures by ``priced(work.on(mapped.with_hardware(...)))`` for each.
     """
     mapped, hardware = work.mapped, work.mapped.hardware
     groups = _groups(mapped)
@@ -247,7 +247,7 @@ def _places(work: Workload, bill: Bill, chip_has: Allocation) -> dict[str, Allot
 
 
 def _kept_kb(work: Workload, bill: Bill, chip_has: Allocation) -> dict[str, float]:
-    """What the fullest buffer of each layer keeps [KB]; of none where no buffer has a known capacity."""
+    """Fill of the fullest buffer of each layer [KB]; empty where no buffer has a known capacity."""
     if bill.buffer_kb is None:
         return {}
     key = tuple(chip_has.of_layer.values()), bill.node, bill.architecture.nodes

@@ -357,7 +357,7 @@ def at_one_rate(*estimates: Estimate) -> tuple[Estimate, ...]:
 
 
 def reduction_percent(before: Estimate, after: Estimate) -> dict[str, float]:
-    """How much less `after` costs than `before` [%]: `area`, `power`, `energy` and its `dynamic` part.
+    """Share by which `after` costs less than `before` [%]: `area`, `power`, `energy` and its `dynamic` part.
 
     Both are taken at the lower of their image rates: what is idle takes more energy an image, the longer an
     image lasts. What costs nothing before and after has a reduction of 0.

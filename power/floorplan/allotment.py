@@ -26,7 +26,7 @@ class Allotted:
     nodes
         Numbers of the nodes that hold some of it, ascending.
     share
-        Of each of these nodes, the part of the layer's input values that its bands look at.
+        Part of the layer's input values that the bands in each of these nodes look at.
     places
         Node of each tile of each copy, shape (copies, tiles).
     """
@@ -51,7 +51,7 @@ def allotted(work: Workload, arrays: Mapping[str, int], node: int, own: bool) ->
     Parameters
     ----------
     arrays
-        Of each layer, in all planes and copies.
+        Arrays of each layer, in all planes and copies.
     node
         Arrays of one node.
     own
@@ -80,7 +80,7 @@ def window_of(layer: MappedLayer) -> int:
 
 
 class _Footprint(NamedTuple):
-    """What a layer has on its tiles, wherever these stand.
+    """Bands and columns of a layer on its tiles, wherever these stand.
 
     Parameters
     ----------

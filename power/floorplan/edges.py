@@ -19,7 +19,7 @@ class Edge:
     is_input
         Whether they are the input of the target; else what an operator there joins with its own.
     positions, elements
-        Of an input: positions of the target, and elements of all that it takes in.
+        For an input, the positions of the target, and the elements of all that it takes in.
     """
 
     source: str

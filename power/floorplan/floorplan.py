@@ -27,9 +27,9 @@ class Traffic:
     Parameters
     ----------
     bytes
-        In all; between routers, those that pass at least one.
+        All of them; between routers, those that pass at least one.
     hop_bytes
-        Times the links that they go over.
+        Each byte times the links that it goes over.
     """
 
     source: str
@@ -51,9 +51,9 @@ class Floorplan:
     traffic
         Between layers and within them.
     routed_bytes, hop_bytes
-        Of an image: times the routers that they pass, and times the links.
+        Bytes of an image times the routers that they pass, and times the links.
     busiest_router_bytes, busiest_link_bytes
-        Those that pass the busiest router, and the busiest link one way.
+        Bytes that pass the busiest router, and the busiest link one way.
     """
 
     mesh: Mesh
@@ -182,6 +182,6 @@ def _sums(work: Workload, name: str, own: Allotted, nodes: int) -> Routed:
 
 
 def _traffic(mesh: Mesh, source: str, target: str, part: Routed) -> Traffic:
-    """What one edge is in all."""
+    """Sum of the bytes of one edge, and of the bytes times their hops."""
     hops = mesh.hops(part[0], part[1])
     return Traffic(source, target, float(part[2].sum()), float((hops * part[2]).sum()))

@@ -112,7 +112,7 @@ def compiled(device: Device, target: Siemens, time: float) -> tuple[AgingTables,
 
 
 def _pair(part: Any, device: Device, target: Siemens, time: float) -> tuple[Siemens, Any] | None:
-    """What the kernel applies as one step; None: its law has another form."""
+    """Tables of a part that the kernel applies as one step, or None where its law has another form."""
     if isinstance(part, Aging):
         return compiled_form(part, device, target, time)
     with FLICKER_NOISES.guarded(part):

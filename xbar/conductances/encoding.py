@@ -97,15 +97,16 @@ def levels(encoding: Encoding, device: Device) -> NDArray[np.float64]:
 
 
 def thresholds(values: Any) -> Any:
-    """Where the nearest of ascending values changes, half way between neighbours; on it, the lower one is
-    nearest. An array or a tensor, shape (L,), gives one of shape (L - 1,)."""
+    """Values half way between the neighbours of an ascending array or tensor: shape (L,) gives (L - 1,). A
+    value on a threshold belongs to the lower neighbour."""
     return (values[1:] + values[:-1]) / 2
 
 
 def held_on_levels(
     w: NDArray[np.floating], mask: NDArray[np.bool_] | None, encoding: Encoding
 ) -> NDArray[np.bool_]:
-    """Which weights take a level: those kept (None: all), without those of exactly 0 that have none."""
+    """Mask of the weights that take a level: those that are kept (all where `mask` is None), without those of
+    exactly 0, unless ``zeros = "level"`` gives them one."""
     if encoding.zeros == "level":
         return np.ones(w.shape, np.bool_) if mask is None else mask
     held: NDArray[np.bool_] = w != 0

@@ -80,7 +80,7 @@ def program(
     time
         Seconds after the write [s]; None: the device's `first_time`.
     dtype
-        Of the conductances: ``np.float32`` or ``np.float64``. Draws are the same, to float32.
+        Type of the conductances, ``np.float32`` or ``np.float64``. Draws are the same, to float32.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def program_states(
     time: float | None = None,
     dtype: type = np.float32,
 ) -> Cells:
-    """As `program`, with targets ``values[index]`` [S] and no device where the index is negative.
+    """Program cells as `program` does, with targets ``values[index]`` [S]; a negative index is no device.
 
     Parameters
     ----------
@@ -379,7 +379,7 @@ def _age_row(
     xi: NDArray[np.float32],
     g: NDArray[Any],
 ) -> None:
-    """What happens to a row of cells between write and read."""
+    """Relaxation and drift act on a row of cells between write and read."""
     if len(aging.relaxation):
         normal_row(row_key(streams.relaxation, row), cols, xi)
         for c in range(len(g)):

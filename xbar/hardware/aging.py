@@ -98,7 +98,7 @@ class Aging:
 
     @property
     def law(self) -> AgingLaw:
-        """How conductances change."""
+        """The law by which conductances change."""
         return self.registry.handler(self)
 
 

@@ -16,7 +16,7 @@ class Dac:
     Parameters
     ----------
     bits
-        Of an input code; ``ideal``: one phase with the voltage x/x_max v_read of either sign, not quantised.
+        Bits of an input code; ``ideal``: one phase with the voltage x/x_max v_read of either sign, as it is.
     v_read
         Voltage of the largest digit of a phase [V].
     phase_bits
@@ -129,7 +129,7 @@ class Adc:
     noise_lsb, noise_current
         Input-referred noise of converter and amplifier [steps], [A], drawn at every conversion.
     bandwidth, temperature
-        Of the thermal noise 4 k T G B of the cells on a bit line [Hz], [K]; 0: none.
+        B [Hz] and T [K] of the thermal noise 4 k T G B of the cells on a bit line; B = 0: no noise.
     library
         Component library that prices it.
     """

@@ -176,7 +176,7 @@ class Hardware:
 
     @property
     def kept(self) -> bool:
-        """Whether a kind in it is one whose file is not there, so that it can be read and not used."""
+        """Whether it has a kind whose file is not there, so that the design can be read but not used."""
         return any(isinstance(config, KeptTable) for _, config in self.kinds)
 
     @property

@@ -51,7 +51,7 @@ class WritePulse:
     Parameters
     ----------
     voltage, width
-        Of one pulse [V], [s].
+        Voltage [V] and length [s] of one pulse.
     per
         A ``write`` is one pulse; or one pulse leads from each ``state`` to the next, so that state k, reached
         from g_min, takes k of them.
@@ -147,7 +147,7 @@ class Device:
 
     @property
     def kept(self) -> bool:
-        """Whether a kind in it is one whose file is not there, so that it can be read and not used."""
+        """Whether it has a kind whose file is not there, so that the device can be read but not used."""
         return any(isinstance(config, KeptTable) for _, config in self.kinds)
 
     @property

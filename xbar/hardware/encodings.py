@@ -77,7 +77,7 @@ class Encoding:
 
     @property
     def scheme(self) -> Scheme:
-        """How the cells hold a weight."""
+        """The scheme by which the cells hold a weight."""
         return ENCODINGS.handler(self)
 
     @property

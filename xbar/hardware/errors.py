@@ -49,7 +49,7 @@ def one_line(error: BaseException) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """Where an error came up in code that is neither ours nor a library's: ``net.py:12, in forward``.
+    """Place of an error in code that is neither ours nor a library's, such as ``net.py:12, in forward``.
 
     Looked for in the error and in what it was raised from, and the innermost such line counts; empty where
     there is none.
@@ -62,7 +62,7 @@ def place_of(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """What an error was raised from, the first one first, and the error itself last."""
+    """The chain of errors that led to an error, the first one first, and the error itself last."""
     if error.__cause__ is not None:
         yield from _causes(error.__cause__)
     yield error

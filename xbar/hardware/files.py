@@ -172,7 +172,7 @@ def _field_path(cls: type, data: Any, location: tuple[int | str, ...]) -> list[i
 
 
 def _part(data: Any, part: int | str) -> Any:
-    """What stands at a key or a place of plain data; None where nothing does."""
+    """The value at a key or a place of plain data; None where there is none."""
     if isinstance(data, Mapping):
         return data.get(str(part))
     in_list = isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)

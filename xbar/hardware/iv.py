@@ -61,7 +61,7 @@ class CellCurrent:
 
     @property
     def law(self) -> CurrentLaw:
-        """How the current follows from the voltage."""
+        """The law by which the current follows from the voltage."""
         return CURRENT_LAWS.handler(self)
 
 

@@ -76,7 +76,7 @@ class WriteNoise:
 
     @property
     def law(self) -> WriteLaw:
-        """How far a write misses its target."""
+        """The law that says how far a write misses its target."""
         return WRITE_NOISES.handler(self)
 
     @property
@@ -199,7 +199,7 @@ class FlickerNoise:
 
     @property
     def law(self) -> FlickerLaw:
-        """How large it is."""
+        """The law that says how large the noise is."""
         return FLICKER_NOISES.handler(self)
 
     def named(self) -> tuple[str, object]:
@@ -268,7 +268,7 @@ class CellReadNoise:
 
     @property
     def law(self) -> ReadLaw:
-        """How large it is."""
+        """The law that says how large the noise is."""
         return READ_NOISES.handler(self)
 
     @property

@@ -25,7 +25,7 @@ Siemens = NDArray[np.float64]
 
 
 class Spread(NamedTuple):
-    """How one write spreads about its target g, xi a standard normal number.
+    """Spread of one write about its target g; xi is a standard normal number.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class FlickerLaw(ABC):
         return None
 
     def check(self, noise: Any, device: Device) -> None:  # noqa: B027
-        """As `WriteLaw.check`."""
+        """Refuse keys that do not fit to a device; errors as in `WriteLaw.check`."""
 
 
 class ReadLaw(ABC):
@@ -97,7 +97,7 @@ class ReadLaw(ABC):
         """Standard deviation [S] of cells of conductance `g` [S]; same shape."""
 
     def check(self, noise: Any, device: Device) -> None:  # noqa: B027
-        """As `WriteLaw.check`."""
+        """Refuse keys that do not fit to a device; errors as in `WriteLaw.check`."""
 
 
 WRITE_NOISES: Registry[WriteLaw] = Registry("kind of write error", tagged=True)

@@ -27,14 +27,15 @@ OWN_MODULES: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class KindScope:
-    """Which kinds of users' files are known.
+    """The kinds of users' files that are known.
 
     Parameters
     ----------
     modules
-        Those whose kinds are.
+        Modules whose kinds are known.
     digests
-        Of the files, so that what is built of kinds can be told from what was built before a change.
+        Digests of the files. They tell what is built of these kinds from what was built before a file
+        changed.
     keeps_unknown
         Whether a table of an unknown kind is kept as it is, as a `KeptKind`.
     """
@@ -351,7 +352,7 @@ class ByKind:
         Raises
         ------
         PydanticCustomError
-            Of the type ``kind``, with what is wrong with the key ``kind``.
+            An error of the type ``kind``, which says what is wrong with the key ``kind``.
         """
         from pydantic_core import PydanticCustomError
 

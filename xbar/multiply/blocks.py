@@ -34,9 +34,9 @@ class ReadNoise:
     Parameters
     ----------
     variance
-        Of the type of the block's weights [unit^2]. Shape (R, C), as theirs: that of each cell, which goes
-        with the square of its word line's voltage. Shape (C, R, R): for each column a symmetric matrix v,
-        with the variance V' v V for the voltages V of all word lines. Shape (0, C): none.
+        Variance of the cells' noise [unit^2], in the type of the block's weights. Shape (R, C): that of each
+        cell, which goes with the square of its word line's voltage. Shape (C, R, R): for each column a
+        symmetric matrix v; the variance is V' v V for the voltages V of all word lines. Shape (0, C): none.
     floor
         Variance of each column's own noise [(v_read unit)^2], float32, shape (C,).
     key

@@ -30,7 +30,7 @@ class Drive:
     Parameters
     ----------
     bits
-        Of a code; 0: inputs are voltages [v_read] themselves, in one phase.
+        Bits of a code; 0: inputs are voltages [v_read] themselves, in one phase.
     signed
         Codes have a sign: two's complement, or sign and magnitude.
     digit_bits

@@ -59,7 +59,7 @@ def polar_draws(keys: Tensor, rows: Tensor, places: Tensor) -> tuple[Tensor, Ten
     Parameters
     ----------
     keys
-        Of the streams, int64, shape (S,): `as_signed`.
+        Keys of the streams, int64, shape (S,), made by `as_signed`.
     rows
         Indices of rows, int64, shape (R,), the same for all streams.
     places

@@ -47,15 +47,15 @@ class StackedColumns:
         Matrices of the noise that goes with the voltages of all word lines together, shape (B, C, R, R);
         None: there are none.
     floor, places, keys
-        Of the columns' own noise, shape (B, C), (B, C) and (B,); None: no noise.
+        Variance, place and stream of the columns' own noise, shape (B, C), (B, C) and (B,); None: no noise.
     gain, offset, step
-        Of the converters: x = gain I + offset is the code before rounding. None: ideal ones.
+        Converters: x = gain I + offset is the code before rounding. None: ideal ones.
     inl, low, high
-        Of the converters; see `xbar.multiply.converters.Converter`.
+        Fields of the converters, as in `xbar.multiply.converters.Converter`.
     reference, has_reference
         The column that is subtracted from each, and whether one is, shape (B, C); None: none is.
     subtract_before
-        Whether before the converters.
+        Whether it is subtracted before the converters.
     coefficient
         Signed place value of each column, shape (B, C).
     terms
@@ -200,7 +200,7 @@ class DriveTables:
 
     @classmethod
     def of(cls, drive: Drive, columns: StackedColumns) -> DriveTables:
-        """In the precision of the columns, where they lie."""
+        """Make the tables in the precision of the columns, on the device where these lie."""
         tables = (drive.weights, drive.volts, drive.power)
         return cls(drive, *(torch.from_numpy(table).to(columns.weights) for table in tables))
 

@@ -75,7 +75,7 @@ def product(volts: NDArray[Any], weights: NDArray[Any], rows: int, cols: int, ou
 def bit_patterns(
     codes: NDArray[Any], rows: NDArray[np.int64], phases: int, patterns: NDArray[np.uint16]
 ) -> None:
-    """For bit p of the codes of four word lines, which of them are driven: where their sum is in a table.
+    """Index into a table of sums for bit p of the codes of four word lines: one bit for each driven line.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def product_of_bits(
     Parameters
     ----------
     space
-        Of the type of the weights, with `bits_space` numbers.
+        An array of the type of the weights, with `bits_space` numbers.
     """
     lines, groups = weights.shape[1], patterns.shape[1]
     w, which = weights.reshape(-1), patterns.reshape(-1)

@@ -17,7 +17,7 @@ from xbar.hardware.errors import XbarError
 
 
 def worker_count(threads: int | None, tasks: int) -> int:
-    """How many of `threads` (None: `kernel_threads`) so many tasks can use.
+    """Number of `threads` (`kernel_threads` where it is None) that so many tasks can use.
 
     Raises
     ------

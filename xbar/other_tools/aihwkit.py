@@ -106,7 +106,7 @@ def from_aihwkit(config: Any, name: str = "from aihwkit", phase_bits: int | None
         not give, or gives as None, has the default of aihwkit; the coefficients of a
         `ReRamWan2022NoiseModel` must be given.
     name
-        Of the hardware.
+        Name of the hardware.
     phase_bits
         Bits of an input code that go in one phase, for a hardware that the component libraries price (1, as a
         rule). Each phase then has a conversion of its own, and `adc.noise_current` is that of a conversion

@@ -99,7 +99,7 @@ def from_crosssim(parameters: Any, name: str = "from CrossSim") -> Translation:
         A `CrossSimParameters`, or its `as_dict()`, of which a part is enough: what is not given has the
         default of CrossSim. Enumerations are names or numbers.
     name
-        Of the hardware.
+        Name of the hardware.
 
     Raises
     ------

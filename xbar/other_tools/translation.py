@@ -80,7 +80,7 @@ class Account:
         return self._given[key] if self.gives(key) else self._defaults.get(key)
 
     def gives(self, key: str) -> bool:
-        """Whether a parameter was given, and not as None."""
+        """Whether a parameter was given with a value other than None."""
         return self._given.get(key) is not None
 
     def number(self, key: str) -> float:
@@ -182,7 +182,7 @@ class Account:
 
 
 def _near(name: str, known: Mapping[str, str]) -> str:
-    """What a name nearly is, of the known ones; empty: none."""
+    """The known name that a name is most like; empty where it is like none."""
     bare = {each.replace("_", "").lower(): each for each in known}
     found = bare.get(name.replace("_", "").lower()) or next(
         iter(difflib.get_close_matches(name, known, n=1, cutoff=0.88)), ""

@@ -89,8 +89,9 @@ class Solution:
     status
         ``converged``, or what to change.
     iterations, steps, residual
-        Of the slowest vector: iterations of conjugate gradients, Newton steps (1 for ohmic cells), and the
-        largest relative residual (ohmic: in the norm of the preconditioner; otherwise of the cell currents).
+        Figures of the slowest vector: iterations of conjugate gradients, Newton steps (1 for ohmic cells),
+        and the largest relative residual (ohmic: in the norm of the preconditioner; otherwise of the cell
+        currents).
     """
 
     g: Floats = field(repr=False)
@@ -242,7 +243,7 @@ def solve(
 
 
 class _Found(NamedTuple):
-    """What is found for each of M vectors: node voltages [V] (M, m, n), currents [A] (M, n), and how."""
+    """Solutions of M vectors: node voltages [V] (M, m, n), currents [A] (M, n), and how each was found."""
 
     u: Floats
     w: Floats
@@ -261,7 +262,7 @@ class _Found(NamedTuple):
 def _of_ohmic_cells(
     g: Floats, ohms: Ohms, batch: Floats, tolerance: float, max_iterations: int, found: _Found
 ) -> Callable[[slice], None]:
-    """What solves a part of the vectors with one factorisation for all."""
+    """A function that solves a part of the vectors; one factorisation serves all of them."""
     factors = factor(g, ohms)
 
     def work(part: slice) -> None:
@@ -278,7 +279,7 @@ def _of_ohmic_cells(
 
 
 def _by_newton(newton: Newton, batch: Floats, found: _Found) -> Callable[[slice], None]:
-    """What solves a part of the vectors, one after the other."""
+    """A function that solves a part of the vectors by Newton's method, one after the other."""
 
     def work(part: slice) -> None:
         for k in range(part.start, part.stop):

@@ -168,7 +168,7 @@ def _cut(cells: int) -> _Cut:
 class _Tiles(NamedTuple):
     """Tiles of one shape: conductances (n, rows, columns), the lowest word line first, and how to cut them.
 
-    Of word and bit lines: the resistance of a segment, and what the first one has in series.
+    `word` and `bit` are the resistance of a segment of a line, and that in series with the first one.
     """
 
     g: Floats

@@ -62,11 +62,11 @@ class Trained:
     Parameters
     ----------
     model
-        In the form that goes onto crossbars.
+        The network in the form that goes onto crossbars.
     hardware
-        Of each layer on crossbars.
+        Hardware of each layer on crossbars.
     metric
-        What it is measured by.
+        Metric that the network is measured by.
     """
 
     model: nn.Module
@@ -97,7 +97,7 @@ def trained(
     what
         A study, or a network as in `experiments.inputs.networks.build_network`.
     folder
-        Of the data set.
+        Folder of the data set.
     data_set
         Its name, or the path of data of one's own; a study has its own.
     weights

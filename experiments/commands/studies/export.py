@@ -29,7 +29,7 @@ from xbar.hardware.errors import XbarError, unknown_name
 
 @dataclass(frozen=True)
 class PhaseInput:
-    """Which voltages the netlists of a layer have on their word lines.
+    """The input whose voltages the netlists of a layer have on their word lines.
 
     Parameters
     ----------

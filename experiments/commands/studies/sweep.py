@@ -181,7 +181,7 @@ def _part(text: str) -> tuple[int, int]:
 
 
 def _told(found: Plan, left: Mapping[str, SweepPoint]) -> str:
-    """What there is, and what is to do."""
+    """One line that says how many points there are, and what is left to do."""
     failed = sum(known == "failed" and one not in left for one, known in found.statuses().items())
     told = f"{len(found.points)} points, {len(left) or 'none'} left"
     if left:
