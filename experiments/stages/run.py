@@ -49,7 +49,15 @@ from xbar.machine.sealed_files import write_sealed
 def prepare(study: Study, data_folder: Path | None, out: Path) -> StudyPlan:
     """Read the data and check that network, rules and data fit; writes nothing.
 
-    What is allowed and hardly meant, such as a network without training, is told on standard error.
+    A study that is allowed but hardly meant, such as one of a network without training, is named on standard
+    error.
+
+    Parameters
+    ----------
+    data_folder
+        Folder in which the files of the data set are; None: the data need none.
+    out
+        Folder of the run, which finished stages are read from.
 
     Raises
     ------
@@ -74,6 +82,15 @@ def run_study(study: Study, data_folder: Path | None, out: Path, resume: bool = 
 
     The folder gets `study.toml`, `stages/` (checkpoints), `mapping.safetensors`, `activity.safetensors`,
     `log.json` and `result.json`. `experiments.report.run_report.report_run` writes its report.
+
+    Parameters
+    ----------
+    data_folder
+        Folder in which the files of the data set are; None: the data need none.
+    out
+        Folder of the run.
+    resume
+        Go on with an unfinished run of the same study in the folder.
 
     Raises
     ------

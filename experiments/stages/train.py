@@ -44,7 +44,7 @@ class NetworkWeights:
 
 
 def train(context: Context, network: Untrained, training: Training) -> NetworkWeights:
-    """Train the float network, or read what an earlier run left."""
+    """Train the float network, or read the finished stage that an earlier run left in the folder."""
 
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         model = network.with_state(network.form.state_dict()).to(context.device)

@@ -197,6 +197,13 @@ def load_study(name: str, changes: Sequence[str] = (), seed: int | None = None) 
 
     A change of the metric takes away what is in the unit of the metric that was, see `in_unit_of_metric`.
 
+    Parameters
+    ----------
+    changes
+        Changes of single keys, such as ``compress.rate=20``, applied in order.
+    seed
+        Seed in place of the study's.
+
     Raises
     ------
     XbarError

@@ -26,7 +26,7 @@ def in_this_process(tasks: Sequence[Task]) -> Numbered:
 
 
 def on_workers(workers: int) -> Pool:
-    """So many processes of this machine, each with the threads of its study."""
+    """A pool of `workers` processes of this machine, each with the threads of its study."""
 
     def pool(tasks: Sequence[Task]) -> Numbered:
         from joblib.externals.loky.process_executor import TerminatedWorkerError

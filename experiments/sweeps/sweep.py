@@ -125,9 +125,14 @@ def raw_file(name: str, kind: FileKind = "sweep") -> tuple[dict[str, Any], str, 
 
 
 def points_of(sweep: Sweep, changes: Mapping[str, Any] | None = None, said: str = "") -> Iterator[SweepPoint]:
-    """Points of a sweep in order, those that its conditions leave out left out; `changes` come last of all.
+    """Points of a sweep in order, without those that its conditions leave out.
 
-    ``said``: what begins messages, such as the file; by default the sweep's name.
+    Parameters
+    ----------
+    changes
+        Values by key, which are set after those of the sweep and of its axes.
+    said
+        Text that begins messages, such as the name of the file; by default the sweep's name.
 
     Raises
     ------

@@ -374,7 +374,10 @@ def on_open_lines(
 
 
 def decoded_weights(chip: ProgrammedNetwork, name: str) -> NDArray[np.float64]:
-    """Weights that a layer's programmed cells hold, shape (k, n); 0 where there is no driven cell."""
+    """Weights that the programmed cells of the layer `name` hold, in the units of its weights, shape (k, n).
+
+    A weight is 0 where there is no driven cell.
+    """
     return decoded_layer(chip.layers[name])[0]
 
 

@@ -69,7 +69,7 @@ class Pruning:
 
 @torch.no_grad()
 def project_layer(network: nn.Module, name: str, constraint: Constraint) -> torch.Tensor:
-    """Put the weights of a layer into their set, in place; the mask, (K, N) bool."""
+    """Put the weights of the layer `name` into their set, in place, and give the mask, (K, N) bool."""
     layer = layer_of(network, name)
     z, mask = constraint.project(finite_gemm(layer, name))
     layer.weight.copy_(from_gemm(z, layer))

@@ -351,7 +351,7 @@ def checked_rate(image_rate: float, peak: float, busiest: Server) -> float:
 
 
 def at_one_rate(*estimates: Estimate) -> tuple[Estimate, ...]:
-    """Estimates at one image rate, the lowest of their peaks."""
+    """The same estimates at one image rate, the lowest of their peaks, so that powers compare."""
     rate = min(each.peak_image_rate_per_s for each in estimates)
     return tuple(each.at(rate) for each in estimates)
 

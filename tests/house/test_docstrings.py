@@ -1,4 +1,4 @@
-"""A docstring has a subject: neither it nor a later line begins with "Of", and it does not begin with "What"."""
+"""A docstring has a subject: it does not begin with "What", and none of its lines begins with "Of"."""
 
 from __future__ import annotations
 

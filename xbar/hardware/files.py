@@ -277,7 +277,13 @@ def _find(kind: str, name: str | Path) -> Path:
 
 
 def load_device(name: str | Path) -> Device:
-    """A device by preset name or path of a TOML file."""
+    """A device by preset name or path of a TOML file.
+
+    Raises
+    ------
+    XbarError
+        For an unknown preset, a missing file, an unknown or impossible key.
+    """
     path = _find("devices", name)
     return _preset_device(path) if path in _presets("devices").values() else _device(path)
 

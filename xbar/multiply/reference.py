@@ -68,7 +68,15 @@ def mvm_reference(
     dtype: torch.dtype = torch.float64,
     device: str | torch.device = "cpu",
 ) -> Tensor:
-    """The outputs of `xbar.multiply.mvm.mvm`, computed in torch on `device`; shape (M, n_out)."""
+    """The outputs of `xbar.multiply.mvm.mvm`, computed in torch on `device`; shape (M, n_out).
+
+    Parameters
+    ----------
+    codes, blocks, n_out, drive, first
+        Arguments of `mvm`.
+    dtype
+        Type that currents are summed in.
+    """
     out = torch.zeros(len(codes), n_out, dtype=dtype, device=device)
     volts, power = (torch.from_numpy(part).to(out) for part in drive.voltages(codes))
     for block in blocks:
