@@ -50,8 +50,8 @@ class EstimateCommand:
     width: float = 1.0
     """Factor on the channels of a built-in network."""
     batch_norm: BatchNormChoice | None = None
-    """Fold batch norm into the layer that it follows, or leave it digital; by default as the study says, or
-    fold."""
+    """Fold batch norm into the layer that it follows, or leave it digital.
+    By default a study or a run says which, and other networks have it folded."""
     input: str = ""
     """Size of one input without the batch, such as 3x224x224; built-in networks and most programs have one.
     Write int64:128 for token ids, commas between several inputs, and names as in input_ids=int64:128."""
@@ -60,8 +60,8 @@ class EstimateCommand:
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the hardware, as often as needed: --set hardware.adc.bits=8"""
     case: Literal["worst", "mean"] | None = None
-    """Case that is assumed for inputs and weights that are not known; by default the worst, or the mean where
-    a function draws other weights each time."""
+    """Case that is assumed for inputs and weights that are not known; by default the worst.
+    Where the function of a network draws other weights each time, it is the mean."""
     image_rate: float | None = None
     """Images a second at which energy and power are given; by default the most that all designs can do."""
     layers: bool = False

@@ -27,8 +27,8 @@ class TranslateCommand:
     out: Path | None = None
     """TOML file that the design is written to, for `hardware.base` of a study."""
     phase_bits: int | None = None
-    """For aihwkit only: bits of an input code in one phase. A design that `xbar run` can price has 1; by
-    default whole codes go in one phase, as in aihwkit."""
+    """For aihwkit only: bits of an input code in one phase; by default all of them, as in aihwkit.
+    A design that `xbar run` can price has 1."""
 
     def __call__(self) -> None:
         given, name = read_parameters(self.parameters), self.parameters.stem

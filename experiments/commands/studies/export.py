@@ -171,8 +171,8 @@ class ExportCommand:
     spice: Annotated[str, tyro.conf.arg(metavar="LAYER")] = ""
     """Layer whose tiles are written as SPICE netlists, too."""
     image: int | None = None
-    """Number of the test image, counted from 0, whose voltages the netlists have; by default the read voltage
-    on all word lines."""
+    """Number of the test image, counted from 0, whose voltages the netlists have.
+    By default all word lines have the read voltage."""
     position: int = 0
     """Number of the vector of the layer for this image, such as the output pixel of a convolution."""
     phase: int = 0

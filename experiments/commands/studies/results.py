@@ -16,8 +16,8 @@ class ResultsCommand:
     """Print, filter, merge and export the points of sweeps."""
 
     stores: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="STORE")]
-    """Folders of sweeps, or their .jsonl files; several are merged by id, and what differs between them is
-    shown. Of a folder those points are taken that belong to the sweep or search that was run last in it."""
+    """Folders of sweeps, or their .jsonl files. Several are merged by id, and the keys that differ are shown.
+    A folder gives the points of the sweep or search that was run last in it."""
     where: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Keep only points that meet this condition, as often as needed: --where "hardware.adc.bits >= 6" """
     columns: tuple[str, ...] = ()

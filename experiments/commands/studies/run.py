@@ -19,8 +19,8 @@ class RunCommand:
     study: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STUDY")] = "digits"
     """Name of a built-in study (`xbar list`), or a TOML file."""
     data: Path | None = None
-    """Folder in which the files of the study's data are looked for. Data of your own are a key of the study:
-    --set data=pictures/, set.npz, table.csv or path/file.py:function."""
+    """Folder in which the files of the study's data are looked for.
+    Data of your own are a key: --set data=pictures/, set.npz, table.csv or path/file.py:function."""
     out: Path | None = None
     """Run folder; by default runs/NAME, with -seedN where N is not 0."""
     seed: int | None = None
@@ -40,8 +40,7 @@ class RunCommand:
     batch_norm: Literal["fold", "digital"] | None = None
     """Fold batch norm into the layer that it follows, or leave it digital; by default as the study says."""
     device: str | None = None
-    """Where networks train and chips multiply: cpu, cuda, cuda:1, or auto for an accelerator where there is
-    one."""
+    """Where networks train and chips multiply: cpu, cuda, cuda:1, or auto, an accelerator if there is one."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the study, as often as needed: --set compress.rate=20"""
     trust: bool = False

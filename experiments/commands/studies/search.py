@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.commands.studies.sweep import check, check_places, chosen_pool
+from experiments.commands.studies.computing import ComputesPoints
+from experiments.commands.studies.sweep import check
 from experiments.report.search_report import report
 from experiments.searches.search import Points, Search, load_search, search_dict
 from experiments.searches.trials import Evaluate, Figures, Sampler, Trial, imported_optuna, run_trials
 from experiments.studies.file_kinds import check_file_kind
 from experiments.sweeps.axes import AxisValues
-from experiments.sweeps.certificates import Certificates
 from experiments.sweeps.pools import Pool
 from experiments.sweeps.running import open_folder, warn_of_unreadable
 from experiments.sweeps.sources import Source
@@ -36,8 +36,7 @@ def search(asked: SearchCommand) -> None:
         For every mistake in the command, the file and the data, before work starts. Points that are no
         possible study are not tried.
     """
-    certificates = Certificates(asked.tls_ca, asked.tls_cert, asked.tls_key)
-    check_places(asked.data, asked.workers, asked.cluster, certificates)
+    asked.check_places()
     for key, count, least in (("--trials", asked.trials, 1), ("--random", asked.random, 0)):
         if count < least:
             raise XbarError(f"{key} {count}: must be at least {least}")
@@ -55,7 +54,7 @@ def search(asked: SearchCommand) -> None:
         return
     open_folder(out, "search", what.name, search_dict(what))
     warn_of_unreadable(out)
-    with chosen_pool(asked.workers, asked.cluster, out, certificates) as pool:
+    with asked.pool(out) as pool:
         runs = {"search": _tried(asked, points, source, pool, asked.sampler, asked.trials)}
         if asked.random:
             runs["random"] = _tried(asked, points, source, pool, "random", asked.random)
@@ -110,7 +109,7 @@ def _tried(
 
 
 @dataclass(frozen=True)
-class SearchCommand:
+class SearchCommand(ComputesPoints):
     """Search for designs that are best in several figures. The same command goes on where it was stopped."""
 
     search: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SEARCH")]
@@ -119,20 +118,6 @@ class SearchCommand:
     """Points to try in all; a larger number than last time goes on from there."""
     random: int = 0
     """Try this many random points, too, and compare the search with them."""
-    data: Path | None = None
-    """Folder with the data set."""
-    out: Path | None = None
-    """Folder of the search; by default runs/NAME."""
-    workers: int = 1
-    """Processes on this machine; only as many as the search's `batch` can be busy."""
-    cluster: str | None = None
-    """Use Dask instead: local:N workers, or a scheduler's address such as tcp://host:8786 or tls://host:8786."""
-    tls_ca: Path | None = None
-    """With tls://: certificate of the authority (PEM); by default distributed.comm.tls of Dask says it."""
-    tls_cert: Path | None = None
-    """With tls://: certificate of this search (PEM)."""
-    tls_key: Path | None = None
-    """With tls://: the key of that certificate (PEM)."""
     seed: int = 0
     """Seed of the sampler. The seed of the studies is a key of the study."""
     sampler: Literal["tpe", "nsga2", "random"] = "tpe"

@@ -7,20 +7,18 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from experiments.commands.studies.computing import ComputesPoints
 from experiments.studies.changes import parsed_change
 from experiments.studies.file_kinds import check_file_kind
 from experiments.studies.noise_cases import with_noise
-from experiments.sweeps.certificates import Certificates
-from experiments.sweeps.cluster import on_cluster
-from experiments.sweeps.pools import Pool, in_this_process, on_workers
+from experiments.sweeps.pools import Pool
 from experiments.sweeps.running import (
     Plan,
     count_tasks,
@@ -49,8 +47,7 @@ def sweep(asked: SweepCommand) -> None:
     XbarError
         For every mistake in the command, the file, the points and the data, before work starts.
     """
-    certificates = Certificates(asked.tls_ca, asked.tls_cert, asked.tls_key)
-    check_places(asked.data, asked.workers, asked.cluster, certificates)
+    asked.check_places()
     check_file_kind(asked.sweep, "sweep")
     what = load_sweep(asked.sweep)
     out = asked.out or Path("runs") / what.name
@@ -74,24 +71,13 @@ def sweep(asked: SweepCommand) -> None:
         keep_source(out, "sweep", source, whole.points)
     if left and not asked.plan:
         store = FILE if parts == 1 else f"{Path(FILE).stem}-{part}-of-{parts}.jsonl"
-        with chosen_pool(asked.workers, asked.cluster, out, certificates) as pool:
+        with asked.pool(out) as pool:
             work(left, asked.data, out, pool, store, what.name, source.identity, asked.fail_fast)
         found = dataclasses.replace(found, known=known_statuses(out))
     if not asked.plan:
         print(f"{_counted(found)}; read them with: xbar results {out}")
         if all(status == "failed" for status in found.statuses().values()):
             sys.exit(1)
-
-
-def check_places(data: Path | None, workers: int, cluster: str | None, certificates: Certificates) -> None:
-    """Refuse a folder of data that is not there, workers that cannot be, and certificates that do not fit."""
-    if workers < 1:
-        raise XbarError(f"--workers {workers}: must be at least 1")
-    if cluster is not None and workers > 1:
-        raise XbarError("--workers: has no effect with --cluster, which has its own")
-    certificates.check(cluster)
-    if data is not None and not data.is_dir():
-        raise XbarError(f"--data {data}: no such folder")
 
 
 def work(
@@ -161,17 +147,6 @@ def check(points: Iterable[SweepPoint], data: Path | None, out: Path, said: str)
         print(f"xbar: {notice}", file=sys.stderr, flush=True)
 
 
-@contextmanager
-def chosen_pool(workers: int, cluster: str | None, out: Path, certificates: Certificates) -> Iterator[Pool]:
-    """Processes of this machine, or, where an address is given, the workers of a cluster."""
-    if cluster is not None:
-        with on_cluster(cluster, out, certificates) as (pool, told):
-            print(told, flush=True)
-            yield pool
-    else:
-        yield on_workers(workers) if workers > 1 else in_this_process
-
-
 def _part(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     part, parts = map(int, match.groups()) if match else (0, 0)
@@ -196,25 +171,11 @@ def _counted(found: Plan) -> str:
 
 
 @dataclass(frozen=True)
-class SweepCommand:
+class SweepCommand(ComputesPoints):
     """Run a sweep: studies that differ in a few keys. The same command goes on where it was stopped."""
 
     sweep: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SWEEP")]
     """Name of a built-in sweep (`xbar list`), or a TOML file."""
-    data: Path | None = None
-    """Folder with the data set."""
-    out: Path | None = None
-    """Folder of the sweep; by default runs/NAME."""
-    workers: int = 1
-    """Processes on this machine, with one thread each unless the study says otherwise."""
-    cluster: str | None = None
-    """Use Dask instead: local:N workers, or a scheduler's address such as tcp://host:8786 or tls://host:8786."""
-    tls_ca: Path | None = None
-    """With tls://: certificate of the authority (PEM); by default distributed.comm.tls of Dask says it."""
-    tls_cert: Path | None = None
-    """With tls://: certificate of this sweep (PEM)."""
-    tls_key: Path | None = None
-    """With tls://: the key of that certificate (PEM)."""
     part: str = "1/1"
     """Compute only the K-th of N parts of the points, as K/N, on N machines that share no scheduler."""
     retry_failed: bool = False

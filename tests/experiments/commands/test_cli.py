@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from experiments.commands import cli
 from experiments.commands.cli import VERBS, command_of, main
 
 COMMAND = [sys.executable, "-c", "from experiments.commands.cli import main; main()"]
@@ -131,3 +134,20 @@ def test_output_into_a_closed_pipe() -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_says_what_the_list_of_verbs_says(verb: str) -> None:
     assert inspect.getdoc(command_of(verb)) == VERBS[verb]
+
+
+def test_lines_of_help_end_with_a_sentence() -> None:
+    """The command line keeps the line breaks of the texts of arguments: one within a sentence looked torn."""
+    texts = []
+    for path in Path(cli.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and (node.name.endswith("Command") or "Computes" in node.name):
+                lines = [each.value for each in node.body if isinstance(each, ast.Expr)]
+                texts += [one.value for one in lines if isinstance(one, ast.Constant)]
+    assert len(texts) > 60
+    assert [text for text in texts if any(line[-1] not in ".:" for line in _said(text))] == []
+
+
+def _said(text: object) -> list[str]:
+    """Lines of a text without the example at their end."""
+    return [re.sub(r": --\S.*$", ".", line.strip()) for line in str(text).splitlines()]
