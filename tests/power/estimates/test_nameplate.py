@@ -82,9 +82,23 @@ OF_ARRAYS = {"array_reads", "row_drives", "line_phases", "conversions", "sum_upd
 
 @pytest.mark.parametrize("name", DESIGNS)
 def test_a_node_that_is_full_and_always_busy_has_the_power_of_its_plate(name: str) -> None:
-    """Every cell of a node at its most, every word line driven, at the rate of the arrays with inputs of the
-    fewest phases: equal to rounding, leakage included."""
+    full_node_has_the_power_of_its_plate(load_hardware(name), BELOW.get(name, {}))
+
+
+@pytest.mark.parametrize("rows", [8, 32])
+@pytest.mark.parametrize("name", ["isaac", "puma", "admm-32x32", "neurram"])
+def test_so_has_one_whose_word_lines_are_read_some_at_a_time(name: str, rows: int) -> None:
+    """A driver works in one read of a phase: its plate held one drive of every word line a read."""
     design = load_hardware(name)
+    full_node_has_the_power_of_its_plate(design.replace(periphery__rows_per_read=rows), BELOW.get(name, {}))
+
+
+def full_node_has_the_power_of_its_plate(design: Hardware, below: dict[str, float]) -> None:
+    """Every cell of a node at its most, every word line driven, at the rate of the arrays with inputs of the
+    fewest phases: equal to rounding, leakage included.
+
+    `below`: share of components that even a full load does not keep busy.
+    """
     bill = bill_of(design)
     tiles = int(bill.node) // design.encoding.planes
     signed = design.dac.signed == "sign-magnitude"
@@ -102,7 +116,7 @@ def test_a_node_that_is_full_and_always_busy_has_the_power_of_its_plate(name: st
         found, item = result.by_component[row.component], items[row.component]
         assert found["area_mm2"] == pytest.approx(row.area_mm2, rel=1e-12), row.component
         if item.names & EVENTS.keys() and item.names & EVENTS.keys() <= OF_ARRAYS:
-            share = BELOW.get(name, {}).get(row.component, 1)
+            share = below.get(row.component, 1)
             dynamic_mw = found["dynamic_nj"] * rate * 1e-6
             assert dynamic_mw == pytest.approx(row.dynamic_nj * 1e-6 * share, rel=2e-6), row.component
             idle_mw = found["idle_nj"] * rate * 1e-6 * slower
