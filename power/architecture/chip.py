@@ -163,6 +163,9 @@ class Architecture:
         Level of which each has a router, and stands on a mesh of them; empty: there is none.
     chip_nodes
         Nodes of one chip; 0: as many as there are.
+    one_sign
+        Whether the two planes of a pair are one array, so that the weights which a column holds in one read
+        must have one sign.
     folder
         That of its file: paths of libraries are looked up there.
     """
@@ -176,6 +179,7 @@ class Architecture:
     schedule: LayerSchedule
     mesh: str
     chip_nodes: int
+    one_sign: bool
     folder: Path
 
     @property
@@ -241,6 +245,7 @@ class _File:
     schedule: Literal["streaming", "layer-serial", ""] = ""
     mesh: str = ""
     chip_nodes: int = 0
+    one_sign: bool | None = None
     remove: tuple[str, ...] = ()
     components: dict[str, Any]
 
@@ -266,7 +271,7 @@ def architecture_of(files: tuple[TomlFile, ...]) -> Architecture:
     phase_bits = 1
     nodes: Literal["own", "shared"] = "own"
     schedule: LayerSchedule = "streaming"
-    mesh, chip_nodes = "", 0
+    mesh, chip_nodes, one_sign = "", 0, False
     tables: dict[str, dict[str, Any]] = {}
     where: dict[str, str] = {}
     for file in reversed(files):
@@ -275,6 +280,7 @@ def architecture_of(files: tuple[TomlFile, ...]) -> Architecture:
         nodes = head.nodes or nodes
         schedule = head.schedule or schedule
         mesh, chip_nodes = head.mesh or mesh, head.chip_nodes or chip_nodes
+        one_sign = one_sign if head.one_sign is None else head.one_sign
         for name in head.remove:
             if name not in tables:
                 raise unknown_name(f"{file.path.name}: remove", name, tables)
@@ -305,6 +311,7 @@ def architecture_of(files: tuple[TomlFile, ...]) -> Architecture:
         schedule=schedule,
         mesh=mesh,
         chip_nodes=chip_nodes,
+        one_sign=one_sign,
         folder=own.parent.resolve(),
     )
 

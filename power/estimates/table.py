@@ -16,6 +16,7 @@ from power.architecture.vocabulary import NO_EVENTS
 from power.components.price import Price
 from power.counts.array import Case, read_energy_j
 from power.counts.events import fastest_vector_s, has_sign, slowest_vector_s
+from power.counts.fragments import Fragments, fragments_of
 from power.counts.tally import Tally
 from power.counts.workload import NOTHING, Workload, workload
 from power.estimates.allocation import Allocation, allocated
@@ -103,8 +104,7 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
     bought, digital = allocated(work, bill), digital_work(work, bill)
     times = _times(work, groups)
     plan, (image_bytes, result_bytes) = _floorplan(work, bill, bought), _off_chip_bytes(mapped, bill)
-    tables = [_layer_table(work, groups, bought), *_other_tables(work, bill, bought)]
-    tables += _traffic_table(plan, bill, bought)
+    tables = [_layer_table(work, groups, bought), *_other_tables(work, bill, bought, plan)]
     table = with_gates(joined(tables), times, _gates(groups, bill))
     busy = busy_of(table, times)
     schedule, busiest = bill.architecture.schedule, busiest_of(busy)
@@ -131,6 +131,7 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
         tiles=counts.get(NODE, bought.arrays),
         nodes=bought.nodes(bill),
         chip_nodes=bill.architecture.chip_nodes,
+        fragments=_fragments(work, bill),
         floorplan=plan,
         buffer_kb=bill.buffer_kb,
         kept_kb=_kept_kb(work, bill, bought),
@@ -227,8 +228,10 @@ def _gates(groups: Iterable[_Group], bill: Bill) -> dict[str, dict[str, tuple[st
     return {**of_layers, **dict.fromkeys((DIGITAL, TRAFFIC, UNUSED), bill.architecture.gates)}
 
 
-def _other_tables(work: Workload, bill: Bill, chip_has: Allocation) -> list[CostTable]:
-    """Rows of what stands between layers, and of what is bought and no layer's."""
+def _other_tables(
+    work: Workload, bill: Bill, chip_has: Allocation, plan: Floorplan | None
+) -> list[CostTable]:
+    """Rows of what stands between layers, of what is bought and no layer's, and of traffic."""
     none, between = np.zeros(1), [item for item in bill.charged if item.of_network]
     in_all, bought, numbers = chip_has.arrays, chip_has.bought, bill.variables
     found = []
@@ -238,7 +241,7 @@ def _other_tables(work: Workload, bill: Bill, chip_has: Allocation) -> list[Cost
     if chip_has.unused > 0:
         load = Load((UNUSED,), none, in_all, np.array([chip_has.unused]), bought, NOTHING, numbers, none)
         found.append(table_of(load, [item for item in bill.charged if item.level != LAYER], 1.0))
-    return found
+    return [*found, *_traffic_table(plan, bill, chip_has)]
 
 
 def _places(work: Workload, bill: Bill, chip_has: Allocation) -> dict[str, Allotted]:
@@ -264,6 +267,13 @@ def _floorplan(work: Workload, bill: Bill, chip_has: Allocation) -> Floorplan | 
     return work.once(
         ("floorplan", *key), lambda: floorplan(work, _places(work, bill, chip_has), routers, nodes)
     )
+
+
+def _fragments(work: Workload, bill: Bill) -> Fragments | None:
+    """Fragments of columns, where an array has room for one sign in each."""
+    if not bill.architecture.one_sign:
+        return None
+    return work.once(("fragments",), lambda: fragments_of(work.mapped))
 
 
 def _off_chip_bytes(mapped: MappedNetwork, bill: Bill) -> tuple[float, float]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from power.architecture.chip import LayerSchedule
 from power.components.price import Price
+from power.counts.fragments import Fragments
 from power.estimates.latency import PathPart
 from power.estimates.rows import CostTable, ratio, sums, total
 from power.estimates.servers import Busy, Server, busiest_of, servers_of
@@ -22,7 +23,7 @@ from xbar.hardware.errors import XbarError
 
 KEPT_APART = (
     *("busy", "table"),
-    *("floorplan", "buffer_kb", "kept_kb", "chip_nodes", "image_bytes", "result_bytes"),
+    *("floorplan", "buffer_kb", "kept_kb", "chip_nodes", "fragments", "image_bytes", "result_bytes"),
 )
 """Fields of an estimate that are in its plain data in another form, or in `Estimate.placement`."""
 
@@ -52,6 +53,9 @@ class Estimate:
         Nodes that each layer has of its own, by name; empty where layers share them.
     chip_nodes
         Nodes of one chip; 0: as many as there are.
+    fragments
+        Fragments of columns, and those of both signs, where an array has room for one sign in each
+        (`one_sign` in the architecture); None elsewhere.
     floorplan
         Layers on the mesh of the architecture; None where it has none, or the network's graph is not known.
     buffer_kb, kept_kb
@@ -101,6 +105,7 @@ class Estimate:
     levels: Mapping[str, int]
     nodes: Mapping[str, int]
     chip_nodes: int
+    fragments: Fragments | None
     floorplan: Floorplan | None
     buffer_kb: float | None
     kept_kb: Mapping[str, float]

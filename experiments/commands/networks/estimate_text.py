@@ -133,8 +133,9 @@ def unpriced_text(result: Estimate) -> str:
 
 
 def room_text(of: str, result: Estimate) -> list[str]:
-    """Sentences on things that a chip has no room for: nodes beyond those of one chip, and buffers that would
-    keep more than they hold. The list is empty where all fits. `of` says whose it is."""
+    """Sentences on things that a chip has no room for: nodes beyond those of one chip, buffers that would
+    keep more than they hold, and weights of both signs. The list is empty where all fits. `of` says whose it
+    is."""
     lines = []
     if result.chips > 1:
         nodes = sum(result.nodes.values()) or result.tiles
@@ -149,7 +150,23 @@ def room_text(of: str, result: Estimate) -> list[str]:
             f"the {result.buffer_kb:g} KB of a node, most of all {shown_name(worst)}: "
             f"{number(result.overfull[worst])} KB"
         )
-    return lines
+    return [*lines, *_signs_text(of, result)]
+
+
+def _signs_text(of: str, result: Estimate) -> list[str]:
+    """Say what an array that holds one sign a fragment has no room for, or that it is not known."""
+    fragments = result.fragments
+    if fragments is None or not (fragments.mixed or fragments.unknown):
+        return []
+    said = f"one array for both signs{of}: "
+    if fragments.mixed:
+        said += (
+            f"{fragments.mixed:,} of {fragments.total:,} fragments of a column hold weights of both, which "
+            "take two arrays; the rule 'one-sign' trains networks of which none does"
+        )
+    else:
+        said += "that the weights of each fragment of a column have one is assumed, as they are not known"
+    return [said]
 
 
 def traffic_text(results: Mapping[str, Estimate]) -> str:
