@@ -123,7 +123,7 @@ def mix32(x: np.uint32) -> np.uint32:
 def log32(x: np.float32) -> Any:
     """ln x of a normal positive number, to 3e-7 relative: x = m 2^e with m from sqrt(1/2) to sqrt(2), and
     ln m = f - f^2/2 + f^3 P(f), f = m - 1, with P from `LOG`."""
-    exponent = _i32((_bits_of(x) - SQRT_HALF_BITS) >> _i32(23))
+    exponent = _i32(_i32(_bits_of(x) - SQRT_HALF_BITS) >> _i32(23))
     f = _float_of(_i32(_bits_of(x) - _i32(exponent << _i32(23)))) - _f32(1)
     y = LOG[0]
     y = y * f + LOG[1]
@@ -193,6 +193,21 @@ def add_noise(
     for c in range(len(out)):
         square, sine = _polar(mix32(a[c]), mix32(b[c]))
         out[c] += np.sqrt((variance[c] + floor[c]) * square) * sine
+
+
+@njit(cache=True, nogil=True)
+def add_noise_of_column(
+    place: np.uint32,
+    high: NDArray[np.uint32],
+    low: NDArray[np.uint32],
+    variance: NDArray[np.float32],
+    floor: np.float32,
+    out: NDArray[np.float32],
+) -> None:
+    """`add_noise` of one place of many rows, by the high and low halves of their keys."""
+    for i in range(len(out)):
+        square, sine = _polar(mix32(_u32(place ^ high[i])), mix32(_u32(place ^ low[i])))
+        out[i] += np.sqrt((variance[i] + floor) * square) * sine
 
 
 @njit(cache=True, nogil=True)

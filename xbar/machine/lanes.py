@@ -7,11 +7,13 @@ many as it has. Reads and writes know no bounds: the caller's arrays must hold a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, register_model
 
 LANES = 16
@@ -126,3 +128,23 @@ def exclusive_or(context: Any, lanes: Any, number: Any) -> Any:
         return builder.xor(arguments[0], _spread(builder, arguments[1], arguments[0].type))
 
     return lanes(lanes, lanes.dtype), generate
+
+
+@_in_kernels
+def looked_up(context: Any, table: Any, index: Any) -> Any:
+    """The number of the table that each lane of the index says, of its four lowest bits; only where
+    `has_tables`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes, words = (argument.type for argument in arguments)
+        kind = ir.FunctionType(lanes, [lanes, words])
+        permute = builder.module.declare_intrinsic("llvm.x86.avx512.permvar.sf.512", fnty=kind)
+        return builder.call(permute, arguments)
+
+    return table(table, index), generate
+
+
+@functools.cache
+def has_tables() -> bool:
+    """Whether kernels are compiled for a machine that looks sixteen numbers up at once (AVX-512)."""
+    return "+avx512f" in str(cpu_target.target_context.codegen().magic_tuple())

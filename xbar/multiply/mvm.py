@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,11 @@ from numpy.typing import NDArray
 from xbar.conductances.rng import add_noise, row_key, words
 from xbar.hardware.errors import XbarError
 from xbar.machine.kernels import njit
-from xbar.machine.lanes import LANES, load, multiply_add, store, zeros
+from xbar.machine.lanes import LANES, has_tables, load, multiply_add, store, zeros
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import Drive
+from xbar.multiply.kernel_columns import KernelColumns, kernel_columns
+from xbar.multiply.lookups import add_block, fits, space_of
 from xbar.multiply.phases import Phases, fill, form_variances, is_run, phases_before_merging, phases_of
 from xbar.multiply.product import BITS, ROOM, bit_patterns, bits_space, product, product_of_bits
 from xbar.multiply.threads import run_workers, worker_count
@@ -80,24 +82,28 @@ def mvm(
     """
     _check_inputs(codes, drive)
     _check_blocks(blocks, codes.shape[1], n_out)
-    kernels = [_columns(block) for block in blocks if len(block.out)]
+    kernels = [kernel_columns(block) for block in blocks if len(block.out)]
     out = np.zeros((len(codes), n_out), blocks[0].weights.dtype if blocks else np.float32)
     vectors = max(1, CHUNK_ROWS // drive.phases)
     chunks = -(-len(codes) // vectors)
     workers = worker_count(threads, chunks)
     bounds = [len(codes) if w == workers else chunks * w // workers * vectors for w in range(workers + 1)]
     phases, before = phases_of(drive), phases_before_merging(drive)
-    size = max(
-        (2 * volts + 2 * current + sums + more for volts, current, sums, more in map(_sizes, kernels)),
-        default=0,
-    )
+    by_tables = [has_tables() and fits(block, drive.single_bits, len(codes)) for block in kernels]
+    sizes = [
+        space_of(block, drive.phases) if tables else _size(_sizes(block))
+        for block, tables in zip(kernels, by_tables, strict=True)
+    ]
 
     def work(worker: int) -> None:
-        start, stop = bounds[worker], bounds[worker + 1]
-        space = _workspace(size, out.dtype)
-        for block in kernels:
-            number = np.uint64(first + start)
-            _block(codes[start:stop], block, phases, before, number, space, _sizes(block), out[start:stop])
+        part = slice(bounds[worker], bounds[worker + 1])
+        space = _workspace(max(sizes, default=0), out.dtype)
+        for block, tables in zip(kernels, by_tables, strict=True):
+            number = np.uint64(first + part.start)
+            if tables:
+                add_block(codes[part], block, drive.weights, number, space, out[part])
+            else:
+                _block(codes[part], block, phases, before, number, space, _sizes(block), out[part])
 
     run_workers(work, workers, blas=any(len(block.forms) > 0 for block in kernels))
     return out
@@ -111,70 +117,42 @@ def _workspace(size: int, dtype: Any) -> NDArray[Any]:
     product."""
     spaces: dict[Any, NDArray[Any]] = _kept.__dict__.setdefault("spaces", {})
     if dtype not in spaces or len(spaces[dtype]) < size:
-        spaces[dtype] = np.empty(size, dtype)
+        spaces[dtype] = _on_cache_lines(size, dtype)
     return spaces[dtype]
 
 
-def _sizes(block: _Columns) -> tuple[int, int, int, int]:
+CACHE_LINE = 64
+"""Bytes; lanes that lie across two lines take twice the time to read."""
+
+
+def _on_cache_lines(size: int, dtype: Any) -> NDArray[Any]:
+    """Memory for so many numbers that begins with a cache line."""
+    width = np.dtype(dtype).itemsize
+    space = np.empty(size + CACHE_LINE // width, dtype)
+    first = -space.ctypes.data % CACHE_LINE // width
+    return space[first : first + size]
+
+
+def _sizes(block: KernelColumns) -> tuple[int, int, int, int]:
     """Numbers of the workspace of a block: of voltages or their squares, of currents or variances, of sums
-    over phases, and of what else the products need."""
+    over phases, and of what else the products need; each by whole `LANES`."""
     rows, cols = len(block.rows), len(block.out)
     volts, current = (CHUNK_ROWS + ROOM) * rows, (CHUNK_ROWS + ROOM) * cols + LANES
-    return volts, current, CHUNK_ROWS * cols + LANES, max(bits_space(CHUNK_ROWS), 2 * CHUNK_ROWS * rows)
+    sums, more = CHUNK_ROWS * cols + LANES, max(bits_space(CHUNK_ROWS), 2 * CHUNK_ROWS * rows)
+    volts, current, sums, more = (-(-size // LANES) * LANES for size in (volts, current, sums, more))
+    return volts, current, sums, more
 
 
-class _Columns(NamedTuple):
-    """A block as the kernel takes it: empty arrays where it has no such part. Weights and variances are in
-    `xbar.multiply.blocks.strips`, places mixed and by whole `LANES`."""
-
-    rows: NDArray[np.int64]
-    weights: NDArray[Any]
-    out: NDArray[np.int64]
-    coefficient: NDArray[np.float32]
-    reference: NDArray[np.int64]
-    subtract_before: bool
-    variance: NDArray[Any]
-    forms: NDArray[Any]
-    floor: NDArray[np.float32]
-    key: np.uint64
-    places: NDArray[np.uint32]
-    step: NDArray[np.float32]
-    codes_a_unit: NDArray[np.float32]
-    offset: NDArray[np.float32]
-    inl: NDArray[np.float32]
-    low: np.float32
-    high: np.float32
-
-
-def _columns(block: Block) -> _Columns:
-    noise, adc, none = block.noise, block.converter, np.empty(0, np.float32)
-    dtype, cells = block.weights.dtype, len(block.rows)
-    by_form = noise is not None and noise.variance.ndim == 3
-    return _Columns(
-        block.rows,
-        block.strips,
-        block.out,
-        block.coefficient,
-        np.empty(0, np.int64) if block.reference is None else block.reference,
-        block.subtract_before,
-        noise.strips if noise and not by_form else np.empty((0, 0, LANES), dtype),
-        noise.variance if noise and by_form else np.empty((0, cells, cells), dtype),
-        noise.floor if noise else none,
-        np.uint64(noise.key if noise else 0),
-        noise.places_in_strips if noise else np.empty(0, np.uint32),
-        adc.step if adc else none,
-        adc.gain / adc.step if adc else none,
-        adc.offset if adc else none,
-        adc.inl if adc else none,
-        np.float32(adc.low if adc else 0),
-        np.float32(adc.high if adc else 0),
-    )
+def _size(parts: tuple[int, int, int, int]) -> int:
+    """Numbers of the workspace of a block: two of voltages and of currents, one of the others."""
+    volts, current, sums, more = parts
+    return 2 * (volts + current) + sums + more
 
 
 @njit(cache=True, nogil=True)
 def _block(
     codes: NDArray[Any],
-    block: _Columns,
+    block: KernelColumns,
     phases: Phases,
     before: Phases,
     first: np.uint64,
@@ -224,7 +202,7 @@ def _block(
 def _finish(
     current: NDArray[Any],
     variance: NDArray[Any],
-    block: _Columns,
+    block: KernelColumns,
     weights: NDArray[np.float32],
     first: np.uint64,
     sums: NDArray[Any],
@@ -279,7 +257,7 @@ def _add_phases(
 
 @njit(cache=True, nogil=True)
 def _add_noise(
-    current: NDArray[Any], variance: NDArray[Any], block: _Columns, first: np.uint64, rows: int
+    current: NDArray[Any], variance: NDArray[Any], block: KernelColumns, first: np.uint64, rows: int
 ) -> None:
     """Add the draw of each current of so many rows; row 0 has the number `first`."""
     cols, together = len(block.out), _rows_together(len(block.out))
@@ -294,7 +272,7 @@ def _add_noise(
 
 
 @njit(cache=True, nogil=True)
-def _convert(current: NDArray[Any], block: _Columns, rows: int) -> None:
+def _convert(current: NDArray[Any], block: KernelColumns, rows: int) -> None:
     """The value of each column's code in place of its current, of so many rows."""
     cols, together = len(block.out), _rows_together(len(block.out))
     rate, offset = _repeated(block.codes_a_unit, together), _repeated(block.offset, together)
