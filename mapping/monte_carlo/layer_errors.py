@@ -1,4 +1,4 @@
-"""What each layer loses on one hardware or another: the error of its outputs on a chip."""
+"""The loss of each layer on one hardware or another: the error of its outputs on a chip."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def layer_errors(
     batches
         (inputs, targets) of training data. They calibrate the converters, too.
     seed
-        Of the chip.
+        Seed of the chip.
 
     Raises
     ------

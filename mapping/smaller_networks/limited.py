@@ -82,7 +82,7 @@ class Trials(Generic[Of]):
         self._layer = functools.cache(layer_of) if remember else layer_of
 
     def trial(self, choices: Mapping[str, Of]) -> LimitedTrial[Of]:
-        """What the network costs with these choices.
+        """A trial: these choices, and what the network costs with them.
 
         Raises
         ------
@@ -144,7 +144,7 @@ def check_reach(limit: float, least: LimitedTrial[Of]) -> None:
 
 
 class _Savings(Generic[Of]):
-    """What each step of one layer saves, measured once as long as the costs of the layers add up."""
+    """The savings of each step of one layer, measured once as long as the costs of the layers add up."""
 
     def __init__(self, trials: Trials[Of], table: ErrorTable[Of], start: LimitedTrial[Of]) -> None:
         self.trials, self.table = trials, table

@@ -55,14 +55,14 @@ def hardware_within(
     model, example_input, masks
         As in `map_network`.
     hardware
-        Of the layers without options, and of what all layers share.
+        Hardware of the layers without options, and of what all layers share.
     options
         One periphery goes with all of them.
     errors
-        Of each layer with each of its options, such as `mapping.monte_carlo.layer_errors.layer_errors`
+        Error of each layer with each of its options, such as `mapping.monte_carlo.layer_errors.layer_errors`
         measures.
     cost
-        Of the mapping, such as ``lambda mapped: estimate(mapped).area_mm2``.
+        Function of the mapping, such as ``lambda mapped: estimate(mapped).area_mm2``.
     limit
         In the unit of the cost.
 
