@@ -1,7 +1,7 @@
 """A language model on chips: an LSTM that predicts the next letter, measured by its perplexity.
 
-The text is made of twenty words in random order, so that the best model is uncertain of the word, and of none
-of its later letters. The lower the perplexity, the better.
+The text is made of eighteen words in random order. The best possible model does not know which word comes
+next, but it knows nearly all letters that follow the first. The lower the perplexity, the better.
 
 Prints the table of `evaluate`: perplexity in float, on an ideal chip and on three chips, and what they cost.
 """

@@ -1,7 +1,7 @@
 """A constraint and a training method of your own.
 
-The constraint is the set of weights of which each column keeps its `count` largest: every output of a layer
-then drives equally many cells. A constraint is any object with `project`, which gives the nearest point of
+The constraint is the set of matrices with at most `count` weights in each column, so that every output of a
+layer has equally many cells. A constraint is any object with `project`, which gives the nearest point of
 its set and a mask, and `exact`. Admm draws the weights to the set while they are trained.
 
 The method hooks into the one training loop. It puts an error on every weight in the forward pass and takes it

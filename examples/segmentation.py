@@ -1,7 +1,7 @@
 """Segmentation on chips: a tiny U-Net, measured by its mean intersection over union.
 
 Pictures hold a bright disc and a dark square on a noisy ground; every pixel belongs to one of three classes.
-The same file serves a study, without a line of code more:
+A study can use the same file, without any further code:
 
     xbar run digits --network examples/segmentation.py:UNet --metric mean-iou \\
         --set data=examples/segmentation.py:data --set compress.layers=[] --set compress.rate=1
@@ -45,7 +45,7 @@ def pictures(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def data() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """The three parts, as a study takes them for `data`."""
+    """The parts train and test, as the key `data` of a study takes them."""
     return {"train": pictures(512, 0), "test": pictures(128, 1)}
 
 

@@ -5,8 +5,8 @@ widths. Every design is simulated without device noise, so that the loss is that
 priced with the activity of the word lines that was measured.
 
 Prints a line for each design: accuracy, energy an image, area, and the least number of ADC bits that would
-lose nothing. A star marks the designs that no other design beats in all three figures. For large sweeps
-there is `xbar sweep`, with a file of axes, worker processes and a store that survives a kill.
+lose nothing. A star marks a design if no other is at least as good in all three figures and better in one.
+`xbar sweep` does large sweeps, with a file of axes, worker processes and a store that survives a kill.
 """
 
 import torch
@@ -40,7 +40,7 @@ for size in (16, 32, 64):
 
 
 def beaten(figures):
-    """Whether another design is at least as good in all three figures, and differs in one."""
+    """Whether another design is at least as good in all three figures, and better in one."""
     better = [d for d in designs.values() if d[0] >= figures[0] and d[1] <= figures[1] and d[2] <= figures[2]]
     return any(design[:3] != figures[:3] for design in better)
 
