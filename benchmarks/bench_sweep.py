@@ -91,19 +91,8 @@ def second_run(repeats: int) -> dict[str, Any]:
                 writer.append(
                     {"id": identity, "values": point.values, "status": "failed", "reason": "made up"}
                 )
-        command = [str(Path(sys.executable).with_name("xbar")), "sweep", "many.toml", "--out", "out"]
-
-        def run(*arguments: str) -> None:
-            subprocess.run(arguments, check=True, capture_output=True, cwd=folder)
-
-        return record(
-            "the second run of a finished sweep of 400 points, the whole command",
-            lambda: run(*command),
-            "a start of Python that imports torch",
-            lambda: run(sys.executable, "-c", "import torch"),
-            threads=1,
-            repeats=repeats,
-        )
+        what = "the second run of a finished sweep of 400 points, the whole command"
+        return against_torch(what, ["many.toml", "--out", "out"], folder, repeats)
 
 
 GRID = """
@@ -111,7 +100,7 @@ name = "grid"
 study = "digits"
 
 [set]
-"chips.cases" = [{ name = "write errors", programming = { kind = "lognormal", sigma = 0.0 } }]
+"chips.cases" = [{{ name = "write errors", programming = {{ kind = "lognormal", sigma = 0.0 }} }}]
 
 [[axes]]
 key = ["hardware.crossbar.rows", "hardware.crossbar.cols"]
@@ -123,29 +112,43 @@ values = [4, 5, 6, 7, 8]
 
 [[axes]]
 key = "chips.cases.0.programming.sigma"
-range = { low = 0.01, high = 0.5, n = 10 }
+range = {{ low = 0.01, high = 0.5, n = 10 }}
 
 [[axes]]
 key = "seed"
-range = { low = 1, high = 400, step = 1, whole = true }
+range = {{ low = 1, high = {seeds}, step = 1, whole = true }}
 """
+"""250 points a seed."""
 
 
 def plan_of_a_grid(repeats: int) -> dict[str, Any]:
     """The whole command: studies, ids, the networks that points share, and the check of the first points."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "grid.toml").write_text(GRID)
-        command = [str(Path(sys.executable).with_name("xbar")), "sweep", "grid.toml", "--plan"]
+        write_grid(folder, 400)
+        what = "the plan of a grid of 100,000 points, the whole command"
+        return against_torch(what, ["grid.toml", "--plan"], folder, repeats)
 
-        def run(*arguments: str) -> None:
-            subprocess.run(arguments, check=True, capture_output=True, cwd=folder)
 
-        return record(
-            "the plan of a grid of 100,000 points, the whole command",
-            lambda: run(*command),
-            "a start of Python that imports torch",
-            lambda: run(sys.executable, "-c", "import torch"),
-            threads=1,
-            repeats=repeats,
-        )
+def write_grid(folder: Path, seeds: int) -> Path:
+    """Write `GRID` with so many seeds into a folder; its path."""
+    path = folder / "grid.toml"
+    path.write_text(GRID.format(seeds=seeds))
+    return path
+
+
+def against_torch(what: str, arguments: list[str], folder: Path, repeats: int) -> dict[str, Any]:
+    """Record of `xbar sweep` with these arguments, against a start of Python that imports torch."""
+
+    def run(*command: str) -> None:
+        subprocess.run(command, check=True, capture_output=True, cwd=folder)
+
+    xbar = str(Path(sys.executable).with_name("xbar"))
+    return record(
+        what,
+        lambda: run(xbar, "sweep", *arguments),
+        "a start of Python that imports torch",
+        lambda: run(sys.executable, "-c", "import torch"),
+        threads=1,
+        repeats=repeats,
+    )

@@ -131,15 +131,8 @@ def workload(
 
     Parameters
     ----------
-    activity
-        For every layer, shape (inputs,): sum over the phases of the mean of (V / v_read)^2 on each word line
-        (for one-bit phases, the mean number of set bits of an input code). None: not known.
-    case
-        What inputs and weights are where they are not known: the ``worst``, every phase of every input at
-        `v_read` and every weight at its largest, or the ``mean``, every second phase and the mean over
-        levels.
-    chip
-        A chip of this mapping: its arrays are read at their programmed conductances, at its time.
+    activity, case, chip
+        Arguments of `power.estimates.table.estimate`.
 
     Raises
     ------

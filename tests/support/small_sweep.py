@@ -27,6 +27,18 @@ class Net(nn.Module):
         return self.fc(x.flatten(1))
 """
 
+QUICK = """
+compress.rate = 2.0
+compress.retrain_epochs = 1
+compress.layers = [{ layer = "*", share = 1.0 }]
+compress.admm = { epochs = 1 }
+quantise.epochs = 1
+quantise.retrain_epochs = 1
+chips.n = 2
+calibration_images = 64
+"""
+"""Keys of a study of one layer, below the table in which a sweep or search sets what all points share."""
+
 SWEEP = """
 name = "small"
 study = "digits"
@@ -34,15 +46,7 @@ study = "digits"
 [set]
 network = "{network}:Net"
 train.epochs = 3
-compress.rate = 2.0
-compress.retrain_epochs = 1
-compress.layers = [{{ layer = "fc", share = 1.0 }}]
-compress.admm = {{ epochs = 1 }}
-quantise.epochs = 1
-quantise.retrain_epochs = 1
-chips.n = 2
-chips.cases = [{{ name = "write errors", programming = {{ kind = "lognormal", sigma = 0.0 }} }}]
-calibration_images = 64
+{quick}chips.cases = [{{ name = "write errors", programming = {{ kind = "lognormal", sigma = 0.0 }} }}]
 
 [[axes]]
 key = ["hardware.crossbar.rows", "hardware.crossbar.cols", "hardware.adc.columns"]
@@ -63,7 +67,7 @@ def small_sweep(folder: Path, bits: str = "[6, 8]") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "net.py").write_text(NETWORK)
     path = folder / "small.toml"
-    path.write_text(SWEEP.format(network=folder / "net.py", bits=bits))
+    path.write_text(SWEEP.format(network=folder / "net.py", bits=bits, quick=QUICK))
     return path
 
 

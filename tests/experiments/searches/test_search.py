@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_sweep import QUICK
 
 from experiments.commands.cli import main
 from experiments.searches.objectives import FIGURES, Box, Objective, front_of
@@ -134,15 +135,7 @@ where = ["hardware.adc.bits < 8 or hardware.crossbar.rows == 32"]
 [set]
 network = "{network}:net"
 train.epochs = 3
-compress.rate = 2.0
-compress.retrain_epochs = 1
-compress.layers = [{{ layer = "1", share = 1.0 }}]
-compress.admm = {{ epochs = 1 }}
-quantise.epochs = 1
-quantise.retrain_epochs = 1
-chips.n = 2
-chips.cases = [{{ name = "write errors", programming = {{ kind = "lognormal", sigma = 0.1 }} }}]
-calibration_images = 64
+{quick}chips.cases = [{{ name = "write errors", programming = {{ kind = "lognormal", sigma = 0.1 }} }}]
 test_images = 64
 
 [space]
@@ -156,7 +149,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("experiments.searches.trials.MOST_REFUSED", 100)
     (tmp_path / "net.py").write_text(NETWORK)
     path = tmp_path / "small.toml"
-    path.write_text(FILE.format(network=tmp_path / "net.py"))
+    path.write_text(FILE.format(network=tmp_path / "net.py", quick=QUICK))
     return path
 
 

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_sweep import NETWORK, data_in
+from small_sweep import NETWORK, QUICK, data_in
 
 from experiments.commands.cli import main
 from experiments.commands.studies.report import report
@@ -30,15 +30,7 @@ batch = 2
 data = "{folder}/own.npz"
 network = "{folder}/net.py:Net"
 train.epochs = 2
-compress.rate = 2.0
-compress.retrain_epochs = 1
-compress.layers = [{{ layer = "fc", share = 1.0 }}]
-compress.admm = {{ epochs = 1 }}
-quantise.epochs = 1
-quantise.retrain_epochs = 1
-chips.n = 2
-chips.cases = [{{ name = "write errors", programming = {{ kind = "lognormal", sigma = 0.3 }} }}]
-calibration_images = 64
+{quick}chips.cases = [{{ name = "write errors", programming = {{ kind = "lognormal", sigma = 0.3 }} }}]
 
 [space]
 hardware.adc.bits = [6, 8]
@@ -49,7 +41,7 @@ def search_in(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "net.py").write_text(NETWORK)
     path = folder / "small.toml"
-    path.write_text(SEARCH.format(folder=folder))
+    path.write_text(SEARCH.format(folder=folder, quick=QUICK))
     data_in(folder, 1)
     return path
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from bench_sweep import write_grid
 
 from experiments.run_folder.makers import Maker
 from experiments.sweeps.running import open_sweep, plan, run_points
@@ -17,39 +18,8 @@ from experiments.sweeps.store import FILE
 from experiments.sweeps.sweep import load_sweep, points_of
 from experiments.sweeps.tasks import Outcome
 
-GRID = """
-name = "grid"
-study = "digits"
-
-[set]
-"chips.cases" = [{{ name = "w", programming = {{ kind = "lognormal", sigma = 0.0 }} }}]
-
-[[axes]]
-key = ["hardware.crossbar.rows", "hardware.crossbar.cols"]
-values = [16, 32, 64, 128, 256]
-
-[[axes]]
-key = "hardware.adc.bits"
-values = [4, 5, 6, 7, 8]
-
-[[axes]]
-key = "chips.cases.0.programming.sigma"
-range = {{ low = 0.01, high = 0.5, n = 10 }}
-
-[[axes]]
-key = "seed"
-range = {{ low = 1, high = {seeds}, step = 1, whole = true }}
-"""
-"""250 points a seed."""
-
 KEPT = Path(__file__).resolve().parents[3] / "results" / "crossbar-sizing" / FILE
 GIB = 1 << 30
-
-
-def grid(folder: Path, seeds: int) -> Path:
-    path = folder / "grid.toml"
-    path.write_text(GRID.format(seeds=seeds))
-    return path
 
 
 def processor_seconds(*arguments: str, cwd: Path) -> tuple[float, int, str]:
@@ -74,7 +44,7 @@ def processor_seconds(*arguments: str, cwd: Path) -> tuple[float, int, str]:
 @pytest.mark.slow
 def test_a_grid_of_100_000_points_is_planned_and_resumed_within_a_gib(tmp_path: Path) -> None:
     """210 s and 1.6 GiB at first; 13 s of processor and .54 GiB when this was written."""
-    path = grid(tmp_path, 400)
+    path = write_grid(tmp_path, 400)
     taken, peak, shown = processor_seconds("sweep", path.name, "--plan", cwd=tmp_path)
     assert "100000 points, 100000 left" in shown
     assert taken < 40  # twice the 20 s, on a machine that others use
@@ -101,7 +71,7 @@ def test_the_time_of_planning_and_storing_grows_as_the_points_do(tmp_path: Path)
     def taken(seeds: int) -> float:
         out = tmp_path / f"{seeds}"
         start = time.process_time()
-        found = plan(list(points_of(load_sweep(str(grid(tmp_path, seeds))))), None, out)
+        found = plan(list(points_of(load_sweep(str(write_grid(tmp_path, seeds))))), None, out)
         run_points(found.points, None, out, lambda tasks: ((i, done) for i, _ in enumerate(tasks)))
         assert len(plan(list(found.points.values()), None, out).statuses()) == 250 * seeds
         return time.process_time() - start
