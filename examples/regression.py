@@ -1,7 +1,7 @@
 """Regression on chips: how diabetes proceeds within a year, from ten measurements of a patient.
 
-The data are scikit-learn's (Efron et al., doi:10.1214/009053604000000067): 442 patients, with
-features of mean 0. A small network is trained by the squared error and measured by R2, the share of the variance that it
+The data are scikit-learn's (Efron et al., doi:10.1214/009053604000000067): 442 patients, with features of
+mean 0. A small network is trained by the squared error and measured by R2, the share of the variance that it
 explains.
 
 Prints the table of `evaluate`: R2 in float, on an ideal chip and on ten chips, and what they cost.
