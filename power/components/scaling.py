@@ -62,8 +62,8 @@ def area_factor(from_nm: float, to_nm: float) -> float:
     return _between(row, to_nm) / _between(row, from_nm)
 
 
-def energy_factor(from_nm: float, to_nm: float, supply: float = SUPPLY) -> float:
-    """Energy of a digital operation at one node over that at another, both at `supply` [V].
+def energy_factor(from_nm: float, to_nm: float) -> float:
+    """Energy of a digital operation at one node over that at another, both at `SUPPLY` [V].
 
     Raises
     ------
@@ -71,7 +71,7 @@ def energy_factor(from_nm: float, to_nm: float, supply: float = SUPPLY) -> float
         For a node outside the table.
     """
     _check(from_nm, to_nm)
-    energies = tuple(a * supply**2 + b * supply + c for a, b, c in _ENERGY)
+    energies = tuple(a * SUPPLY**2 + b * SUPPLY + c for a, b, c in _ENERGY)
     return _between(energies, to_nm) / _between(energies, from_nm)
 
 
