@@ -290,7 +290,7 @@ class DevicesCommand:
     """List the device presets; with a NAME, print one device in full, and plot it."""
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[NAME]")] = ""
-    """A preset, or a TOML file."""
+    """Name of a preset, or a TOML file."""
     plot: bool = False
     """Draw states, deviations and change with time into NAME.png."""
     out: Path | None = None

@@ -38,7 +38,7 @@ class EstimateCommand:
     what: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WHAT")]
     """A network (built-in name, path/net.py:function, path/program.pt2), a study, or the folder of a run."""
     hardware: str = ""
-    """A design, or a TOML file; by default admm-32x32, or that of the study or run."""
+    """Name of a design (`xbar list`), or a TOML file; by default admm-32x32, or that of the study or run."""
     against: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Another design, or a TOML file, to compare with, as often as needed: --against isaac"""
     arrays: int | None = None
@@ -69,7 +69,7 @@ class EstimateCommand:
     explain: str = ""
     """Print formula, numbers and source of one component, layer by layer."""
     trust: bool = False
-    """Read a .pt2 file that needs code to be run for it. Only for files of people whom you trust."""
+    """Read a .pt2 file even if its code has to run. Only for files of people whom you trust."""
     json: bool = False
     """Print JSON."""
     csv: Path | None = None

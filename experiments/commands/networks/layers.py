@@ -246,7 +246,7 @@ class LayersCommand:
     network: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NET")]
     """A built-in name (`xbar list`), path/net.py:function, or path/program.pt2."""
     hardware: str = DEFAULT_DESIGN
-    """A design, or a TOML file."""
+    """Name of a design (`xbar list`), or a TOML file."""
     width: float = 1.0
     """Factor on the channels of a built-in network."""
     input: str = ""
@@ -259,7 +259,7 @@ class LayersCommand:
     weights: Path | None = None
     """Weights of the network: safetensors, or what torch.save(network.state_dict(), ...) wrote."""
     trust: bool = False
-    """Read a .pt2 file that needs code to be run for it. Only for files of people whom you trust."""
+    """Read a .pt2 file even if its code has to run. Only for files of people whom you trust."""
     json: bool = False
     """Print JSON."""
     neurosim: Annotated[Path | None, tyro.conf.arg(metavar="FILE.csv")] = None

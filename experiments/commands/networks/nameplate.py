@@ -34,7 +34,7 @@ class NameplateCommand:
     """Print area and power of whole tiles of a design, every block at its rated speed, as papers do."""
 
     design: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DESIGN")]
-    """A design, or a TOML file."""
+    """Name of a design (`xbar list`), or a TOML file."""
     tiles: int = 1
     """Number of tiles on the chip."""
     links: bool = False

@@ -270,11 +270,11 @@ class SensitivityCommand:
     data: Path | None = None
     """Folder with the files of the data set, such as MNIST's IDX files or CIFAR-10's binary ones."""
     data_set: str = ""
-    """Name of the data set, for a network (`xbar list`)."""
+    """Data set of a network, by name (`xbar list`). A study has its own."""
     metric: str = ""
     """Metric: a name (`xbar list`) or path/mine.py:name; by default accuracy."""
     hardware: str = ""
-    """A design, or a TOML file, for a network; by default admm-32x32."""
+    """Design of a network: a name (`xbar list`) or a TOML file; by default admm-32x32."""
     kind: Literal["tile-columns", "tile-rows", "tiles", "irregular", "filters", "channels", "shapes"] = (
         "tile-columns"
     )
@@ -286,7 +286,7 @@ class SensitivityCommand:
     batch_norm: BatchNormChoice = "digital"
     """Prune with batch norm digital, as a study does, or folded into the layer that it follows."""
     trust: bool = False
-    """Read a .pt2 file that needs code to be run for it. Only for files of people whom you trust."""
+    """Read a .pt2 file even if its code has to run. Only for files of people whom you trust."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the study or its hardware, as often as needed: --set hardware.crossbar.rows=64"""
     csv: Path | None = None

@@ -21,9 +21,9 @@ class TranslateCommand:
     """Make a design from another simulator's parameters, and list what became of each."""
 
     tool: tyro.conf.Positional[Literal["aihwkit", "crosssim"]]
-    """The simulator whose parameters they are."""
+    """Simulator that the parameters are for."""
     parameters: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.json")]
-    """A JSON file with them."""
+    """JSON file with the parameters."""
     out: Path | None = None
     """TOML file that the design is written to, for `hardware.base` of a study."""
     phase_bits: int | None = None

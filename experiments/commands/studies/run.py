@@ -44,7 +44,7 @@ class RunCommand:
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the study, as often as needed: --set compress.rate=20"""
     trust: bool = False
-    """Read a .pt2 file that needs code to be run for it. Only for files of people whom you trust."""
+    """Read a .pt2 file even if its code has to run. Only for files of people whom you trust."""
     plan: bool = False
     """Resolve and check the study and the data, print it, and run nothing."""
 

@@ -123,7 +123,7 @@ class SearchCommand(ComputesPoints):
     sampler: Literal["tpe", "nsga2", "random"] = "tpe"
     """The sampler that proposes points: tree-structured Parzen estimators, a genetic algorithm, or chance."""
     trust: bool = False
-    """Read a .pt2 file that needs code to be run for it. Only for files of people whom you trust."""
+    """Read a .pt2 file even if its code has to run. Only for files of people whom you trust."""
     plan: bool = False
     """Resolve and check the search and some of its points, and run nothing."""
 

@@ -185,7 +185,7 @@ class SweepCommand(ComputesPoints):
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of every point's study, as often as needed: --set chips.n=5"""
     trust: bool = False
-    """Read a .pt2 file that needs code to be run for it. Only for files of people whom you trust."""
+    """Read a .pt2 file even if its code has to run. Only for files of people whom you trust."""
     plan: bool = False
     """Resolve and check all points and the data, say what is to do, and run nothing."""
 
