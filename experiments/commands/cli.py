@@ -1,4 +1,4 @@
-"""The command `xbar`: one verb is imported at a time, so that help and errors come at once.
+"""The command `xbar`: one verb is imported at a time, so that the list of verbs comes at once.
 
 A verb is a file of one of the folders beside this one, with a frozen dataclass: its fields are the arguments,
 and calling it does the work.
