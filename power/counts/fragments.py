@@ -6,11 +6,12 @@ one sign, one array holds what a pair of planes does: FORMS (arXiv:2106.09144), 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-from mapping.tiles.mapped import MappedLayer, MappedNetwork
+from mapping.tiles.mapped import MappedLayer
 from mapping.tiles.reads import reads_of_band
 
 
@@ -30,9 +31,9 @@ class Fragments(NamedTuple):
     unknown: int
 
 
-def fragments_of(mapped: MappedNetwork) -> Fragments:
-    """Fragments of the layers whose weights are pairs; other encodings hold both signs on one plane."""
-    pairs = [layer for layer in mapped.layers.values() if layer.hardware.encoding.planes == 2]
+def fragments_of(layers: Iterable[MappedLayer]) -> Fragments:
+    """Fragments of those of some layers whose weights are pairs; others hold both signs on one plane."""
+    pairs = [layer for layer in layers if layer.hardware.encoding.planes == 2]
     known = [_fragments_of(layer) for layer in pairs if layer.has_states]
     total, mixed = (sum(each) for each in zip((0, 0), *known, strict=True))
     return Fragments(total, mixed, len(pairs) - len(known))

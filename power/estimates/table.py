@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,7 +101,7 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
     groups = _groups(mapped)
     bill = next((each.bill for each in groups if each.hardware is hardware), None) or bill_of(hardware)
     distinct = list({id(each.bill): each.bill for each in groups}.values())
-    bought, digital = allocated(work, bill), digital_work(work, bill)
+    bought, digital = allocated(work, _bills(groups)), digital_work(work, bill)
     times = _times(work, groups)
     plan, (image_bytes, result_bytes) = _floorplan(work, bill, bought), _off_chip_bytes(mapped, bill)
     tables = [_layer_table(work, groups, bought), *_other_tables(work, bill, bought, plan)]
@@ -114,12 +114,12 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
         busiest = busiest_of(busy)
     peak = 1 / busiest.busy_s
     rate = checked_rate(peak if image_rate is None else image_rate, peak, busiest)
-    counts = {name: math.ceil(bought.arrays / size) for name, size in bill.levels.items()}
+    counts = {name: bought.units_of(name) for name in bill.levels}
     names = dict.fromkeys(item.name for each in distinct for item in each.charged)
     prices = {name: _item_prices(name, distinct) for name in names}
     return Estimate(
         table=table.at(1 / rate),
-        area_whole_tiles_mm2=total(table.area_mm2) + bought.white_space_mm2(bill),
+        area_whole_tiles_mm2=total(table.area_mm2) + bought.white_space_mm2(),
         image_rate_per_s=rate,
         peak_image_rate_per_s=peak,
         busy=busy,
@@ -129,11 +129,11 @@ def priced(work: Workload, image_rate: float | None = None) -> Estimate:
         arrays=bought.arrays,
         groups=counts.get("core", bought.arrays),
         tiles=counts.get(NODE, bought.arrays),
-        nodes=bought.nodes(bill),
+        nodes=bought.nodes,
         chip_nodes=bill.architecture.chip_nodes,
-        fragments=_fragments(work, bill),
+        fragments=_fragments(work, groups),
         floorplan=plan,
-        buffer_kb=bill.buffer_kb,
+        buffer_kb={name: own.buffer_kb for name, own in _bills(groups).items()},
         kept_kb=_kept_kb(work, bill, bought),
         image_bytes=image_bytes,
         result_bytes=result_bytes,
@@ -174,6 +174,11 @@ def _groups(mapped: MappedNetwork) -> list[_Group]:
         names.setdefault(id(layer.hardware), []).append(name)
     used = [mapped.layers[of[0]].hardware for of in names.values()]
     return [_Group(own, bill_of(own), tuple(of)) for own, of in zip(used, names.values(), strict=True)]
+
+
+def _bills(groups: Iterable[_Group]) -> dict[str, Bill]:
+    """The bill of each layer."""
+    return {name: group.bill for group in groups for name in group.layers}
 
 
 def _times(work: Workload, groups: Iterable[_Group]) -> dict[str, float]:
@@ -238,23 +243,33 @@ def _other_tables(
     if between:
         load = Load((DIGITAL,), none, in_all, none, bought, work.between, numbers, none, between=True)
         found.append(table_of(load, between, 1.0))
-    if chip_has.unused > 0:
-        load = Load((UNUSED,), none, in_all, np.array([chip_has.unused]), bought, NOTHING, numbers, none)
-        found.append(table_of(load, [item for item in bill.charged if item.level != LAYER], 1.0))
+    for kind in chip_has.kinds:
+        if kind.unused > 0:
+            empty, own = np.array([kind.unused]), kind.bill.variables
+            load = Load((UNUSED,), none, in_all, empty, bought, NOTHING, own, none)
+            items = [item for item in kind.bill.charged if item.level != LAYER]
+            found.append(table_of(load, items, 1.0))
     return [*found, *_traffic_table(plan, bill, chip_has)]
 
 
 def _places(work: Workload, bill: Bill, chip_has: Allocation) -> dict[str, Allotted]:
     """Nodes of each layer."""
-    return allotted(work, chip_has.of_layer, round(bill.node), bill.architecture.nodes == "own")
+    kinds = [(kind.layers, round(kind.bill.node)) for kind in chip_has.kinds]
+    return allotted(work, chip_has.of_layer, kinds, bill.architecture.nodes == "own")
 
 
 def _kept_kb(work: Workload, bill: Bill, chip_has: Allocation) -> dict[str, float]:
     """Fill of the fullest buffer of each layer [KB]; empty where no buffer has a known capacity."""
-    if bill.buffer_kb is None:
+    if all(kind.bill.buffer_kb is None for kind in chip_has.kinds):
         return {}
-    key = tuple(chip_has.of_layer.values()), bill.node, bill.architecture.nodes
+    key = _placed_by(bill, chip_has)
     return work.once(("buffers", *key), lambda: kept_kb(work, _places(work, bill, chip_has)))
+
+
+def _placed_by(bill: Bill, chip_has: Allocation) -> tuple[Hashable, ...]:
+    """All that the places of a counted network depend on."""
+    sizes = tuple((kind.layers, kind.bill.node) for kind in chip_has.kinds)
+    return tuple(chip_has.of_layer.values()), sizes, bill.architecture.nodes
 
 
 def _floorplan(work: Workload, bill: Bill, chip_has: Allocation) -> Floorplan | None:
@@ -262,18 +277,20 @@ def _floorplan(work: Workload, bill: Bill, chip_has: Allocation) -> Floorplan | 
     nodes = bill.nodes_of_router
     if not nodes:
         return None
-    routers = math.ceil(chip_has.bought / bill.node / nodes)
-    key = tuple(chip_has.of_layer.values()), bill.node, bill.architecture.nodes, nodes
+    routers = math.ceil(sum(kind.nodes for kind in chip_has.kinds) / nodes)
+    key = *_placed_by(bill, chip_has), nodes
     return work.once(
         ("floorplan", *key), lambda: floorplan(work, _places(work, bill, chip_has), routers, nodes)
     )
 
 
-def _fragments(work: Workload, bill: Bill) -> Fragments | None:
-    """Fragments of columns, where an array has room for one sign in each."""
-    if not bill.architecture.one_sign:
+def _fragments(work: Workload, groups: Iterable[_Group]) -> Fragments | None:
+    """Fragments of columns of the layers whose arrays have room for one sign in each."""
+    names = tuple(name for name, bill in _bills(groups).items() if bill.architecture.one_sign)
+    if not names:
         return None
-    return work.once(("fragments",), lambda: fragments_of(work.mapped))
+    layers = [work.mapped.layers[name] for name in names]
+    return work.once(("fragments", names), lambda: fragments_of(layers))
 
 
 def _off_chip_bytes(mapped: MappedNetwork, bill: Bill) -> tuple[float, float]:

@@ -59,8 +59,8 @@ class Estimate:
     floorplan
         Layers on the mesh of the architecture; None where it has none, or the network's graph is not known.
     buffer_kb, kept_kb
-        Capacity of a node's buffer, None where it is not known, and what the fullest buffer of each layer's
-        nodes keeps, by name, empty where the capacity or the network's graph is not known [KB].
+        By layer: capacity of the buffer of one of its nodes, None where it is not known, and what the fullest
+        of them keeps, empty where no capacity, or the network's graph, is known [KB].
     image_bytes, result_bytes
         Bytes of an image and of what the network returns for it, which go on and off the chip; 0 where they
         are not known. Nothing is charged for them.
@@ -107,7 +107,7 @@ class Estimate:
     chip_nodes: int
     fragments: Fragments | None
     floorplan: Floorplan | None
-    buffer_kb: float | None
+    buffer_kb: Mapping[str, float | None]
     kept_kb: Mapping[str, float]
     image_bytes: float
     result_bytes: float
@@ -207,8 +207,8 @@ class Estimate:
     @property
     def overfull(self) -> dict[str, float]:
         """The most that a buffer keeps of each layer for which it has no room [KB]."""
-        room = math.inf if self.buffer_kb is None else self.buffer_kb
-        return {name: kept for name, kept in self.kept_kb.items() if kept > room}
+        room = {name: math.inf if of is None else of for name, of in self.buffer_kb.items()}
+        return {name: kept for name, kept in self.kept_kb.items() if kept > room[name]}
 
     @property
     def chips(self) -> int:
@@ -294,7 +294,7 @@ class Estimate:
         """Plain data of where layers stand: chips, buffers, traffic between nodes and off the chip."""
         return {
             "chips": self.chips,
-            "buffers": {"capacity_kb": self.buffer_kb, "kept_kb": dict(self.kept_kb)},
+            "buffers": {"capacity_kb": dict(self.buffer_kb), "kept_kb": dict(self.kept_kb)},
             "traffic": None if self.floorplan is None else self.floorplan.to_dict(),
             "off_chip": {"image_bytes": self.image_bytes, "result_bytes": self.result_bytes},
         }

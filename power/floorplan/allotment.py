@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,7 +41,9 @@ class Allotted:
         return len(self.places)
 
 
-def allotted(work: Workload, arrays: Mapping[str, int], node: int, own: bool) -> dict[str, Allotted]:
+def allotted(
+    work: Workload, arrays: Mapping[str, int], kinds: Sequence[tuple[Sequence[str], int]], own: bool
+) -> dict[str, Allotted]:
     """Nodes of each layer, which are numbered in the order in which the layers run.
 
     The arrays of a layer, tile after tile and copy after copy, are spread evenly over the fewest nodes that
@@ -52,23 +54,29 @@ def allotted(work: Workload, arrays: Mapping[str, int], node: int, own: bool) ->
     ----------
     arrays
         Arrays of each layer, in all planes and copies.
-    node
-        Arrays of one node.
+    kinds
+        For each kind of node, the layers that stand in such nodes, and the arrays of one.
     own
-        Whether each layer has nodes of its own.
+        Whether each layer has nodes of its own; else layers share those of a kind, kind after kind.
     """
-    found, first_node, first_array = {}, 0, 0
+    found, first_node, first_array, before = {}, 0, [0] * len(kinds), 0
+    kind_of = {name: number for number, (names, _) in enumerate(kinds) for name in names}
+    first_of_kind = []
+    for names, node in kinds:
+        first_of_kind.append(before)
+        before += math.ceil(sum(arrays[name] for name in names) / node)
     for name, count in arrays.items():
         layer = work.mapped.layers[name]
         tiles, copies = work.layers[name].tiles, layer.hardware.periphery.copies
         of_tiles = np.arange(copies * tiles) * (count // max(copies * tiles, 1))
+        kind, node = kind_of[name], kinds[kind_of[name]][1]
         if own:
             nodes = math.ceil(count / node)
             places = first_node + of_tiles * nodes // max(count, 1)
             first_node += nodes
         else:
-            places = (first_array + of_tiles) // node
-            first_array += count
+            places = first_of_kind[kind] + (first_array[kind] + of_tiles) // node
+            first_array[kind] += count
         found[name] = _of_layer(_footprint(work, name), places.reshape(copies, tiles))
     return found
 

@@ -147,8 +147,8 @@ def room_text(of: str, result: Estimate) -> list[str]:
         worst = max(result.overfull, key=result.overfull.__getitem__)
         lines.append(
             f"buffers too small{of}: {len(result.overfull)} of {len(result.kept_kb)} layers keep more than "
-            f"the {result.buffer_kb:g} KB of a node, most of all {shown_name(worst)}: "
-            f"{number(result.overfull[worst])} KB"
+            f"the buffer of a node holds, most of all {shown_name(worst)}: {number(result.overfull[worst])} "
+            f"KB, where it has {result.buffer_kb[worst]:g}"
         )
     return [*lines, *_signs_text(of, result)]
 

@@ -34,13 +34,13 @@ def test_every_fragment_of_every_tile_is_counted(data, n) -> None:
                 for column in tile.cols if rows else []:
                     count += 1
                     mixed += len({*np.sign(layer.state[rows, column])} - {0}) == 2
-    assert fragments_of(network(design, layer)) == (count, mixed, 0)
+    assert fragments_of([layer]) == (count, mixed, 0)
 
 
 def test_weights_that_are_not_known_and_weights_on_one_plane() -> None:
-    assert fragments_of(network(PAIR, unpacked(PAIR, 20, 9))) == (0, 0, 1)
+    assert fragments_of([unpacked(PAIR, 20, 9)]) == (0, 0, 1)
     offset = hardware(encoding__kind="offset")
-    assert fragments_of(network(offset, unpacked(offset, 20, 9))) == (0, 0, 0)
+    assert fragments_of([unpacked(offset, 20, 9)]) == (0, 0, 0)
 
 
 def test_one_array_holds_both_signs() -> None:

@@ -217,7 +217,7 @@ def test_nodes_of_a_layer_share_its_arrays_evenly_and_no_node_has_too_many(tmp_p
         counts = workload(mapped)
         arrays = {"layer": 2 * len(mapped.layers["layer"].tiles)}
         for node in (2, 6, 8):
-            placed = allotted(counts, arrays, node, True)["layer"]
+            placed = allotted(counts, arrays, [(("layer",), node)], True)["layer"]
             held = np.bincount(placed.places[0]) * 2
             assert len(placed.nodes) == math.ceil(arrays["layer"] / node)
             assert held.max() - held.min() <= 2
@@ -250,7 +250,7 @@ def test_a_workload_keeps_no_floorplan_of_another_architecture(tmp_path: Path) -
 def test_a_buffer_keeps_the_rows_of_a_window(layer: nn.Module, places: int) -> None:
     mapped = map_network(nn.Sequential(layer).eval(), hardware(rows=64), torch.rand(1, 2, 5, 7))
     found = estimate(mapped)
-    assert found.buffer_kb == 64
+    assert found.buffer_kb == {"0": 64}
     assert found.kept_kb["0"] == pytest.approx(2 * places / 1024)
     assert found.overfull == {}
     assert found.image_bytes == 2 * 5 * 7
