@@ -152,6 +152,25 @@ def neurosim() -> dict[str, float]:
     }
 
 
+def test_an_estimate_has_the_tiles_of_neurosim_s_floorplan() -> None:
+    """Nodes of 144 and of 64 arrays, by the layer: 47, of which no place is empty."""
+    design = load_hardware("isaac").replace(
+        encoding__slices=4, crossbar__cols=132, dac__bits=8, adc__columns=132, periphery__groups_per_tile=8
+    )
+    _, copies = neurosim_floorplan()
+    own = {
+        str(i): design.replace(
+            periphery__copies=count, periphery__groups_per_tile=18 if k % 9 == 0 and k >= ARRAY else 8
+        )
+        for i, ((k, _), count) in enumerate(zip(VGG8, copies, strict=True))
+    }
+    layers = [unpacked(own[str(i)], k, n, name=str(i)) for i, (k, n) in enumerate(VGG8)]
+    result = estimate(network(design, *layers, own_hardware=own))
+    assert list(result.nodes.values()) == [1, 1, 2, 2, 4, 4, 32, 1]
+    assert result.arrays == 4048
+    assert result.area_allocated_mm2 == pytest.approx(result.area_mm2)
+
+
 ARRAY = 128
 """Word lines and bit lines of an array of NeuroSim's floorplan."""
 
