@@ -68,13 +68,18 @@ def test_no_tile_is_refused() -> None:
 DESIGNS = [name for name in preset_names("designs") if load_hardware(name).dac.bits != "ideal"]
 """Shipped designs that have a price."""
 
+PULSES = dict.fromkeys(("array", "dac", "input_register", "output_register"), 1 / 100)
+
 BELOW = {
     "isaac": {"sample_hold": 128 / 136},
     "puma": {"sample_hold": 128 / 136},
     "admm-32x32": {"adc": 1 / 4, "shift_add": 1 / 4},
+    "cimloop-isaac": {**PULSES, "sample_hold": 128 / 136 / 100},
+    "cimloop-raella": {**PULSES, "adc": 510 / 512, "shift_add": 510 / 512, "sample_hold": 510 / 512 / 100},
 }
 """Parts of a design that even a full load does not keep busy: bit lines of a reference, which no converter
-reads, and converters of 1.28 GS/s of which 32 bit lines need .32."""
+reads, or of no weight; converters of 1.28 GS/s of which 32 bit lines need .32; what works in a pulse of 1 ns
+of a cycle of 100 ns."""
 
 OF_ARRAYS = {"array_reads", "row_drives", "line_phases", "conversions", "sum_updates"}
 """Events that go in step with the arrays."""

@@ -225,36 +225,66 @@ def copies_in(k: int, n: int, unit: int, room: int) -> int:
     return math.prod(along)
 
 
+INPUTS, WEIGHTS = [0, 0, 0, 3, 1, 0, 0], [0, 1, 3, 4, 3, 1, 0]
+"""CiMLoop's histograms of ISAAC's inputs and weights (variables_iso.yaml), seven bins each."""
+
+
 def cimloop() -> dict[str, float]:
     """Energies a multiply-accumulate of the macros of CiMLoop, full and always busy."""
-    by_device = {"periphery__architecture": "isaac-periphery", "adc__library": "adc-regression"}
-    isaac = load_hardware("isaac").replace(periphery__t_read=1e-9, adc__columns=136, **by_device)
-    raella = load_hardware("ideal").replace(
-        crossbar__rows=512,
-        crossbar__cols=512,
-        device__states=8,
-        encoding__slices=3,
-        dac__bits=8,
-        adc__bits=7,
-        adc__columns=128,
-        periphery__t_read=1e-9,
-        periphery__arrays_per_group=2,  # the planes of the layer, and nothing idle beside them
-        periphery__groups_per_tile=1,
-        **by_device,
-    )
-    of_isaac = a_mac(isaac, unpacked(isaac, 1024, 192))
+    isaac, raella = load_hardware("cimloop-isaac"), load_hardware("cimloop-raella")
+    alike = {"device__g_min": 1 / 20e3, "device__g_max": 1 / 1333}  # without wires
+    bare, shape = isaac.replace(**alike), (1024, 192)
+    cells = {
+        "half of all bits and levels": cells_of_a_mac(bare, unpacked(bare, *shape)),
+        "its histograms, without wires": cells_of_a_mac(bare, *of_histograms(bare)),
+        "its histograms, with wires": cells_of_a_mac(isaac, *of_histograms(isaac)),
+    }
     return {
-        "ISAAC by CiMLoop: converters of a MAC [fJ]": of_isaac["adc"],
-        # 8 of 136 bit lines are the reference, which CiMLoop's macro has not
-        "ISAAC by CiMLoop: cells of a MAC [fJ]": of_isaac["array"] * 128 / 136,
+        "ISAAC by CiMLoop: converters of a MAC [fJ]": a_mac(isaac, unpacked(isaac, *shape))["adc"],
+        **{f"ISAAC by CiMLoop: cells of a MAC, {what} [fJ]": energy for what, energy in cells.items()},
         "RAELLA by CiMLoop: converters of a MAC [fJ]": a_mac(raella, unpacked(raella, 512, 170))["adc"],
     }
 
 
-def a_mac(design: Hardware, layer: MappedLayer) -> dict[str, float]:
+def cells_of_a_mac(design: Hardware, layer: MappedLayer, set_bits: float | None = None) -> float:
+    """Without the eight bit lines of the reference, which CiMLoop's macro has not."""
+    reference = reference_conductances(design.encoding, design.device).sum()
+    in_all = row_conductance(layer, design, "mean").sum()
+    share = 1 - reference * sum(len(tile.rows) for tile in layer.tiles) / in_all
+    return a_mac(design, layer, set_bits)["array"] * share
+
+
+def digit_means(histogram: list[int], bits: int) -> np.ndarray:
+    """Mean of each digit of so many bits of a 16-bit code, as a part of the largest, most significant first:
+    the bits of the number of its bin, and beyond its three bits their mean."""
+    bins = np.arange(7)[:, None] >> np.arange(2, -1, -1) & 1
+    each = np.concatenate([bins, np.repeat(bins.mean(1)[:, None], 13, axis=1)], axis=1)
+    of_bit = np.average(each, axis=0, weights=histogram).reshape(-1, bits)
+    return of_bit @ (1 << np.arange(bits - 1, -1, -1)) / ((1 << bits) - 1)
+
+
+def of_histograms(design: Hardware) -> tuple[MappedLayer, float]:
+    """A layer whose digits have the means of the histogram, and the set bits of an input."""
+    rng, shape = np.random.default_rng(0), (1024, 192)
+    codes = np.zeros(shape, np.int64)
+    for mean in digit_means(WEIGHTS, 2):
+        codes = codes * 4 + rng.binomial(3, mean, shape)
+    state = np.clip(codes - (1 << 15), -(1 << 15) + 1, None).astype(np.int16)
+    return unpacked(design, *shape, state=state, scale=1.0), float(digit_means(INPUTS, 1).sum())
+
+
+def a_mac(design: Hardware, layer: MappedLayer, set_bits: float | None = None) -> dict[str, float]:
     """Energy a multiply-accumulate by component [fJ], idle energy at the peak rate included."""
-    result = estimate(network(design, layer), case="mean")
+    activity = None if set_bits is None else {"layer": np.full(layer.inputs, set_bits)}
+    result = estimate(network(design, layer), activity, case="mean")
     return {name: of["energy_nj"] * 2e6 / result.operations for name, of in result.by_component.items()}
+
+
+def test_the_digits_of_cimloop_s_histograms() -> None:
+    """By hand: inputs are 011 three times in four and else 100."""
+    np.testing.assert_allclose(digit_means(INPUTS, 1)[:4], [1 / 4, 3 / 4, 3 / 4, 7 / 12])
+    assert digit_means(INPUTS, 1).mean() == pytest.approx(7 / 12)
+    np.testing.assert_allclose(digit_means(WEIGHTS, 2)[:3], [5 / 12, 53 / 108, 17 / 36])
 
 
 NEURRAM = {2: (1.793, 40.33), 3: (1.165, 23.09), 5: (0.5254, 11.03), 6: (0.4177, 8.257), 7: (0.3439, 7.750)}
