@@ -154,6 +154,11 @@ class Bill:
         return None
 
     @property
+    def fetches(self) -> bool:
+        """Whether any component is charged for inputs that are fetched."""
+        return any("fetched_bytes" in item.names for item in self.charged)
+
+    @property
     def nodes_of_router(self) -> int:
         """Nodes at one router of the mesh; 0 without one."""
         mesh = self.architecture.mesh

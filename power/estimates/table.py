@@ -29,7 +29,7 @@ from power.estimates.rows import DIGITAL, TRAFFIC, UNUSED, CostTable, joined, to
 from power.estimates.servers import busiest_of, busy_of, with_gates
 from power.estimates.totals import Estimate, checked_rate
 from power.floorplan.allotment import Allotted, allotted
-from power.floorplan.buffers import kept_kb
+from power.floorplan.buffers import kept_kb, unknown_room
 from power.floorplan.floorplan import Floorplan, floorplan
 from xbar.hardware.design import Hardware
 
@@ -413,6 +413,7 @@ def _not_modelled(
         ),
         *(f"streaming: {why}; the latency is that of layer after layer" for why in untraced),
         *_not_in(bill, plan),
+        *unknown_room(work, bill.fetches, bill.buffer_kb),
         *(
             f"digital work: {name}, {count:,} operations an image ({', '.join(digital.kinds[name])})"
             for name, count in digital.unpriced.items()

@@ -216,6 +216,25 @@ class Estimate:
         nodes = sum(self.nodes.values()) or self.tiles
         return math.ceil(nodes / self.chip_nodes) if self.chip_nodes else 1
 
+    @property
+    def without_room(self) -> tuple[str, ...]:
+        """Sentences on things that a chip has no room for, whose cost no number here holds: buffers and nodes
+        that are too few, and fragments of both signs on arrays of one."""
+        found = []
+        if self.overfull:
+            found.append(
+                f"stalls: {len(self.overfull)} of {len(self.kept_kb)} layers keep more than the buffer of a "
+                "node holds"
+            )
+        if self.chips > 1:
+            found.append(f"traffic between chips: the nodes are those of {self.chips}")
+        if self.fragments is not None and self.fragments.mixed:
+            found.append(
+                f"arrays of the other sign: {self.fragments.mixed} of {self.fragments.total} fragments hold "
+                "weights of both"
+            )
+        return tuple(found)
+
     @cached_property
     def servers(self) -> tuple[Server, ...]:
         """The arrays of each layer and what serves them, the busiest first."""
@@ -321,6 +340,7 @@ class Estimate:
         names = [field.name for field in dataclasses.fields(self) if field.name not in KEPT_APART]
         stored = {name: getattr(self, name) for name in names}
         lists = {name: list(getattr(self, name)) for name in ("not_scaled", "not_modelled", "sources")}
+        lists["not_modelled"] += self.without_room
         prices = {name: [price.to_dict() for price in priced] for name, priced in self.prices.items()}
         return {
             **{name: getattr(self, name) for name in derived},

@@ -34,3 +34,21 @@ def kept_kb(work: Workload, places: Mapping[str, Allotted]) -> dict[str, float]:
         kept = step.window * channels * float(own.share.max()) * bits / 8 / KILOBYTE
         found[step.name] = max(kept, found.get(step.name, 0.0))
     return found
+
+
+def unknown_room(work: Workload, fetches: bool, capacity_kb: float | None) -> tuple[str, ...]:
+    """Why it is not known whether buffers hold what the windows of layers need; empty where it is.
+
+    Parameters
+    ----------
+    fetches
+        Whether any component is charged for inputs that are fetched; else there is no buffer.
+    capacity_kb
+        Capacity of the buffer of a node [KB]; None: not known.
+    """
+    flow = work.mapped.dataflow
+    if fetches and capacity_kb is None:
+        return ("room of buffers: no memory of a node, of known capacity, is charged for what is fetched",)
+    if fetches and (flow is None or flow.gaps):
+        return ("room of buffers: the network's graph is not known",)
+    return ()

@@ -79,6 +79,25 @@ def test_a_buffer_of_a_layer_s_own_that_is_too_small_is_named() -> None:
     assert list(found.overfull) == ["2"]
     said = "buffers too small: 1 of 2 layers keep more than the buffer of a node holds, most of all 2"
     assert said in text("net", {"design": found}).replace("\n", " ")
+    stalls = "stalls: 1 of 2 layers keep more than the buffer of a node holds"
+    assert stalls in found.to_dict()["not_modelled"]
+    assert not any(line.startswith("room of buffers") for line in found.not_modelled)
+
+
+def test_that_the_room_of_buffers_is_not_known_is_said(tmp_path: Path) -> None:
+    """A memory that four nodes share was no node's, and a mapping made by hand has no graph."""
+    path = tmp_path / "cluster.toml"
+    path.write_text(
+        'name = "own"\nsource = "a test"\nbase = "isaac-periphery"\n[components.edram]\nlevel = "cluster"\n'
+    )
+    design = hardware()
+    by_hand = estimate(network(design, unpacked(design, 9, 4)))
+    assert "room of buffers: the network's graph is not known" in by_hand.not_modelled
+    above = hardware(periphery__architecture=str(path))
+    found = estimate(map_network(nn.Sequential(nn.Linear(9, 4)), above, torch.rand(1, 9)))
+    assert any(line.startswith("room of buffers: no memory of a node") for line in found.not_modelled)
+    cores = load_hardware("hermes")
+    assert not any("room" in line for line in estimate(network(cores, unpacked(cores, 9, 4))).not_modelled)
 
 
 def one_sign(own: Hardware) -> int:
