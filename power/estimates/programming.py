@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mapping.chips.chip import ProgrammedNetwork, cells_to_write
 from mapping.tiles.mapped import Band, MappedLayer
-from power.estimates.prices import prices_of
+from power.estimates.prices import bill_of, prices_of
 from xbar.conductances.programming import program_states
 from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
@@ -125,11 +125,16 @@ def _of_layer(chip: ProgrammedNetwork, layer: MappedLayer) -> LayerProgramming:
             )
     pulses_of, siemens_of = _staircase(device)
     verified = device.programming.verify is not None
+    one_array = hardware.encoding.planes == 2 and bill_of(hardware).architecture.one_sign
     peripheral_j = (prices["dac"].energy_pj + prices["adc"].energy_pj) * 1e-12
     cells = writes = pulses = 0
     pulse_j = read_j = longest = total = 0.0
     for band in layer.bands:
         states, tries = _tries(chip, layer, band)
+        if one_array:
+            negative = layer.states(band.rows, band.cols) < 0
+            held = np.stack([~negative, negative])[:, None]  # the other plane's cells are not there
+            states, tries = np.where(held, states, -1), np.where(held, tries, 0)
         there = states >= 0
         state = np.where(there, states, 0)
         n_pulses = np.where(there, tries * pulses_of[state], 0)
@@ -145,8 +150,9 @@ def _of_layer(chip: ProgrammedNetwork, layer: MappedLayer) -> LayerProgramming:
             pulses + int(n_pulses.sum()),
         )
         tile = band.tile_of_column(hardware.encoding.reference_columns > 0)
-        # An array is a tile in one plane.
+        # An array is a tile in one plane, or in both where they are one array.
         by_column = seconds.sum(axis=(1, 2))
+        by_column = by_column.sum(axis=0, keepdims=True) if one_array else by_column
         by_array = np.stack([np.bincount(tile, row, len(band.tiles)) for row in by_column])
         longest, total = max(longest, float(by_array.max(initial=0.0))), total + float(by_array.sum())
     return LayerProgramming(

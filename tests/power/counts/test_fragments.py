@@ -15,8 +15,9 @@ from experiments.commands.networks.estimate_text import text
 from mapping import analog_network, calibrate, map_network, program_network
 from mapping.constraints.fragments import OneSign
 from power.counts.fragments import fragments_of
+from power.estimates.programming import programming
 from power.estimates.table import estimate
-from xbar import load_hardware
+from xbar import WritePulse, load_hardware
 
 PAIR = hardware(rows=6, cols=5, slices=2)
 
@@ -119,3 +120,20 @@ def test_a_simulation_is_of_one_array_and_the_sign_of_each_fragment() -> None:
                 expected += sign * code * step * 2.0**phase * 4.0**slice_
     found = analog.multiply(codes) / analog.drive.weights[0]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+def test_the_cells_of_one_array_are_written_once() -> None:
+    """Two planes of the same network have twice the cells, half of which idle at g_min."""
+    model, x = trained()
+    pulse = WritePulse(voltage=2.0, width=1e-7, source="a test")
+    forms = load_hardware("forms").replace(device__pulse=pulse)
+    planes = forms.replace(periphery__architecture="isaac", periphery__library="isaac")
+    one, two = (
+        programming(program_network(calibrate(map_network(model, design, x), model, [(x, None)])[0]))
+        for design in (forms, planes)
+    )
+    assert (one.layers[0].cells, two.layers[0].cells) == (150 * 40 * 4, 2 * 150 * 40 * 4)
+    assert one.array_time_us == pytest.approx(128 * 32 * 4 * 0.1)
+    assert one.total_time_us == pytest.approx(two.total_time_us / 2)
+    idle = 150 * 40 * 4 * forms.device.g_min * 2.0**2 * 1e-7 * 1e6
+    assert one.energy_uj == pytest.approx(two.energy_uj - idle)
