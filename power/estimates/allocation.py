@@ -80,6 +80,15 @@ class Allocation:
         sizes = {name: kind.bill.node for kind in self.kinds if kind.bill.owned > 1 for name in kind.layers}
         return {name: round(of / sizes[name]) for name, of in self.slots.items() if name in sizes}
 
+    def places_at(self, node: float) -> tuple[dict[str, float], float]:
+        """Places that are bought, by layer and in all, as if each of these nodes had so many arrays: a block
+        of a node is there once in each, however large it is."""
+        of_layer = {
+            name: self.slots[name] * node / kind.bill.node for kind in self.kinds for name in kind.layers
+        }
+        in_all = sum((kind.slots + kind.unused) * node / kind.bill.node for kind in self.kinds)
+        return of_layer, in_all
+
     def units_of(self, level: str) -> int:
         """Whole units of a level that hold all arrays, as if layers of a kind shared them; of a kind that has
         no such level, its arrays."""

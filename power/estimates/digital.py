@@ -93,12 +93,13 @@ def operator_times(counted: Workload, bill: Bill, chip_has: Allocation) -> dict[
         "operators", lambda: Tally([{**NO_EVENTS, **steps[n].operations} for n in working])
     )
     homes = counted.once("homes", lambda: homes_of(steps))
-    slots = np.array([chip_has.slots.get(homes[number], 0.0) or chip_has.bought for number in working])
+    of_layer, in_all = chip_has.places_at(bill.node)
+    slots = np.array([of_layer.get(homes[number], 0.0) or in_all for number in working])
     longest = np.zeros(len(working))
     for item in bill.charged:
         if item.of_network and item.rate_per_s is not None:
             own = item.arrays is not None and item.arrays <= bill.owned
-            serving = item.units(slots if own else np.full(len(slots), chip_has.bought), chip_has.bought)
+            serving = item.units(slots if own else np.full(len(slots), in_all), in_all)
             events = happens.of(f"{item.name}.events", item.events, bill.variables)
             np.maximum(longest, events / (serving * item.rate_per_s), out=longest)
     return dict(zip(working, longest.tolist(), strict=True))

@@ -241,7 +241,8 @@ def _other_tables(
     in_all, bought, numbers = chip_has.arrays, chip_has.bought, bill.variables
     found = []
     if between:
-        load = Load((DIGITAL,), none, in_all, none, bought, work.between, numbers, none, between=True)
+        _, places = chip_has.places_at(bill.node)
+        load = Load((DIGITAL,), none, in_all, none, places, work.between, numbers, none, between=True)
         found.append(table_of(load, between, 1.0))
     for kind in chip_has.kinds:
         if kind.unused > 0:

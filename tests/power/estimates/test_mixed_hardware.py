@@ -42,6 +42,16 @@ def test_a_chip_is_the_sum_of_its_layers_on_nodes_of_their_own(other: str, width
     assert both.peak_image_rate_per_s == pytest.approx(min(one.peak_image_rate_per_s for one in alone))
 
 
+def test_work_between_layers_is_shared_by_the_nodes_that_are_there() -> None:
+    """One pool a node: 100 arrays of a kind of 192 a node are one node, and 40 of 96 are one."""
+    own = OTHERS["larger nodes"]
+    layers = unpacked(BASE, 320, 64, name="a"), unpacked(own, 320, 160, name="b")
+    pooled = {"max_pool2d": {"pooled": 12_000_000}}
+    both = estimate(network(BASE, *layers, own_hardware={"b": own}, digital_operations=pooled))
+    assert both.nodes == {"a": 1, "b": 1}
+    assert both.busy["max_pool", None] == pytest.approx(12e6 / (2 * 1.2e9))
+
+
 def test_arrays_of_one_size_share_nodes_whatever_their_converters_are() -> None:
     own = BASE.replace(adc__bits=8)
     layers = unpacked(BASE, 320, 64, name="a"), unpacked(own, 320, 64, name="b")
