@@ -109,7 +109,7 @@ def test_converter_outside_the_library_is_refused(bits):
 def test_unknown_names_are_refused_with_those_of_the_kind():
     with pytest.raises(
         XbarError,
-        match=r"^periphery\.library.*'isac'; did you mean 'isaac'\? allowed: hermes, isaac, isaac",
+        match=r"^periphery\.library.*'isac'; did you mean 'isaac'\? allowed: forms, hermes, isaac, isaac",
     ):
         load_periphery("isac")
     with pytest.raises(
