@@ -32,10 +32,12 @@ from mapping.lab.chip_file import save_mapping
 from mapping.lowering.form import BatchNormChoice, crossbar_form
 from mapping.monte_carlo.one_chip import chip_accuracy
 from mapping.monte_carlo.sampling import ChipSample, sample_chips
+from mapping.network.gemm import mappable_layers
 from mapping.network.inputs import Inputs, length_of
 from mapping.tiles.images import first_image
 from mapping.tiles.mapped import MappedNetwork
-from mapping.tiles.mapper import map_network
+from mapping.tiles.mapper import Choice, map_network
+from mapping.tiles.trace import unreached
 from mapping.training.loop import BatchSource, accuracy, pair
 from mapping.training.metrics import CLASSES, Metric
 from mapping.training.untrained import looks_untrained
@@ -223,7 +225,8 @@ def evaluate(
     Parameters
     ----------
     model
-        The trained network; it is not changed, but for its mode, which becomes that of evaluation.
+        The trained network; it is not changed, but for its mode, which becomes that of evaluation. Layers
+        that this mode does not reach, such as auxiliary heads, stay digital, and the notes name them.
     data
         What it is measured on. It is gone through once for the network, once for the ideal chip and once for
         each chip, and so must be the same each time.
@@ -276,6 +279,8 @@ def evaluate(
     run = functools.partial(chip_accuracy, mapped, form, batches, seed=seed, time=time, metric=metric)
     least = min(chips, 10) if until else 1
     sample = sample_chips(lambda chip: run(chip=chip), most=chips, least=least, until=until)
+    if idle := [name for name in mappable_layers(form) if name not in mapped.layers]:
+        notes.append(f"not reached in eval mode, and left digital: {', '.join(idle)}")
     notes += [*noise_outside_domain(mapped), *conversion_sentences(clipped_conversions(mapped, form, shown))]
     if mapped.digital_unknown:
         notes.append("operators that take weights are not counted: " + ", ".join(mapped.digital_unknown))
@@ -321,10 +326,13 @@ def _calibrated(
     batch_norm: BatchNormChoice,
 ) -> tuple[nn.Module, MappedNetwork, dict[str, Any]]:
     """The network as crossbars hold it, on its tiles, with the activity of its word lines."""
+    if not isinstance(model, nn.Module):
+        raise XbarError(f"model: a {type(model).__name__}; must be a torch.nn.Module")
     design = load_hardware(hardware) if isinstance(hardware, str | Path) else hardware
     example = first_image(model, shown[0][0])
     form = crossbar_form(model, example, batch_norm=batch_norm)
-    mapped, activity = calibrate(map_network(form, design, example), form, shown)
+    idle = dict.fromkeys(unreached(form, mappable_layers(form), example), Choice(digital=True))
+    mapped, activity = calibrate(map_network(form, design, example, layers=idle), form, shown)
     return form, mapped, activity
 
 

@@ -186,6 +186,7 @@ def test_chips_stop_where_the_mean_is_known() -> None:
         (lambda: evaluate(network(), data(), until=float("nan")), "until = nan: must lie between 0"),
         (lambda: evaluate(network(), data(), chips=1, until=0.5), "chips = 1: must lie between 2"),
         (lambda: evaluate(network(), data(), "admm"), "did you mean 'admm-32x32'"),
+        (lambda: evaluate(None, data()), "model: a NoneType; must be a torch.nn.Module"),  # type: ignore
         (lambda: evaluate(network(), data(), chips=0), "chips = 0: must lie between 1"),
         (lambda: evaluate(network(), data(), time=5.0), "time = 5 s: has no effect; no device of"),
     ],
@@ -195,6 +196,28 @@ def test_mistakes_are_one_line(call: Callable[[], object], words: str) -> None:
         call()
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+class WithHead(nn.Module):
+    """A head that only training reaches, as those of Inception and GoogLeNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = network()
+        self.head = nn.Linear(64, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        y: torch.Tensor = self.body(x)
+        return (y, self.head(x.flatten(1))) if self.training else y
+
+
+def test_a_head_that_only_training_reaches_stays_digital() -> None:
+    found = evaluate(WithHead(), data(), design(), calibration=data(40, seed=2), chips=2)
+    assert [*found.mapped.layers] == ["body.0", "body.4"]
+    assert "not reached in eval mode, and left digital: head" in found.notes
+    assert found.float == 100
+    chip = convert(WithHead(), design(), data(40, seed=2))
+    assert chip(data(3)[0]).shape == (3, 3)
 
 
 def test_random_weights_are_told_in_the_first_lines() -> None:
