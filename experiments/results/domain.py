@@ -18,7 +18,7 @@ def clipped_sentences(shares: Mapping[str, float]) -> list[str]:
     """A sentence for each layer that clips more than `CLIPPED` of its inputs."""
     return [
         f"{name}: {100 * share:.2g} % of its inputs on the test set are beyond their calibrated range, and "
-        "clipped; calibrate on more images (calibration_images)"
+        "clipped; calibrate on more images (calibration_images), or, where dac.range is not 'max', widen it"
         for name, share in shares.items()
         if share > CLIPPED
     ]

@@ -12,6 +12,7 @@ def row(stage: str, epoch: int, layer: str, primal: float) -> dict[str, object]:
 def test_layers_that_clip_more_than_a_thousandth_are_named() -> None:
     (sentence,) = clipped_sentences({"conv1": 0.0, "conv2": CLIPPED, "fc": 0.025})
     assert sentence.startswith("fc: 2.5 % of its inputs")
+    assert sentence.endswith("(calibration_images), or, where dac.range is not 'max', widen it")
 
 
 def test_residuals_that_did_not_fall_are_named_with_stage_and_layer() -> None:
