@@ -49,6 +49,11 @@ class LayerSetting:
     digital: bool = False
     bias_rows: int = 0
 
+    def __post_init__(self) -> None:
+        if self.digital and (self.hardware or self.bias_rows):
+            idle = "bias_rows" if self.bias_rows else "hardware"
+            raise XbarError(f"layers: {self.layer!r}: {idle}: has no effect with digital = true")
+
     def on(self, hardware: Hardware) -> Hardware | None:
         """Hardware of these layers where the network is on `hardware`; None: the same."""
         return changed(hardware, self.hardware, f"layers: {self.layer!r}") if self.hardware else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import operator
 
 import numpy as np
@@ -11,12 +10,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mapping.chips.calibration import response
-from mapping.chips.chip import ProgrammedNetwork
+from mapping.chips.chip import ProgrammedNetwork, check_dtype
 from mapping.chips.codes import largest_code, layer_codes, vector_parts
 from mapping.chips.columns import blocks
 from mapping.chips.fitting import fitting_layers
 from mapping.chips.layer_on_device import LayerOnDevice
 from mapping.network.gemm import mappable_layers
+from mapping.network.modules import copy_of
 from mapping.tiles.mapped import MappedLayer
 from mapping.tiles.unfold import batched, checked_input, output_shape, place_outputs
 from mapping.training.loop import has_channels_last, memory_format
@@ -171,12 +171,15 @@ def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type | N
     Raises
     ------
     XbarError
-        For products that are more precise than the conductances; where the mapping is not calibrated; or
+        For another dtype, or products that are more precise than the conductances; for a model that cannot be
+        copied; where the mapping is not calibrated; or
         where the model is not the network that was mapped: other modules (such as batch norms that were
         folded), layers, weights or biases, or a layer whose forward was replaced.
     """
+    if dtype is not None:
+        check_dtype(dtype)
     fitting_layers(model, chip.mapped)
-    network = copy.deepcopy(model).eval()
+    network = copy_of(model).eval()
     modules = mappable_layers(network)
     last = memory_format(network) is torch.channels_last
     if dtype == np.float64 and chip.dtype == np.float32:

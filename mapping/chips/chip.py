@@ -228,11 +228,8 @@ def program_network(
         For a mapping without weights, another dtype, keys that are not whole numbers, or a time for which the
         device has no data.
     """
-    for key, value in (("seed", seed), ("chip", chip)):
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
-            raise XbarError(f"{key} = {value!r}: must be a whole number, at least 0")
-    if dtype not in (np.float32, np.float64):
-        raise XbarError(f"dtype = {dtype!r}: must be np.float32 or np.float64")
+    check_keys(seed, chip)
+    check_dtype(dtype)
     used = [layer.hardware.device for layer in mapped.layers.values()]
     at = max(device.first_time for device in used) if time is None else time
     for device in used:
@@ -242,6 +239,19 @@ def program_network(
         for name, layer in mapped.layers.items()
     }
     return ProgrammedNetwork(mapped, seed, chip, at, layers)
+
+
+def check_keys(seed: int, chip: int) -> None:
+    """Refuse keys of noise that are not whole numbers from 0 on."""
+    for key, value in (("seed", seed), ("chip", chip)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
+            raise XbarError(f"{key} = {value!r}: must be a whole number, at least 0")
+
+
+def check_dtype(dtype: type) -> None:
+    """Refuse types that a multiply does not work in."""
+    if dtype not in (np.float32, np.float64):
+        raise XbarError(f"dtype = {dtype!r}: must be np.float32 or np.float64")
 
 
 def _program_bands(

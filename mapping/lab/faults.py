@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from mapping.chips.chip import column_keys, on_open_lines
+from mapping.chips.chip import check_keys, column_keys, on_open_lines
 from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork, Tile
 from xbar.conductances.encoding import cell_states, codebook, decode
 from xbar.conductances.programming import stuck_conductances
@@ -33,8 +33,9 @@ def around_faults(mapped: MappedNetwork, *, seed: int = 0, chip: int = 0) -> Map
     Raises
     ------
     XbarError
-        For a mapping without weights.
+        For a mapping without weights, or keys that are not whole numbers.
     """
+    check_keys(seed, chip)
     layers = {}
     for name, layer in mapped.layers.items():
         bands = []

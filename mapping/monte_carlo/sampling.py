@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import check_range, check_whole
 from xbar.hardware.errors import XbarError
 
 LEAST = 10
@@ -93,9 +93,10 @@ def sample_chips(
     Raises
     ------
     XbarError
-        For numbers of chips that are not 1 <= most and, with `until`, 2 <= least <= most.
+        For numbers of chips that are not whole, 1 <= most and, with `until`, 2 <= least <= most.
     """
-    check_range("most", most, 1, math.inf, "chips")
+    check_whole("most", most, 1, 1 << 40)
+    check_whole("least", least, 1, 1 << 40)
     check_range("until", until, 0, math.inf)
     if until and not 2 <= least <= most:
         raise XbarError(f"least = {least}: must lie between 2 and most = {most} chips")

@@ -21,7 +21,7 @@ from mapping.tiles.packing import laid_out
 from mapping.tiles.trace import Calls, trace
 from mapping.tiles.zeros import in_blocks, without_zeros
 from xbar.conductances.encoding import encode, held_on_levels, levels
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import check_range, check_types
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -38,6 +38,11 @@ class Choice:
         True: the layer stays digital.
     bias_rows
         Word lines that carry the bias, each driven as the largest input; 0: the bias is digital.
+
+    Raises
+    ------
+    XbarError
+        For a field of another type, and for hardware or word lines of a layer that stays digital.
     """
 
     hardware: Hardware | None = None
@@ -45,7 +50,11 @@ class Choice:
     bias_rows: int = 0
 
     def __post_init__(self) -> None:
+        check_types(self, "choice of a layer: ")
         check_range("bias_rows", self.bias_rows, 0, 1024)
+        if self.digital and (self.hardware is not None or self.bias_rows):
+            idle = "bias_rows" if self.bias_rows else "hardware"
+            raise XbarError(f"choice of a layer: {idle}: has no effect with digital = True")
 
 
 def map_network(
@@ -141,7 +150,8 @@ def _mappable(model: nn.Module, example_input: Inputs) -> dict[str, Layer]:
 def _choices(
     layers: Mapping[str, Choice], modules: Mapping[str, Layer], hardware: Hardware
 ) -> dict[str, Choice]:
-    """The choice of each layer, whose hardware is never None and is one object for all that have the same."""
+    """The choice of each layer; hardware on crossbars is never None, and one object for all that have the
+    same."""
     given = by_pattern(layers, list(modules), "choice of a layer", types_of(modules))
     for name, choice in given.items():
         if not isinstance(choice, Choice):
@@ -153,6 +163,9 @@ def _choices(
     chosen = {}
     for name in modules:
         choice = given.get(name, Choice())
+        if choice.digital:
+            chosen[name] = choice
+            continue
         own = hardware if choice.hardware is None else choice.hardware
         if dataclasses.replace(own.periphery, copies=hardware.periphery.copies) != hardware.periphery:
             raise XbarError(
@@ -225,7 +238,12 @@ def _checked_scale(
     scale: float | Sequence[float] | NDArray[np.floating], name: str, n: int
 ) -> NDArray[np.float64]:
     """The scale of each column."""
-    given = np.asarray(scale, np.float64)
+    try:
+        given = np.asarray(scale, np.float64)
+    except (TypeError, ValueError):
+        raise XbarError(
+            f"scale of {name} = {scale!r}: must be a number, or {n}, one for each column"
+        ) from None
     if given.shape not in ((), (n,)):
         raise XbarError(
             f"scale of {name}: shape {given.shape}; must be a number, or {n}, one for each column"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from power.counts.events import slowest_vector_s
+from xbar.hardware.checks import check_whole
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 
@@ -42,8 +43,9 @@ def duplicate(
     Raises
     ------
     XbarError
-        Where the layers as they are need more arrays.
+        Where the layers as they are need more arrays, or `arrays` is no whole number.
     """
+    check_whole("arrays", arrays, 1, 1 << 40)
     own = {name: layer.hardware for name, layer in mapped.layers.items()}
     each = {name: own[name].encoding.planes * len(layer.tiles) for name, layer in mapped.layers.items()}
     copies = {name: own[name].periphery.copies for name in mapped.layers}

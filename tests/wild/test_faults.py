@@ -5,33 +5,41 @@ from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from networks import design
-from torch import nn
+from torch import Tensor, nn
 
 from experiments.commands.cli import main
+from experiments.studies.study import load_study
 from mapping import (
     Admm,
     BlockSparse,
+    Choice,
     Freezing,
     Gsm,
     Levels,
+    MappedNetwork,
     Masked,
     Recipe,
     RhoSchedule,
     analog_network,
+    around_faults,
     calibrate,
     map_network,
     program_network,
+    sample_chips,
     train,
 )
 from mapping.smaller_networks.channel_graph import channel_graph
 from mapping.training.method import Method
 from power.components.library import load_periphery
-from xbar import XbarError
+from power.counts.duplication import duplicate
+from xbar import XbarError, load_hardware
 
 ROOT = Path(__file__).resolve().parents[2]
 X, Y = torch.rand(6, 3), torch.tensor([0, 1, 0, 1, 0, 1])
@@ -240,3 +248,69 @@ def test_arguments_that_ended_in_a_traceback(
         main(arguments)
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
+
+
+class Caches(nn.Module):
+    """Keeps its last output, as modules that are looked into do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+        self.last: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.last = self.layer(x)
+        return self.last
+
+
+def test_a_network_that_keeps_what_it_computed_goes_on_chips() -> None:
+    """Torch copies no tensor that has a gradient."""
+    model, x = Caches(), torch.rand(5, 4)
+    mapped, _ = calibrate(map_network(model, load_hardware("ideal"), x), model, [(x, x)])
+    before = model(x)
+    y = analog_network(model, program_network(mapped))(x)
+    assert y.shape == before.shape
+    assert model.last is before
+
+
+def small() -> tuple[nn.Module, MappedNetwork, Tensor]:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), torch.rand(5, 4)
+    return model, calibrate(map_network(model, load_hardware("ideal"), x), model, [(x, x)])[0], x
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: Choice(bias_rows="a"), "choice of a layer: bias_rows = 'a': must be a whole number"),
+        (lambda: Choice(bias_rows=1.5), "choice of a layer: bias_rows = 1.5: must be a whole number"),
+        (lambda: Choice(digital="no"), "choice of a layer: digital = 'no': must be true or false"),
+        (lambda: Choice(hardware="isaac"), "hardware = 'isaac': must be a Hardware or None"),
+        (lambda: Choice(digital=True, bias_rows=3), "bias_rows: has no effect with digital = True"),
+        (
+            lambda: Choice(load_hardware("ideal"), digital=True),
+            "choice of a layer: hardware: has no effect with digital = True",
+        ),
+        (
+            lambda: load_study("digits", ['layers=[{layer="fc2", digital=true, bias_rows=2}]']),
+            "layers: 'fc2': bias_rows: has no effect with digital = true",
+        ),
+        (
+            lambda: map_network(small()[0], load_hardware("ideal"), small()[2], scales={"0": "a"}),
+            "scale of 0 = 'a': must be a number, or 4, one for each column",
+        ),
+        (
+            lambda: analog_network(small()[0], program_network(small()[1]), dtype=np.float16),
+            "dtype = <class 'numpy.float16'>: must be np.float32 or np.float64",
+        ),
+        (lambda: around_faults(small()[1], seed=-3), "seed = -3: must be a whole number, at least 0"),
+        (lambda: duplicate(small()[1], "a"), "arrays = 'a': must be a whole number"),
+        (lambda: duplicate(small()[1], 100.5), "arrays = 100.5: must be a whole number"),
+        (lambda: sample_chips(lambda chip: 1.0, most=2.5), "most = 2.5: must be a whole number"),
+    ],
+)
+def test_arguments_of_another_type_are_one_line(call: Callable[[], object], words: str) -> None:
+    """They were taken as something else, or ended in an error of Python."""
+    with pytest.raises(XbarError) as caught:
+        call()
+    assert words in str(caught.value)

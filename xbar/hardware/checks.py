@@ -91,6 +91,7 @@ def _describe(hint: Any) -> str:
     if origin is tuple:
         return f"a list, each {_describe(inner[0])}"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    names[types.NoneType] = "None"
     return names.get(hint, f"a {getattr(hint, '__name__', hint)}")
 
 
