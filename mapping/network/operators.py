@@ -81,8 +81,30 @@ def spreads(func: Any, args: tuple[Any, ...], result: Any) -> bool:
     """Whether it multiplies or divides each element of a tensor by several of another: a product whose sum is
     yet to come."""
     sizes = [value.numel() for value in args if isinstance(value, torch.Tensor)]
-    is_product = func.overloadpacket in (aten.mul, aten.div) and len(sizes) == 2
-    return is_product and isinstance(result, torch.Tensor) and result.numel() > max(sizes)
+    return multiplies(func, args) and isinstance(result, torch.Tensor) and result.numel() > max(sizes)
+
+
+def multiplies(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether it multiplies or divides two tensors, element by element."""
+    packets = (aten.mul, aten.div, aten.mul_, aten.div_)
+    return func.overloadpacket in packets and all(isinstance(x, torch.Tensor) for x in args[:2])
+
+
+def varying_axes(x: torch.Tensor) -> frozenset[int]:
+    """Axes along which the elements of a tensor differ, counted from the last, which is -1: those of more
+    than one element, unless it is one that is repeated."""
+    lies = x.stride() if x.layout is torch.strided else (1,) * x.dim()
+    return frozenset(axis for axis in range(-x.dim(), 0) if x.shape[axis] > 1 and lies[axis] != 0)
+
+
+def summed_axes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> frozenset[int]:
+    """Axes of its first argument that a sum or a mean runs over, counted as in `varying_axes`; none of any
+    other operator."""
+    if func.overloadpacket not in (aten.sum, aten.mean):
+        return frozenset()
+    dims, given = args[0].dim(), args[1] if len(args) > 1 else kwargs.get("dim")
+    axes = range(-dims, 0) if given is None or given == [] else [given] if isinstance(given, int) else given
+    return frozenset(axis if axis < 0 else axis - dims for axis in axes)
 
 
 def takes_statistics(func: Any, args: Sequence[Any]) -> bool:

@@ -233,6 +233,16 @@ class DataflowTrace:
         if len(self.steps) > self._before and operations:
             self.steps[-1] = dataclasses.replace(self.steps[-1], operations=dict(operations))
 
+    def made(self, x: torch.Tensor) -> bool:
+        """Whether a tensor, or what shares its memory, was given or made by an operator or layer."""
+        if x in self._waits:
+            return True
+        if x.layout is not torch.strided:
+            return False
+        place = x.untyped_storage()._cdata
+        seen = (other for other in self._waits if other.layout is torch.strided)
+        return any(other.untyped_storage()._cdata == place for other in seen)
+
     def _of(self, x: torch.Tensor, reader: str) -> Waits:
         waits = self._waits.get(x)
         if waits is None:

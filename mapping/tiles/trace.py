@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -19,7 +20,15 @@ from mapping.network.elementary import elementary_operations
 from mapping.network.gemm import Layer
 from mapping.network.inputs import Inputs, call, check_inputs, device_of, sent, tensors_of
 from mapping.network.modules import in_eval_mode, refused, run_example
-from mapping.network.operators import LAYOUT, is_no_product, multiply_accumulates, spreads
+from mapping.network.operators import (
+    LAYOUT,
+    is_no_product,
+    multiplies,
+    multiply_accumulates,
+    spreads,
+    summed_axes,
+    varying_axes,
+)
 from mapping.tiles.dataflow import Dataflow, DataflowTrace
 from mapping.tiles.images import first_image, images_of
 from xbar.hardware.errors import XbarError
@@ -78,6 +87,12 @@ class _Constants:
             if isinstance(tensor, torch.Tensor):
                 self._known[_place(tensor)] = (tensor, True)
 
+    def meet(self, tensors: list[torch.Tensor]) -> None:
+        """Take in tensors that no operator made of the network's input: those of several real numbers are
+        weights, wherever the network holds them, in a list, outside of it, or as arrays of numpy."""
+        for x in tensors:
+            self._known[_place(x)] = x, x.is_floating_point() and x.numel() > 1
+
     def takes_weight(self, inputs: list[torch.Tensor]) -> bool:
         """Whether one of them is a weight, or follows from weights alone."""
         return any(self._known.get(_place(x), (x, False))[1] for x in inputs)
@@ -94,6 +109,29 @@ class _Constants:
                 self._known[_place(result)] = (result, of_weight)
             else:
                 self._known.pop(_place(result), None)
+
+
+class _Product(NamedTuple):
+    """Products, element by element, of what follows from the input and a weight, whose sum may be yet to
+    come.
+
+    Parameters
+    ----------
+    name
+        Of the operator.
+    axes
+        Axes along which the weight differs: a sum over one of these makes them a product of matrices.
+    is_counted
+        Whether they count as multiply-accumulates already.
+    elements, operations
+        What they count as else, which the sum takes back.
+    """
+
+    name: str
+    axes: frozenset[int]
+    is_counted: bool
+    elements: int
+    operations: Counter[str]
 
 
 def _place(tensor: torch.Tensor) -> int:
@@ -116,7 +154,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.constants = _Constants(model)
         self.dataflow = DataflowTrace(tensors_of(example), lambda x: self.constants.are([x]))
         self.in_layer = False
-        self._summands: MutableMapping[torch.Tensor, bool] = WeakTensorKeyDictionary()
+        self._products: MutableMapping[torch.Tensor, _Product] = WeakTensorKeyDictionary()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -129,30 +167,74 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _count(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         name, inputs = func.overloadpacket.__name__, _tensors((args, kwargs))
-        if name == "lift_fresh":  # of numbers of Python, which no operator made
-            self.constants.note([], inputs)
+        if name == "lift_fresh":  # of numbers of Python or numpy, which no operator made
+            self.constants.meet(inputs)
+        unseen = [x for x in inputs if not (self.constants.are([x]) or self.dataflow.made(x))]
         with torch.device("cpu"):
             self.dataflow.operator(func, args, inputs, result)
-        constant, takes_weight = self.constants.are(inputs), self.constants.takes_weight(inputs)
-        is_product, work = False, {}
-        if (macs := multiply_accumulates(func, args, kwargs, result)) is not None:
-            self.macs[name] += macs
-            work["digital_macs"] = macs
-        elif takes_weight and spreads(func, args, result):
-            self.macs[name] += result.numel()
-            self._summands[result] = is_product = True
-        elif takes_weight and not is_no_product(func) and not constant:
-            self.unknown[name] += 1
-        elif name not in LAYOUT and args and isinstance(args[0], torch.Tensor) and not constant:
-            self.elements[name] += max(x.numel() for x in inputs)
-        is_product |= name == "sum" and inputs[0] in self._summands
-        if name == "embedding" or not (is_product or constant):
-            operations = elementary_operations(func, args, kwargs, result)
-            if operations is not None:
-                self.operations.setdefault(name, Counter()).update(operations)
-                work |= operations
-        self.dataflow.worked(work)
+        self.constants.meet(unseen)
+        if name == "embedding" or not self.constants.are(inputs):
+            work = self._summed(func, args, kwargs, result)
+            self.dataflow.worked(self._worked(func, args, kwargs, result) if work is None else work)
+        elif not all(self.constants.takes_weight([x]) for x in inputs):
+            self._multiplied(func, args, kwargs, result)  # such as a first state of zeros, with a weight
         self.constants.note(inputs, _tensors(result))
+
+    def _worked(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> dict[str, int]:
+        """Count an operator; what it worked, by kind."""
+        name, inputs, elements = func.overloadpacket.__name__, _tensors((args, kwargs)), 0
+        takes_weight = self.constants.takes_weight(inputs)
+        macs = self._multiplied(func, args, kwargs, result)
+        if is_spread := macs is None and takes_weight and spreads(func, args, result):
+            macs = result.numel()
+            self.macs[name] += macs
+        if macs is None and takes_weight and not is_no_product(func):
+            self.unknown[name] += 1
+        elif macs is None and name not in LAYOUT and args and isinstance(args[0], torch.Tensor):
+            elements = max(x.numel() for x in inputs)
+            self.elements[name] += elements
+        found = None if is_spread else elementary_operations(func, args, kwargs, result)
+        operations = Counter(found or {})
+        if operations:
+            self.operations.setdefault(name, Counter()).update(operations)
+        if takes_weight and multiplies(func, args):
+            axes = (varying_axes(x) for x in inputs if self.constants.takes_weight([x]))
+            self._products[result] = _Product(
+                name, frozenset(itertools.chain(*axes)), is_spread, elements, operations
+            )
+        return dict(operations) if macs is None else {"digital_macs": macs, **operations}
+
+    def _multiplied(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> int | None:
+        """Count a product; its multiply-accumulates. None: the operator is not known to be one."""
+        macs = multiply_accumulates(func, args, kwargs, result)
+        if macs is not None:
+            self.macs[func.overloadpacket.__name__] += macs
+        return macs
+
+    def _summed(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> dict[str, int] | None:
+        """Count a sum or mean of products that makes them a product of matrices; what it worked, by kind.
+        None: it is no such sum."""
+        axes = summed_axes(func, args, kwargs)
+        product = self._products.get(args[0]) if axes else None
+        if product is None or not (product.is_counted or product.axes & axes):
+            return None
+        del self._products[args[0]]
+        work = {}
+        if not product.is_counted:
+            work["digital_macs"] = args[0].numel()
+            self.macs[product.name] += args[0].numel()
+            self.elements = self.elements - Counter({product.name: product.elements})
+            self.operations[product.name] -= product.operations
+        if func.overloadpacket.__name__ == "mean":
+            work["multiplications"] = result.numel()
+            self.operations.setdefault("mean", Counter())["multiplications"] += result.numel()
+        return work
 
     def digital(self, images: int) -> Digital:
         """The counts, an image."""
@@ -163,6 +245,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         operations = {
             name: {kind: -(-count // images) for kind, count in counts.items()}
             for name, counts in self.operations.items()
+            if counts
         }
         return Digital(elements, macs, dict(self.unknown), operations)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -53,6 +54,11 @@ PRODUCTS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...], i
     ),
     "spread": (lambda x, w: (x.unsqueeze(-1) * w).sum(-2), (4, 7), 5 * 4 * 7),
     "spread quotient": (lambda x, w: (x.unsqueeze(-1) / w).sum(-2), (4, 7), 5 * 4 * 7),
+    "expanded": (lambda x, w: (x.unsqueeze(-1).expand(3, 5, 4, 7) * w).sum(-2), (4, 7), 5 * 4 * 7),
+    "repeated": (lambda x, w: (x.unsqueeze(-1).repeat(1, 1, 1, 7) * w).sum(-2), (4, 7), 5 * 4 * 7),
+    "vecdot": (torch.linalg.vecdot, (4,), 5 * 4),
+    "weighted mean": (lambda x, w: (w * x).mean(1), (5, 1), 5 * 4),
+    "all at once": (lambda x, w: x + torch.stack([(each * w).sum() for each in x]).view(3, 1, 1), (5, 4), 20),
     "embedding_bag": (
         lambda x, w: nn.functional.embedding_bag((x > 0).long()[:, :, 0], w, mode="sum"),
         (9, 6),
@@ -68,6 +74,57 @@ def test_functional_products_are_counted(name: str) -> None:
     assert sum(mapped.digital_macs.values()) == macs
     assert mapped.digital_unknown == {}
     assert mapped.macs_share == 80 / (80 + macs)
+
+
+def test_a_product_and_its_sum_are_priced_once() -> None:
+    """A multiply-accumulate holds its multiplication and its addition; a mean has its factor beside them."""
+    summed = mapped_with(lambda x, w: (x * w).sum(-1), 4)
+    assert (summed.digital_operations, summed.digital_elements) == ({}, {})
+    assert summed.digital_macs == {"mul": 5 * 4}
+    mean = mapped_with(lambda x, w: (x / w).mean((1, 2)), 4)
+    assert mean.digital_operations == {"mean": {"multiplications": 1}}
+    assert mean.digital_macs == {"div": 5 * 4}
+    gain = mapped_with(lambda x, w: (x * w).sum(1), 4)
+    assert gain.digital_operations == {"mul": {"multiplications": 20}, "sum": {"additions": 16}}
+
+
+ANYWHERE = torch.rand(4, 7)
+HELD: dict[str, Any] = {
+    "list": [ANYWHERE],
+    "dict": {"gate": ANYWHERE},
+    "numpy": ANYWHERE.numpy(),
+    "parameter": nn.Parameter(ANYWHERE),
+}
+
+
+@pytest.mark.parametrize("how", [*HELD, "global"])
+def test_a_weight_is_one_wherever_it_is_held(how: str) -> None:
+    """In a list, a dict, an array of numpy, or outside the network: no operator made it of the input."""
+
+    class Holds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(4, 4)
+            self.held = HELD.get(how)
+
+        def forward(self, x: Tensor) -> Tensor:
+            held = self.held["gate"] if how == "dict" else self.held[0] if how == "list" else self.held
+            w = ANYWHERE if how == "global" else torch.from_numpy(held) if how == "numpy" else held
+            x = self.first(x)
+            return torch.linalg.cross(x[..., :3], w.t()[:1, :3].expand(3, 1, 3)).sum() + (
+                x.unsqueeze(-1) * w
+            ).sum(-2)
+
+    mapped = map_network(Holds().eval(), design(), torch.rand(3, 5, 4))
+    assert mapped.digital_macs == {"mul": 5 * 4 * 7}
+    assert mapped.digital_unknown == {"linalg_cross": 1}
+
+
+def test_what_follows_from_the_input_is_no_weight() -> None:
+    """Even by a way that no operator shows: its storage is that of an activation."""
+    assert (
+        mapped_with(lambda x, w: (x.data.unsqueeze(-1) * x.unsqueeze(-2)).sum(-2) + w, 4).digital_macs == {}
+    )
 
 
 @pytest.mark.skipif(not hasattr(torch, "_grouped_mm"), reason="this torch has no grouped product")
@@ -127,7 +184,9 @@ KNOWN: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...]]] = {
     "table": (lambda x, w: x + w[(x[..., 0] > 0).long()], (2, 4)),
     "where": (lambda x, w: torch.where(x > 0, x, w), (4,)),
     "filled": (lambda x, w: x + torch.zeros(2, 4).copy_(w)[0], (4,)),
+    "product of weights alone": (lambda x, w: x + (w @ w)[0] + (w.unsqueeze(-1) * w).sum(-2)[0], (4, 4)),
     "weights alone": (lambda x, w: x + torch.linalg.inv(w).cumsum(0)[0], (4, 4)),
+    "gain and mean": (lambda x, w: (x * w).mean(1), (4,)),
     "no weight": (lambda x, w: x.cumsum(0).sort(-1)[0] + w, (4,)),
 }
 
