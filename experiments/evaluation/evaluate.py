@@ -33,7 +33,7 @@ from mapping.lowering.form import BatchNormChoice, crossbar_form
 from mapping.monte_carlo.one_chip import chip_accuracy
 from mapping.monte_carlo.sampling import ChipSample, sample_chips
 from mapping.network.gemm import mappable_layers
-from mapping.network.inputs import Inputs, length_of
+from mapping.network.inputs import Inputs, length_of, tensors_of
 from mapping.tiles.images import first_image
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import Choice, map_network
@@ -371,12 +371,21 @@ def _first(data: Data, what: str) -> list[tuple[Inputs, Any]]:
     inputs = 0
     for batch in itertools.islice(_batches(data, what), CALIBRATION_INPUTS):
         found.append(pair(batch, what))
+        _check_inputs(found[-1][0], what, inputs)
         inputs += length_of(found[-1][0])
         if inputs >= CALIBRATION_INPUTS:
             return found
     if not found:
         raise XbarError(f"{what}: the data loader gave no batch")
     return found
+
+
+def _check_inputs(batch: Inputs, what: str, before: int) -> None:
+    """Refuse a batch that holds NaN, by the number of the first input that does."""
+    for x in tensors_of(batch):
+        if x.is_floating_point() and x.isnan().any():
+            first = int(x.reshape(len(x), -1).isnan().any(1).nonzero()[0]) if x.dim() else 0
+            raise XbarError(f"{what}: input {before + first} holds NaN")
 
 
 _TABLES = (

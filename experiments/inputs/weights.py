@@ -15,6 +15,7 @@ from torch import nn
 
 from mapping.lowering.form import crossbar_form
 from mapping.network.inputs import Inputs
+from mapping.network.modules import STATISTICS, no_numbers
 from xbar.hardware.errors import XbarError
 from xbar.machine.sealed_files import check_sealed
 
@@ -46,7 +47,7 @@ def read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
     ------
     XbarError
         For a file that cannot be read, runs code when it is read, or holds something else; for names and
-        shapes that differ from the model's, and where several readings fit.
+        shapes that differ from the model's, where several readings fit, and for values that are not finite.
     """
     path = Path(path)
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
@@ -63,9 +64,19 @@ def read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
             f"weights {path}: several of its state dicts fit: {places}; save the one that you mean"
         )
     if fitting:
-        return next(iter(fitting.values()))
+        found = next(iter(fitting.values()))
+        _check_numbers(found, model, path)
+        return found
     nearest = max(held.values(), key=lambda state: len(_nearest(state, wanted).keys() & wanted.keys()))
     raise XbarError(f"weights {path}: {_problems(_nearest(nearest, wanted), wanted)}")
+
+
+def _check_numbers(found: StateDict, model: nn.Module, path: Path) -> None:
+    """Refuse NaN and infinite numbers where a network must have finite ones."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name, tensor in found.items():
+        if (name in parameters or name.split(".")[-1] in STATISTICS) and (words := no_numbers(tensor)):
+            raise XbarError(f"weights {path}: {name!r} holds {words}")
 
 
 def _fits(found: StateDict, wanted: Shapes) -> bool:

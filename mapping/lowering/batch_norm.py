@@ -24,7 +24,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from mapping.lowering.own_forward import has_own_forward, plain_forms
 from mapping.network.gemm import Layer, from_gemm, mappable_layers, to_gemm
 from mapping.network.inputs import Inputs
-from mapping.network.modules import copy_of, in_eval_mode, replaced, run_example
+from mapping.network.modules import check_numbers, copy_of, in_eval_mode, replaced, run_example
 from xbar.hardware.errors import XbarError
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -75,11 +75,11 @@ def fold_batch_norm(model: nn.Module, example_input: Inputs) -> nn.Module:
     Raises
     ------
     XbarError
-        As `batch_norm_folds`, and where the copy does not give the network's outputs for the example, in eval
-        mode.
+        As `batch_norm_folds`, for parameters and statistics that are not finite numbers, and where the copy
+        does not give the network's outputs for the example, in eval mode.
     """
-    form = copy_of(model)
-    return fold_in_place(form, example_input)
+    check_numbers(model)
+    return fold_in_place(copy_of(model), example_input)
 
 
 def fold_in_place(model: nn.Module, example_input: Inputs) -> nn.Module:
@@ -113,6 +113,8 @@ def _run(module: nn.Module, before: _Trace, layer: str) -> torch.Tensor:
 
 def _check_difference(what: str, was: torch.Tensor, now: torch.Tensor, folds: int) -> None:
     """Refuse more than what rounding may do in so many folds, one after the other."""
+    if was.is_floating_point() and not was.is_meta and was.isnan().any():
+        raise XbarError(f"{what}: gives NaN on the example before batch norm is folded; it must give numbers")
     difference = _difference(was, now) / max(folds, 1)
     if not difference <= 1:
         raise XbarError(
@@ -279,8 +281,13 @@ def _fold(layer: Layer, norm: _BatchNorm) -> None:
 
 
 def _difference(before: torch.Tensor, after: torch.Tensor) -> float:
-    """Largest difference, in units of what is allowed; 0 for ``meta`` tensors, which hold no values."""
+    """Largest difference, in units of what is allowed; 0 for ``meta`` tensors, which hold no values.
+
+    An output that is infinite before, as a masked one is, must be so after.
+    """
     if before.is_meta or not before.is_floating_point() or not before.numel():
         return 0.0
+    alike = before.isinf() & (before == after)
+    before, after = before.masked_fill(alike, 0.0), after.masked_fill(alike, 0.0)
     allowed = TOLERANCE.get(before.dtype, 0.05) * before.abs().max()
     return float((after - before).abs().max() / allowed.clamp_min(torch.finfo(before.dtype).tiny))

@@ -16,8 +16,8 @@ from mapping.lowering.batch_norm import fold_in_place
 from mapping.lowering.linear_modules import as_linear
 from mapping.lowering.own_forward import make_plain, or_export
 from mapping.lowering.recurrent import CellForm, RecurrentForm
-from mapping.network.inputs import Inputs
-from mapping.network.modules import check_own_forward, copy_of, in_eval_mode, linear, replaced
+from mapping.network.inputs import Inputs, tensors_of
+from mapping.network.modules import check_numbers, check_own_forward, copy_of, in_eval_mode, linear, replaced
 from xbar.hardware.errors import XbarError, unknown_name
 
 BatchNormChoice = Literal["fold", "digital"]
@@ -79,7 +79,8 @@ def crossbar_form(
     ------
     XbarError
         For modules that have no such form (lazy, quantised, TorchScript, compiled ones, a subclass with a
-        forward of its own), and where folding fails.
+        forward of its own), for parameters and statistics that are not finite numbers, an example that holds
+        NaN, and where folding fails.
     """
     if batch_norm not in get_args(BatchNormChoice):
         raise unknown_name("batch_norm", str(batch_norm), get_args(BatchNormChoice))
@@ -124,6 +125,9 @@ def _check(model: nn.Module, example_input: Inputs) -> None:
                 f"{name}: a {type(module).__name__}, an nn.{kind.__name__} with a forward of its own; hold "
                 f"an nn.{kind.__name__} as a submodule and call it{or_export(model, path, example_input)}"
             )
+    check_numbers(model)
+    if any(x.isnan().any() for x in tensors_of(example_input) if x.is_floating_point() and not x.is_meta):
+        raise XbarError("example_input: holds NaN")
 
 
 @torch.no_grad()

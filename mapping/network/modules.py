@@ -48,6 +48,34 @@ def computes_parameters(module: nn.Module) -> bool:
     return bool(module._forward_pre_hooks) or parametrize.is_parametrized(module)
 
 
+STATISTICS = ("running_mean", "running_var")
+"""Buffers that must be finite. Others may be infinite, as masks of attention are, or not be written yet."""
+
+
+def check_numbers(model: nn.Module) -> None:
+    """Refuse a network with a parameter, or a statistic of batch norm, that is NaN or infinite.
+
+    Raises
+    ------
+    XbarError
+        With the name of the first such tensor.
+    """
+    buffers = (pair for pair in model.named_buffers() if pair[0].split(".")[-1] in STATISTICS)
+    for name, tensor in (*model.named_parameters(), *buffers):
+        if words := no_numbers(tensor):
+            raise XbarError(f"{name!r} holds {words}")
+
+
+def no_numbers(tensor: torch.Tensor) -> str:
+    """``NaN`` or ``an infinite number`` where a tensor holds it; "" where all of it is finite."""
+    real = tensor.is_floating_point() or tensor.is_complex()
+    if tensor.is_meta or not real or isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        return ""
+    if tensor.isfinite().all():
+        return ""
+    return "NaN" if tensor.isnan().any() else "an infinite number"
+
+
 @contextlib.contextmanager
 def in_eval_mode(model: nn.Module) -> Iterator[None]:
     """Every module in eval mode; afterwards each in its own again."""

@@ -29,11 +29,12 @@ from mapping.network.layer_shapes import (
     layer_shapes,
     neurosim_network,
 )
+from mapping.network.modules import check_numbers
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import Choice, map_network
 from mapping.tiles.trace import unreached
 from xbar.hardware.design import Hardware
-from xbar.hardware.errors import XbarError
+from xbar.hardware.errors import XbarError, naming
 from xbar.hardware.files import to_dict, write_atomically
 
 
@@ -94,6 +95,8 @@ def form_of(
     example = example_input(name, network, inputs)
     if weights is not None:
         network = form_with_weights(network, example, weights)
+    with naming(f"network {name}"):
+        check_numbers(network)
     return crossbar_form(network, example, batch_norm=batch_norm, shares=True), example
 
 
