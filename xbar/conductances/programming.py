@@ -182,7 +182,7 @@ def program_cells(
     g: NDArray[Any] = np.zeros(index.shape, write.values.dtype)
     verified = device.programming.verify is not None
     pulses = np.ones(index.shape if verified else (0, 0), np.int32)
-    streams = _streams(laws, names)
+    streams = streams_of(laws, names)
     _program(
         np.ascontiguousarray(index, np.int32),
         np.asarray(rows, np.uint64),
@@ -203,7 +203,7 @@ def program_cells(
     return g, pulses
 
 
-def _streams(laws: CellLaws, names: tuple[int | str, ...]) -> Streams:
+def streams_of(laws: CellLaws, names: tuple[int | str, ...]) -> Streams:
     """Keys of the streams that are drawn from; 0 for others, as a key takes as long as a row of cells."""
     device, none = laws.device, np.uint64(0)
     return Streams(

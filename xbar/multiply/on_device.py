@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xbar.conductances.draws import as_signed, polar_draws, row_keys
 from xbar.hardware.errors import XbarError
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import Drive
-from xbar.multiply.draws import as_signed, polar_draws
 
 VALUES_AT_ONCE = 1 << 24
 """Numbers of the largest operand of a chunk; some ten of its size are alive at a time."""
@@ -299,7 +299,8 @@ def _noise(cells: Tensor | None, columns: StackedColumns, first: int, current: T
     if cells is not None:
         variance = cells + variance
     numbers = first + torch.arange(current.shape[1], device=current.device)
-    square, sine = polar_draws(columns.keys, numbers, columns.places)
+    rows = row_keys(columns.keys[:, None], numbers)[..., None]
+    square, sine = polar_draws(rows, columns.places[:, None])
     return (variance * square).sqrt() * sine
 
 

@@ -6,6 +6,7 @@ but products and sums of signed integers wrap to the same bits, and a shift is f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,22 +53,37 @@ def _horner(x: Tensor, coefficients: Sequence[np.float32]) -> Tensor:
     return y
 
 
-def polar_draws(keys: Tensor, rows: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared radius and sine of the draws of several streams, shape (S, R, C) each, float32: a standard
-    normal draw is the sine times the root of the first.
+def row_keys(keys: Tensor, rows: Tensor | int) -> Tensor:
+    """Keys of rows of streams (`xbar.conductances.rng.row_key`), int64; keys and rows broadcast.
 
     Parameters
     ----------
     keys
-        Keys of the streams, int64, shape (S,), made by `as_signed`.
+        Keys of the streams, int64, made by `as_signed`.
     rows
-        Indices of rows, int64, shape (R,), the same for all streams.
-    places
-        Mixed places (`xbar.conductances.generator.mixed_places`) as int32 of the same bits, shape (S, C).
+        Indices of rows, int64, or one for all.
     """
-    row = _mix64(_mix64(rows + _signed(GOLDEN)) + keys[:, None])[..., None]
-    high, low = (row >> 32).int(), ((row << 32) >> 32).int()
-    a, b = _mix32(places[:, None] ^ high), _mix32(places[:, None] ^ low)
+    numbers = rows if isinstance(rows, Tensor) else keys.new_full((), rows)
+    return _mix64(_mix64(numbers + _signed(GOLDEN)) + keys)
+
+
+def _word(half: Tensor, places: Tensor) -> Tensor:
+    return _mix32(places ^ half)
+
+
+def polar_draws(rows: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared radius and sine of draws, float32: a standard normal draw is the sine times the root of the
+    first.
+
+    Parameters
+    ----------
+    rows
+        Keys of rows, int64: `row_keys`.
+    places
+        Mixed places (`xbar.conductances.generator.mixed_places`) as int32 of the same bits; they broadcast
+        with the rows.
+    """
+    a, b = _word((rows >> 32).int(), places), _word(((rows << 32) >> 32).int(), places)
     x = (_shifted(a, 8) | 1).float() * 2.0**-24
     bits = x.view(torch.int32)
     exponent = (bits - int(SQRT_HALF_BITS)) >> 23
@@ -75,3 +91,20 @@ def polar_draws(keys: Tensor, rows: Tensor, places: Tensor) -> tuple[Tensor, Ten
     log = (_horner(f, LOG) * f * (f * f) - 0.5 * (f * f)) + f + exponent.float() * float(LN_2)
     s = b.float() * 2.0**-32
     return -2 * log, s * _horner(s * s, SINE)
+
+
+def normal_draws(rows: Tensor, places: Tensor) -> Tensor:
+    """Standard normal draws, float32; arguments are those of `polar_draws`."""
+    square, sine = polar_draws(rows, places)
+    return square.sqrt() * sine
+
+
+def uniform_words(rows: Tensor, places: Tensor) -> Tensor:
+    """Uniform draws times 2^32, int64; arguments are those of `polar_draws`. A draw is below p where its word
+    is below `word_of` p."""
+    return _word((rows >> 32).int(), places).long() & 0xFFFFFFFF
+
+
+def word_of(p: float) -> int:
+    """The least word of a uniform draw that is not below p."""
+    return math.ceil(p * 2.0**32)
