@@ -196,7 +196,7 @@ def _converter(chip: ProgrammedNetwork, layer: MappedLayer, number: int) -> Conv
     step = layer.calibration.adc_steps[number] / (hardware.dac.v_read * hardware.device.unit)
     errors = np.zeros((2, len(step)), np.float32)
     if adc.gain_sigma or adc.offset_sigma:
-        which = _converters_of(layer, band)
+        which = converters_of_columns(layer, band)
         key = stream_key("converters", chip.seed, chip.chip, layer.name)
         draws = normals(key, [2 * band.first_row, 2 * band.first_row + 1], which)
         errors = draws * np.array([[adc.gain_sigma], [adc.offset_sigma]], np.float32)
@@ -211,7 +211,7 @@ def _converter(chip: ProgrammedNetwork, layer: MappedLayer, number: int) -> Conv
     )
 
 
-def _converters_of(layer: MappedLayer, band: Band) -> NDArray[np.int64]:
+def converters_of_columns(layer: MappedLayer, band: Band) -> NDArray[np.int64]:
     """Number of the converter in the band that reads each of a block's columns."""
     hardware = layer.hardware
     a_tile = -(-hardware.crossbar.cols // hardware.adc.columns)
@@ -271,11 +271,11 @@ def _read_noise(
         cells = _flat(variance if converted == len(g) else variance.sum(0, keepdims=True), np.float64)
     thermal = np.zeros_like(raised)
     if adc.bandwidth:
-        siemens = behind_wires.admittance if behind_wires else g.sum(2) + _undriven(layer, band)
+        siemens = behind_wires.admittance if behind_wires else g.sum(2) + undriven_conductance(layer, band)
         thermal = 4 * BOLTZMANN * adc.temperature * adc.bandwidth * siemens / ampere**2
     lines = thermal + raised
     lines = (lines if converted == len(g) else lines.sum(0)).ravel()
-    floor = lines * accumulated_phases(hardware, layer.calibration.signed) + _of_converters(layer, number)
+    floor = lines * accumulated_phases(hardware, layer.calibration.signed) + converter_noise(layer, number)
     if not len(cells) and not floor.any():
         return None
     references = len(band.tiles) if hardware.encoding.reference_columns else 0
@@ -286,7 +286,7 @@ def _read_noise(
     return ReadNoise(cells, floor.astype(np.float32), key, places.ravel().astype(np.uint32))
 
 
-def _of_converters(layer: MappedLayer, number: int) -> NDArray[np.float64]:
+def converter_noise(layer: MappedLayer, number: int) -> NDArray[np.float64]:
     """Variance of the noise of the converters of a band's columns [(v_read unit)^2]."""
     hardware, band = layer.hardware, layer.bands[number]
     adc, encoding = hardware.adc, hardware.encoding
@@ -304,7 +304,7 @@ def _of_converters(layer: MappedLayer, number: int) -> NDArray[np.float64]:
     return found
 
 
-def _undriven(layer: MappedLayer, band: Band) -> NDArray[np.float64]:
+def undriven_conductance(layer: MappedLayer, band: Band) -> NDArray[np.float64]:
     """Conductance [S] of the cells on a column's bit line whose word lines are not driven."""
     hardware = layer.hardware
     if hardware.encoding.unformed:

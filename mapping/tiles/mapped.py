@@ -221,7 +221,7 @@ class MappedLayer(ByValue):
         XbarError
             For a mapping without weights, or without the calibration that its bias needs.
         """
-        return self._at(self.states_of_weights(), self.bias_state, rows, cols)
+        return self.on_cells(self.states_of_weights(), self.bias_state, rows, cols)
 
     def states_of_weights(self) -> NDArray[np.int16]:
         """`state`, where all that stands on cells has its numbers; errors as those of `states`."""
@@ -237,16 +237,18 @@ class MappedLayer(ByValue):
             return np.broadcast_to(np.True_, (len(rows), len(cols)))  # one byte, however many there are
         mask = np.ones((1, 1), np.bool_) if self.mask is None else self.mask
         whole = np.broadcast_to(mask, (self.k, self.n))
-        return self._at(whole, np.ones((self.bias_rows, self.n), np.bool_), rows, cols)
+        return self.on_cells(whole, np.ones((self.bias_rows, self.n), np.bool_), rows, cols)
 
     def holds(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether inputs x columns are places of the GEMM matrix: those of one group, and not of the bias."""
         own: NDArray[np.bool_] = rows[:, None] // self.k == cols // (self.n // self.groups)
         return own
 
-    def _at(
+    def on_cells(
         self, weights: NDArray[T], bias: NDArray[T] | None, rows: NDArray[np.int64], cols: NDArray[np.int64]
     ) -> NDArray[T]:
+        """What is known of weights (k, n), and of the bias (bias_rows, n), at inputs x columns; 0 where there
+        is neither."""
         found: NDArray[T] = weights[window(rows % self.k, cols)]
         if self.groups > 1 or self.bias_rows:
             found = np.where(self.holds(rows, cols), found, weights.dtype.type(0))

@@ -122,6 +122,12 @@ class WhiteReads(ReadLaw):
         """See `ReadLaw.sigma`."""
         return np.asarray(noise.sigma * device.reference(noise.relative_to, g))
 
+    def compiled(self, noise: WhiteNoise, device: Device) -> tuple[float, float]:
+        """See `ReadLaw.compiled`."""
+        if noise.relative_to == "conductance":
+            return 0.0, noise.sigma
+        return float(self.sigma(noise, device, np.zeros(()))), 0.0
+
 
 NONE, GAUSSIAN, LOGNORMAL = NoWriteNoise(), GaussianWrites(), LogNormalWrites()
 POLYNOMIAL, STATES = PolynomialWrites(), WritesByState()

@@ -8,7 +8,7 @@ that are verified take some for each write that any cell needs, and the host rea
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -77,8 +77,7 @@ class CellTables:
         )
 
 
-@dataclass(frozen=True)
-class CellPlaces:
+class CellPlaces(NamedTuple):
     """Where the cells of a layer stand, on a device: B blocks of R word lines and C columns.
 
     Parameters

@@ -96,6 +96,11 @@ class ReadLaw(ABC):
     def sigma(self, noise: Any, device: Device, g: Siemens) -> Siemens:
         """Standard deviation [S] of cells of conductance `g` [S]; same shape."""
 
+    def compiled(self, noise: Any, device: Device) -> tuple[float, float] | None:
+        """a [S] and b where sigma is a + b g, the form that an accelerator computes. None: it has another
+        form, and `sigma` is called on the processor."""
+        return None
+
     def check(self, noise: Any, device: Device) -> None:  # noqa: B027
         """Refuse keys that do not fit to a device; errors as in `WriteLaw.check`."""
 
@@ -159,6 +164,28 @@ def read_sigma(device: Device, g: Siemens) -> Siemens:
     with READ_NOISES.guarded(noise):
         found = noise.law.sigma(noise, device, g)
         return _deviations(f"device.read_noise.kind = {noise.kind!r}: its law", found, g)
+
+
+def read_form(device: Device) -> tuple[float, float] | None:
+    """a [S] and b of `ReadLaw.compiled`.
+
+    Raises
+    ------
+    XbarError
+        Where a + b g is not the law's deviation at both ends of the device's window.
+    """
+    noise = device.read_noise
+    with READ_NOISES.guarded(noise):
+        found = noise.law.compiled(noise, device)
+        if found is None:
+            return None
+        said = f"device.read_noise.kind = {noise.kind!r}: its compiled form"
+        constant, slope = (float(part) for part in found)
+        ends = np.array([device.g_min, device.g_max])
+        given, expected = constant + slope * ends, read_sigma(device, ends)
+        if not np.allclose(given, expected, rtol=1e-6, atol=0):
+            raise XbarError(f"{said} gives {given} S at g_min and g_max; its sigma there is {expected} S")
+        return constant, slope
 
 
 def _deviations(said: str, found: Any, like: Siemens, least: float = 0.0) -> Siemens:

@@ -91,8 +91,14 @@ class StackedColumns:
         return replace(self, **moved)
 
 
-def stacked(blocks: Sequence[Block], n_in: int, n_out: int) -> StackedColumns:
+def stacked(blocks: Sequence[Block], n_in: int, n_out: int, groups: int = 1) -> StackedColumns:
     """Blocks of one layer, with `n_in` inputs and `n_out` outputs, as tensors of the processor.
+
+    Parameters
+    ----------
+    groups
+        Runs of columns, as many and each as wide in every block, that keep together: column c of run g stands
+        at g W + c, with W columns in the widest block's runs.
 
     Raises
     ------
@@ -102,30 +108,34 @@ def stacked(blocks: Sequence[Block], n_in: int, n_out: int) -> StackedColumns:
     """
     blocks = [block for block in blocks if len(block.out)]
     _check_one_kind(blocks)
-    widest, tallest = (max((size[i] for size in _sizes(blocks)), default=0) for i in (1, 0))
+    width = max((len(block.out) // groups for block in blocks), default=0)
+    tallest, widest = max((len(block.rows) for block in blocks), default=0), groups * width
+    places = [_places_in_runs(len(block.out), groups, width) for block in blocks]
     noise, adcs = [b.noise for b in blocks if b.noise], [b.converter for b in blocks if b.converter]
-    own = np.arange(widest)
 
     def columns(parts: Sequence[NDArray[Any]]) -> Tensor | None:
-        return _filled(parts, (widest,)) if parts else None
+        return _filled(parts, (widest,), [(at,) for at in places]) if parts else None
 
-    reference = None
-    if any(block.reference is not None for block in blocks):
-        whole = np.tile(own, (len(blocks), 1))
-        for line, block in zip(whole, blocks, strict=True):
-            if block.reference is not None:
-                line[: len(block.out)] = np.where(block.reference < 0, own[: len(block.out)], block.reference)
-        reference = torch.from_numpy(whole)
+    def cells(parts: Sequence[NDArray[Any]]) -> Tensor:
+        at = [(np.arange(len(block.rows))[:, None], own) for block, own in zip(blocks, places, strict=True)]
+        return _filled(parts, (tallest, widest), at)
+
     rows = np.full((len(blocks), tallest), n_in, np.int64)
     for line, block in zip(rows, blocks, strict=True):
         line[: len(block.rows)] = block.rows
     variance = [each.variance for each in noise]
     of_cells, by_form = any(map(len, variance)), any(part.ndim == 3 for part in variance)
+    forms = None
+    if by_form:
+        lines = [np.arange(len(block.rows)) for block in blocks]
+        at = [np.ix_(own, line, line) for own, line in zip(places, lines, strict=True)]
+        forms = _filled(variance, (widest, tallest, tallest), at)
+    reference = _references(blocks, places, widest)
     return StackedColumns(
         rows=torch.from_numpy(rows),
-        weights=_filled([block.weights for block in blocks], (tallest, widest)),
-        variance=_filled(variance, (tallest, widest)) if of_cells and not by_form else None,
-        forms=_filled(variance, (widest, tallest, tallest)) if by_form else None,
+        weights=cells([block.weights for block in blocks]),
+        variance=cells(variance) if of_cells and not by_form else None,
+        forms=forms,
         floor=columns([each.floor for each in noise]),
         places=columns([each.mixed_places.view(np.int32) for each in noise]),
         keys=as_signed([each.key for each in noise]) if noise else None,
@@ -136,15 +146,28 @@ def stacked(blocks: Sequence[Block], n_in: int, n_out: int) -> StackedColumns:
         low=adcs[0].low if adcs else 0.0,
         high=adcs[0].high if adcs else 0.0,
         reference=reference,
-        has_reference=None if reference is None else reference != torch.from_numpy(own),
+        has_reference=None if reference is None else reference != torch.arange(widest),
         subtract_before=bool(blocks) and blocks[0].subtract_before,
-        coefficient=_filled([block.coefficient for block in blocks], (widest,)),
-        terms=_terms(blocks, n_out, widest),
+        coefficient=_filled([b.coefficient for b in blocks], (widest,), [(at,) for at in places]),
+        terms=_terms(blocks, places, n_out, widest),
     )
 
 
-def _sizes(blocks: Sequence[Block]) -> list[tuple[int, int]]:
-    return [(len(block.rows), len(block.out)) for block in blocks]
+def _places_in_runs(columns: int, groups: int, width: int) -> NDArray[np.int64]:
+    """Where the columns of a block stand among `groups` runs of `width` columns."""
+    own = columns // groups
+    return (np.arange(groups)[:, None] * width + np.arange(own)).ravel()
+
+
+def _references(blocks: Sequence[Block], places: Sequence[NDArray[np.int64]], widest: int) -> Tensor | None:
+    """The column that is subtracted from each, itself where none is, shape (B, C); None: none anywhere."""
+    if all(block.reference is None for block in blocks):
+        return None
+    whole = np.tile(np.arange(widest), (len(blocks), 1))
+    for line, block, at in zip(whole, blocks, places, strict=True):
+        if block.reference is not None:
+            line[at] = np.where(block.reference < 0, at, at[block.reference])
+    return torch.from_numpy(whole)
 
 
 def _check_one_kind(blocks: Sequence[Block]) -> None:
@@ -167,20 +190,21 @@ def _check_one_kind(blocks: Sequence[Block]) -> None:
         )
 
 
-def _filled(parts: Sequence[NDArray[Any]], shape: tuple[int, ...]) -> Tensor:
-    """Arrays one above the other, each with zeros up to the shape."""
+def _filled(
+    parts: Sequence[NDArray[Any]], shape: tuple[int, ...], places: Sequence[tuple[NDArray[np.int64], ...]]
+) -> Tensor:
+    """Arrays one above the other, each at its places and with zeros elsewhere."""
     made = np.zeros((len(parts), *shape), parts[0].dtype if parts else np.float32)
-    for whole, part in zip(made, parts, strict=True):
-        whole[tuple(map(slice, part.shape))] = part
+    for whole, part, at in zip(made, parts, places, strict=True):
+        if len(part):
+            whole[at] = part
     return torch.from_numpy(made)
 
 
-def _terms(blocks: Sequence[Block], n_out: int, width: int) -> Tensor:
+def _terms(blocks: Sequence[Block], places: Sequence[NDArray[np.int64]], n_out: int, width: int) -> Tensor:
     """Numbers b C + c of the columns that add up to each output, shape (N, T)."""
     outputs = np.concatenate([block.out for block in blocks] or [np.empty(0, np.int64)])
-    numbers = np.concatenate(
-        [b * width + np.arange(len(block.out)) for b, block in enumerate(blocks)] or [np.empty(0, np.int64)]
-    )
+    numbers = np.concatenate([b * width + at for b, at in enumerate(places)] or [np.empty(0, np.int64)])
     order = np.argsort(outputs, kind="stable")
     counts = np.bincount(outputs, minlength=n_out)
     place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
