@@ -26,10 +26,13 @@ def _seeded() -> None:
 @pytest.fixture(autouse=True)
 def _on_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Analog layers compute on the device that ``XBAR_TEST_DEVICE`` names, by the torch path; ``cpu`` is the
-    torch path on the processor. Without it they compute where their inputs are."""
+    torch path on the processor, by which cells of networks that train are programmed then, too. Without it
+    they compute where their inputs are."""
     name = os.environ.get("XBAR_TEST_DEVICE")
     if name and (analog := sys.modules.get("mapping.chips.analog")):
         there = analog.AnalogLayer._on_device
         monkeypatch.setattr(
             analog.AnalogLayer, "_by_kernels", lambda layer, x, layout: there(layer, x.to(name), layout).to(x)
         )
+    if name == "cpu" and (training := sys.modules.get("mapping.chip_training.analog_training")):
+        monkeypatch.setattr(training, "by_torch", lambda device: True)

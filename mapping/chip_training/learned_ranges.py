@@ -41,6 +41,11 @@ class LearnedRange(nn.Module):
         """The ranges (N,), float64, on the processor."""
         return self.start * self.change.cpu().double().exp()
 
+    @torch.no_grad()
+    def there(self, dtype: torch.dtype) -> Tensor:
+        """The ranges (N,) where `change` is."""
+        return self.start.to(self.change.device, dtype) * self.change.to(dtype).exp()
+
     def forward(self, count: Tensor | float) -> Tensor:
         """The ranges, with the gradient of `change` as above.
 

@@ -14,7 +14,7 @@ from mapping.chips.chip import ProgrammedNetwork, check_dtype
 from mapping.chips.codes import largest_code, layer_codes, vector_parts
 from mapping.chips.columns import blocks
 from mapping.chips.fitting import fitting_layers
-from mapping.chips.layer_on_device import LayerOnDevice
+from mapping.chips.layer_on_device import LayerOnDevice, by_torch
 from mapping.network.gemm import mappable_layers
 from mapping.network.modules import copy_of
 from mapping.tiles.mapped import MappedLayer
@@ -76,6 +76,7 @@ class AnalogLayer(nn.Module):
         self.drive = drive(layer.hardware, layer.calibration.signed)
         self.gain = output_gain(layer, compensation)
         self._there: LayerOnDevice | None = None
+        self._sent: tuple[object, ...] | None = None
         nothing = np.zeros((), np.float32)
         self.bias = nothing if layer.bias is None or layer.bias_rows else np.asarray(layer.bias, np.float32)
 
@@ -92,7 +93,7 @@ class AnalogLayer(nn.Module):
         """
         x = batched(checked_input(input, self.layer), self.layer.geometry).detach()
         layout = self._layout(x)
-        y = self._by_kernels(x, layout) if x.device.type == "cpu" else self._on_device(x, layout)
+        y = self._on_device(x, layout) if by_torch(x.device) else self._by_kernels(x, layout)
         return y[0].to(x) if x.dim() > input.dim() else y.to(x)
 
     def _layout(self, x: torch.Tensor) -> torch.memory_format:
@@ -124,14 +125,19 @@ class AnalogLayer(nn.Module):
     def _on_device(self, x: torch.Tensor, layout: torch.memory_format) -> torch.Tensor:
         """Outputs of inputs on another device, to which the layer's tensors go once."""
         arrays = (self.columns, self.gain, self.bias)
-        there = self._there
-        if there is None or there.device != x.device or any(map(operator.is_not, there.arrays, arrays)):
-            self._there = there = LayerOnDevice(self.layer, self.drive, arrays, x.device)
+        there, sent = self._there, self._sent or arrays
+        if there is None or there.device != x.device or any(map(operator.is_not, sent, arrays)):
+            self._there = there = LayerOnDevice.of_arrays(self.layer, self.drive, arrays, x.device)
+            self._sent = arrays
         y, vectors, clipped = there(x, self.vectors)
         self.vectors += vectors
         self.inputs += x.numel()
         self.clipped += clipped
         return y.contiguous(memory_format=layout)
+
+    def compute_by(self, there: LayerOnDevice) -> None:
+        """Take tensors that were made on a device in place of the layer's arrays, for inputs on it."""
+        self._there, self._sent = there, None
 
     def multiply(self, vectors: NDArray[np.generic]) -> NDArray[np.float32]:
         """Outputs [v_read unit] of input codes, by the kernels."""

@@ -12,10 +12,15 @@ from mapping.tiles.unfold import gathered_vectors, placed_outputs, vector_index
 from xbar.hardware.errors import XbarError
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import Drive, applied
-from xbar.multiply.on_device import DriveTables, mvm_on_device, stacked
+from xbar.multiply.on_device import DriveTables, StackedColumns, mvm_on_device, stacked
 
 VALUES_AT_ONCE = 1 << 26
 """Numbers of input vectors that are laid out at a time."""
+
+
+def by_torch(device: torch.device) -> bool:
+    """Whether chips on a device are computed by operators of torch; the processor has kernels of its own."""
+    return device.type != "cpu"
 
 
 class LayerOnDevice:
@@ -30,26 +35,48 @@ class LayerOnDevice:
         Calibrated.
     drive
         How codes become voltages.
-    arrays
-        What the converters see (`mapping.chips.columns.blocks`), the factor of each output column, shape
-        (n,), and what is added to each channel; see `mapping.tiles.unfold.place_outputs`.
+    columns
+        What the converters see, on the device.
+    gain, bias
+        The factor of each output column, shape (n,), and what is added to each channel; see
+        `mapping.tiles.unfold.place_outputs`.
+
+    Attributes
+    ----------
+    columns, gain, bias, x_max
+        Those of the next call: a layer that trains has others in each step. `x_max` is that of the layer's
+        calibration at first.
     """
 
     def __init__(
         self,
         layer: MappedLayer,
         drive: Drive,
+        columns: StackedColumns,
+        gain: torch.Tensor,
+        bias: torch.Tensor,
+    ) -> None:
+        assert layer.calibration is not None
+        self.layer = layer
+        self.device = columns.weights.device
+        self.columns = columns
+        self.tables = DriveTables.of(drive, columns)
+        self.gain, self.bias = gain, bias
+        self.x_max = torch.tensor(layer.calibration.x_max, dtype=torch.float32).to(self.device)
+        self._index: dict[tuple[int, ...], torch.Tensor] = {}
+
+    @classmethod
+    def of_arrays(
+        cls,
+        layer: MappedLayer,
+        drive: Drive,
         arrays: tuple[tuple[Block, ...], NDArray[np.float32], NDArray[np.float32]],
         device: torch.device,
-    ) -> None:
-        self.layer = layer
-        self.arrays = arrays
-        self.device = device
-        columns, gain, bias = arrays
-        self.columns = stacked(columns, layer.inputs, layer.n).to(device)
-        self.tables = DriveTables.of(drive, self.columns)
-        self.gain, self.bias = torch.from_numpy(gain).to(device), torch.from_numpy(bias).to(device)
-        self._index: dict[tuple[int, ...], torch.Tensor] = {}
+    ) -> LayerOnDevice:
+        """Of what the converters see (`mapping.chips.columns.blocks`), gain and bias as arrays."""
+        blocks, gain, bias = arrays
+        columns = stacked(blocks, layer.inputs, layer.n).to(device)
+        return cls(layer, drive, columns, *(torch.from_numpy(part).to(device) for part in (gain, bias)))
 
     def __call__(self, x: torch.Tensor, first: int) -> tuple[torch.Tensor, int, int]:
         """Outputs for inputs (images, ...), how many vectors they were, and how many inputs were clipped.
@@ -91,7 +118,7 @@ class LayerOnDevice:
         assert calibration is not None
         if not bool(x.isfinite().all()):
             raise XbarError(f"{self.layer.name}: its inputs are not all finite numbers")
-        x = x / float(np.float32(calibration.x_max))
+        x = x / self.x_max
         if dac.bits == "ideal":
             return x, 0
         low, top = least_code(dac, calibration.signed), largest_code(dac, calibration.signed)
