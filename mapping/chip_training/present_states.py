@@ -12,7 +12,7 @@ from mapping.chips.calibration import response
 from mapping.chips.cells_on_device import LayerCells, TileColumns
 from mapping.chips.chip import ProgrammedNetwork
 from mapping.chips.codes import largest_code
-from mapping.chips.layer_on_device import LayerOnDevice
+from mapping.chips.layer_on_device import LayerOnDevice, precise
 from mapping.constraints.fits import fit_levels
 from xbar.conductances.encoding import levels, thresholds
 from xbar.multiply.converters import drive
@@ -73,8 +73,7 @@ class LayerInTraining:
         self.columns = TileColumns(self.cells, chip) if tiles else None
         self.there: LayerOnDevice | None = None
         values = torch.from_numpy(levels(layer.hardware.encoding, layer.hardware.device))
-        # Some devices have no float64.
-        self.dtype = torch.float32 if device.type == "mps" else torch.float64
+        self.dtype = precise(device)
         self.values = values.to(device, self.dtype)
         self.thresholds = thresholds(self.values)
         self.kept = torch.ones((layer.k, layer.n), dtype=torch.bool)

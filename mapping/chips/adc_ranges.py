@@ -31,7 +31,7 @@ def adc_steps(
     chip
         Cells at their targets, behind the wires of the hardware.
     vectors, signed
-        Input codes of calibration images, shape (M, K), and whether they have a sign.
+        Input codes on which steps are fitted, shape (M, K), and whether they have a sign.
 
     Returns
     -------
@@ -62,15 +62,19 @@ def adc_steps(
     return tuple(next(found) * amperes if band.tiles else np.empty(0) for band in layer.bands)
 
 
+def chosen_vectors(count: int) -> NDArray[np.int64]:
+    """Which of so many input vectors steps are fitted on: at most `SAMPLES`, ascending."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:SAMPLES])
+
+
 def phase_voltages(
     vectors: NDArray[np.generic], signed: bool, hardware: Hardware
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Voltages of at most `SAMPLES` vectors, shape (P, M, K), and the place value of each phase."""
-    chosen = np.random.default_rng(0).permutation(len(vectors))[:SAMPLES]
-    driven, sample = drive(hardware, signed), vectors[np.sort(chosen)]
+    """Voltages of vectors, shape (P, M, K), and the place value of each phase."""
+    driven = drive(hardware, signed)
     if not driven.bits:
-        sample = applied(sample.astype(np.float32), hardware)
-    volts, _ = driven.voltages(sample)
+        vectors = applied(vectors.astype(np.float32), hardware)
+    volts, _ = driven.voltages(vectors)
     return volts, driven.weights.astype(np.float64)
 
 

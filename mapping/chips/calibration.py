@@ -11,9 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mapping.chips.adc_ranges import adc_steps
+from mapping.chips.adc_ranges import adc_steps, chosen_vectors
+from mapping.chips.calibration_inputs import (
+    DeviceInputs,
+    DeviceVectors,
+    HostInputs,
+    HostVectors,
+    calibration_inputs,
+)
 from mapping.chips.chip import program_network, without_random_effects
-from mapping.chips.codes import largest_code, layer_codes, least_code, vector_parts
+from mapping.chips.codes import largest_code, least_code
 from mapping.chips.fitting import fitting_layers
 from mapping.network.inputs import call, device_of, sent
 from mapping.network.modules import in_eval_mode
@@ -26,9 +33,6 @@ from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import IV
 from xbar.multiply.converters import currents, drive
-
-INPUTS = 1 << 20
-"""Input values a layer on which an input range of least squared error is fitted."""
 
 
 @torch.no_grad()
@@ -72,10 +76,11 @@ def calibrate(
     for name, layer in layers.items():
         assert layer.calibration is not None
         signed = layer.calibration.signed
-        codes = (layer_codes(x, layer)[0] for x in inputs.pop(name))
-        vectors = np.concatenate([part for x in codes for _, part in vector_parts(x, layer, x.size)])
+        vectors = calibration_inputs(inputs.pop(name)).vectors(layer)
         activity[name], mean, mean_square = _driven(vectors, signed, layer.hardware)
-        steps = None if layer.hardware.adc.bits == "ideal" else adc_steps(chip, name, vectors, signed)
+        steps = None
+        if layer.hardware.adc.bits != "ideal":
+            steps = adc_steps(chip, name, vectors.some(chosen_vectors(len(vectors))), signed)
         calibration = dataclasses.replace(
             layer.calibration, adc_steps=steps, mean=mean, mean_square=mean_square
         )
@@ -83,16 +88,15 @@ def calibrate(
     return dataclasses.replace(mapped, layers=layers), activity
 
 
-def _input_range(name: str, inputs: list[NDArray[np.float32]], dac: Dac) -> Calibration:
+def _input_range(name: str, parts: list[torch.Tensor], dac: Dac) -> Calibration:
     """Range of a layer's inputs; the converters' are not known yet."""
-    x = np.concatenate([part.ravel() for part in inputs])
-    largest = float(np.abs(x).max())
+    inputs = calibration_inputs(parts)
+    largest, signed = inputs.peak()
     if not np.isfinite(largest):
         raise XbarError(f"{name}: the largest calibration input is {largest}; it must be a finite number")
-    signed = bool((x < 0).any())
     if dac.bits == 1 and signed:
         raise XbarError(f"{name}: has negative inputs; they need dac.bits of at least 2")
-    x_max = _x_max(x, signed, dac) if largest else dac.x_max or 1.0
+    x_max = _x_max(inputs, largest, signed, dac) if largest else dac.x_max or 1.0
     return Calibration(x_max, signed)
 
 
@@ -135,38 +139,32 @@ def bias_on_rows(bias: NDArray[np.float32], rows: int, x_max: float) -> NDArray[
     return np.broadcast_to(bias / (rows * x_max), (rows, len(bias)))
 
 
-def _x_max(x: NDArray[np.float32], signed: bool, dac: Dac) -> float:
+def _x_max(inputs: HostInputs | DeviceInputs, largest: float, signed: bool, dac: Dac) -> float:
     """Input that the largest code stands for."""
-    size = np.abs(x)
     if dac.range == "fixed":
         return dac.x_max
     if dac.range == "percentile":
-        return float(np.percentile(size, dac.percentile)) or float(size.max())
+        return inputs.percentile(dac.percentile) or largest
     if dac.range == "max" or dac.bits == "ideal":
-        return float(size.max())
-    chosen = x.ravel().astype(np.float64)
-    if x.size > INPUTS:
-        chosen = chosen[np.random.default_rng(0).integers(0, x.size, INPUTS)]
-    candidates = float(size.max()) * np.geomspace(0.05, 1, 60)[::-1]
-    top, low = largest_code(dac, signed), least_code(dac, signed)
-    errors = [
-        np.square(np.clip(np.rint(chosen / c * top), low, top) * c / top - chosen).sum() for c in candidates
-    ]
-    return float(candidates[int(np.argmin(errors))])
+        return largest
+    candidates = largest * np.geomspace(0.05, 1, 60)[::-1]
+    best = inputs.best(candidates, least_code(dac, signed), largest_code(dac, signed))
+    return float(candidates[best])
 
 
 @torch.no_grad()
 def layer_inputs(
     mapped: MappedNetwork, model: nn.Module, batches: BatchSource
-) -> dict[str, list[NDArray[np.float32]]]:
-    """Inputs of each call of each layer."""
-    seen: dict[str, list[NDArray[np.float32]]] = {name: [] for name in mapped.layers}
+) -> dict[str, list[torch.Tensor]]:
+    """Inputs of each call of each layer, float32, where the network is."""
+    seen: dict[str, list[torch.Tensor]] = {name: [] for name in mapped.layers}
 
     def record(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             layer = mapped.layers[name]
             x = batched(checked_input(next(iter((*args, *kwargs.values()))), layer), layer.geometry)
-            seen[name].append(x.float().cpu().numpy().copy())  # the network may go on in place
+            own = x.float().clone(memory_format=torch.contiguous_format)  # the network may go on in place
+            seen[name].append(own)
 
         return hook
 
@@ -189,19 +187,19 @@ def layer_inputs(
     return seen
 
 
-def _driven(vectors: NDArray[np.generic], signed: bool, hardware: Hardware) -> NDArray[np.float64]:
+def _driven(vectors: HostVectors | DeviceVectors, signed: bool, hardware: Hardware) -> NDArray[np.float64]:
     """How each word line is driven [v_read], shape (3, k): the sum over phases of the mean of V^2, then, over
     phases weighted by the square of their place value, the mean of V and that of V^2."""
     if hardware.dac.bits == "ideal":
-        volts = vectors.astype(np.float64)
-        return np.stack([np.square(volts).mean(0), volts.mean(0), np.square(volts).mean(0)])
+        mean, mean_square = vectors.moments()
+        return np.stack([mean_square, mean, mean_square])
     phases = drive(_nominal(hardware), signed)
     codes = np.arange(phases.code_range[0], phases.code_range[1] + 1)
     volts, power = (part.astype(np.float64) for part in phases.voltages(codes))
     place = np.square(phases.weights.astype(np.float64))
     place /= place.sum()
     of_codes = np.stack([power.sum(0), place @ volts, place @ power])
-    counts = (np.bincount(line, minlength=len(codes)) for line in (vectors.astype(np.int64) - codes[0]).T)
+    counts = vectors.counts(int(codes[0]), len(codes))
     return np.stack([of_codes @ count for count in counts], axis=1) / len(vectors)
 
 

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mapping.chips.adc_ranges import converted, phase_voltages, seen_by_converter
+from mapping.chips.adc_ranges import chosen_vectors, converted, phase_voltages, seen_by_converter
 from mapping.chips.calibration import layer_inputs
+from mapping.chips.calibration_inputs import calibration_inputs
 from mapping.chips.chip import ProgrammedNetwork, program_network, without_random_effects
-from mapping.chips.codes import layer_codes, vector_parts
 from mapping.chips.columns import blocks
 from mapping.tiles.mapped import MappedNetwork
 from mapping.training.loop import BatchSource
@@ -56,12 +56,12 @@ def clipped_conversions(mapped: MappedNetwork, model: nn.Module, batches: BatchS
     return {name: _clipped(chip, name, inputs[name]) for name in fixed}
 
 
-def _clipped(chip: ProgrammedNetwork, name: str, inputs: list[NDArray[np.float32]]) -> Clipped:
+def _clipped(chip: ProgrammedNetwork, name: str, inputs: list[torch.Tensor]) -> Clipped:
     layer = chip.mapped.layers[name]
     assert layer.calibration is not None
-    codes = (layer_codes(x, layer)[0] for x in inputs)
-    vectors = np.concatenate([part for x in codes for _, part in vector_parts(x, layer, x.size)])
-    volts, _ = phase_voltages(vectors, layer.calibration.signed, layer.hardware)
+    vectors = calibration_inputs(inputs).vectors(layer)
+    chosen = vectors.some(chosen_vectors(len(vectors)))
+    volts, _ = phase_voltages(chosen, layer.calibration.signed, layer.hardware)
     clipped, count, farthest = 0, 0, 0.0
     for block in blocks(chip, name):
         of_block = [_of_block(block, volts[:, at : at + AT_ONCE]) for at in range(0, volts.shape[1], AT_ONCE)]

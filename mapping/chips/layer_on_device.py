@@ -23,6 +23,35 @@ def by_torch(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
+def precise(device: torch.device) -> torch.dtype:
+    """The widest floating point type of a device: MPS has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def codes_of(x: torch.Tensor, layer: MappedLayer, x_max: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """`mapping.chips.codes.layer_codes` of a tensor, with the largest input x_max, shape ()."""
+    calibration, dac = layer.calibration, layer.hardware.dac
+    assert calibration is not None
+    if not bool(x.isfinite().all()):
+        raise XbarError(f"{layer.name}: its inputs are not all finite numbers")
+    x = x / x_max
+    if dac.bits == "ideal":
+        return x, 0
+    low, top = least_code(dac, calibration.signed), largest_code(dac, calibration.signed)
+    codes = (x * top).round()
+    clipped = ((codes < low) | (codes > top)).sum()
+    return codes.clamp(low, top).int(), int(clipped)
+
+
+def with_bias(vectors: torch.Tensor, layer: MappedLayer) -> torch.Tensor:
+    """Input vectors of a layer, and the ones of a bias on rows."""
+    if not layer.bias_rows:
+        return vectors
+    assert layer.calibration is not None
+    top = largest_code(layer.hardware.dac, layer.calibration.signed)
+    return torch.nn.functional.pad(vectors, (0, layer.bias_rows), value=top)
+
+
 class LayerOnDevice:
     """The tensors of a layer on one device, and what it gives for inputs there.
 
@@ -91,40 +120,18 @@ class LayerOnDevice:
         XbarError
             For inputs that are not finite numbers.
         """
-        codes, clipped = self._codes(x.float())
+        codes, clipped = codes_of(x.float(), self.layer, self.x_max)
         index = self._index_of(tuple(x.shape[1:]))
         of_one = x[0].numel() if index is None else index.numel()
         outputs, vectors = [], 0
         for images in torch.split(codes, max(1, VALUES_AT_ONCE // max(1, of_one))):
-            driven = self._driven(gathered_vectors(images, index))
+            driven = with_bias(gathered_vectors(images, index), self.layer)
+            driven = driven if self.tables.drive.bits else self._applied(driven)
             products = mvm_on_device(driven, self.columns, self.tables, first + vectors).float()
             shape, geometry = tuple(images.shape), self.layer.geometry
             outputs.append(placed_outputs(products, self.gain, self.bias, shape, geometry))
             vectors += len(driven)
         return torch.cat(outputs), vectors, clipped
-
-    def _driven(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Codes on the word lines: the input vectors, and the largest input on the rows of a bias."""
-        layer = self.layer
-        assert layer.calibration is not None
-        if layer.bias_rows:
-            top = largest_code(layer.hardware.dac, layer.calibration.signed)
-            vectors = torch.nn.functional.pad(vectors, (0, layer.bias_rows), value=top)
-        return vectors if self.tables.drive.bits else self._applied(vectors)
-
-    def _codes(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
-        """`mapping.chips.codes.layer_codes` of a tensor."""
-        calibration, dac = self.layer.calibration, self.layer.hardware.dac
-        assert calibration is not None
-        if not bool(x.isfinite().all()):
-            raise XbarError(f"{self.layer.name}: its inputs are not all finite numbers")
-        x = x / self.x_max
-        if dac.bits == "ideal":
-            return x, 0
-        low, top = least_code(dac, calibration.signed), largest_code(dac, calibration.signed)
-        codes = (x * top).round()
-        clipped = ((codes < low) | (codes > top)).sum()
-        return codes.clamp(low, top).int(), int(clipped)
 
     def _index_of(self, size: tuple[int, ...]) -> torch.Tensor | None:
         """`vector_index` of images of this size, on the device."""

@@ -52,7 +52,7 @@ def input_volts(mapped: MappedNetwork, model: nn.Module, x: Inputs, name: str) -
         raise XbarError(f"{name}: not calibrated; call mapping.calibrate(mapped, model, batches) first")
     parts = []
     for values in layer_inputs(mapped, model, [(x, torch.empty(0))])[name]:
-        codes = layer_codes(values, layer)[0]
+        codes = layer_codes(values.cpu().numpy(), layer)[0]
         parts += [vectors for _, vectors in vector_parts(codes, layer, codes.size)]
     return phase_volts(layer.hardware, layer.calibration.signed, np.concatenate(parts))
 

@@ -12,6 +12,7 @@ not.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,8 +25,8 @@ FAR = torch.device("meta")
 FEW = 16
 
 
-_copies = False
-"""Whether tensors may be copied back to the host at the moment."""
+_most = FEW
+"""Numbers that a tensor may have that is copied back to the host at the moment."""
 
 
 class HostCopyError(RuntimeError):
@@ -60,15 +61,16 @@ class _FarMode(TorchDispatchMode):
 
 
 @contextmanager
-def far_device(copies: bool = False) -> Iterator[torch.device]:
-    """The device `FAR`, within; `copies`: whether tensors may be copied back to the host."""
-    global _copies
-    before, _copies = _copies, copies
+def far_device(copies: bool = False, most: int = FEW) -> Iterator[torch.device]:
+    """The device `FAR`, within; `copies`: whether any tensor may be copied back to the host, `most`: numbers
+    of one that may."""
+    global _most
+    before, _most = _most, sys.maxsize if copies else most
     try:
         with _FarMode():
             yield FAR
     finally:
-        _copies = before
+        _most = before
 
 
 def near(tensor: torch.Tensor) -> torch.Tensor:
@@ -85,10 +87,10 @@ def _computed(function: Any, args: Any, kwargs: Any) -> Any:
     there = bool(far) if asked is None else torch.device(asked).type == FAR.type
     if name == "aten::copy_":
         there = isinstance(args[0], FarTensor)
-        if far and not there and args[1].numel() > FEW and not _copies:
+        if far and not there and args[1].numel() > _most:
             raise HostCopyError("copy_ of a tensor of the device into one of the host")
     elif name == "aten::_to_copy":
-        if far and not there and args[0].numel() > FEW and not _copies:
+        if far and not there and args[0].numel() > _most:
             raise HostCopyError("a tensor of the device was copied to the host")
     elif far and any(t.dim() and not isinstance(t, FarTensor) for t in given):
         raise RuntimeError(f"{name}: expected all tensors to be on the same device")

@@ -394,7 +394,7 @@ def test_an_ideal_dac_is_calibrated_with_the_cells_curve() -> None:
 
 def test_an_input_range_of_least_error_looks_at_all_features(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even features up to 0.1, odd ones up to 1: a stride of two would see the even ones alone."""
-    monkeypatch.setattr("mapping.chips.calibration.INPUTS", 1 << 10)
+    monkeypatch.setattr("mapping.chips.calibration_inputs.FITTED", 1 << 10)
     x = torch.rand(1 << 10, 2) * torch.tensor([0.1, 1.0])
     hardware = design(dac__bits=4, dac__range="mse")
     mapped, model = linear([[1], [1]], hardware)
