@@ -69,7 +69,7 @@ def check_numbers(model: nn.Module) -> None:
 def no_numbers(tensor: torch.Tensor) -> str:
     """``NaN`` or ``an infinite number`` where a tensor holds it; "" where all of it is finite."""
     real = tensor.is_floating_point() or tensor.is_complex()
-    if tensor.is_meta or not real or isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+    if tensor.is_meta or not real or nn.parameter.is_lazy(tensor):
         return ""
     if tensor.isfinite().all():
         return ""
