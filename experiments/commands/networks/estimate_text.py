@@ -165,7 +165,7 @@ def _signs_text(of: str, result: Estimate) -> list[str]:
             "take two arrays; the rule 'one-sign' trains networks of which none does"
         )
     else:
-        said += "that the weights of each fragment of a column have one is assumed, as they are not known"
+        said += "that the weights of a fragment of a column have one sign is assumed, as none is known"
     return [said]
 
 

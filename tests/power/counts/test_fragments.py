@@ -93,7 +93,7 @@ def test_its_first_lines_say_how_many_fragments_do_not_fit() -> None:
     said = "one array for both signs: 1 of 760 fragments of a column hold weights of both"
     assert said in "\n".join(text("net", {"forms": mixed}).splitlines()[:4])
     unknown = estimate(network(design, unpacked(design, 128, 8)))
-    assert "is assumed, as they are not known" in text("net", {"forms": unknown})
+    assert "is assumed, as none is known" in text("net", {"forms": unknown})
     assert estimate(network(PAIR, unpacked(PAIR, 20, 9))).fragments is None
 
 
