@@ -131,6 +131,44 @@ def exclusive_or(context: Any, lanes: Any, number: Any) -> Any:
 
 
 @_in_kernels
+def scaled(context: Any, lanes: Any, number: Any) -> Any:
+    """A number times each lane, rounded before anything is added to it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fmul(_spread(builder, arguments[1], arguments[0].type), arguments[0])
+
+    return lanes(lanes, lanes.dtype), generate
+
+
+@_in_kernels
+def converted(context: Any, lanes: Any, rate: Any, offset: Any, low: Any, high: Any, step: Any) -> Any:
+    """``step * rint(clip(rate * lanes + offset, low, high))``, rounded at each operation."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        code, kind = arguments[0], arguments[0].type
+        rate, offset, low, high, step = (_spread(builder, each, kind) for each in arguments[1:])
+        code = builder.fadd(builder.fmul(code, rate), offset)
+        code = builder.select(builder.fcmp_ordered(">", code, low), code, low)
+        code = builder.select(builder.fcmp_ordered("<", code, high), code, high)
+        name = f"llvm.rint.v{LANES}{kind.element.intrinsic_name}"
+        whole = builder.module.declare_intrinsic(name, fnty=ir.FunctionType(kind, [kind]))
+        return builder.fmul(builder.call(whole, [code]), step)
+
+    number = lanes.dtype
+    return lanes(lanes, number, number, number, number, number), generate
+
+
+@_in_kernels
+def shifted(context: Any, lanes: Any, number: Any) -> Any:
+    """Unsigned integers, shifted to the right by a number below that of their bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.lshr(arguments[0], _spread(builder, arguments[1], arguments[0].type))
+
+    return lanes(lanes, lanes.dtype), generate
+
+
+@_in_kernels
 def looked_up(context: Any, table: Any, index: Any) -> Any:
     """The number of the table that each lane of the index says, of its four lowest bits; only where
     `has_tables`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,29 @@ class ReadNoise:
         return strips(self.variance) if len(self.variance) else np.empty((0, 0, STRIP), self.variance.dtype)
 
 
+class KernelColumns(NamedTuple):
+    """A block as the kernel takes it: empty arrays where it has no such part. Weights and variances are in
+    `strips`, places mixed and by whole `STRIP`."""
+
+    rows: NDArray[np.int64]
+    weights: NDArray[Any]
+    out: NDArray[np.int64]
+    coefficient: NDArray[np.float32]
+    reference: NDArray[np.int64]
+    subtract_before: bool
+    variance: NDArray[Any]
+    forms: NDArray[Any]
+    floor: NDArray[np.float32]
+    key: np.uint64
+    places: NDArray[np.uint32]
+    step: NDArray[np.float32]
+    codes_a_unit: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    inl: NDArray[np.float32]
+    low: np.float32
+    high: np.float32
+
+
 @dataclass(frozen=True)
 class Block:
     """Columns that share their driven word lines: the packed tiles of one band.
@@ -110,11 +133,42 @@ class Block:
         """`weights` as the kernel takes them."""
         return strips(self.weights)
 
+    @cached_property
+    def for_kernels(self) -> KernelColumns:
+        """The block as the kernels take it."""
+        noise, adc, none = self.noise, self.converter, np.empty(0, np.float32)
+        dtype, cells = self.weights.dtype, len(self.rows)
+        by_form = noise is not None and noise.variance.ndim == 3
+        return KernelColumns(
+            self.rows,
+            self.strips,
+            self.out,
+            self.coefficient,
+            np.empty(0, np.int64) if self.reference is None else self.reference,
+            self.subtract_before,
+            noise.strips if noise and not by_form else np.empty((0, 0, STRIP), dtype),
+            noise.variance if noise and by_form else np.empty((0, cells, cells), dtype),
+            noise.floor if noise else none,
+            np.uint64(noise.key if noise else 0),
+            noise.places_in_strips if noise else np.empty(0, np.uint32),
+            adc.step if adc else none,
+            adc.gain / adc.step if adc else none,
+            adc.offset if adc else none,
+            adc.inl if adc else none,
+            np.float32(adc.low if adc else 0),
+            np.float32(adc.high if adc else 0),
+        )
+
+    @cached_property
+    def out_range(self) -> tuple[int, int]:
+        """Least and largest output; of none (0, -1)."""
+        return (int(self.out.min()), int(self.out.max())) if len(self.out) else (0, -1)
+
     def __post_init__(self) -> None:
         rows, cols = len(self.rows), len(self.out)
         dtype = np.float64 if self.weights.dtype == np.float64 else np.float32
         check_array("block.rows", self.rows, np.int64, (rows,))
-        if (np.diff(self.rows) <= 0).any():
+        if (self.rows[1:] <= self.rows[:-1]).any():
             raise XbarError("block.rows: must ascend")
         check_array("block.weights", self.weights, dtype, (rows, cols))
         check_array("block.out", self.out, np.int64, (cols,))

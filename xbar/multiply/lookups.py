@@ -15,8 +15,19 @@ from numpy.typing import NDArray
 
 from xbar.conductances.rng import add_noise_of_column, row_key
 from xbar.machine.kernels import njit
-from xbar.machine.lanes import LANES, add, load, looked_up, multiply_add, store, zeros
-from xbar.multiply.kernel_columns import KernelColumns
+from xbar.machine.lanes import (
+    LANES,
+    add,
+    converted,
+    load,
+    looked_up,
+    multiply_add,
+    scaled,
+    shifted,
+    store,
+    zeros,
+)
+from xbar.multiply.blocks import KernelColumns
 from xbar.multiply.phases import is_run
 from xbar.multiply.product import BITS
 
@@ -42,7 +53,7 @@ def space_of(block: KernelColumns, phases: int) -> int:
     """Numbers of float32 that `add_block` needs."""
     columns = _columns_together(len(block.rows), len(block.out), len(block.variance) > 0)
     rows = -(-phases // TOGETHER) * TOGETHER * LANES
-    return _table(len(block.rows)) * columns * (1 + (len(block.variance) > 0)) + columns * LANES + 4 * rows
+    return _table(len(block.rows)) * columns * (1 + (len(block.variance) > 0)) + 4 * rows
 
 
 @njit(cache=True, nogil=True)
@@ -64,7 +75,8 @@ def add_block(
     weights: NDArray[np.float32],
     first: np.uint64,
     space: NDArray[np.float32],
-    out: NDArray[np.float32],
+    sums: NDArray[np.float32],
+    n_out: int,
 ) -> None:
     """Add one block's columns to the outputs of all vectors.
 
@@ -78,6 +90,8 @@ def add_block(
         Number of the first vector.
     space
         Numbers that `space_of` says, from a cache line on.
+    sums
+        For each sixteen vectors all outputs, and for each of these the sixteen, from a cache line on.
     """
     lines, cols, noisy = len(block.rows), len(block.out), len(block.variance) > 0
     phases, table = len(weights), _table(lines)
@@ -86,11 +100,10 @@ def add_block(
     tables, rest = space[: together * table], space[together * table :]
     spreads = rest[: together * table * noisy]
     rest = rest[len(spreads) :]
-    sums, rest = rest[: together * LANES], rest[together * LANES :]
     current, variance = rest[: 2 * rows], rest[2 * rows : 4 * rows]
     which = np.zeros(rows * -(-lines // BITS) + LANES, np.uint32)
     high, low = np.empty(phases * LANES, np.uint32), np.empty(phases * LANES, np.uint32)
-    noise, converted, places, floor = len(block.floor) > 0, len(block.step) > 0, block.places, block.floor
+    noise, adc, places, floor = len(block.floor) > 0, len(block.step) > 0, block.places, block.floor
     rate, offset, step, least, most = block.codes_a_unit, block.offset, block.step, block.low, block.high
     x, y = current[: phases * LANES], current[rows : rows + phases * LANES]
     of_x, of_y = variance[: phases * LANES], variance[rows : rows + phases * LANES]
@@ -110,21 +123,31 @@ def add_block(
                 _look_up(tables, c * table, second * table, which, lines, phases, current, rows)
                 if noisy:
                     _look_up(spreads, c * table, second * table, which, lines, phases, variance, rows)
-                n = start + c
                 if noise:
+                    n = start + c
                     add_noise_of_column(places[n], high, low, of_x, floor[n], x)
-                if converted:
-                    _convert(x, rate[n], offset[n], step[n], least, most)
-                _add_phases(x, weights, sums, c)
-                if second == c:
-                    continue
-                n = start + second
-                if noise:
+                    n = start + second
                     add_noise_of_column(places[n], high, low, of_y, floor[n], y)
-                if converted:
-                    _convert(y, rate[n], offset[n], step[n], least, most)
-                _add_phases(y, weights, sums, second)
-            _place(sums, block, start, some, out[m : m + LANES])
+                # value = step clip(round_half_even(gain I / step + offset)), then shift and add
+                for n in range(start + c, start + second + 1):
+                    total, first_row = zeros(current), (n - start - c) * rows
+                    for p in range(phases):
+                        value = load(current, first_row + p * LANES)
+                        if adc:
+                            value = converted(value, rate[n], offset[n], least, most, step[n])
+                        total = multiply_add(total, weights[p], value)
+                    place = m * n_out + block.out[n] * LANES
+                    store(sums, place, add(load(sums, place), scaled(total, block.coefficient[n])))
+
+
+@njit(cache=True, nogil=True)
+def placed(sums: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """The outputs of all vectors from the sums of `add_block`."""
+    for m in range(0, len(out), LANES):
+        some, first = min(LANES, len(out) - m), m * out.shape[1]
+        for i in range(some):
+            for n in range(out.shape[1]):
+                out[m + i, n] = sums[first + n * LANES + i]
 
 
 @njit(cache=True, nogil=True)
@@ -143,7 +166,8 @@ def _fill_tables(strips: NDArray[np.float32], start: int, some: int, tables: NDA
 
 @njit(cache=True, nogil=True)
 def _indices(codes: NDArray[Any], rows: NDArray[np.int64], phases: int, which: NDArray[np.uint32]) -> None:
-    """For each four word lines, phase and vector which of the lines are driven, a number of four bits."""
+    """For each four word lines, phase and vector which of the lines are driven, a number of four bits; what
+    is above them is of other phases."""
     each = -(-phases // TOGETHER) * TOGETHER * LANES
     lines, groups, run = len(rows), -(-len(rows) // BITS), is_run(rows)
     spread, words = np.zeros(groups * BITS, np.uint32), np.zeros(groups * LANES, np.uint32)
@@ -163,13 +187,12 @@ def _indices(codes: NDArray[Any], rows: NDArray[np.int64], phases: int, which: N
                 spread[r] = np.uint32(x | x << np.uint32(3)) & np.uint32(0x11111111)
             for g in range(groups):
                 r = g * BITS
-                word = spread[r] | spread[r + 1] << 1 | spread[r + 2] << 2 | spread[r + 3] << 3
-                words[g * LANES + m] = word
+                low, high = spread[r] | spread[r + 1] << 1, spread[r + 2] | spread[r + 3] << 1
+                words[g * LANES + m] = np.uint32(low | high << 2)
         for g in range(groups):
             for p in range(first, min(first + _NIBBLES, phases)):
-                place, shift = g * each + p * LANES, np.uint32(BITS * (p - first))
-                for m in range(LANES):
-                    which[place + m] = words[g * LANES + m] >> shift
+                shift = np.uint32(BITS * (p - first))
+                store(which, g * each + p * LANES, shifted(load(words, g * LANES), shift))
 
 
 @njit(cache=True, nogil=True)
@@ -214,48 +237,3 @@ def _look_up(
         store(out, rows + p + LANES, y1)
         store(out, rows + p + 2 * LANES, y2)
         store(out, rows + p + 3 * LANES, y3)
-
-
-@njit(cache=True, nogil=True)
-def _convert(
-    current: NDArray[np.float32],
-    rate: np.float32,
-    offset: np.float32,
-    step: np.float32,
-    low: np.float32,
-    high: np.float32,
-) -> None:
-    """The value of each code of one column in place of its current."""
-    for i in range(len(current)):
-        code = current[i] * rate + offset
-        code = code if code > low else low
-        code = code if code < high else high
-        current[i] = np.rint(code) * step
-
-
-@njit(cache=True, nogil=True)
-def _add_phases(
-    values: NDArray[np.float32], weights: NDArray[np.float32], sums: NDArray[np.float32], column: int
-) -> None:
-    """Sum over the phases of each vector."""
-    total = zeros(values)
-    for p in range(len(weights)):
-        total = multiply_add(total, weights[p], load(values, p * LANES))
-    store(sums, column * LANES, total)
-
-
-@njit(cache=True, nogil=True)
-def _place(
-    sums: NDArray[np.float32], block: KernelColumns, start: int, some: int, out: NDArray[np.float32]
-) -> None:
-    """Add the sums of so many columns, from number `start` on, to the outputs of sixteen vectors or fewer."""
-    outputs, coefficient = block.out[start : start + some], block.coefficient[start : start + some]
-    if is_run(outputs):
-        for m in range(len(out)):
-            line = out[m, outputs[0] : outputs[0] + some]
-            for c in range(some):
-                line[c] += coefficient[c] * sums[c * LANES + m]
-    else:
-        for m in range(len(out)):
-            for c in range(some):
-                out[m, outputs[c]] += coefficient[c] * sums[c * LANES + m]

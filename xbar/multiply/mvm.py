@@ -34,10 +34,9 @@ from xbar.conductances.rng import add_noise, row_key, words
 from xbar.hardware.errors import XbarError
 from xbar.machine.kernels import njit
 from xbar.machine.lanes import LANES, has_tables, load, multiply_add, store, zeros
-from xbar.multiply.blocks import Block
+from xbar.multiply.blocks import Block, KernelColumns
 from xbar.multiply.converters import Drive
-from xbar.multiply.kernel_columns import KernelColumns, kernel_columns
-from xbar.multiply.lookups import add_block, fits, space_of
+from xbar.multiply.lookups import add_block, fits, placed, space_of
 from xbar.multiply.phases import Phases, fill, form_variances, is_run, phases_before_merging, phases_of
 from xbar.multiply.product import BITS, ROOM, bit_patterns, bits_space, product, product_of_bits
 from xbar.multiply.threads import run_workers, worker_count
@@ -82,28 +81,31 @@ def mvm(
     """
     _check_inputs(codes, drive)
     _check_blocks(blocks, codes.shape[1], n_out)
-    kernels = [kernel_columns(block) for block in blocks if len(block.out)]
+    kernels = [block.for_kernels for block in blocks if len(block.out)]
     out = np.zeros((len(codes), n_out), blocks[0].weights.dtype if blocks else np.float32)
     vectors = max(1, CHUNK_ROWS // drive.phases)
     chunks = -(-len(codes) // vectors)
     workers = worker_count(threads, chunks)
     bounds = [len(codes) if w == workers else chunks * w // workers * vectors for w in range(workers + 1)]
     phases, before = phases_of(drive), phases_before_merging(drive)
-    by_tables = [has_tables() and fits(block, drive.single_bits, len(codes)) for block in kernels]
-    sizes = [
-        space_of(block, drive.phases) if tables else _size(_sizes(block))
-        for block, tables in zip(kernels, by_tables, strict=True)
-    ]
+    tables = has_tables() and all(fits(block, drive.single_bits, len(codes)) for block in kernels)
+    sizes = [(0, 0, 0, space_of(block, drive.phases)) if tables else _sizes(block) for block in kernels]
+    most = max(map(_total, sizes), default=0)
 
     def work(worker: int) -> None:
         part = slice(bounds[worker], bounds[worker + 1])
-        space = _workspace(max(sizes, default=0), out.dtype)
-        for block, tables in zip(kernels, by_tables, strict=True):
-            number = np.uint64(first + part.start)
+        number = np.uint64(first + part.start)
+        of_sums = -(-(part.stop - part.start) // LANES) * LANES * n_out if tables else 0
+        space = _workspace(of_sums + most, out.dtype)
+        sums, space = space[:of_sums], space[of_sums:]
+        sums[:] = 0
+        for block, parts in zip(kernels, sizes, strict=True):
             if tables:
-                add_block(codes[part], block, drive.weights, number, space, out[part])
+                add_block(codes[part], block, drive.weights, number, space, sums, n_out)
             else:
-                _block(codes[part], block, phases, before, number, space, _sizes(block), out[part])
+                _block(codes[part], block, phases, before, number, space, parts, out[part])
+        if tables:
+            placed(sums, out[part])
 
     run_workers(work, workers, blas=any(len(block.forms) > 0 for block in kernels))
     return out
@@ -139,12 +141,16 @@ def _sizes(block: KernelColumns) -> tuple[int, int, int, int]:
     rows, cols = len(block.rows), len(block.out)
     volts, current = (CHUNK_ROWS + ROOM) * rows, (CHUNK_ROWS + ROOM) * cols + LANES
     sums, more = CHUNK_ROWS * cols + LANES, max(bits_space(CHUNK_ROWS), 2 * CHUNK_ROWS * rows)
-    volts, current, sums, more = (-(-size // LANES) * LANES for size in (volts, current, sums, more))
-    return volts, current, sums, more
+    return _whole(volts), _whole(current), _whole(sums), _whole(more)
 
 
-def _size(parts: tuple[int, int, int, int]) -> int:
-    """Numbers of the workspace of a block: two of voltages and of currents, one of the others."""
+def _whole(size: int) -> int:
+    """A size rounded up to whole `LANES`."""
+    return -(-size // LANES) * LANES
+
+
+def _total(parts: tuple[int, int, int, int]) -> int:
+    """Numbers of the workspace of a block: two parts of voltages and of currents, one of the others."""
     volts, current, sums, more = parts
     return 2 * (volts + current) + sums + more
 
@@ -357,8 +363,9 @@ def _check_blocks(blocks: Sequence[Block], n_in: int, n_out: int) -> None:
     if len({block.weights.dtype for block in blocks}) > 1:
         raise XbarError("blocks: some have float32 weights and some float64; must be one type")
     for i, block in enumerate(blocks):
-        for name, index, count in (("rows", block.rows, n_in), ("out", block.out, n_out)):
-            if index.size and not (index.min() >= 0 and index.max() < count):
+        rows = (int(block.rows[0]), int(block.rows[-1])) if len(block.rows) else (0, -1)
+        for name, (least, largest), count in (("rows", rows, n_in), ("out", block.out_range, n_out)):
+            if least < 0 or largest >= count:
                 raise XbarError(
-                    f"blocks[{i}].{name}: {index.min()} to {index.max()}; must lie between 0 and {count - 1}"
+                    f"blocks[{i}].{name}: {least} to {largest}; must lie between 0 and {count - 1}"
                 )

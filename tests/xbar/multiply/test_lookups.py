@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from xbar.machine import lanes
 from xbar.multiply import lookups, mvm as module
 from xbar.multiply.blocks import Block
-from xbar.multiply.kernel_columns import kernel_columns
 from xbar.multiply.mvm import mvm
 
 SIZES = [(16, 1, 1), (33, 25, 20), (17, 130, 3), (64, 32, 51), (20, 130, 300)]
@@ -48,7 +47,7 @@ def test_every_bit_is_that_of_the_kernels_for_any_machine(
     vectors: int, lines: int, cols: int, bits: int, noisy: bool, converted: bool, monkeypatch: Any
 ) -> None:
     blocks = [random_block(lines, cols, i * lines, noisy, converted) for i in range(2)]
-    assert all(lookups.fits(kernel_columns(each), True, vectors) for each in blocks)
+    assert all(lookups.fits(each.for_kernels, True, vectors) for each in blocks)
     codes = np.random.default_rng(vectors).integers(0, 1 << bits, (vectors, 2 * lines)).astype(np.uint8)
     tables, others = by_both(codes, blocks, cols, bits, monkeypatch)
     assert tables.any() or bits == lines == 1
@@ -67,10 +66,10 @@ def test_codes_of_sixteen_bits_and_word_lines_and_outputs_apart(monkeypatch: Any
 
 
 def test_few_vectors_references_and_double_precision_go_the_other_way() -> None:
-    plain = kernel_columns(random_block(8, 4, 0, False, True))
+    plain = random_block(8, 4, 0, False, True).for_kernels
     assert lookups.fits(plain, True, 16)
     assert not lookups.fits(plain, True, 15)
     assert not lookups.fits(plain, False, 16)
     assert not lookups.fits(plain._replace(reference=np.zeros(4, np.int64)), True, 16)
     assert not lookups.fits(plain._replace(inl=np.zeros(3, np.float32)), True, 16)
-    assert not lookups.fits(kernel_columns(block(np.ones((8, 4)), dtype=np.float64)), True, 16)
+    assert not lookups.fits(block(np.ones((8, 4)), dtype=np.float64).for_kernels, True, 16)
