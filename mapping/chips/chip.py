@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import numbers
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -259,7 +259,7 @@ def _program_bands(
 ) -> tuple[ProgrammedBand, ...]:
     device = layer.hardware.device
     laws = cell_laws(device.conductances(), device, time, dtype)
-    runs = _runs(layer, layer.bands)
+    runs = _runs(layer.bands)
     return tuple(band for run in runs for band in _program_run(layer, run, seed, chip, laws))
 
 
@@ -267,23 +267,19 @@ CELLS_AT_ONCE = 1 << 20
 """Cells of bands that are programmed together."""
 
 
-def _runs(layer: MappedLayer, bands: Sequence[Band]) -> Iterator[tuple[Band, ...]]:
-    """Bands one after the other whose columns are the same, as many as have `CELLS_AT_ONCE`: a call for all
-    of them takes little longer than one for each of them."""
-    for _, alike in itertools.groupby(bands, functools.partial(_columns_of, layer)):
+def _runs(bands: Sequence[Band]) -> Iterator[tuple[Band, ...]]:
+    """Bands one after the other whose columns are the same, and so the keys of their noise, as many as have
+    `CELLS_AT_ONCE`: a call for all of them takes little longer than one for each of them."""
+    for _, alike in itertools.groupby(bands, operator.attrgetter("layout")):
         run: list[Band] = []
+        rows = 0
         for band in alike:
-            if run and sum(len(each.rows) for each in (*run, band)) * len(band.cols) > CELLS_AT_ONCE:
+            rows += len(band.rows)
+            if run and rows * len(band.cols) > CELLS_AT_ONCE:
                 yield tuple(run)
-                run = []
+                run, rows = [], len(band.rows)
             run.append(band)
         yield tuple(run)
-
-
-def _columns_of(layer: MappedLayer, band: Band) -> tuple[object, ...]:
-    """The key by which bands have the same columns: places on tiles, outputs, and keys of the noise."""
-    widths = tuple(len(tile.cols) for tile in band.tiles)
-    return widths, band.cols.tobytes(), band_keys(layer, band).tobytes()
 
 
 def _program_run(
@@ -318,14 +314,18 @@ def cells_to_write(layer: MappedLayer, *bands: Band) -> tuple[NDArray[np.int32],
     encoding, device, first = layer.hardware.encoding, layer.hardware.device, bands[0]
     rows = np.concatenate([band.rows for band in bands])
     cells = cell_states(layer.states(rows, first.cols), encoding, device)
-    driven, keys = np.concatenate([band.built() for band in bands]), band_keys(layer, first)
+    whole, keys = all(band.is_whole for band in bands), band_keys(layer, first)
     if encoding.reference_columns:
         zero = codebook(encoding, device).reference[None, :, None, None]
         references = np.broadcast_to(zero, (1, encoding.slices, len(rows), len(first.tiles)))
         cells = np.concatenate([cells, references], axis=3)
-        driven = np.concatenate([driven, driven[:, first.tile_starts]], axis=1)
         keys = np.concatenate([keys, layer.n + np.arange(len(first.tiles))])
-    return cells if driven.all() else np.where(driven, cells, np.int32(-1)), keys
+    if whole:
+        return cells, keys
+    driven = np.concatenate([band.built() for band in bands])
+    if encoding.reference_columns:
+        driven = np.concatenate([driven, driven[:, first.tile_starts]], axis=1)
+    return np.where(driven, cells, np.int32(-1)), keys
 
 
 def column_keys(layer: MappedLayer, band: Band, number: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -401,7 +401,7 @@ def decoded_layer(layer: ProgrammedLayer) -> tuple[NDArray[np.float64], NDArray[
     first_of_bias = mapped.groups * mapped.k
     w, bias = np.zeros((mapped.k, mapped.n)), np.zeros((mapped.bias_rows, mapped.n))
     bands = iter(layer.bands)
-    for run in _runs(mapped, mapped.bands):
+    for run in _runs(mapped.bands):
         g = np.concatenate([next(bands).conductances for _ in run], axis=2)
         band_rows, first = np.concatenate([band.rows for band in run]), run[0]
         cells, references = g[..., : len(first.cols)], g[0, ..., len(first.cols) :]

@@ -22,6 +22,7 @@ from mapping.tiles.reads import Read, reads_of_band
 from xbar.conductances.encoding import slice_weights
 from xbar.conductances.noise import BOLTZMANN, white_sigma
 from xbar.conductances.rng import normals, stream_key
+from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.multiply.blocks import Block, ReadNoise
 from xbar.multiply.converters import Converter, accumulated_phases, code_range
@@ -68,11 +69,11 @@ def ideal_blocks(chip: ProgrammedNetwork, name: str) -> tuple[IdealBlock, ...]:
     found = []
     for number, band in enumerate(layer.mapped.bands):
         if band.tiles:
-            whole = _block(layer, number, layer.bands[number].conductances.astype(np.float64), np.float64)
+            whole = _parts_of_block(layer, number, np.float64)
             reads = reads_of_band(band, layer.mapped.hardware)
             columns = [read_columns(layer.mapped, band, read) for read in reads]
-            parts = (_of_read(whole, read, of) for read, of in zip(reads, columns, strict=True))
-            found.append(IdealBlock(whole, tuple(zip(parts, columns, strict=True))))
+            parts = (Block(**_of_read(whole, read, of)) for read, of in zip(reads, columns, strict=True))
+            found.append(IdealBlock(Block(**whole), tuple(zip(parts, columns, strict=True))))
     return tuple(found)
 
 
@@ -81,14 +82,13 @@ def _with_converters(
 ) -> Iterator[Block]:
     """Blocks of the reads of a band, with converters and noise."""
     mapped, band = layer.mapped, layer.mapped.bands[number]
-    g = layer.bands[number].conductances.astype(np.float64)
-    whole = _block(layer, number, g, dtype)
-    converter, forms = _converter(chip, mapped, number), _forms(layer, number, g)
+    whole = _parts_of_block(layer, number, dtype)
+    converter, forms = _converter(chip, mapped, number), _forms(layer, number)
     for read in reads_of_band(band, mapped.hardware):
         columns = read_columns(mapped, band, read)
-        noise = _read_noise(chip, layer, number, g, forms, read)
-        yield dataclasses.replace(
-            _of_read(whole, read, columns),
+        noise = _read_noise(chip, layer, number, forms, read) if _is_noisy(mapped.hardware) else None
+        yield Block(
+            **_of_read(whole, read, columns),
             converter=None if converter is None else _of_columns(converter, columns),
             noise=None if noise is None else _noise_of_read(noise, read, columns, dtype),
         )
@@ -98,30 +98,35 @@ def read_columns(layer: MappedLayer, band: Band, read: Read) -> NDArray[np.int64
     """Columns of the band's block that a read converts: those of tiles with an active word line."""
     encoding = layer.hardware.encoding
     tile = band.tile_of_column(encoding.reference_columns > 0)
-    return np.flatnonzero(np.tile(np.isin(tile, read.tiles), encoding.converted_planes * encoding.slices))
+    lines = encoding.converted_planes * encoding.slices
+    if len(read.tiles) == len(band.tiles):
+        return np.arange(lines * len(tile))
+    return np.flatnonzero(np.tile(np.isin(tile, read.tiles), lines))
 
 
-def _of_read(block: Block, read: Read, columns: NDArray[np.int64]) -> Block:
+def _of_read(block: dict[str, Any], read: Read, columns: NDArray[np.int64]) -> dict[str, Any]:
     """The part of a band's block that a read is, apart from converters and noise."""
-    if len(read.rows) == len(block.rows):
+    if len(read.rows) == len(block["rows"]):
         return block  # all that the band has is read at once
-    reference = block.reference
+    reference = block["reference"]
     if reference is not None:
         place = np.full(len(reference), -1)
         place[columns] = np.arange(len(columns))
         reference = np.where(reference[columns] < 0, -1, place[reference[columns]])
-    return Block(
-        block.rows[read.rows],
-        np.ascontiguousarray(block.weights[np.ix_(read.rows, columns)]),
-        block.out[columns],
-        block.coefficient[columns],
-        reference=reference,
-        subtract_before=block.subtract_before,
-    )
+    return {
+        **block,
+        "rows": block["rows"][read.rows],
+        "weights": np.ascontiguousarray(block["weights"][np.ix_(read.rows, columns)]),
+        "out": block["out"][columns],
+        "coefficient": block["coefficient"][columns],
+        "reference": reference,
+    }
 
 
 def _of_columns(converter: Converter, columns: NDArray[np.int64]) -> Converter:
     """The converters of some columns."""
+    if len(columns) == len(converter.step):
+        return converter
     chosen = {key: getattr(converter, key)[columns] for key in ("step", "gain", "offset")}
     return dataclasses.replace(converter, **chosen)
 
@@ -129,6 +134,8 @@ def _of_columns(converter: Converter, columns: NDArray[np.int64]) -> Converter:
 def _noise_of_read(noise: ReadNoise, read: Read, columns: NDArray[np.int64], dtype: type) -> ReadNoise:
     """The noise of the columns of a read, of what its word lines drive."""
     variance = noise.variance
+    if len(columns) == len(noise.floor) and len(read.rows) == variance.shape[-2]:
+        return dataclasses.replace(noise, variance=np.ascontiguousarray(variance, dtype))
     if variance.ndim == 3:
         variance = variance[np.ix_(columns, read.rows, read.rows)]
     elif len(variance):
@@ -140,12 +147,12 @@ def _noise_of_read(noise: ReadNoise, read: Read, columns: NDArray[np.int64], dty
     )
 
 
-def _block(layer: ProgrammedLayer, number: int, g: NDArray[np.float64], dtype: type) -> Block:
-    """All columns of a band on all its word lines, with ideal converters."""
+def _parts_of_block(layer: ProgrammedLayer, number: int, dtype: type) -> dict[str, Any]:
+    """All columns of a band on all its word lines: the parts of a block with ideal converters."""
     hardware, band = layer.mapped.hardware, layer.mapped.bands[number]
     encoding = hardware.encoding
-    shape = layer.bands[number].devices.shape
-    if g.shape != shape or not (np.isfinite(g).all() and g.min(initial=0.0) >= 0):
+    g, shape = layer.bands[number].conductances, layer.bands[number].devices.shape
+    if g.shape != shape or not (g.min(initial=0.0) >= 0 and g.max(initial=0.0) < np.inf):
         raise XbarError(
             f"{layer.mapped.name}: conductances of band {number}: shape {g.shape}, must be {shape}, finite "
             "and at least 0; mapping.with_conductances takes measured ones"
@@ -154,22 +161,23 @@ def _block(layer: ProgrammedLayer, number: int, g: NDArray[np.float64], dtype: t
     sign = np.array([1.0, -1.0][: encoding.planes])
     place = slice_weights(encoding, hardware.device)
     if encoding.planes > encoding.converted_planes:
-        columns, gains = (seen[0] - seen[1])[None], place[None]
+        columns, gains = np.subtract(seen[0], seen[1], dtype=np.float64)[None], place[None]
     else:
-        columns, gains = seen, sign[:, None] * place
+        columns, gains = seen.astype(np.float64), sign[:, None] * place
+    columns /= hardware.device.unit
     tiles = len(band.tiles) if encoding.reference_columns else 0
     coefficient = np.repeat(gains[..., None], columns.shape[-1], axis=-1)
     coefficient[..., len(band.cols) :] = 0.0
     out = np.concatenate([band.cols, np.zeros(tiles, np.int64)])
     groups = columns.shape[0] * columns.shape[1]
-    return Block(
-        band.rows,
-        _flat(columns / hardware.device.unit, dtype),
-        np.tile(out, groups),
-        coefficient.ravel().astype(np.float32),
-        reference=_references(band, groups) if tiles else None,
-        subtract_before=encoding.subtract == "analog",
-    )
+    return {
+        "rows": band.rows,
+        "weights": _flat(columns, dtype),
+        "out": np.tile(out, groups),
+        "coefficient": coefficient.ravel().astype(np.float32),
+        "reference": _references(band, groups) if tiles else None,
+        "subtract_before": encoding.subtract == "analog",
+    }
 
 
 def _flat(columns: NDArray[np.float64], dtype: type) -> NDArray[Any]:
@@ -225,22 +233,28 @@ def converters_of_columns(layer: MappedLayer, band: Band) -> NDArray[np.int64]:
     return np.concatenate([line + plane * a_tile for plane in range(planes)]).ravel()
 
 
-def _forms(layer: ProgrammedLayer, number: int, g: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def _forms(layer: ProgrammedLayer, number: int) -> NDArray[np.float64] | None:
     """Forms of the noise of a band's columns [unit^2], shape (columns, rows, rows); None: it has none."""
     hardware, programmed = layer.mapped.hardware, layer.bands[number]
     if not (hardware.device.read_noise.acts and hardware.crossbar.noise_by_form):
         return None
+    g = programmed.conductances.astype(np.float64)
     forms = forms_through_wires(layer.mapped, programmed.mapped, g, programmed.devices)
     forms = forms / hardware.device.unit**2
     forms = forms if hardware.encoding.converted_planes == len(g) else forms.sum(0)
     return forms.reshape(-1, *forms.shape[-2:])
 
 
+def _is_noisy(hardware: Hardware) -> bool:
+    """Whether two reads of the same cells may differ."""
+    adc = hardware.adc
+    return hardware.device.read_noise.acts or any((adc.bandwidth, adc.noise_lsb, adc.noise_current))
+
+
 def _read_noise(
     chip: ProgrammedNetwork,
     programmed: ProgrammedLayer,
     number: int,
-    g: NDArray[np.float64],
     forms: NDArray[np.float64] | None,
     read: Read,
 ) -> ReadNoise | None:
@@ -253,6 +267,7 @@ def _read_noise(
     layer, hardware = programmed.mapped, programmed.mapped.hardware
     adc, device, band = hardware.adc, hardware.device, layer.bands[number]
     assert layer.calibration is not None
+    g = programmed.bands[number].conductances.astype(np.float64)
     converted = hardware.encoding.converted_planes
     ampere = hardware.dac.v_read * device.unit
     width = converted * g.shape[1] * g.shape[3]

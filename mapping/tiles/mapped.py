@@ -80,9 +80,20 @@ class Band(ByValue):
         own = np.repeat(np.arange(len(self.tiles)), [len(t.cols) for t in self.tiles])
         return np.concatenate([own, np.arange(len(self.tiles))]) if references else own
 
+    @cached_property
+    def layout(self) -> tuple[object, ...]:
+        """Where its columns stand on which tiles: the same for bands with the same columns."""
+        places = tuple(tile.at.tobytes() for tile in self.tiles)
+        return tuple(len(tile.cols) for tile in self.tiles), self.cols.tobytes(), places
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether all tiles drive all of the band's word lines."""
+        return all(len(tile.rows) == len(self.rows) for tile in self.tiles)
+
     def built(self) -> NDArray[np.bool_]:
         """Mask (R, C) of the cells of rows x cols that are on a driven word line of their tile."""
-        if all(len(tile.rows) == len(self.rows) for tile in self.tiles):
+        if self.is_whole:
             return np.ones((len(self.rows), len(self.cols)), bool)
         on = np.zeros((len(self.rows), len(self.cols)), bool)
         first = 0

@@ -133,6 +133,8 @@ class Registry(Generic[H]):
         self._entries: dict[tuple[str, str], _Entry[H]] = {}
         self._of_type: dict[tuple[type, str], list[tuple[str, str]]] = {}
         """Keys of the entries that a config is of, by its class and kind; every point of a sweep asks."""
+        self._handlers: dict[tuple[type, str], H] = {}
+        """Handlers of classes and kinds that only one file adds; every band of every chip asks."""
         _REGISTRIES.append(self)
 
     @property
@@ -181,11 +183,13 @@ class Registry(Generic[H]):
             config.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
         self._entries[kind, origin] = entry
         self._of_type.clear()
+        self._handlers.clear()
 
     def forget(self, modules: Sequence[str]) -> None:
         """Take out the kinds that these modules added."""
         self._entries = {key: entry for key, entry in self._entries.items() if key[1] not in modules}
         self._of_type.clear()
+        self._handlers.clear()
 
     def config(self, kind: str) -> type:
         """Config class of a kind.
@@ -250,6 +254,8 @@ class Registry(Generic[H]):
         found = self._keys(config)
         if not found:
             raise XbarError(f"{self.what}: {type(config).__name__} is not registered; `add` it first")
+        if len(found) == 1:
+            return found[0]
         return next((key for key in found if _is_known(key[1])), found[0])
 
     def handler(self, config: Any) -> H:
@@ -260,6 +266,9 @@ class Registry(Generic[H]):
         XbarError
             For a config that is not registered, and the table of a kind whose file is not there.
         """
+        of = type(config), getattr(config, "kind", "") if self.tagged else ""
+        if of in self._handlers:
+            return self._handlers[of]
         if isinstance(config, KeptKind | KeptTable):
             kind = config.name if isinstance(config, KeptKind) else config.plain().get("kind")
             raise XbarError(
@@ -271,9 +280,11 @@ class Registry(Generic[H]):
             module, _, name = entry.handler.partition(":")
             with self.guarded(config):
                 found: H = getattr(importlib.import_module(module), name)
-            self._entries[key] = _Entry(entry.config, found)
-            return found
-        return entry.handler
+            self._entries[key] = entry = _Entry(entry.config, found)
+        handler: H = entry.handler  # type: ignore[assignment]
+        if len(self._keys(config)) == 1:
+            self._handlers[of] = handler
+        return handler
 
     @contextmanager
     def guarded(self, config: Any) -> Iterator[None]:

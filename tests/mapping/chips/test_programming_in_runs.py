@@ -45,12 +45,12 @@ def programmed(layer: MappedLayer) -> ProgrammedLayer:
 def test_together_and_alone(kind: str, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     layer = layer_of(kind, masked)
     together = programmed(layer)
-    runs = list(_runs(layer, layer.bands))
+    runs = list(_runs(layer.bands))
     assert [band for run in runs for band in run] == list(layer.bands)
     assert max(map(len, runs)) > 1
     decoded = decoded_layer(together)
     monkeypatch.setattr("mapping.chips.chip.CELLS_AT_ONCE", 1)
-    assert len(list(_runs(layer, layer.bands))) == len(layer.bands)
+    assert len(list(_runs(layer.bands))) == len(layer.bands)
     alone = programmed(layer)
     for one, other in zip(together.bands, alone.bands, strict=True):
         assert np.array_equal(one.conductances, other.conductances)
@@ -66,4 +66,4 @@ def test_other_tiles_are_another_run() -> None:
     half = len(whole.cols) // 2
     parts = [dataclasses.replace(whole, cols=cols) for cols in (whole.cols[:half], whole.cols[half:])]
     cut = dataclasses.replace(second, tiles=(*parts, *second.tiles[1:]))
-    assert [len(run) for run in _runs(layer, (first, cut, *others))] == [1, 1, len(others)]
+    assert [len(run) for run in _runs((first, cut, *others))] == [1, 1, len(others)]
