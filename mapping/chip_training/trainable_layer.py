@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.modules.conv import _ConvTransposeNd
+from torch import Tensor
 
 from mapping.chip_training.learned_ranges import LearnedRange, quantised
 from mapping.chip_training.present_states import LayerInTraining, Present
+from mapping.chip_training.straight_through import product, straight_through, with_gradient_of
 from mapping.chips.analog import AnalogLayer, output_gain
 from mapping.chips.calibration import bias_on_rows
 from mapping.chips.chip import ProgrammedNetwork, decoded_layer
@@ -190,12 +188,12 @@ class TrainableLayer:
         weight, bias = self.host.weight, self.host.bias
         if self.kept is not None:
             weight = weight * self.kept.to(weight)
-        weight = _straight_through(self._carrier(weight), self.weight.to(weight))
+        weight = straight_through(self._carrier(weight), self.weight.to(weight))
         if bias is not None and self.bias is not None:
-            bias = _straight_through(bias, self.bias.to(bias))
+            bias = straight_through(bias, self.bias.to(bias))
         if self.analog is None:
-            return _product(self.host, input, weight, bias)
-        return _straight_through(_product(self.host, self._driven(input), weight, bias), self.analog(input))
+            return product(self.host, input, weight, bias)
+        return with_gradient_of(self.host, self._driven(input), weight, bias, self.analog(input))
 
     def _carrier(self, weight: Tensor) -> Tensor:
         """A tensor that carries the gradient to the weights, and to their scales where these are learned."""
@@ -238,32 +236,3 @@ class TrainableLayer:
 def _as_array(parameter: Tensor) -> NDArray[np.float32]:
     """What a parameter holds now, in memory of its own."""
     return parameter.detach().float().cpu().numpy().copy()
-
-
-class _StraightThrough(torch.autograd.Function):
-    """The second argument, with the gradient of the first."""
-
-    @staticmethod
-    def forward(ctx: Any, carrier: Tensor, value: Tensor) -> Tensor:
-        return value.detach()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None
-
-
-def _straight_through(carrier: Tensor, value: Tensor) -> Tensor:
-    y: Tensor = _StraightThrough.apply(carrier, value)  # type: ignore[no-untyped-call]
-    return y
-
-
-def _product(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The forward of torch's layer with other parameters."""
-    if isinstance(layer, nn.Linear):
-        return functional.linear(x, weight, bias)
-    if isinstance(layer, _ConvTransposeNd):
-        convolve: Callable[..., Tensor] = getattr(functional, f"conv_transpose{len(layer.kernel_size)}d")
-        how = layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation
-        return convolve(x, weight, bias, *how)
-    y: Tensor = layer._conv_forward(x, weight, bias)
-    return y
