@@ -239,13 +239,14 @@ class Streams(NamedTuple):
 
 class _Targets(NamedTuple):
     """By target: g [S], sigma [S] or of ln g (empty: no error), largest error that is accepted [S], and what
-    is subtracted from ln g (empty: sigma is in S)."""
+    is subtracted from ln g (empty: sigma is in S); whether the errors of ln g are alike for all targets."""
 
     values: NDArray[Any]
     sigma: NDArray[Any]
     bound: NDArray[Any]
     shift: NDArray[Any]
     max_pulses: int
+    alike: bool
 
 
 class _KernelTables(NamedTuple):
@@ -278,6 +279,7 @@ def _write_tables(values: NDArray[np.float64], device: Device, time: float, dtyp
         accepted.astype(dtype),
         np.empty(0, dtype) if shift is None else shift.astype(dtype),
         verify.max_pulses if verify else 1,
+        shift is not None and len(set(zip(sigma, shift, strict=True))) == 1,
     )
 
 
@@ -334,8 +336,14 @@ def _write_row(state: NDArray[np.int32], write: _Targets, xi: NDArray[np.float32
     """One write of a row of cells. Tables are read apart from what follows, which then vectorises."""
     if len(write.shift):
         error = np.empty_like(g)
+        if write.alike:
+            sigma, shift = write.sigma[0], write.shift[0]
+            for c in range(len(g)):
+                error[c] = sigma * xi[c] - shift
+        else:
+            for c in range(len(g)):
+                error[c] = write.sigma[state[c]] * xi[c] - write.shift[state[c]]
         for c in range(len(g)):
-            error[c] = write.sigma[state[c]] * xi[c] - write.shift[state[c]]
             g[c] = write.values[state[c]]
         for c in range(len(g)):
             g[c] *= exp32(_f32(error[c]))
