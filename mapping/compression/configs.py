@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from xbar.hardware.checks import check_range, check_whole
+from xbar.hardware.checks import check_number, check_range, check_whole
 from xbar.hardware.errors import XbarError
 from xbar.hardware.registry import Registry
 
@@ -25,6 +25,7 @@ class Rate:
     rate: float
 
     def __post_init__(self) -> None:
+        check_number("compress.rate", self.rate)
         if not (self.rate >= 1 and self.rate < float("inf")):
             raise XbarError(
                 f"compress.rate = {self.rate}: must be at least 1 (a rate of r keeps 1/r of the weights)"

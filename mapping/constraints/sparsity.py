@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from mapping.network.gemm import Layer, check_finite_weights, groups_of, kind_of, to_gemm
-from xbar.hardware.checks import check_whole
+from xbar.hardware.checks import check_number, check_whole
 from xbar.hardware.errors import XbarError, unknown_name
 
 GroupKind = Literal["irregular", "filters", "channels", "shapes", "kernels"]
@@ -195,5 +195,6 @@ def _top(sums: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _check_keep(keep: float) -> None:
+    check_number("keep", keep)
     if not 0 < keep <= 1:
         raise XbarError(f"keep = {keep}: must lie in (0, 1], the share of groups that stay")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from xbar.hardware.checks import check_number
 from xbar.hardware.errors import XbarError, one_line
 
 BatchStatistics = Callable[[Tensor, Tensor], Tensor | Sequence[Any]]
@@ -241,6 +242,8 @@ def binary(threshold: float = 0.0) -> Metric:
     threshold
         Outputs above it say yes: 0 for logits, 0.5 for probabilities.
     """
+
+    check_number("threshold", threshold)
 
     def statistics(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
         outputs = in_shape_of(targets, outputs)

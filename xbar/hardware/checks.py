@@ -22,16 +22,32 @@ STRICT = {"extra": "forbid"}
 
 
 def check_range(key: str, value: float, low: float, high: float, unit: str = "") -> None:
-    """Refuse a number outside [low, high] (NaN included).
+    """Refuse a number outside [low, high] (NaN included), and what is no number.
 
     Raises
     ------
     XbarError
         With the key, the value and the allowed range.
     """
-    if not low <= value <= high:
+    try:
+        inside = low <= value <= high
+    except TypeError:
+        raise XbarError(f"{key} = {value!r}: must be a number") from None
+    if not inside:
         ends = " and ".join(f"{end:g}" if float(f"{end:g}") == end else f"{end:.15g}" for end in (low, high))
         raise XbarError(f"{key} = {value}: must lie between {ends}{' ' + unit if unit else ''}")
+
+
+def check_number(key: str, value: float) -> None:
+    """Refuse what is no real number, such as a text.
+
+    Raises
+    ------
+    XbarError
+        With the key and the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise XbarError(f"{key} = {value!r}: must be a number")
 
 
 def check_whole(key: str, value: int, low: int, high: int) -> None:
@@ -183,6 +199,8 @@ def check_rising_to_one(key: str, shares: Sequence[float]) -> None:
     XbarError
         With the key and the shares.
     """
+    for share in shares:
+        check_number(f"{key}: a share", share)
     rises = all(low < high for low, high in itertools.pairwise([0.0, *shares]))
     if not shares or not rises or shares[-1] != 1:
         raise XbarError(f"{key} = {list(shares)}: must rise from above 0 to 1, such as 0.3, 0.6, 1.0")
