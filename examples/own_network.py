@@ -37,4 +37,5 @@ train(model, training, Recipe(epochs=15, lr=5e-3))
 
 # A design that ships with xbar, 32 x 32 cells of 16 states, whose writes are off by 10 %.
 hardware = load_hardware("admm-32x32").replace(device__programming=ProgrammingNoise("lognormal", 0.1))
+# The loader shuffles, so that a second call would calibrate on other inputs; the seed above repeats the run.
 print(evaluate(model, test, hardware, calibration=training))

@@ -23,9 +23,10 @@ from experiments.results.domain import conversion_sentences
 from experiments.results.metric_label import MetricLabel
 from experiments.results.summary import coverage, operations_of
 from experiments.results.text_table import number, text_table
+from experiments.studies.designs import load_design
 from mapping.chips.analog import analog_network, clipped_inputs
 from mapping.chips.calibration import calibrate
-from mapping.chips.chip import program_network, without_device_effects
+from mapping.chips.chip import has_random_effects, program_network, without_device_effects
 from mapping.chips.clipped_conversions import clipped_conversions
 from mapping.chips.noise_domain import noise_outside_domain
 from mapping.lab.chip_file import save_mapping
@@ -33,7 +34,8 @@ from mapping.lowering.form import BatchNormChoice, crossbar_form
 from mapping.monte_carlo.one_chip import chip_accuracy
 from mapping.monte_carlo.sampling import ChipSample, sample_chips
 from mapping.network.gemm import mappable_layers
-from mapping.network.inputs import Inputs, length_of, tensors_of
+from mapping.network.inputs import Inputs, length_of, shapes_of, tensors_of
+from mapping.network.modules import run_example
 from mapping.tiles.images import first_image
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import Choice, map_network
@@ -46,7 +48,7 @@ from power.estimates.totals import Estimate
 from xbar.hardware.checks import check_range, check_whole
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
-from xbar.hardware.files import load_hardware, write_atomically
+from xbar.hardware.files import write_atomically
 
 CALIBRATION_INPUTS = 512
 """At most this many inputs are used to fit the ranges of converters."""
@@ -169,18 +171,24 @@ class Evaluation:
     def rows(self) -> list[tuple[str, str, str]]:
         """(figure, value, unit) of the table."""
         label, costs = MetricLabel.of(self.metric), self.costs
-        chips = label.digits(self.chips.mean)
-        if len(self.chips.accuracies) > 1:
-            chips += f" ± {label.digits(self.chips.half_width)}"
         what, unit = label.name, label.unit
+        chips, of_chips = label.digits(self.chips.mean), f"mean of {len(self.chips.accuracies)} chips"
+        if len(self.chips.accuracies) > 1 and has_random_effects(self.mapped):
+            chips += f" ± {label.digits(self.chips.half_width)}"
+            of_chips += ", 95 % interval"
+        overlap = costs.image_rate_per_s * costs.latency_us_per_image > 1.001e6
+        latency = "latency (layers are pipelined)" if overlap else "latency"
+        leaks = [("  of it idle", number(costs.idle_nj_per_image), "nJ")] if costs.leakage_mw else []
         return [
             (f"{what}, float", label.digits(self.float), unit),
             (f"{what}, ideal chip", label.digits(self.ideal_chip), unit),
-            (f"{what}, mean of {len(self.chips.accuracies)} chips", chips, unit),
+            (f"{what}, {of_chips}", chips, unit),
             ("area", number(costs.area_mm2), "mm2"),
+            ("area allocated", number(costs.area_allocated_mm2), "mm2"),
             ("energy of an input", number(costs.energy_nj_per_image), "nJ"),
+            *leaks,
             (f"power at {number(costs.image_rate_per_s)} inputs/s", number(costs.power_mw), "mW"),
-            ("latency", number(costs.latency_us_per_image), "us"),
+            (latency, number(costs.latency_us_per_image), "us"),
             ("efficiency", number(costs.tops_per_w), "TOPS/W"),
             ("density", number(costs.tops_per_mm2), "TOPS/mm2"),
             ("tiles in each plane", f"{self.mapped.tiles_per_plane:,}", ""),
@@ -225,8 +233,8 @@ def evaluate(
     Parameters
     ----------
     model
-        The trained network; it is not changed, but for its mode, which becomes that of evaluation. Layers
-        that this mode does not reach, such as auxiliary heads, stay digital, and the notes name them.
+        The trained network; it is not changed, and each of its modules is left in its mode. Layers that eval
+        mode does not reach, such as auxiliary heads, stay digital, and the notes name them.
     data
         What it is measured on. It is gone through once for the network, once for the ideal chip and once for
         each chip, and so must be the same each time.
@@ -234,8 +242,8 @@ def evaluate(
         A design, the name of a preset, or the path of a TOML file.
     calibration
         What converter ranges are fitted on, and how often word lines are driven is measured on: training
-        data, of which the first batches with 512 inputs are taken, once. None: those of `data`, and the
-        evaluation says so.
+        data, of which the first batches with 512 inputs are taken, once. A loader that shuffles gives others
+        at each call, and figures that differ a little. None: those of `data`, and the evaluation says so.
     metric
         As in `mapping.accuracy`, or the name that a study gives it (``mean-iou``).
     chips
@@ -251,8 +259,8 @@ def evaluate(
     Raises
     ------
     XbarError
-        For data that are no pairs, or none, a network that cannot be put onto crossbars, and what the design
-        does not allow; each before any chip is simulated.
+        For data that are no pairs, or none, or that the network does not take, a network that cannot be put
+        onto crossbars, and what the design does not allow; each before any chip is simulated.
     """
     check_whole("chips", chips, 2 if until else 1, 100_000)
     for key, value in (("until", until), ("time", time)):
@@ -266,6 +274,8 @@ def evaluate(
         notes.append("calibrated on the first of the data that it is measured on; calibration= takes others")
     shown = _first(data, "data") if calibration is None else _first(calibration, "calibration")
     form, mapped, activity = _calibrated(model, shown, hardware, batch_norm)
+    if calibration is not None:
+        _check_taken(model, batches, shown)
     if time is not None and not any(layer.hardware.device.ages for layer in mapped.layers.values()):
         raise XbarError(f"time = {time:g} s: has no effect; no device of {mapped.hardware.name!r} ages")
     costs = estimate(mapped, activity)
@@ -281,6 +291,8 @@ def evaluate(
     sample = sample_chips(lambda chip: run(chip=chip), most=chips, least=least, until=until)
     if idle := [name for name in mappable_layers(form) if name not in mapped.layers]:
         notes.append(f"not reached in eval mode, and left digital: {', '.join(idle)}")
+    if not has_random_effects(mapped):
+        notes.append(f"{mapped.hardware.name} has no noise and no faults: all of its chips are alike")
     notes += [*noise_outside_domain(mapped), *conversion_sentences(clipped_conversions(mapped, form, shown))]
     if mapped.digital_unknown:
         notes.append("operators that take weights are not counted: " + ", ".join(mapped.digital_unknown))
@@ -328,7 +340,7 @@ def _calibrated(
     """The network as crossbars hold it, on its tiles, with the activity of its word lines."""
     if not isinstance(model, nn.Module):
         raise XbarError(f"model: a {type(model).__name__}; must be a torch.nn.Module")
-    design = load_hardware(hardware) if isinstance(hardware, str | Path) else hardware
+    design = load_design(str(hardware)) if isinstance(hardware, str | Path) else hardware
     example = first_image(model, shown[0][0])
     form = crossbar_form(model, example, batch_norm=batch_norm)
     idle = dict.fromkeys(unreached(form, mappable_layers(form), example), Choice(digital=True))
@@ -378,6 +390,17 @@ def _first(data: Data, what: str) -> list[tuple[Inputs, Any]]:
     if not found:
         raise XbarError(f"{what}: the data loader gave no batch")
     return found
+
+
+def _check_taken(model: nn.Module, batches: BatchSource, shown: list[tuple[Inputs, Any]]) -> None:
+    """Refuse data that the network does not take, beside the calibration inputs."""
+    for batch in itertools.islice(batches, 1):
+        given = pair(batch, "data")[0]
+        try:
+            run_example(model, given)
+        except XbarError as error:
+            said = str(error).removeprefix("example_input of ")
+            raise XbarError(f"data of {said}; calibration has {shapes_of(shown[0][0])}") from error.__cause__
 
 
 def _check_inputs(batch: Inputs, what: str, before: int) -> None:

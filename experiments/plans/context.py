@@ -118,7 +118,8 @@ class Context:
         if chips:
             spread = f" ± {self.label.digits(half_width(chips))}" if len(chips) > 1 else ""
             mean = self.label.digits(sum(chips) / len(chips)) + spread
-            remark += f": {mean}{self.label.symbol} over {len(chips)} chips"
+            named = ", 95 % interval of the mean" if len(chips) > 1 else ""
+            remark += f": {mean}{self.label.symbol} over {len(chips)} chips{named}"
         if not self.quiet:
             print(f"{name:<9} {result.seconds:6.1f} s{remark}", flush=True)
         return result

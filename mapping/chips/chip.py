@@ -145,25 +145,36 @@ def without_random_effects(mapped: MappedNetwork) -> MappedNetwork:
 
     What is the same for every chip stays: wires, the cells' I-V, quantisation, tables of non-linearity.
     """
+    return mapped.with_hardware(_exact)
 
-    def exact(hardware: Hardware) -> Hardware:
-        device = dataclasses.replace(
-            hardware.device,
-            programming=ProgrammingNoise(),
-            relaxation=None,
-            drift=None,
-            low_frequency=None,
-            read_noise=WhiteNoise(),
-            p_stuck_g_max=0.0,
-            p_stuck_g_min=0.0,
-        )
-        crossbar = dataclasses.replace(hardware.crossbar, p_open_wl=0.0, p_open_bl=0.0)
-        adc = dataclasses.replace(
-            hardware.adc, gain_sigma=0.0, offset_sigma=0.0, noise_lsb=0.0, noise_current=0.0, bandwidth=0.0
-        )
-        return dataclasses.replace(hardware, device=device, crossbar=crossbar, adc=adc)
 
-    return mapped.with_hardware(exact)
+def _exact(hardware: Hardware) -> Hardware:
+    """The hardware without anything that differs between chips, or between two reads of one."""
+    device = dataclasses.replace(
+        hardware.device,
+        programming=ProgrammingNoise(),
+        relaxation=None,
+        drift=None,
+        low_frequency=None,
+        read_noise=WhiteNoise(),
+        p_stuck_g_max=0.0,
+        p_stuck_g_min=0.0,
+    )
+    crossbar = dataclasses.replace(hardware.crossbar, p_open_wl=0.0, p_open_bl=0.0)
+    adc = dataclasses.replace(
+        hardware.adc, gain_sigma=0.0, offset_sigma=0.0, noise_lsb=0.0, noise_current=0.0, bandwidth=0.0
+    )
+    return dataclasses.replace(hardware, device=device, crossbar=crossbar, adc=adc)
+
+
+def has_random_effects(mapped: MappedNetwork) -> bool:
+    """Whether two chips of the mapping may differ, or two reads of one chip."""
+    return any(acts_at_random(layer.hardware) for layer in mapped.layers.values())
+
+
+def acts_at_random(hardware: Hardware) -> bool:
+    """Whether two chips of a design may differ, or two reads of one chip."""
+    return hardware != _exact(hardware)
 
 
 def without_device_effects(mapped: MappedNetwork) -> MappedNetwork:

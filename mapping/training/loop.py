@@ -26,6 +26,7 @@ from mapping.network.inputs import (
     sent,
     tensors_of,
 )
+from mapping.network.modules import in_eval_mode
 from mapping.recipes.recipe import Recipe, undecayed
 from mapping.recipes.schedule import Schedule
 from mapping.training.arguments import digests_of, form_of
@@ -356,7 +357,7 @@ def has_channels_last(x: torch.Tensor) -> bool:
 def accuracy(
     model: nn.Module, batches: BatchSource, progress: Progress | None = None, *, metric: Metric = CLASSES
 ) -> float:
-    """Measure a network on some data, in the unit of the metric. The model is left in eval mode.
+    """Measure a network on some data, in the unit of the metric. It runs in eval mode, and is left as it was.
 
     By default the share of inputs whose largest output is their class [percent]. The value is that of all
     samples together: it does not depend on how they are split into batches.
@@ -380,16 +381,16 @@ def accuracy(
         meant = f"did you mean {called}(...)? " if callable(metric) else ""
         said = called if callable(metric) else repr(metric)
         raise XbarError(f"metric = {said}: {meant}must be a mapping.Metric, such as RMSE, R2 or top_k(5)")
-    model.eval()
     device, layout = device_of(model), memory_format(model)
     sums: torch.Tensor | None = None
-    for batch in progress(batches, "accuracy", 0) if progress else batches:
-        x, y = pair(batch, "accuracy")
-        x = placed(x, device, layout)
-        of_batch = metric.of_batch(call(model, x), y)
-        if sums is not None and sums.shape != of_batch.shape:
-            raise XbarError(f"{metric.name}: batches differ in the shape of their targets")
-        sums = of_batch if sums is None else metric.join(sums, of_batch)
+    with in_eval_mode(model):
+        for batch in progress(batches, "accuracy", 0) if progress else batches:
+            x, y = pair(batch, "accuracy")
+            x = placed(x, device, layout)
+            of_batch = metric.of_batch(call(model, x), y)
+            if sums is not None and sums.shape != of_batch.shape:
+                raise XbarError(f"{metric.name}: batches differ in the shape of their targets")
+            sums = of_batch if sums is None else metric.join(sums, of_batch)
     if sums is None:
         raise XbarError("accuracy: the data loader gave no batch")
     return metric.of_sums(sums)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ from torch import nn
 
 from experiments import evaluate
 from experiments.commands.cli import main
-from mapping import crossbar_form, fold_batch_norm
+from experiments.evaluation import convert
+from experiments.results.text_table import number
+from mapping import accuracy, batch_norm_folds, crossbar_form, fold_batch_norm, map_network
 from mapping.network.gemm import mappable_layers
-from xbar import XbarError
+from mapping.smaller_networks.channel_graph import channel_graph
+from xbar import ProgrammingNoise, XbarError, load_hardware
 
 NET = """
 import torch
@@ -123,3 +127,64 @@ def test_a_function_that_reads_such_weights_is_named(here: Path, capsys: pytest.
     (here / "mynet.py").write_text(NET + loads)
     answer = said_by(["estimate", "mynet.py:trained", "--input", "1x8x8"], capsys)
     assert answer == "xbar: network mynet.py:trained: '4.weight' holds NaN\n"
+
+
+# `evaluate` leaves the network as it was, and says what its figures are.
+
+
+def test_every_module_keeps_its_mode() -> None:
+    """`accuracy`, and with it `evaluate`, left the user's network in eval mode."""
+    model, (x, y) = network().train(), images()
+    model[1].eval()
+    modes = [module.training for module in model.modules()]
+    calls: dict[str, Callable[[], object]] = {
+        "evaluate": lambda: evaluate(model, (x, y), chips=1),
+        "convert": lambda: convert(model, "admm-32x32", (x, y)),
+        "accuracy": lambda: accuracy(model, [(x, y)]),
+        "crossbar_form": lambda: crossbar_form(model, x[:1]),
+        "batch_norm_folds": lambda: batch_norm_folds(model, x[:1]),
+        "fold_batch_norm": lambda: fold_batch_norm(model, x[:1]),
+        "map_network": lambda: map_network(model, load_hardware("ideal"), x[:1]),
+        "channel_graph": lambda: channel_graph(model, x[:1]),
+    }
+    for name, call in calls.items():
+        call()
+        assert [module.training for module in model.modules()] == modes, name
+    with pytest.raises(XbarError):
+        accuracy(model, [(x, y[:, None])])
+    assert [module.training for module in model.modules()] == modes
+
+
+def test_data_of_another_shape_than_calibration_are_refused_with_both() -> None:
+    x, y = images()
+    with pytest.raises(XbarError) as error:
+        evaluate(network(), (torch.rand(40, 1, 9, 9), y), calibration=(x, y), chips=1)
+    said = str(error.value)
+    assert said.startswith("data of shape (40, 1, 9, 9): the network refuses it: RuntimeError: ")
+    assert said.endswith("; calibration has shape (40, 1, 8, 8)")
+
+
+def test_a_design_without_noise_has_chips_that_are_alike() -> None:
+    """It said "98.61 ± 0.00 %" and no more."""
+    design = load_hardware("admm-32x32")
+    quiet = evaluate(network(), images(), design, chips=3)
+    assert "±" not in str(quiet)
+    assert "note: admm-32x32 has no noise and no faults: all of its chips are alike" in str(quiet)
+    noisy = design.replace(device__programming=ProgrammingNoise("lognormal", 0.3))
+    text = str(evaluate(network(), images(), noisy, chips=3))
+    assert "accuracy, mean of 3 chips, 95 % interval" in text
+    assert "±" in text
+    assert "alike" not in text
+
+
+def test_an_evaluation_shows_what_is_allocated_and_idle(here: Path) -> None:
+    write_hot_design(here)
+    found = evaluate(network(), images(), "hot.toml", chips=1)
+    rows = {name: value for name, value, _ in found.rows()}
+    assert rows["area allocated"] == number(found.costs.area_allocated_mm2)
+    assert found.costs.idle_nj_per_image > 0
+    assert rows["  of it idle"] == number(found.costs.idle_nj_per_image)
+    without = evaluate(network(), images(), "admm-32x32", chips=1)
+    assert "  of it idle" not in {row[0] for row in without.rows()}
+    at_once = found.costs.image_rate_per_s * found.costs.latency_us_per_image / 1e6
+    assert ("latency (layers are pipelined)" in rows) == (at_once > 1.001)
