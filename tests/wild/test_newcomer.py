@@ -11,12 +11,15 @@ from torch import nn
 
 from experiments import evaluate
 from experiments.commands.cli import main
+from experiments.commands.networks.mappings import mapped
 from experiments.evaluation import convert
 from experiments.results.text_table import number
 from mapping import accuracy, batch_norm_folds, crossbar_form, fold_batch_norm, map_network
 from mapping.network.gemm import mappable_layers
 from mapping.smaller_networks.channel_graph import channel_graph
+from power import estimate as cost_of
 from xbar import ProgrammingNoise, XbarError, load_hardware
+from xbar.hardware.errors import ROOT
 
 NET = """
 import torch
@@ -188,3 +191,64 @@ def test_an_evaluation_shows_what_is_allocated_and_idle(here: Path) -> None:
     assert "  of it idle" not in {row[0] for row in without.rows()}
     at_once = found.costs.image_rate_per_s * found.costs.latency_us_per_image / 1e6
     assert ("latency (layers are pipelined)" in rows) == (at_once > 1.001)
+
+
+# `xbar estimate` of two designs.
+
+LEAKY = """name = "leaky"
+source = "a test"
+base = "isaac"
+[components.mux]
+source = "a guess of this test"
+node_nm = 32.0
+kind = "analog"
+per = "group"
+unit = "line"
+count = 10
+area_mm2 = 1e-3
+power_mw = 2.0
+rate_per_s = 1.2e9
+event = "conversion"
+leakage_mw = 1.5
+"""
+
+
+def write_hot_design(folder: Path) -> None:
+    """ISAAC with a library in which a multiplexer leaks."""
+    (folder / "leaky.toml").write_text(LEAKY)
+    isaac = (ROOT / "xbar" / "hardware" / "designs" / "isaac.toml").read_text(encoding="utf-8")
+    hot = isaac.replace('name = "isaac"', 'name = "hot"', 1).replace(
+        'library = "isaac"\n', 'library = "leaky.toml"\n'
+    )
+    (folder / "hot.toml").write_text(hot)
+
+
+def test_what_is_not_modelled_is_listed_for_each_design(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the second design lacks was not printed, and a comparison with one side's leakage looked fair."""
+    write_hot_design(here)
+    main(["estimate", "lenet5", "--hardware", "isaac", "--against", "hot.toml"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "  clock distribution" in lines
+    first = lines.index("not modelled on isaac:")
+    assert lines[first + 1] == "  leakage of any block: not in the libraries"
+    assert lines[lines.index("not modelled on hot:") + 1].startswith("  leakage of array")
+    assert lines.count("  clock distribution") == 1
+    (energy,) = [line for line in lines if line.startswith("energy an image")]
+    assert energy.endswith("% *")
+    (area,) = [line for line in lines if line.startswith("area  ")]
+    assert not area.endswith("*")
+    assert "* not like for like: leakage is in the figures of hot, and not known of isaac" in lines
+    main(["estimate", "lenet5", "--hardware", "isaac", "--against", "admm-32x32"])
+    assert "like for like" not in capsys.readouterr().out
+
+
+def test_a_latency_beside_a_higher_rate_is_explained(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["estimate", "mlp", "--hardware", "admm-32x32"])
+    said = capsys.readouterr().out
+    mapping = mapped("mlp")["admm-32x32"]
+    result = cost_of(mapping)
+    at_once = result.peak_image_rate_per_s * result.latency_us_per_image / 1e6
+    assert at_once > 1.05
+    assert f"at the highest image rate {at_once:.1f} images are under way at once, in a pipeline" in said

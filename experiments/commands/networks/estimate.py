@@ -101,6 +101,11 @@ class EstimateCommand:
                 f"weights: the network's function draws others each time, so that the {case} case is taken; "
                 "--weights FILE gives those that you mean"
             )
+        elif self.weights is not None and self.case is None:
+            notes.append(
+                "inputs: the worst case, every phase at v_read, as with any weights that are known; --case "
+                "mean takes half of them, and the folder of a run has those that were measured"
+            )
         if self.lossless_adc:
             sides = {name: with_lossless_bits(one) for name, one in sides.items()}
         if self.arrays is not None:

@@ -42,6 +42,12 @@ TOTALS = (
 )
 
 
+LEAKING = (
+    *("energy_nj_per_image", "idle_nj_per_image", "leakage_mw", "power_mw", "peak_power_mw"),
+    "tops_per_w",
+)
+"""Totals that hold leakage where it is known; two are not comparable where it is known of one alone."""
+
 IDLE = ("dynamic_nj_per_image", "idle_nj_per_image", "leakage_mw")
 """These totals are shown only where a library gives the leakage of some block."""
 
@@ -98,11 +104,11 @@ def text(
     notes: Sequence[str] = (),
 ) -> str:
     """Totals and the table by component of designs side by side, with the reductions; then the notes."""
-    estimates = list(results.values())
     parts = [
         _title(what, results),
         "",
         text_table(_totals(results), "l" + "r" * len(results) + "l" + "r" * (len(results) - 1)),
+        *_leakage_note(results),
         "",
     ]
     for name, result in results.items():
@@ -114,10 +120,22 @@ def text(
     said = [say(results) for say in (busy_text, latency_text, traffic_text)]
     for note in (*said, *notes, idle_text(results)):
         parts += [note, ""] if note else []
-    if estimates[0].not_scaled:
-        parts += [f"at another node, not scaled: {', '.join(estimates[0].not_scaled)}"]
-    parts += ["not modelled: " + "; ".join(estimates[0].not_modelled)]
+    parts += _listed("at another node, not scaled", {n: r.not_scaled for n, r in results.items()})
+    parts += _listed("not modelled", {n: r.not_modelled for n, r in results.items()})
     return "\n".join(parts)
+
+
+def _listed(what: str, lists: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line for each thing that designs have in common, then for each that one of them has for itself."""
+    first, *others = lists.values()
+    common = [each for each in first if all(each in other for other in others)]
+    own = {f"{what} on {name}": [e for e in each if e not in common] for name, each in lists.items()}
+    return [
+        line
+        for head, found in {what: common, **own}.items()
+        if found
+        for line in (f"{head}:", *(f"  {each}" for each in found))
+    ]
 
 
 def unpriced_text(result: Estimate) -> str:
@@ -224,9 +242,28 @@ def _totals(results: Mapping[str, Estimate]) -> list[tuple[str, ...]]:
         if key in IDLE and not any(result.leakage_mw for result in estimates):
             continue
         known = bool(values[0]) and math.isfinite(values[0])
-        cuts = [f"{100 * (1 - value / values[0]):.1f} %" if known else "" for value in values[1:]]
+        starred = [key in LEAKING and other in _unlike(results) for other in list(results)[1:]]
+        cuts = [
+            f"{100 * (1 - value / values[0]):.1f} %{' *' if star else ''}" if known else ""
+            for value, star in zip(values[1:], starred, strict=True)
+        ]
         rows.append((label, *map(number, values), unit, *cuts))
     return rows
+
+
+def _unlike(results: Mapping[str, Estimate]) -> list[str]:
+    """Designs whose leakage is known while that of the first is not, or the other way round."""
+    (_, first), *others = results.items()
+    return [name for name, result in others if bool(result.leakage_mw) != bool(first.leakage_mw)]
+
+
+def _leakage_note(results: Mapping[str, Estimate]) -> list[str]:
+    """The note on totals that hold leakage on one side alone; empty where there are none."""
+    if not _unlike(results):
+        return []
+    known = ", ".join(name for name, result in results.items() if result.leakage_mw)
+    without = ", ".join(name for name, result in results.items() if not result.leakage_mw)
+    return [f"* not like for like: leakage is in the figures of {known}, and not known of {without}"]
 
 
 def _sums(
@@ -323,7 +360,12 @@ def latency_text(results: Mapping[str, Estimate], shown: int = 4) -> str:
             times[part.step] = times.get(part.step, 0.0) + part.time_s
         most = sorted(times, key=lambda step: -times[step])[:shown]
         shares = (f"{step} {percent_text(share(times[step], sum(times.values())))}" for step in most)
-        lines.append(f"the latency{of} is that of layers that stream; its longest path: {', '.join(shares)}")
+        at_once = result.peak_image_rate_per_s * result.latency_us_per_image / 1e6
+        overlap = f"; at the highest image rate {at_once:.1f} images are under way at once, in a pipeline"
+        lines.append(
+            f"the latency{of} is that of layers that stream; its longest path: {', '.join(shares)}"
+            + (overlap if at_once >= 1.05 else "")
+        )
     return "\n".join(lines)
 
 

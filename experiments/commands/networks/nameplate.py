@@ -25,8 +25,9 @@ def nameplate_text(name: str, plate: Nameplate) -> str:
         f"{number(plate.gops_per_w)} GOPS/W, {number(plate.gops_per_mm2)} GOPS/mm2"
     )
     nodes = f"{plate.tiles} node{'s' * (plate.tiles > 1)}"
-    without = f"\nnot modelled: {'; '.join(plate.not_modelled)}" if plate.not_modelled else ""
-    return f"{name}, {nodes}\n{text_table(rows, 'llrrr')}\n{peak}{without}"
+    missing = ["not modelled:", *(f"  {each}" for each in plate.not_modelled)] if plate.not_modelled else []
+    title, table = f"{name}, {nodes}", text_table(rows, "llrrr")
+    return "\n".join([title, table, peak, *missing])
 
 
 @dataclass(frozen=True)
