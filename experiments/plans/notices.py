@@ -16,8 +16,8 @@ from mapping.training.untrained import looks_untrained
 
 
 def notices(plan: StudyPlan, study: Study) -> Iterator[str]:
-    """A sentence for a network whose weights nobody trained, and for one that gives probabilities to a loss
-    that takes logits."""
+    """A sentence for a network whose weights nobody trained, for one that gives probabilities to a loss that
+    takes logits, and for a device whose own write error no chip has."""
     named = network_file(study.network) is not None and not draws_weights(study.network)
     given = named and not looks_untrained(plan.network.form)
     if study.train.epochs == 0 and not study.train.weights and not given:
@@ -36,6 +36,18 @@ def notices(plan: StudyPlan, study: Study) -> Iterator[str]:
         yield (
             f"network {study.network} gives probabilities, and loss = {name} takes logits: leave its last "
             f"{ends} away"
+        )
+    yield from _replaced_errors(study)
+
+
+def _replaced_errors(study: Study) -> Iterator[str]:
+    """A sentence where each case puts another write error in the place of the device's own."""
+    device, cases = study.hardware.device, study.chips.cases
+    if device.programming.acts and all(case.programming is not None for case in cases):
+        names = ", ".join(repr(case.name) for case in cases)
+        yield (
+            f"chips.cases: {names}: in the place of the write error of device {device.name!r}, which no chip "
+            "has; a case without programming keeps it"
         )
 
 

@@ -14,7 +14,13 @@ from experiments.report.page import leaves, placed, shown_value, toml, unique, w
 from experiments.results.domain import residual_sentences
 from experiments.results.metric_label import MetricLabel
 from experiments.results.result import Curve, CurvePoint, Estimates, Result
-from experiments.results.summary import coverage, percent_of_macs, share_of_macs
+from experiments.results.summary import (
+    are_alike,
+    coverage,
+    keeps_all,
+    percent_of_macs,
+    share_of_macs,
+)
 from experiments.studies.study import Study, load_study, study_dict, study_names
 from mapping.network.gemm import shown_name
 from xbar.hardware.files import to_dict
@@ -134,6 +140,9 @@ def write_report(
         residuals=residual_sentences(log),
         trained_by_admm=_layers_of_admm(log),
         sides=list(estimate.sides),
+        alike={case.name: are_alike(result, case) for case in result.accuracy.chips_cases},
+        keeps_all=keeps_all(result),
+        versus=_versus(result),
         costs=_cost_rows(estimate),
         peaks=_peak_rows(estimate),
         splits=[
@@ -154,6 +163,15 @@ def write_report(
         not_modelled=unique([*estimate.before.not_modelled, *estimate.after.not_modelled]),
         study=toml(study_dict(result.study)),
     )
+
+
+def _versus(result: Result) -> str | None:
+    """What stands after a reduction: nothing where weights were pruned, else the cells that it is against;
+    None: nothing is reduced."""
+    before, after = result.estimate.before, result.estimate.after
+    if not keeps_all(result):
+        return ""
+    return None if before.cells == after.cells else f" against {before.cells}"
 
 
 def changed_of_study(study: Study) -> list[tuple[str, str, str]]:

@@ -25,7 +25,9 @@ from experiments.results.result import (
     StorageSummary,
     UnknownOperator,
 )
+from experiments.studies.noise_cases import with_noise
 from experiments.studies.study import USUAL_THRESHOLD
+from mapping.chips.chip import acts_at_random
 from mapping.monte_carlo.sampling import half_width, standard_deviation
 from mapping.network.gemm import shown_name
 from mapping.smaller_networks.storage import storage
@@ -194,11 +196,7 @@ def versions() -> dict[str, str]:
 def text_summary(result: Result) -> str:
     """A dozen lines for the terminal."""
     a, c, m = result.accuracy, result.compression, result.mapping
-    before, after, reduction = (
-        result.estimate.before,
-        result.estimate.after,
-        result.estimate.reduction_percent,
-    )
+    before, after = result.estimate.before, result.estimate.after
     images = "" if a.test_images is None else f" of {a.test_images}"
     label = a.metric
     of_test = "" if a.test_set_ci95 is None else f"  (test set{images}: +-{a.test_set_ci95:.2f})"
@@ -218,6 +216,7 @@ def text_summary(result: Result) -> str:
     for case in a.chips_cases:
         ends = [label.digits(end) for end in (case.ci95_low, case.ci95_high) if end is not None]
         spread = f", 95 % interval {' to '.join(ends)}" if ends else ""
+        spread = f", {are_alike(result, case)}" if are_alike(result, case) else spread
         lines.append(f"  {case.name:<18} {label.text(case.mean)} over {case.n} chips{spread}")
     for curve in a.under_noise:
         points = ", ".join(f"{point.name} {label.digits(point.mean)}" for point in curve.points)
@@ -232,17 +231,42 @@ def text_summary(result: Result) -> str:
         f"{m.tiles_per_plane_unpacked} after, {m.tiles_per_plane_after} packed "
         f"({m.tile_rows} x {m.tile_cols}, {m.utilisation:.0%} used)",
     ]
-    saved = result.estimate.pruning_percent
-    for what, old, new, unit, key in (
-        ("area", before.area_mm2, after.area_mm2, "mm2", "area"),
-        ("power", before.power_mw, after.power_mw, "mW", "power"),
-        ("energy", before.energy_nj_per_image, after.energy_nj_per_image, "nJ an image", "energy"),
+    for what, unit, key in (
+        ("area", "mm2", "area_mm2"),
+        ("power", "mW", "power_mw"),
+        ("energy", "nJ an image", "energy_nj_per_image"),
     ):
-        alone = "" if saved is None else f", {_change(getattr(saved, key), '')} by pruning alone"
-        sides = f"{_change(getattr(reduction, key))} uncompressed in {before.slices} slice"
-        cut = f"{sides}{'s' * (before.slices > 1)}{alone}"
-        lines.append(f"{what:<12} {old:.4g} -> {new:.4g} {unit} ({cut})")
+        old, new, cut = getattr(before, key), getattr(after, key), _cut(result, what)
+        sides = f"{new:.4g}" if keeps_all(result) else f"{old:.4g} -> {new:.4g}"
+        lines.append(f"{what:<12} {sides} {unit}{f' ({cut})' if cut else ''}")
     return "\n".join(lines)
+
+
+def keeps_all(result: Result) -> bool:
+    """Whether the run kept every weight, so that nothing of what it saves is pruning's."""
+    return result.compression.weights_kept == result.compression.weights_total
+
+
+def _cut(result: Result, what: str) -> str:
+    """How much less of something there is than uncompressed, and by pruning alone, as far as that differs."""
+    estimate = result.estimate
+    change = getattr(estimate.reduction_percent, what)
+    if keeps_all(result):
+        same = estimate.before.cells == estimate.after.cells
+        return "" if same else f"{_change(change)} the same weights of {estimate.before.cells}"
+    slices = estimate.before.slices
+    saved = estimate.pruning_percent
+    alone = "" if saved is None else f", {_change(getattr(saved, what), '')} by pruning alone"
+    return f"{_change(change)} uncompressed in {slices} slice{'s' * (slices > 1)}{alone}"
+
+
+def are_alike(result: Result, case: OverChips) -> str:
+    """``all alike``, where a case has several chips of one value, and why; else empty."""
+    if case.n < 2 or len(set(case.per_chip)) > 1:
+        return ""
+    given = next((each for each in result.study.chips.cases if each.name == case.name), None)
+    quiet = given is not None and not acts_at_random(with_noise(result.study.hardware, given))
+    return "all alike: nothing differs between chips of this case" if quiet else "all alike"
 
 
 def _change(reduction: float, than: str = " than") -> str:

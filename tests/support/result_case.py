@@ -23,7 +23,7 @@ def chips(name: str, mean: float) -> dict:
         "p05": mean - 0.4,
         "share_above": 0.425,
         "threshold": 98.5,
-        "per_chip": [mean] * 40,
+        "per_chip": [mean - 0.2, mean + 0.2] * 20,
     }
 
 

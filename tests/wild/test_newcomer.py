@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from result_case import chips, complete_result
 from torch import nn
 
 from experiments import evaluate
 from experiments.commands.cli import main
 from experiments.commands.networks.mappings import mapped
 from experiments.evaluation import convert
+from experiments.report.run_page import write_report
+from experiments.results.result import Result
+from experiments.results.summary import text_summary
 from experiments.results.text_table import number
+from experiments.studies.study import load_study
 from mapping import accuracy, batch_norm_folds, crossbar_form, fold_batch_norm, map_network
 from mapping.network.gemm import mappable_layers
 from mapping.smaller_networks.channel_graph import channel_graph
@@ -252,3 +261,68 @@ def test_a_latency_beside_a_higher_rate_is_explained(here: Path, capsys: pytest.
     at_once = result.peak_image_rate_per_s * result.latency_us_per_image / 1e6
     assert at_once > 1.05
     assert f"at the highest image rate {at_once:.1f} images are under way at once, in a pipeline" in said
+
+
+# What a run and its report say.
+
+
+def result_of(**changed: Any) -> Result:
+    """A result of a run with other values at dotted keys."""
+    plain = complete_result()
+    for key, value in changed.items():
+        *tables, last = key.split("__")
+        place = functools.reduce(lambda table, name: table[name], tables, plain)
+        place[last] = value
+    return Result.from_dict(plain, "a test")
+
+
+def page_of(result: Result, folder: Path) -> str:
+    """Words of the report of a result."""
+    write_report(result, {}, folder / "report.html")
+    return " ".join(re.sub(r"<[^>]*>", " ", (folder / "report.html").read_text(encoding="utf-8")).split())
+
+
+def test_a_network_that_keeps_every_weight_is_not_said_to_save(tmp_path: Path) -> None:
+    """It was said to take 32 % less than uncompressed, and 0.29 % less by pruning alone."""
+    whole = result_of(compression__weights_kept=430500, compression__rate=1.0)
+    text = text_summary(whole)
+    assert "pruning alone" not in text
+    assert "area         0.4164 mm2 (93.75 % less than the same weights of 9 bit in 2 slices)" in text
+    page = page_of(whole, tmp_path)
+    assert "By pruning alone" not in page
+    assert "area, −93.8 % against 9 bit in 2 slices 0.416 mm²" in page
+    same = complete_result()["estimate"]["after"]
+    alone = result_of(compression__weights_kept=430500, estimate__before=same)
+    assert "area         0.4164 mm2\n" in text_summary(alone)
+    assert "area 0.416 mm² power" in page_of(alone, tmp_path)
+    pruned = text_summary(result_of())
+    assert "93.75 % less than uncompressed in 2 slices" in pruned
+    assert "by pruning alone" in pruned
+
+
+def test_chips_that_are_alike_are_said_to_be(tmp_path: Path) -> None:
+    """They had the interval "98.61 to 98.61"."""
+    case = {**chips("the device as it is", 98.61), "per_chip": [98.61] * 40, "std": 0.0}
+    quiet = result_of(accuracy__chips=case, accuracy__chips_cases=[case])
+    quiet = dataclasses.replace(quiet, study=load_study("digits-uncompressed"))
+    words = "all alike: nothing differs between chips of this case"
+    assert f"98.61 % over 40 chips, {words}\n" in text_summary(quiet)
+    assert f"98.61 % {words}" in page_of(quiet, tmp_path)
+    assert "all alike" not in text_summary(result_of())
+    assert "all alike" not in page_of(result_of(), tmp_path)
+
+
+def test_a_threshold_that_the_study_does_not_set_is_not_shown(tmp_path: Path) -> None:
+    assert "Chips at or above" in page_of(result_of(study__chips__threshold=98.5), tmp_path)
+    study = {key: value for key, value in complete_result()["study"]["chips"].items() if key != "threshold"}
+    assert "Chips at or above" not in page_of(result_of(study__chips=study), tmp_path)
+
+
+def test_the_write_error_of_a_device_that_no_chip_has_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    own = "hardware.device.programming={kind='lognormal', sigma=0.03}"
+    for name, told in (("digits", True), ("digits-uncompressed", False)):
+        main(["run", name, "--plan", "--set", own])
+        said = capsys.readouterr().err
+        assert ("in the place of the write error of device" in said) == told
+    main(["run", "digits", "--plan"])
+    assert capsys.readouterr().err == ""
