@@ -24,6 +24,13 @@ def _seeded() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _quiet() -> None:
+    """Kernels are compiled without a word: what a test reads on standard error hangs on no cache."""
+    if kernels := sys.modules.get("xbar.machine.kernels"):
+        kernels.compiling.told = True
+
+
+@pytest.fixture(autouse=True)
 def _on_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Analog layers compute on the device that ``XBAR_TEST_DEVICE`` names, by the torch path; ``cpu`` is the
     torch path on the processor, by which cells of networks that train are programmed then, too. Without it

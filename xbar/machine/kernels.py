@@ -16,17 +16,21 @@ import os
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core import event
 
 from xbar.hardware.errors import ROOT
 
 Compiled = TypeVar("Compiled", bound=Callable[..., Any])
 ROOMS = ("xbar", "mapping", "power", "experiments")
 """Packages that may have kernels."""
+MOMENT_S = 2.0
+"""Compilation that takes longer than this is told."""
 
 
 def njit(**options: Any) -> Callable[[Compiled], Compiled]:
@@ -69,6 +73,38 @@ def _temporary_cache() -> str:
     kept = f"kept in {folder}" if own else "made anew in each process (NUMBA_CACHE_DIR=FOLDER keeps them)"
     print(f"{told}; compiled kernels are {kept}", file=sys.stderr)
     return str(folder) if own else ""
+
+
+class Compiling(event.Listener):
+    """Tells on standard error, once, that kernels are being compiled, where that takes more than a moment.
+
+    Numba tells it of kernels that are in no cache; those that are loaded from one are not compiled.
+    """
+
+    def __init__(self) -> None:
+        self.spent, self.began, self.depth, self.told = 0.0, 0.0, 0, False
+
+    def on_start(self, event: Any) -> None:
+        """A kernel, or one that it calls, begins to be compiled."""
+        kernel = event.data["dispatcher"]
+        ours = kernel.py_func.__module__.partition(".")[0] in ROOMS
+        if self.depth == 0:
+            self.began = time.monotonic()
+        self.depth += 1
+        if ours and not self.told and self.spent + time.monotonic() - self.began > MOMENT_S:
+            self.told = True
+            once = "" if type(kernel._cache).__name__ == "NullCache" else ", once on this machine"
+            print(f"xbar: compiling kernels{once}; this takes a minute or two", file=sys.stderr, flush=True)
+
+    def on_end(self, event: Any) -> None:
+        """It is compiled."""
+        self.depth -= 1
+        if self.depth == 0:
+            self.spent += time.monotonic() - self.began
+
+
+compiling = Compiling()
+event.register("numba:compile", compiling)  # type: ignore[no-untyped-call]
 
 
 @functools.cache

@@ -87,3 +87,37 @@ def test_kernels_of_other_sources_are_removed(tmp_path: Path) -> None:
     assert not after("callee.py", "@njit\ndef f(x): return x + 1")
     assert after("callee.py", "@njit\ndef f(x): return x + 1")
     assert not after("moved.py", "@njit\ndef g(x): return x")
+
+
+COLD = """
+from xbar.machine import kernels
+
+@kernels.njit(cache=True)
+def twice(x):
+    return 2 * x
+
+kernels.MOMENT_S, kernels.ROOMS = 0.0, ("__main__",)
+print(twice(21))
+"""
+
+
+def test_compilation_is_told_where_no_cache_has_the_kernel(tmp_path: Path) -> None:
+    """The first evaluation took over a minute without a word."""
+    program = tmp_path / "program.py"
+    program.write_text(COLD)
+    told = []
+    for _ in range(2):
+        here = {
+            "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
+        done = subprocess.run(
+            [sys.executable, str(program)],
+            env={**os.environ, **here},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == "42\n"
+        told.append(done.stderr)
+    assert told == ["xbar: compiling kernels, once on this machine; this takes a minute or two\n", ""]
