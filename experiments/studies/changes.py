@@ -98,7 +98,9 @@ def with_value(raw: Mapping[str, Any], key: str, value: Any, said: str) -> dict[
         if isinstance(node, list):
             if not (part.isdigit() and int(part) < len(node)):
                 have = f"has entries 0 to {len(node) - 1}" if len(node) > 1 else "has one entry, number 0"
-                raise XbarError(f"{said}: {at}: {'.'.join(path[:depth])} {have if node else 'is empty'}")
+                of, rest = ".".join(path[:depth]), path[depth + part.isdigit() :]
+                meant = f"; did you mean {'.'.join([of, '0', *rest])}?" if node else ""
+                raise XbarError(f"{said}: {at}: {of} {have if node else 'is empty'}{meant}")
             index: Any = int(part)
         elif isinstance(node, dict):
             index = part

@@ -213,7 +213,10 @@ class Compression:
         check_range("compress.children", self.children, 1, 100)
         is_rate = isinstance(self.target, Rate)
         if not self.layers and not (is_rate and self.rate == 1):
-            raise XbarError("compress.layers: needs at least one rule, for a target that takes weights away")
+            raise XbarError(
+                "compress.layers: needs at least one rule, for a target that takes weights away, such as "
+                '[[compress.layers]] with layer = "*" and kind = "tile-columns"'
+            )
         if self.before and not is_rate:
             raise XbarError(
                 "compress.before: lists rates on the way to compress.rate, which must then be the target"

@@ -30,9 +30,14 @@ from xbar.hardware.files import build, build_field, read_toml, resolve_device, t
 DEVICES = r"auto|cpu|(cuda|mps|xpu)(:\d{1,3})?"
 """Names of devices."""
 USUAL_THRESHOLD = 99.0
+"""Of a percentage, the higher the better, where a study gives none."""
 OF_METRIC = ("threshold", "until")
 """Keys of chips that are in the unit of the metric."""
-"""Of a percentage, the higher the better, where a study gives none."""
+LEFT_OUT: dict[str, dict[str, Any]] = {
+    "compress": {"rate": 1.0, "retrain_epochs": 0, "admm": {"epochs": 0}},
+    "quantise": {"epochs": 0, "retrain_epochs": 0},
+}
+"""Tables that a study may leave out: nothing is pruned, and weights go to their nearest levels."""
 
 
 @dataclass(frozen=True)
@@ -270,15 +275,25 @@ def resolve_study(raw: Mapping[str, Any], where: str, reading: bool = False) -> 
 
 
 def _resolved(raw: Mapping[str, Any], where: str) -> Study:
-    of_presets = {name: _table(raw, name, where) for name in ("hardware", "under_noise")}
+    of_presets = {name: _table(raw, name, where) for name in ("hardware", "under_noise", *LEFT_OUT)}
     resolved = {**raw, **{name: table for name, table in of_presets.items() if table is not None}}
-    return build(Study, resolved, where)
+    try:
+        return build(Study, resolved, where)
+    except XbarError as error:
+        several = "hardware" not in resolved or ", " in str(error)
+        if not (several and str(error).endswith(": missing")):
+            raise
+        hardware = 'hardware is a table with `base = "PRESET"`, or a preset\'s name; '
+        raise XbarError(
+            f"{error}; {hardware if 'hardware' not in resolved else ''}the study digits-uncompressed, with "
+            "--network and --weights, is ready for a trained network"
+        ) from None
 
 
 def _table(raw: Mapping[str, Any], name: str, where: str) -> Any:
     """Value of a key, in which presets are merged with the changes beside them; None where there is none."""
-    value = raw.get(name)
-    if name == "hardware":
+    value = raw.get(name, LEFT_OUT.get(name))
+    if name == "hardware" and name in raw:
         return resolved_hardware(value, where)
     if name == "under_noise" and isinstance(value, list):
         return [

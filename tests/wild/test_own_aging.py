@@ -260,7 +260,7 @@ def test_the_command_takes_the_file_that_a_device_file_needs(
         ("drift.kind=rize", "hardware.device.drift.kind: unknown name 'rize'; did you mean 'rise'"),
         ("drift.t0=1", "hardware.device.drift.t0: unknown key; "),
         ("relaxation.tau=-1", "relaxation.tau = -1.0: must be above 0, in s"),
-        ("relaxation.tau='a'", "hardware.device.relaxation.tau = 'a': Input should be a valid number"),
+        ("relaxation.tau='a'", "hardware.device.relaxation.tau = 'a': must be a number"),
         ("relaxation.sigma=1", "device.relaxation.kind = to-the-middle: a deviation of up to "),
         ("drift.slope=2", "device.drift.kind = rise: a deviation of up to "),
         ("drift.t_start=-1", "'rise': the first time of its law = -1.0: must lie between 0 and 1e+12 s"),

@@ -170,7 +170,7 @@ def test_the_current_law_acts_in_converters_circuits_and_netlists(own: Path) -> 
         ("iv.v0=1", "hardware.device.iv.v0: unknown key; did you mean 'v_0'? allowed: g_at, kind, v_0"),
         ("programming.sigma=-1", "programming.sigma = -1.0: must be at least 0, in S"),
         ("programming.sigma=1", "device.programming.kind = square-root: a deviation of up to 1 S"),
-        ("read_noise.step='a'", "hardware.device.read_noise.step = 'a': Input should be a valid number"),
+        ("read_noise.step='a'", "hardware.device.read_noise.step = 'a': must be a number"),
         ("low_frequency=3", "hardware.device.low_frequency = 3: must be a table"),
         ("low_frequency={amplitude=1e-6}", "hardware.device.low_frequency.kind: missing; allowed: power"),
     ],

@@ -10,7 +10,7 @@ import os
 import secrets
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -137,15 +137,61 @@ def _mistake(cls: type, data: Any, begin: str, at: str, error: pydantic.Validati
         return f"{begin}{at}{_unknown_key(cls, data, path)}"
     if kind == "kind":
         return f"{begin}{key}.kind{errors[0]['msg']}"
-    if kind in ("missing", "missing_argument"):
-        return f"{begin}{key}: missing"
+    if kind in MISSING:
+        keys = [at + ".".join(map(str, each)) for each in _missing(cls, data, errors)]
+        return f"{begin}{', '.join(keys) or key}: missing"
     if kind in ("value_error", "assertion_error"):
         return f"{begin}{errors[0]['ctx']['error']}"
-    reasons = [
-        e["msg"].replace("an object", "a table") for e in errors if _field_path(cls, data, e["loc"]) == path
-    ]
+    messages = dict.fromkeys(e["msg"] for e in errors if _field_path(cls, data, e["loc"]) == path)
     said = f"{key} = {errors[0]['input']!r}"
-    return f"{begin}{said}: {', '.join(dict.fromkeys(reasons))}"
+    return f"{begin}{said}: {_in_our_words(list(messages))}"
+
+
+MISSING = ("missing", "missing_argument")
+WORDS = {
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "a text in quotes",
+    "a valid boolean": "true or false",
+    "a valid array": "a list",
+    "a valid tuple": "a list",
+    "a valid dictionary": "a table",
+    "an object": "a table",
+}
+"""What pydantic asks for, in the words of a file of TOML."""
+
+
+def _in_our_words(messages: Sequence[str]) -> str:
+    """What is wrong with a value, from what pydantic says of it."""
+    theirs = "Input should be "
+    wanted = [each.removeprefix(theirs) for each in messages if each.startswith(theirs)]
+    named = [next((ours for key, ours in WORDS.items() if each.startswith(key)), each) for each in wanted]
+    others = [each for each in messages if not each.startswith(theirs)]
+    return ", ".join([*([f"must be {' or '.join(dict.fromkeys(named))}"] if named else []), *others])
+
+
+def _missing(cls: type, data: Any, errors: Sequence[Any]) -> Iterator[list[int | str]]:
+    """Paths of all missing keys that are not in one branch of a union; of a missing table at the
+    top, its own."""
+    for error in errors:
+        path = _field_path(cls, data, error["loc"])
+        if error["type"] not in MISSING or path != list(error["loc"]):
+            continue
+        owner: Any = cls
+        part = data
+        for name in path[:-1]:
+            part = _part(part, name)
+            owner = _resolve(owner, name, part) if isinstance(name, str) else owner
+        named = dataclasses.is_dataclass(owner) and isinstance(path[-1], str)
+        table = typing.get_type_hints(owner, include_extras=True).get(str(path[-1])) if named else None
+        inside = _needed(table) if dataclasses.is_dataclass(table) and len(path) == 1 else []
+        yield from ([*path, name] for name in inside) if inside else [path]
+
+
+def _needed(table: Any) -> list[str]:
+    """Fields of a dataclass that have no default."""
+    none = dataclasses.MISSING
+    return [f.name for f in dataclasses.fields(table) if f.default is none and f.default_factory is none]
 
 
 def _field_path(cls: type, data: Any, location: tuple[int | str, ...]) -> list[int | str]:

@@ -185,7 +185,7 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
         ('levels = [{ name = "chip" }, { name = "array" }]', "'chip' must be the last"),
         ('levels = [{ name = "array", holds = 2 }]', "holds = 2.0: has no effect on the first level"),
         ("phase_bits = 40", "phase_bits = 40: must lie between 1 and 16"),
-        ("components = 3", "components = 3: Input should be a table"),
+        ("components = 3", "components = 3: must be a table"),
         ("compnents = 3", "compnents: unknown key; did you mean 'components'?"),
         (AMPLIFIER.replace("0.5", "-0.5"), "components.amplifier.price: energy_pj = -0.5: must be a number"),
         (AMPLIFIER.replace("area_um2 = 40.0", ""), "components.amplifier.price: area_um2: missing"),
