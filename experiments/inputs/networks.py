@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_unflatten
 
 from experiments.inputs.examples import Input, example_of
 from experiments.inputs.programs import load_program
-from experiments.studies.own_code import load_file, load_with_modules, neighbours_first
+from experiments.studies.own_code import defined_in, load_file, load_with_modules, neighbours_first
 from mapping.network.inputs import Inputs
 from xbar.hardware.checks import check_range
 from xbar.hardware.errors import ROOT, XbarError, one_line, unknown_name
@@ -75,7 +75,7 @@ def build_network(name: str, width: float = 1.0) -> nn.Module:
     if width != 1:
         raise XbarError(f"width = {width:g}: only built-in networks have a width; {name} sets its own sizes")
     if not path.is_file():
-        raise XbarError(f"network {name}: {path}: no such file")
+        raise XbarError(f"network {name}: {path.name}: no such file in {path.resolve().parent}")
     return load_program(path) if name.endswith(".pt2") else _from_function(name, path)
 
 
@@ -166,6 +166,11 @@ def _built_in(name: str, width: float) -> nn.Module:
     networks = built_in_networks()
     if name.endswith(".py"):
         raise XbarError(f"network {name}: must name a function without arguments in it: {name}:function")
+    if Path(name).suffix in (".pt", ".pth", ".safetensors"):
+        raise XbarError(
+            f"network {name}: holds weights, and not what is done with them; a state dict goes to --weights, "
+            "and the network is a built-in name, path/net.py:function, or path/program.pt2"
+        )
     if name not in networks:
         raise unknown_name(FORMS, name, networks)
     network = networks[name]
@@ -190,8 +195,7 @@ def _from_function(name: str, path: Path) -> nn.Module:
     except Exception as error:
         raise XbarError(f"network {name}: {one_line(error)}") from error
     if build is None:
-        functions = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
-        raise unknown_name(f"network {name}: function of {path}", function, functions)
+        raise unknown_name(f"network {name}: function of {path}", function, defined_in(module))
     if not isinstance(network, nn.Module):
         raise XbarError(f"network {name}: gives a {type(network).__name__}, not a torch.nn.Module")
     return network

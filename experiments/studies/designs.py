@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.studies.changes import merged, with_change
+from experiments.studies.file_kinds import check_file_kind
 from experiments.studies.parts import KEPT, SameObject, plain_of
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, naming
@@ -24,6 +25,7 @@ def load_design(name: str, changes: Sequence[str] = ()) -> Hardware:
     XbarError
         For an unknown preset, a missing or broken file, an unknown or impossible key, or one of a study.
     """
+    check_file_kind(name, "design")
     return _design({"hardware": name}, changes, name)
 
 

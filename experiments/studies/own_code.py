@@ -106,7 +106,8 @@ def from_own_file(what: str, name: str, use: Callable[[Any], Any] = lambda found
     file, _, attribute = name.rpartition(":")
     path = Path(file)
     if path.suffix != ".py" or not path.is_file():
-        raise XbarError(f"{what} {name}: {file}: no such Python file")
+        folder = path.resolve().parent
+        raise XbarError(f"{what} {name}: {file}: no such Python file; looked for {path.name} in {folder}")
     try:
         with neighbours_first(path.resolve().parent):
             module = load_with_modules(path)
@@ -117,8 +118,16 @@ def from_own_file(what: str, name: str, use: Callable[[Any], Any] = lambda found
         raise
     except Exception as error:
         raise XbarError(f"{what} {name}: {one_line(error)}") from error
-    own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
-    raise unknown_name(f"{what} {name}: function of {path}", attribute, own)
+    raise unknown_name(f"{what} {name}: function of {path}", attribute, defined_in(module))
+
+
+def defined_in(module: ModuleType) -> list[str]:
+    """Names that a module defines itself; what it imports is not among them."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", "") == module.__name__ and name[0] != "_"
+    ]
 
 
 def load_with_modules(path: Path) -> ModuleType:

@@ -326,3 +326,125 @@ def test_the_write_error_of_a_device_that_no_chip_has_is_told(capsys: pytest.Cap
         assert ("in the place of the write error of device" in said) == told
     main(["run", "digits", "--plan"])
     assert capsys.readouterr().err == ""
+
+
+# Answers to mistakes in studies, and to what is named in the wrong place.
+
+MINE = """name = "mine"
+network = "mynet.py:net"
+data = "mydata.py:data"
+[hardware]
+base = "admm-32x32"
+[train]
+epochs = 0
+weights = "w.pt"
+[chips]
+n = 2
+[[chips.cases]]
+name = "5 %"
+programming = { kind = "lognormal", sigma = 0.05 }
+"""
+DATA = """
+import numpy as np
+
+def data():
+    x = np.random.default_rng(0).random((60, 1, 8, 8), dtype=np.float32)
+    return (x, np.arange(60) % 10), (x, np.arange(60) % 10)
+"""
+
+
+@pytest.fixture
+def study(here: Path) -> Path:
+    """A minimal study for a trained network, beside its weights and data."""
+    (here / "mine.toml").write_text(MINE)
+    (here / "mydata.py").write_text(DATA)
+    torch.save(network().state_dict(), "w.pt")
+    return here
+
+
+def test_a_study_may_leave_out_what_it_does_not_do(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A trained network needed six refusals until its study had [compress] and [quantise]."""
+    found = load_study("mine.toml")
+    ready = load_study("digits-uncompressed")
+    assert found.compress == ready.compress
+    assert found.quantise == ready.quantise
+    main(["run", "mine.toml", "--plan"])
+    told = capsys.readouterr().out
+    (study / "again.toml").write_text(told)
+    assert load_study("again.toml") == found
+    sizes = "54 / 6 / 60 for training, validation, test"
+    assert told.endswith(f"\n# checked: network, weights, data ({sizes}); nothing is run\n")
+    (study / "mine.toml").write_text('network = "mynet.py:net"\n[chips]\n')
+    answer = said_by(["run", "mine.toml", "--plan"], capsys)
+    assert "mine.toml: name, data, hardware, train.epochs, chips.n, chips.cases: missing; " in answer
+    assert "the study digits-uncompressed" in answer
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (
+            ["run", "digits-uncompressed", "--set", "compress.rate=10"],
+            '[[compress.layers]] with layer = "*" and kind =',
+        ),
+        (
+            ["run", "mine.toml", "--set", "chips.cases.programming.sigma=0.1"],
+            "chips.cases has one entry, number 0; did you mean chips.cases.0.programming.sigma?",
+        ),
+        (
+            ["run", "mine.toml", "--set", "hardware.adc.bits=x"],
+            "adc.bits = 'x': must be a whole number or 'i",
+        ),
+        (["run", "mine.toml", "--set", "data=none.py:data"], "no such Python file; looked for none.py in /"),
+        (["run", "mine.toml", "--set", "network=none.py:net"], "none.py: no such file in /"),
+        (["estimate", "runs/nope"], "runs/nope: no such folder"),
+        (["estimate", "w.pt"], "a state dict goes to --weights"),
+        (["layers", "w.pt"], "a state dict goes to --weights"),
+        (["estimate", "lenet5", "--hardware", "cell.toml"], "cell.toml: is a device, no design"),
+        (
+            ["estimate", "lenet5", "--hardware", "mine.toml"],
+            "mine.toml: is a study, no design; `xbar run` takes",
+        ),
+        (["estimate", "lenet5", "--against", "mine.toml"], "mine.toml: is a study, no design"),
+        (["nameplate", "mine.toml"], "mine.toml: is a study, no design"),
+        (["devices", "mine.toml"], "mine.toml: is a study, no device"),
+        (["estimate", "mynet.py:nett", "--input", "1x8x8"], "did you mean 'net'? allowed: net\n"),
+    ],
+)
+def test_a_mistake_is_answered_with_what_to_do(
+    study: Path, words: list[str], answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (study / "cell.toml").write_text("g_min = 1e-6\ng_max = 1e-5\nstates = 2\n")
+    (study / "mynet.py").write_text(f"from torch.utils.data import DataLoader\n{NET}")
+    assert answer in said_by([*words, *(["--plan"] if words[0] == "run" else [])], capsys)
+
+
+def test_a_design_in_python_is_told_from_other_files(study: Path) -> None:
+    with pytest.raises(XbarError, match=r"mine.toml: is a study, no design"):
+        evaluate(network(), images(), "mine.toml")
+
+
+def test_an_estimate_of_a_study_takes_its_input_from_its_data(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["estimate", "mine.toml"])
+    of_study = capsys.readouterr().out
+    main(["estimate", "mynet.py:net", "--input", "1x8x8"])
+    of_network = capsys.readouterr().out
+    assert of_study.splitlines()[1:] == of_network.splitlines()[1:]
+    assert "inputs: the worst case" not in of_network
+    main(["estimate", "mynet.py:net", "--input", "1x8x8", "--weights", "w.pt"])
+    assert "inputs: the worst case, every phase at v_read" in capsys.readouterr().out
+
+
+def test_a_sweep_that_no_estimate_can_price_is_refused_before_its_points_are_counted(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (study / "s.toml").write_text(
+        'name = "s"\nstudy = "mine.toml"\n[[axes]]\nkey = "hardware.adc.bits"\nvalues = [12, 13]\n'
+    )
+    with pytest.raises(SystemExit):
+        main(["sweep", "s.toml", "--plan"])
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "adc.bits = 12" in told.err

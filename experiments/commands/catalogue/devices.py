@@ -14,6 +14,7 @@ import numpy as np
 import tyro
 
 from experiments.studies.durations import duration
+from experiments.studies.file_kinds import check_file_kind
 from experiments.studies.own_code import extensions_of
 from xbar.conductances.noise import sigma, white_sigma
 from xbar.hardware.aging import Drift, LogClamp, Relaxation
@@ -308,6 +309,7 @@ class DevicesCommand:
                 raise XbarError("--extensions: needs the NAME of a device file that names their kinds")
             print(table(width))
             return
+        check_file_kind(self.name, "device")
         with extensions_of(self.extensions):
             self._show(load_device(self.name), width, draws)
 

@@ -83,16 +83,17 @@ def form_of(
     inputs: Sequence[Input] = (),
     weights: Path | None = None,
     batch_norm: BatchNormChoice = "fold",
+    example: Inputs | None = None,
 ) -> tuple[nn.Module, Inputs]:
     """A network in the form that goes onto crossbars, only to be read, and an input; a built-in one has no
     values unless a file gives them.
 
-    Parameters and errors are those of `layers_of`.
+    Parameters and errors are those of `layers_of`; `example`, a batch of one input, goes before `inputs`.
     """
     without_values = network_file(name) is None and weights is None
     with torch.device("meta" if without_values else "cpu"):
         network = build_network(name, width)
-    example = example_input(name, network, inputs)
+    example = example_input(name, network, inputs) if example is None else example
     if weights is not None:
         network = form_with_weights(network, example, weights)
     with naming(f"network {name}"):

@@ -9,13 +9,16 @@ import torch
 
 from experiments.commands.arguments import DEFAULT_DESIGN
 from experiments.commands.networks.layers import form_of, left_digital
+from experiments.inputs import data as datasets
+from experiments.inputs.batches import taken
 from experiments.inputs.examples import Input
-from experiments.inputs.networks import draws_weights
+from experiments.inputs.networks import draws_weights, network_file
 from experiments.run_folder.finished import finished_run
 from experiments.run_folder.ids import COST_ONLY, simulated
 from experiments.studies.designs import changed_design, load_design
-from experiments.studies.study import load_study, study_names
+from experiments.studies.study import Study, load_study, study_names
 from mapping.lowering.form import BatchNormChoice
+from mapping.network.inputs import Inputs
 from mapping.tiles.mapped import MappedNetwork
 from mapping.tiles.mapper import map_network, without_weights
 from xbar.hardware.design import Hardware
@@ -43,7 +46,7 @@ def mapped(
     hardware, against
         Designs, or TOML files; no `hardware`: that of the study or run, else admm-32x32.
     inputs
-        As in `experiments.inputs.networks.example_input`.
+        As in `experiments.inputs.networks.example_input`; none: of a study, the first of its data.
     changes
         ``hardware.key=value``, of both designs; of a run, what its mapping and accuracy do not depend on.
     batch_norm
@@ -67,15 +70,20 @@ def mapped(
         finished = finished_run(Path(what))[1].with_hardware(lambda own: _priced_anew(own, changes))
         return {finished.hardware.name: finished}
     network, design = what, hardware or DEFAULT_DESIGN
+    example: Inputs | None = None
+    if "/" in what and ":" not in what and not Path(what).suffix:
+        raise XbarError(f"{what}: no such folder; give that of a finished run, a network, or a study")
     if _is_study(what):
         if width != 1:
             raise XbarError(f"--width {width:g}: {what} is a study, which sets its own width; leave this out")
         study = load_study(what, changes)
         network, width, batch_norm = study.network, study.width, batch_norm or study.batch_norm
         first = load_design(hardware, changes) if hardware else study.hardware
+        if network_file(network) is not None and not inputs:
+            example = _input_of(study)
     else:
         first = load_design(design, changes)
-    form, example = form_of(network, width, inputs, weights, batch_norm or "fold")
+    form, example = form_of(network, width, inputs, weights, batch_norm or "fold", example)
     digital = left_digital(form, example)
     designs = {first.name: first}
     for name in against:
@@ -90,6 +98,14 @@ def mapped(
             for name, each in designs.items()
         }
     return {name: without_weights(one) for name, one in found.items()} if drawn else found
+
+
+def _input_of(study: Study) -> Inputs | None:
+    """The first training input of a study; None where its data are not at hand."""
+    try:
+        return taken(datasets.load(study.data, None).train_x, slice(0, 1))
+    except XbarError:
+        return None
 
 
 def is_drawn(what: str, changes: Sequence[str] = ()) -> bool:

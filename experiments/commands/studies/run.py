@@ -72,8 +72,14 @@ class RunCommand:
         if self.plan:
             import tomli_w
 
-            prepare(study, self.data, out)
+            planned = prepare(study, self.data, out)
             print(tomli_w.dumps(study_dict(study)), end="")
+            data = planned.context.data
+            sizes = " / ".join(f"{len(part):,}" for part in (data.train_y, data.val_y, data.test_y))
+            weights = ", weights" if study.train.weights else ""
+            print(
+                f"# checked: network{weights}, data ({sizes} for training, validation, test); nothing is run"
+            )
             return
         result = run_study(study, self.data, out, self.resume)
         from experiments.report.run_report import report_run

@@ -61,9 +61,9 @@ def sweep(asked: SweepCommand) -> None:
     whole = plan(points, asked.data, out)
     found = whole.part(part, parts)
     left = found.left(asked.retry_failed)
-    print(f"{what.name}: {_told(found, left)}", flush=True)
     if asked.plan or left:
         check(left.values(), asked.data, out, said)
+    print(f"{what.name}: {_told(found, left)}", flush=True)
     if not asked.plan:
         base = base_of(what.study, what.set, said, changes)
         source = source_of(base, what.swept(), points, asked.data)
