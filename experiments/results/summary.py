@@ -199,7 +199,7 @@ def text_summary(result: Result) -> str:
     before, after = result.estimate.before, result.estimate.after
     images = "" if a.test_images is None else f" of {a.test_images}"
     label = a.metric
-    of_test = "" if a.test_set_ci95 is None else f"  (test set{images}: +-{a.test_set_ci95:.2f})"
+    of_test = "" if a.test_set_ci95 is None else f"  (test set{images}: 95 % within ±{a.test_set_ci95:.2f})"
     networks = {
         "float": a.float,
         "compressed": a.compressed,
