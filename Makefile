@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 DOCS_STAMP := .venv/.installed-docs
 
-.PHONY: demo test test-all fuzz lint docs bench clean
+.PHONY: demo test test-all fuzz lint docs bench bench-gpu clean
 
 demo: $(STAMP)
 	$(BIN)/xbar run digits --out runs/demo --resume
@@ -34,6 +34,10 @@ docs: $(DOCS_STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
+
+# Times on the accelerator that torch finds; without one it says so and measures nothing.
+bench-gpu: $(STAMP)
+	$(BIN)/python benchmarks/accelerator.py
 
 clean:
 	rm -rf .venv build *.egg-info

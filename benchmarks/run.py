@@ -15,6 +15,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
+ACCELERATOR = HERE / "accelerator.json"
 PAGE = HERE.parent / "docs" / "speed.md"
 NAMES = tuple(
     "mvm inference networks struct estimate wires circuit programming training engine start sweep".split()
@@ -43,8 +44,15 @@ def main(chosen: Sequence[str]) -> int:
             )
     rows = among(json.loads(RESULTS.read_text(encoding="utf-8")), rows) if chosen else rows
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    PAGE.write_text(page(rows), encoding="utf-8")
+    write_page()
     return 0
+
+
+def write_page() -> None:
+    """Write docs/speed.md from the records that are kept."""
+    rows = json.loads(RESULTS.read_text(encoding="utf-8"))
+    there = json.loads(ACCELERATOR.read_text(encoding="utf-8")) if ACCELERATOR.exists() else None
+    PAGE.write_text(page(rows, there), encoding="utf-8")
 
 
 def among(kept: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -53,8 +61,8 @@ def among(kept: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list
     return list(rows.values())
 
 
-def page(rows: Sequence[dict[str, Any]]) -> str:
-    """Text of docs/speed.md."""
+def page(rows: Sequence[dict[str, Any]], there: dict[str, Any] | None = None) -> str:
+    """Text of docs/speed.md; `there`: what `make bench-gpu` wrote."""
     lines = [
         "# Speed",
         "",
@@ -64,15 +72,45 @@ def page(rows: Sequence[dict[str, Any]]) -> str:
         "not in the times. Rows of one benchmark are of one run, those of two may be of two days. The "
         "machine is 2 cores of a shared one; dated rows whose two sides have one thread are processor time.",
         "",
-        "| case | threads | ms | baseline | its ms | ratio | measured |",
-        "|---|---|---|---|---|---|---|",
+        "| case | device | threads | ms | baseline | its ms | ratio | measured |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row['name']} | {row['threads']} | {row['seconds'] * 1e3:.3g} | {row['baseline']} | "
+        f"| {row['name']} | {row.get('device', 'cpu')} | {row['threads']} | {row['seconds'] * 1e3:.3g} | "
+        f"{row['baseline']} | "
         f"{row['baseline_seconds'] * 1e3:.3g} | {row['ratio']:.3g} | {row.get('date', '')} |"
         for row in rows
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *on_accelerator(there)]) + "\n"
+
+
+def on_accelerator(found: dict[str, Any] | None) -> list[str]:
+    """The part of the page on times on another device than the processor."""
+    if found is None:
+        return [
+            "## On an accelerator",
+            "",
+            "`make bench-gpu` measures ResNet-20, VGG-16 under ADMM, chips of LeNet-5, ResNet-50 and "
+            "training on chips wherever torch finds an accelerator, beside plain torch on it and the "
+            "processor, and writes its table here. It has not been run yet.",
+        ]
+    lines = [
+        "## On an accelerator",
+        "",
+        f"Written by `make bench-gpu` on: {found['machine']}. TF32 is off on both sides. The processor's "
+        "time is by its kernels on all its threads, of fewer images, chips or steps and scaled to as many.",
+        "",
+        "| case | ms | baseline there | its ms | ratio | a second | peak MiB | processor, ms | date |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for each in found["rows"]:
+        peak = "" if each["peak_bytes"] is None else f"{each['peak_bytes'] / 2**20:.0f}"
+        times = [f"{each[key] * 1e3:.3g}" for key in ("seconds", "baseline_seconds", "processor_seconds")]
+        lines.append(
+            f"| {each['name']} | {times[0]} | {each['baseline']} | {times[1]} | {each['ratio']:.3g} | "
+            f"{each['a_second']:.3g} | {peak} | {times[2]} | {each['date']} |"
+        )
+    return lines
 
 
 if __name__ == "__main__":
