@@ -81,7 +81,7 @@ def losses(network: TrainableNetwork, x: Tensor, y: Tensor, steps: int) -> list[
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        found.append(float(loss))
+        found.append(float(loss.detach()))
     return found
 
 
