@@ -27,8 +27,7 @@ from experiments.studies.designs import load_design
 from mapping.chips.analog import analog_network, clipped_inputs
 from mapping.chips.calibration import calibrate
 from mapping.chips.chip import has_random_effects, program_network, without_device_effects
-from mapping.chips.clipped_conversions import clipped_conversions
-from mapping.chips.noise_domain import noise_outside_domain
+from mapping.chips.outside_domain import clipped_conversions, noise_outside_domain
 from mapping.lab.chip_file import save_mapping
 from mapping.lowering.form import BatchNormChoice, crossbar_form
 from mapping.monte_carlo.one_chip import chip_accuracy

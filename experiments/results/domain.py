@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mapping.chips.clipped_conversions import Clipped
+from mapping.chips.outside_domain import Clipped
 
 CLIPPED = 0.001
 """A layer that clips more than this share of its inputs is named."""

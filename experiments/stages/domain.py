@@ -5,8 +5,7 @@ from __future__ import annotations
 from experiments.plans.plan import StudyPlan
 from experiments.results.domain import clipped_sentences, conversion_sentences, residual_sentences
 from experiments.stages.measure import Accuracies, Networks
-from mapping.chips.clipped_conversions import clipped_conversions
-from mapping.chips.noise_domain import noise_outside_domain
+from mapping.chips.outside_domain import clipped_conversions, noise_outside_domain
 from mapping.tiles.mapped import MappedNetwork
 
 

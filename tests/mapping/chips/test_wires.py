@@ -16,7 +16,7 @@ from torch import nn
 from mapping import MappedNetwork, analog_network, calibrate, map_network, program_network
 from mapping.chips.codes import layer_codes
 from mapping.chips.columns import blocks
-from mapping.chips.noise_domain import noise_outside_domain
+from mapping.chips.outside_domain import noise_outside_domain
 from mapping.chips.wires import noise_through_wires, whole_tiles
 from mapping.tiles.mapped import Band, MappedLayer
 from xbar import ProgrammingNoise, WhiteNoise, XbarError

@@ -13,7 +13,7 @@ from torch import nn
 from experiments import evaluate
 from experiments.results.domain import conversion_sentences
 from mapping import MappedNetwork, calibrate, map_network
-from mapping.chips.clipped_conversions import clipped_conversions
+from mapping.chips.outside_domain import clipped_conversions
 from xbar import Hardware, XbarError
 
 V_READ = 0.25
