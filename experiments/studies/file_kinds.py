@@ -13,8 +13,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "sweep": ("axes", "`xbar sweep` takes it"),
     "search": ("space", "`xbar search` takes it"),
     "study": ("network", "`xbar run` takes it"),
-    "design": ("crossbar", "--hardware takes it, and a study by hardware.base"),
-    "device": ("g_max", "`xbar devices` takes it, a study or design by hardware.device"),
+    "design": ("crossbar", "a study takes it by hardware.base, and commands by --hardware"),
+    "device": ("g_max", "a study takes it by hardware.device, and `xbar devices` shows it"),
 }
 """By kind a key that files of this kind have and no other, and what takes them."""
 

@@ -276,7 +276,8 @@ def resolve_study(raw: Mapping[str, Any], where: str, reading: bool = False) -> 
 
 def _resolved(raw: Mapping[str, Any], where: str) -> Study:
     of_presets = {name: _table(raw, name, where) for name in ("hardware", "under_noise", *LEFT_OUT)}
-    resolved = {**raw, **{name: table for name, table in of_presets.items() if table is not None}}
+    needed: dict[str, Any] = {"train": {}, "chips": {}}  # so that what they lack is told, key by key
+    resolved = needed | {**raw, **{name: table for name, table in of_presets.items() if table is not None}}
     try:
         return build(Study, resolved, where)
     except XbarError as error:

@@ -10,7 +10,7 @@ import os
 import secrets
 import tomllib
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -170,28 +170,10 @@ def _in_our_words(messages: Sequence[str]) -> str:
     return ", ".join([*([f"must be {' or '.join(dict.fromkeys(named))}"] if named else []), *others])
 
 
-def _missing(cls: type, data: Any, errors: Sequence[Any]) -> Iterator[list[int | str]]:
-    """Paths of all missing keys that are not in one branch of a union; of a missing table at the
-    top, its own."""
-    for error in errors:
-        path = _field_path(cls, data, error["loc"])
-        if error["type"] not in MISSING or path != list(error["loc"]):
-            continue
-        owner: Any = cls
-        part = data
-        for name in path[:-1]:
-            part = _part(part, name)
-            owner = _resolve(owner, name, part) if isinstance(name, str) else owner
-        named = dataclasses.is_dataclass(owner) and isinstance(path[-1], str)
-        table = typing.get_type_hints(owner, include_extras=True).get(str(path[-1])) if named else None
-        inside = _needed(table) if dataclasses.is_dataclass(table) and len(path) == 1 else []
-        yield from ([*path, name] for name in inside) if inside else [path]
-
-
-def _needed(table: Any) -> list[str]:
-    """Fields of a dataclass that have no default."""
-    none = dataclasses.MISSING
-    return [f.name for f in dataclasses.fields(table) if f.default is none and f.default_factory is none]
+def _missing(cls: type, data: Any, errors: Sequence[Any]) -> list[list[int | str]]:
+    """Paths of all missing keys that are not in one branch of a union."""
+    paths = [(_field_path(cls, data, e["loc"]), e["loc"]) for e in errors if e["type"] in MISSING]
+    return [path for path, location in paths if path == list(location)]
 
 
 def _field_path(cls: type, data: Any, location: tuple[int | str, ...]) -> list[int | str]:

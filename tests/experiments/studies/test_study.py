@@ -104,7 +104,7 @@ def test_unknown_studies_and_broken_files(tmp_path: Path) -> None:
     with pytest.raises(XbarError, match="not a TOML file"):
         load_study(str(broken))
     broken.write_text("name = 'x'\n")
-    with pytest.raises(XbarError, match="hardware: missing"):
+    with pytest.raises(XbarError, match=r"hardware, train\.epochs, chips\.n, chips\.cases: missing"):
         load_study(str(broken))
 
 
