@@ -166,8 +166,8 @@ def write_report(
 
 
 def _versus(result: Result) -> str | None:
-    """What stands after a reduction: nothing where weights were pruned, else the cells that it is against;
-    None: nothing is reduced."""
+    """Text after a reduction: empty where weights were pruned, else the cells that it is against. None where
+    nothing is reduced."""
     before, after = result.estimate.before, result.estimate.after
     if not keeps_all(result):
         return ""

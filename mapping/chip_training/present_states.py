@@ -19,14 +19,14 @@ from xbar.multiply.converters import drive
 
 
 class Present(NamedTuple):
-    """What a layer has at one step of a training, on its device.
+    """Weights, scale and input range of a layer at one step of a training, on its device.
 
     Parameters
     ----------
     weight, bias
         GEMM matrix (k, n), and the bias (n,) or None.
     scale
-        Of the columns, shape (n,), 0 in one that is fitted at each step.
+        Scales of the columns, shape (n,), 0 in one that is fitted at each step.
     x_max
         The largest input, shape (); None for one that is not calibrated.
     """
@@ -51,7 +51,7 @@ class LayerInTraining:
     chip
         Any chip of the mapping.
     name
-        Of the layer; one for which there is no `on_processor_alone`.
+        Name of the layer; one for which there is no `on_processor_alone`.
     zeros
         Weights for which 0 is a level, shape (k, n); None: none.
     tiles
@@ -109,7 +109,7 @@ class LayerInTraining:
         return held[: layer.k], held[layer.k :].sum(0) * now.x_max
 
     def _send(self, there: LayerOnDevice, now: Present, scale: Tensor) -> None:
-        """What is digital behind the tiles: see `mapping.chips.analog.output_gain`."""
+        """Give the layer its digital work behind the tiles: see `mapping.chips.analog.output_gain`."""
         layer = self.layer
         assert layer.calibration is not None
         assert now.x_max is not None

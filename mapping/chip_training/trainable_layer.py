@@ -35,7 +35,7 @@ from xbar.hardware.errors import XbarError
 
 
 class TrainableLayer:
-    """What a layer of the network, the host, does in place of its own forward.
+    """The forward pass that a layer of the network, the host, does in place of its own.
 
     ``zeros``: weights for which 0 is a level.
     """
@@ -234,5 +234,5 @@ class TrainableLayer:
 
 
 def _as_array(parameter: Tensor) -> NDArray[np.float32]:
-    """What a parameter holds now, in memory of its own."""
+    """A copy of the numbers that a parameter holds now."""
     return parameter.detach().float().cpu().numpy().copy()

@@ -1,6 +1,6 @@
-"""What a calibration asks of a layer's inputs, where these lie: on the processor, or on another device.
+"""Answers about a layer's inputs that a calibration asks for, on the processor or on another device.
 
-Of inputs on another device, the processor gets single numbers, how often each code is on each word line, and
+From inputs on another device the processor gets single numbers, how often each code is on each word line, and
 the few vectors on which a converter's range is fitted.
 """
 
@@ -39,7 +39,7 @@ class HostInputs:
         return float(np.abs(x).max()), bool((x < 0).any())
 
     def percentile(self, percent: float) -> float:
-        """Of the magnitudes, linear between neighbours."""
+        """Percentile of the magnitudes, linear between neighbours."""
         return float(np.percentile(np.abs(self._all()), percent))
 
     def best(self, ranges: NDArray[np.float64], low: int, top: int) -> int:

@@ -51,7 +51,7 @@ def on_processor_alone(layer: MappedLayer, time: float) -> str | None:
 
 
 class _Part(NamedTuple):
-    """What is a block of the multiply: a read of a band, and the band's columns that it has."""
+    """A block of the multiply: a read of a band, and the band's columns that it has."""
 
     number: int
     band: Band
@@ -143,7 +143,7 @@ class LayerCells:
         return np.ascontiguousarray(np.concatenate([digits, ends]).transpose(1, 2, 0))
 
     def _cells_of(self, part: _Part) -> NDArray[np.int32]:
-        """What each cell of a block holds: the number of a weight, 0, or one of the two after them."""
+        """Numbers that the cells of a block hold: that of a weight, 0, or one of the two after them."""
         layer, band = self.layer, part.band
         numbers = np.arange(1, self._none, dtype=np.int32).reshape(layer.k + layer.bias_rows, layer.n)
         rows, driven = band.rows[part.read.rows], band.built()[part.read.rows]
@@ -231,7 +231,7 @@ class TileColumns:
     Parameters
     ----------
     cells
-        Of the layer.
+        Cells of the layer.
     chip
         Any chip of the mapping, whose layer is calibrated.
     """

@@ -102,7 +102,7 @@ class LayerOnDevice:
         arrays: tuple[tuple[Block, ...], NDArray[np.float32], NDArray[np.float32]],
         device: torch.device,
     ) -> LayerOnDevice:
-        """Of what the converters see (`mapping.chips.columns.blocks`), gain and bias as arrays."""
+        """Make it of the columns (`mapping.chips.columns.blocks`), with gain and bias as arrays."""
         blocks, gain, bias = arrays
         columns = stacked(blocks, layer.inputs, layer.n).to(device)
         return cls(layer, drive, columns, *(torch.from_numpy(part).to(device) for part in (gain, bias)))

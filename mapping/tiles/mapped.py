@@ -258,8 +258,8 @@ class MappedLayer(ByValue):
     def on_cells(
         self, weights: NDArray[T], bias: NDArray[T] | None, rows: NDArray[np.int64], cols: NDArray[np.int64]
     ) -> NDArray[T]:
-        """What is known of weights (k, n), and of the bias (bias_rows, n), at inputs x columns; 0 where there
-        is neither."""
+        """Values of weights (k, n), and of the bias (bias_rows, n), at inputs x columns; 0 where there is
+        neither."""
         found: NDArray[T] = weights[window(rows % self.k, cols)]
         if self.groups > 1 or self.bias_rows:
             found = np.where(self.holds(rows, cols), found, weights.dtype.type(0))

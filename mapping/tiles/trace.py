@@ -118,7 +118,7 @@ class _Product(NamedTuple):
     Parameters
     ----------
     name
-        Of the operator.
+        Name of the operator.
     axes
         Axes along which the weight differs: a sum over one of these makes them a product of matrices.
     is_counted

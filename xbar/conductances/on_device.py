@@ -29,7 +29,7 @@ class CellTables:
     values
         Targets [S], of the type that conductances have.
     sigma, shift, bound
-        Of a write; see `xbar.hardware.noise_laws.Spread`, and the largest error that is accepted [S].
+        Spread of a write (`xbar.hardware.noise_laws.Spread`), and the largest error that is accepted [S].
     relaxation, nu
         Mean and standard deviation of each, see `xbar.conductances.aging.AgingTables`.
     flicker
@@ -172,7 +172,7 @@ def _verified(g: Tensor, index: Tensor, tables: CellTables, places: CellPlaces, 
 
 
 def _aged(g: Tensor, state: Tensor, tables: CellTables, places: CellPlaces, keys: _Keys) -> Tensor:
-    """What happens to cells between write and read."""
+    """Relaxation, drift and 1/f noise act on cells between write and read."""
     if tables.relaxation is not None:
         mean, sigma = tables.relaxation
         g = g + (mean[state] + sigma[state] * _draws(keys.relaxation, places))

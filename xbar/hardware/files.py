@@ -162,7 +162,7 @@ WORDS = {
 
 
 def _in_our_words(messages: Sequence[str]) -> str:
-    """What is wrong with a value, from what pydantic says of it."""
+    """A text of what is wrong with a value, from what pydantic says of it."""
     theirs = "Input should be "
     wanted = [each.removeprefix(theirs) for each in messages if each.startswith(theirs)]
     named = [next((ours for key, ours in WORDS.items() if each.startswith(key)), each) for each in wanted]
