@@ -70,7 +70,8 @@ def page(rows: Sequence[dict[str, Any]], there: dict[str, Any] | None = None) ->
         "time and that of a baseline in the same process, alternating; the least of the repeats counts. A "
         "ratio below 1 is faster than the baseline. First calls, which compile or load numba's cache, are "
         "not in the times. Rows of one benchmark are of one run, those of two may be of two days. The "
-        "machine is 2 cores of a shared one; dated rows whose two sides have one thread are processor time.",
+        "machine is 2 cores of a shared one; dated rows whose two sides have one thread are processor time. "
+        "Rows without a date are of older code.",
         "",
         "| case | device | threads | ms | baseline | its ms | ratio | measured |",
         "|---|---|---|---|---|---|---|---|",
