@@ -282,19 +282,10 @@ def evaluate(
     ideal = analog_network(form, program_network(calibrate(exact, form, shown)[0]))
     value = accuracy(model, batches, metric=metric)
     ideal_value = accuracy(ideal, batches, metric=metric)
-    clipped = [name for name, share in clipped_inputs(ideal).items() if share > 1e-3]
-    if clipped:
-        notes.append(f"inputs beyond their calibrated range are clipped in {', '.join(clipped)}")
     run = functools.partial(chip_accuracy, mapped, form, batches, seed=seed, time=time, metric=metric)
     least = min(chips, 10) if until else 1
     sample = sample_chips(lambda chip: run(chip=chip), most=chips, least=least, until=until)
-    if idle := [name for name in mappable_layers(form) if name not in mapped.layers]:
-        notes.append(f"not reached in eval mode, and left digital: {', '.join(idle)}")
-    if not has_random_effects(mapped):
-        notes.append(f"{mapped.hardware.name} has no noise and no faults: all of its chips are alike")
-    notes += [*noise_outside_domain(mapped), *conversion_sentences(clipped_conversions(mapped, form, shown))]
-    if mapped.digital_unknown:
-        notes.append("operators that take weights are not counted: " + ", ".join(mapped.digital_unknown))
+    notes += _notes(form, mapped, ideal, shown)
     return Evaluation(
         type(model).__name__,
         metric,
@@ -309,6 +300,29 @@ def evaluate(
         seed,
         time,
     )
+
+
+def _notes(form: nn.Module, mapped: MappedNetwork, ideal: nn.Module, shown: BatchSource) -> list[str]:
+    """Sentences on what the figures leave out, and on what is outside the domain in which they are right.
+
+    Parameters
+    ----------
+    ideal
+        The network on an ideal chip, after the test set has gone through it.
+    shown
+        The calibration inputs.
+    """
+    notes = []
+    if clipped := [name for name, share in clipped_inputs(ideal).items() if share > 1e-3]:
+        notes.append(f"inputs beyond their calibrated range are clipped in {', '.join(clipped)}")
+    if idle := [name for name in mappable_layers(form) if name not in mapped.layers]:
+        notes.append(f"not reached in eval mode, and left digital: {', '.join(idle)}")
+    if not has_random_effects(mapped):
+        notes.append(f"{mapped.hardware.name} has no noise and no faults: all of its chips are alike")
+    notes += [*noise_outside_domain(mapped), *conversion_sentences(clipped_conversions(mapped, form, shown))]
+    if mapped.digital_unknown:
+        notes.append("operators that take weights are not counted: " + ", ".join(mapped.digital_unknown))
+    return notes
 
 
 def convert(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mapping.chips.calibration import response
-from mapping.chips.cells_on_device import LayerCells, TileColumns
+from mapping.chips.cells_on_device import LayerCells, LayerColumns
 from mapping.chips.chip import ProgrammedNetwork
 from mapping.chips.codes import largest_code
 from mapping.chips.layer_on_device import LayerOnDevice, precise
@@ -70,7 +70,7 @@ class LayerInTraining:
         assert layer.scale is not None
         self.layer = layer
         self.cells = LayerCells(layer, chip.time, device)
-        self.columns = TileColumns(self.cells, chip) if tiles else None
+        self.columns = LayerColumns(self.cells, chip) if tiles else None
         self.there: LayerOnDevice | None = None
         values = torch.from_numpy(levels(layer.hardware.encoding, layer.hardware.device))
         self.dtype = precise(device)

@@ -69,7 +69,7 @@ def _parts(layer: MappedLayer) -> Iterator[_Part]:
                 yield _Part(number, band, read, chosen)
 
 
-class Cells(NamedTuple):
+class CellTensors(NamedTuple):
     """Conductances [S] of the cells of a layer, shape (planes, slices, B, R, C), and where there are any."""
 
     g: Tensor
@@ -174,7 +174,7 @@ class LayerCells:
             found.append(own + np.searchsorted(tiles[own:], tiles))
         return self.filled(found, self.size[1:], 0)
 
-    def programmed(self, state: Tensor, seed: int, chip: int) -> Cells:
+    def programmed(self, state: Tensor, seed: int, chip: int) -> CellTensors:
         """The cells of one chip.
 
         Parameters
@@ -193,7 +193,7 @@ class LayerCells:
         if crossbar.p_open_wl + crossbar.p_open_bl > 0:
             present = present & ~self._open(seed, chip, index.shape[:2])
             g = torch.where(present, g, 0.0)
-        return Cells(g, present)
+        return CellTensors(g, present)
 
     def _open(self, seed: int, chip: int, shape: Sequence[int]) -> Tensor:
         """Cells on open lines; see `mapping.chips.chip.on_open_lines`."""
@@ -225,7 +225,7 @@ class LayerCells:
         return w[1 : self._none].view(layer.k + layer.bias_rows, layer.n) * scale
 
 
-class TileColumns:
+class LayerColumns:
     """Columns of a layer's tiles for the multiply, of one chip after the other, on a device.
 
     Parameters
@@ -283,7 +283,7 @@ class TileColumns:
         """Sums over planes, where these are one column."""
         return values if self._planes == len(values) else values.sum(0, keepdim=True)
 
-    def of_chip(self, cells: Cells, seed: int, chip: int) -> StackedColumns:
+    def of_chip(self, cells: CellTensors, seed: int, chip: int) -> StackedColumns:
         """The columns of one chip of these cells."""
         layer, unit = self.cells.layer, self.cells.layer.hardware.device.unit
         seen = cells.g if self._planes == len(cells.g) else (cells.g[0] - cells.g[1])[None]

@@ -23,7 +23,7 @@ from mapping import (
     map_network,
     program_network,
 )
-from mapping.chips.cells_on_device import LayerCells, TileColumns, on_processor_alone
+from mapping.chips.cells_on_device import LayerCells, LayerColumns, on_processor_alone
 from mapping.chips.chip import decoded_layer
 from mapping.chips.columns import blocks
 from mapping.tiles.mapped import MappedLayer
@@ -61,7 +61,7 @@ def on_device(
     """Columns and weights of a chip; what goes to the device is that of another one."""
     layer = mapped.layers[name]
     cells = LayerCells(layer, chip.time, device)
-    columns = TileColumns(cells, program_network(mapped, seed=chip.seed + 1, chip=9))
+    columns = LayerColumns(cells, program_network(mapped, seed=chip.seed + 1, chip=9))
     assert layer.scale is not None
     states, scale = (part.to(device) for part in (states_of(layer), torch.from_numpy(layer.scale)))
     of_chip = cells.programmed(states, chip.seed, chip.chip)
@@ -163,7 +163,7 @@ def test_operators_of_a_chip_do_not_grow_with_bands_and_columns() -> None:
         mapped = network(hardware, nn.Linear(inputs, outputs), shape=(inputs,))
         layer = mapped.layers["0"]
         cells = LayerCells(layer, 1.0, CPU)
-        columns = TileColumns(cells, program_network(mapped))
+        columns = LayerColumns(cells, program_network(mapped))
         states, scale = states_of(layer), torch.ones(layer.n)
         with _Counted() as counted:
             of_chip = cells.programmed(states, 1, 0)
