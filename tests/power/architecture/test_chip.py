@@ -178,7 +178,7 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
         ('[components.adc]\nlevel = "nod"', "components.adc.level: unknown name 'nod'; did you mean 'node'?"),
         ("[components.adc]\ncounts = 3", "components.adc: counts: unknown key; did you mean 'count'?"),
         ("[components.adc]\nprice = 3", "components.adc.price = 3: must be the name of a block, or a table"),
-        ("[components.own]\ncount = 3", "components.own: level: missing"),
+        ("[components.own]\ncount = 3", "components.own: level, events: missing"),
         ('remove = ["abc"]', "remove: unknown name 'abc'; did you mean"),
         ('levels = [{ name = "node" }]', "must have one of the name 'array'"),
         ('levels = [{ name = "array" }, { name = "array" }]', "each name may be there once"),
