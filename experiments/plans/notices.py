@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import torch
@@ -14,10 +15,17 @@ from mapping.network.modules import run_example
 from mapping.training.losses import LOSSES, binary_cross_entropy, token_cross_entropy
 from mapping.training.untrained import looks_untrained
 
+DEFAULT_IMAGES = {
+    field.name: field.default
+    for field in dataclasses.fields(Study)
+    if field.name in ("calibration_images", "test_images")
+}
+"""Numbers of inputs that nobody asked for; 0 stands for all."""
+
 
 def notices(plan: StudyPlan, study: Study) -> Iterator[str]:
     """A sentence for a network whose weights nobody trained, for one that gives probabilities to a loss that
-    takes logits, and for a device whose own write error no chip has."""
+    takes logits, for a device whose own write error no chip has, and for more inputs than there are."""
     named = network_file(study.network) is not None and not draws_weights(study.network)
     given = named and not looks_untrained(plan.network.form)
     if study.train.epochs == 0 and not study.train.weights and not given:
@@ -38,6 +46,14 @@ def notices(plan: StudyPlan, study: Study) -> Iterator[str]:
             f"{ends} away"
         )
     yield from _replaced_errors(study)
+    data = plan.context.data
+    for key, what, there in (
+        ("calibration_images", "training", len(data.train_y)),
+        ("test_images", "test", len(data.test_y)),
+    ):
+        asked = getattr(study, key)
+        if asked > there and asked != DEFAULT_IMAGES[key]:
+            yield f"{key} = {asked:,}: the data have {there:,} {what} inputs, and all of them are taken"
 
 
 def _replaced_errors(study: Study) -> Iterator[str]:

@@ -448,3 +448,15 @@ def test_a_sweep_that_no_estimate_can_price_is_refused_before_its_points_are_cou
     told = capsys.readouterr()
     assert told.out == ""
     assert "adc.bits = 12" in told.err
+
+
+def test_more_inputs_than_there_are_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """They were taken as all of the data, without a word; the default is as many as there may be."""
+    for key, words in (
+        ("calibration_images=20000", "calibration_images = 20,000: the data have 1,295 training inputs"),
+        ("test_images=400", "test_images = 400: the data have 359 test inputs, and all of them are taken"),
+    ):
+        main(["run", "digits", "--plan", "--set", key])
+        assert words in capsys.readouterr().err
+    main(["run", "digits", "--plan", "--set", "test_images=359"])
+    assert capsys.readouterr().err == ""
