@@ -49,7 +49,9 @@ def product(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None) -> Ten
 
 def with_gradient_of(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None, value: Tensor) -> Tensor:
     """A tensor with a value, and the gradient of `product` of the other arguments."""
-    if torch.is_autocast_enabled(x.device.type) or isinstance(getattr(layer, "padding", 0), str):
+    kind = x.device.type
+    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    if autocast or isinstance(getattr(layer, "padding", 0), str):
         return straight_through(product(layer, x, weight, bias), value)
     if isinstance(layer, _ConvNd):
         if x.dim() == len(layer.kernel_size) + 1:
