@@ -61,6 +61,12 @@ COMPONENTS = {
     "neuron": "#54278f",
     "rest_of_core": "#a6761d",
     "core": "#1b5e63",
+    "sign_indicator": "#d95f8c",
+    "zero_skipping": "#6b8e23",
+    "macro": "#5b7fa6",
+    "buffer": "#8c6bb1",
+    "drivers": "#e08e45",
+    "digital": "#2e8b8b",
 }
 """Colour of every component of the architectures that ship, the same in all figures."""
 

@@ -290,7 +290,7 @@ def test_a_case_before_the_first_time_is_refused(own: Path) -> None:
         ),
         ("return g * (", "return (0 * g + np.nan) * (", "a conductance that is not finite at 27.1828 s"),
         ("return g + gone", "return 1 / 0 + gone", "kind of relaxation 'to-the-middle': ZeroDivisionError"),
-        ("return part.t_start", "return None", "kind of drift 'rise': TypeError"),
+        ("return part.t_start", "return None", "the first time of its law = None: must be a number"),
         ("    def first_time(self, part):\n        return 0.0\n", "", "Can't instantiate abstract class"),
         (
             "class ToTheMiddleLaw(AgingLaw):",

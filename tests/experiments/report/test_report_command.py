@@ -119,11 +119,15 @@ def test_folders_that_are_no_run(run: Path, tmp_path: Path, capsys) -> None:
     [
         ("result.json", '{"accuracy": ', "result.json: not a JSON file"),
         ("result.json", "[]", "result.json: must be a table of results"),
-        ("result.json", "{}", "result.json: accuracy: missing"),
+        ("result.json", "{}", "result.json: accuracy, compression, "),
         ("result.json", b"\xff\xfe", "result.json: not a JSON file"),
         ("log.json", "{", "log.json: not a JSON file"),
         ("log.json", "{}", "log.json: must be a list of tables"),
-        ("log.json", '[{"stage": "prune", "epoch": 0, "primal": 1}]', "log.json: row 0: layer: missing"),
+        (
+            "log.json",
+            '[{"stage": "prune", "epoch": 0, "primal": 1}]',
+            "log.json: row 0: layer, dual: missing",
+        ),
     ],
 )
 def test_broken_files(run: Path, file: str, content: str | bytes, words: str, capsys) -> None:

@@ -236,5 +236,5 @@ def test_what_has_no_rate_is_named_by_a_nameplate(tmp_path: Path) -> None:
         "energy of bus: has no rate",
         "index: counted by the layer",
     )
-    assert "not modelled: energy of bus: has no rate" in nameplate_text("own", plate)
+    assert "not modelled:\n  energy of bus: has no rate" in nameplate_text("own", plate)
     assert nameplate(load_hardware("admm-32x32")).not_modelled == ("index: counted by the layer",)
