@@ -34,7 +34,7 @@ from mapping.chips.chip import decoded_weights
 from mapping.chips.columns import blocks, ideal_blocks
 from mapping.monte_carlo.sampling import half_width
 from xbar.conductances.encoding import cell_states, codebook, decode, slice_weights, target_conductances
-from xbar.conductances.noise import sigma, white_sigma
+from xbar.conductances.noise_laws import sigma, white_sigma
 from xbar.conductances.programming import Cells, program
 from xbar.conductances.rng import stream_key
 from xbar.hardware.converters import Adc, Dac

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from xbar.conductances.noise import white_sigma
+from xbar.conductances.noise_laws import white_sigma
 from xbar.hardware.device import Device
 from xbar.hardware.files import load_device
 from xbar.hardware.noise import WhiteNoise

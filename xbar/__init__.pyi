@@ -44,7 +44,7 @@ from .hardware.noise import (
     WhiteNoise as WhiteNoise,
     WriteNoise as WriteNoise,
 )
-from .hardware.noise_laws import (
+from .hardware.noise_kinds import (
     FLICKER_NOISES as FLICKER_NOISES,
     READ_NOISES as READ_NOISES,
     WRITE_NOISES as WRITE_NOISES,

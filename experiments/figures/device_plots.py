@@ -23,7 +23,7 @@ from experiments.figures.colours import BLUE, GREY, INK, MUTED, ORANGE
 from experiments.figures.plots import STYLE, WIDTH
 from experiments.studies.durations import duration
 from xbar.conductances.aging import relaxation_sigma
-from xbar.conductances.noise import low_frequency_sigma, sigma, white_sigma
+from xbar.conductances.noise_laws import low_frequency_sigma, sigma, white_sigma
 from xbar.conductances.programming import program
 from xbar.hardware.device import Device
 from xbar.hardware.iv import current_per_siemens

@@ -41,7 +41,7 @@ from mapping.training.method import Method
 from mapping.training.state import Log
 from xbar.hardware.design import Hardware
 from xbar.hardware.files import to_dict
-from xbar.hardware.noise_laws import WRITE_NOISES
+from xbar.hardware.noise_kinds import WRITE_NOISES
 
 Scales = Mapping[str, float | list[float]]
 

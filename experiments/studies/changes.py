@@ -12,7 +12,7 @@ from xbar.hardware.aging import DRIFTS, RELAXATIONS
 from xbar.hardware.encodings import ENCODINGS
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import CURRENT_LAWS
-from xbar.hardware.noise_laws import FLICKER_NOISES, READ_NOISES, WRITE_NOISES
+from xbar.hardware.noise_kinds import FLICKER_NOISES, READ_NOISES, WRITE_NOISES
 from xbar.hardware.registry import Registry
 
 

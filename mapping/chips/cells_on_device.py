@@ -26,11 +26,11 @@ from mapping.tiles.reads import Read, reads_of_band
 from xbar.conductances.draws import as_signed, normal_draws, row_keys, uniform_words, word_of
 from xbar.conductances.encoding import codebook, slice_weights
 from xbar.conductances.generator import mixed_places
-from xbar.conductances.noise import BOLTZMANN
+from xbar.conductances.noise_laws import BOLTZMANN
 from xbar.conductances.on_device import CellPlaces, CellTables, program_on_device
 from xbar.conductances.programming import cell_laws
 from xbar.conductances.rng import stream_key
-from xbar.hardware.noise_laws import read_form
+from xbar.hardware.noise_kinds import read_form
 from xbar.multiply.converters import accumulated_phases
 from xbar.multiply.on_device import StackedColumns, stacked
 

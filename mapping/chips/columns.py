@@ -20,7 +20,7 @@ from mapping.chips.wires import bit_lines, forms_through_wires, noise_through_wi
 from mapping.tiles.mapped import Band, MappedLayer
 from mapping.tiles.reads import Read, reads_of_band
 from xbar.conductances.encoding import slice_weights
-from xbar.conductances.noise import BOLTZMANN, white_sigma
+from xbar.conductances.noise_laws import BOLTZMANN, white_sigma
 from xbar.conductances.rng import normals, stream_key
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError

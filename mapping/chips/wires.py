@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapping.tiles.mapped import Band, MappedLayer, Tile
-from xbar.conductances.noise import white_sigma
+from xbar.conductances.noise_laws import white_sigma
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.wires.circuit_kernels import Floats

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xbar.conductances.noise import sigma
+from xbar.conductances.noise_laws import sigma
 from xbar.hardware.device import Device
 
 

@@ -17,7 +17,7 @@ from experiments.studies.own_code import extensions_of
 from experiments.studies.study import load_study, resolve_study, study_dict
 from mapping import load_mapping
 from xbar import CURRENT_LAWS, FLICKER_NOISES, READ_NOISES, WRITE_NOISES, load_device, solve
-from xbar.conductances.noise import low_frequency_sigma, sigma, white_sigma
+from xbar.conductances.noise_laws import low_frequency_sigma, sigma, white_sigma
 from xbar.conductances.programming import program
 from xbar.hardware.device import Device
 from xbar.hardware.files import build, to_dict

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xbar.conductances.noise import low_frequency_sigma
+from xbar.conductances.noise_laws import low_frequency_sigma
 from xbar.hardware.aging import Aging, AgingLaw, Drift, Relaxation, aged, compiled_form
 from xbar.hardware.device import Device
-from xbar.hardware.noise_laws import FLICKER_NOISES, Siemens
+from xbar.hardware.noise_kinds import FLICKER_NOISES, Siemens
 
 STEPS = {
     "relaxation": ("relaxation", "relaxation_sigma"),

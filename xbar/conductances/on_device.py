@@ -29,7 +29,7 @@ class CellTables:
     values
         Targets [S], of the type that conductances have.
     sigma, shift, bound
-        Spread of a write (`xbar.hardware.noise_laws.Spread`), and the largest error that is accepted [S].
+        Spread of a write (`xbar.hardware.noise_kinds.Spread`), and the largest error that is accepted [S].
     relaxation, nu
         Mean and standard deviation of each, see `xbar.conductances.aging.AgingTables`.
     flicker

@@ -1,6 +1,6 @@
 """Programming: the conductances that the cells of one chip have when they are read.
 
-`program` draws the noise of `xbar.conductances.noise` for the cells of one slice of one plane. One kernel
+`program` draws the noise of `xbar.conductances.noise_laws` for the cells of one slice of one plane. One kernel
 does the write (with write-verify), relaxation, drift, low-frequency noise and stuck cells, row after row, in
 float32, or in float64 with the same draws.
 """
@@ -27,7 +27,7 @@ from xbar.conductances.rng import (
 )
 from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
-from xbar.hardware.noise_laws import write_spread
+from xbar.hardware.noise_kinds import write_spread
 from xbar.machine.kernels import njit
 
 BEYOND = 30.0

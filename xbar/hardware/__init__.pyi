@@ -33,7 +33,7 @@ from .noise import (
     WhiteNoise as WhiteNoise,
     WriteNoise as WriteNoise,
 )
-from .noise_laws import (
+from .noise_kinds import (
     FLICKER_NOISES as FLICKER_NOISES,
     READ_NOISES as READ_NOISES,
     WRITE_NOISES as WRITE_NOISES,

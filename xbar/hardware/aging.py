@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from xbar.hardware.checks import STRICT, check_range, check_types
 from xbar.hardware.errors import XbarError
-from xbar.hardware.noise_laws import Siemens, of_shape
+from xbar.hardware.noise_kinds import Siemens, of_shape
 from xbar.hardware.registry import ByKind, KeptTable, Registry
 
 if TYPE_CHECKING:

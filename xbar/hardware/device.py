@@ -27,7 +27,7 @@ from xbar.hardware.noise import (
     ProgrammingNoise,
     WhiteNoise,
 )
-from xbar.hardware.noise_laws import (
+from xbar.hardware.noise_kinds import (
     FLICKER_NOISES,
     READ_NOISES,
     WRITE_NOISES,

@@ -1,7 +1,7 @@
 """Keys of the deviations of a cell's conductance: those of a write, 1/f noise since then, and of a read.
 
-All quantities are SI (S, V, s). The kinds of each are a registry of `xbar.hardware.noise_laws`; the laws that
-ship are in `xbar.conductances.noise`.
+All quantities are SI (S, V, s). The kinds of each are a registry of `xbar.hardware.noise_kinds`; the laws that
+ship are in `xbar.conductances.noise_laws`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from xbar.hardware.checks import STRICT, check_finite, check_range, check_types, refuse_idle
 from xbar.hardware.errors import XbarError
-from xbar.hardware.noise_laws import FLICKER_NOISES, READ_NOISES, WRITE_NOISES, FlickerLaw, ReadLaw, WriteLaw
+from xbar.hardware.noise_kinds import FLICKER_NOISES, READ_NOISES, WRITE_NOISES, FlickerLaw, ReadLaw, WriteLaw
 from xbar.hardware.registry import ByKind, KeptTable
 
 
@@ -311,10 +311,10 @@ class WhiteNoise(CellReadNoise):
 
 
 for _kind in ("none", "gaussian", "lognormal", "polynomial", "states"):
-    WRITE_NOISES.add(_kind, ProgrammingNoise, f"xbar.conductances.noise:{_kind.upper()}")
+    WRITE_NOISES.add(_kind, ProgrammingNoise, f"xbar.conductances.noise_laws:{_kind.upper()}")
 for _kind in ("power", "log10"):
-    FLICKER_NOISES.add(_kind, LowFrequencyNoise, f"xbar.conductances.noise:{_kind.upper()}")
-READ_NOISES.add("white", WhiteNoise, "xbar.conductances.noise:WHITE")
+    FLICKER_NOISES.add(_kind, LowFrequencyNoise, f"xbar.conductances.noise_laws:{_kind.upper()}")
+READ_NOISES.add("white", WhiteNoise, "xbar.conductances.noise_laws:WHITE")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import tyro
 from experiments.studies.durations import duration
 from experiments.studies.file_kinds import check_file_kind
 from experiments.studies.own_code import extensions_of
-from xbar.conductances.noise import sigma, white_sigma
+from xbar.conductances.noise_laws import sigma, white_sigma
 from xbar.hardware.aging import Drift, LogClamp, Relaxation
 from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError

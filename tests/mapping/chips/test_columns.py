@@ -43,7 +43,7 @@ from mapping.chips.columns import blocks
 from mapping.chips.wires import bit_lines
 from xbar import Drift, LogClamp, ProgrammingNoise, WhiteNoise, XbarError
 from xbar.conductances.encoding import reference_conductances, slice_weights, target_conductances
-from xbar.conductances.noise import BOLTZMANN
+from xbar.conductances.noise_laws import BOLTZMANN
 from xbar.hardware.design import Hardware
 from xbar.hardware.iv import IV
 from xbar.multiply.converters import code_range, drive

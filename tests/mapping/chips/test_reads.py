@@ -24,7 +24,7 @@ from mapping.chips.wires import noise_through_wires, whole_tiles
 from mapping.tiles.mapped import Band, Tile
 from mapping.tiles.reads import reads_of_band, reads_of_tile
 from xbar import ProgrammingNoise, WhiteNoise, XbarError, load_hardware
-from xbar.conductances.noise import BOLTZMANN
+from xbar.conductances.noise_laws import BOLTZMANN
 from xbar.hardware.design import Hardware
 from xbar.multiply.mvm import mvm
 from xbar.multiply.on_device import DriveTables, mvm_on_device, stacked

@@ -20,7 +20,7 @@ from mapping.chips.outside_domain import noise_outside_domain
 from mapping.chips.wires import noise_through_wires, whole_tiles
 from mapping.tiles.mapped import Band, MappedLayer
 from xbar import ProgrammingNoise, WhiteNoise, XbarError
-from xbar.conductances.noise import BOLTZMANN
+from xbar.conductances.noise_laws import BOLTZMANN
 from xbar.multiply.mvm import mvm
 from xbar.multiply.on_device import DriveTables, mvm_on_device, stacked
 from xbar.multiply.reference import mvm_reference

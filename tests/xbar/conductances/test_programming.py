@@ -18,7 +18,7 @@ from xbar import (
     Verify,
     XbarError,
 )
-from xbar.conductances.noise import low_frequency_sigma, sigma
+from xbar.conductances.noise_laws import low_frequency_sigma, sigma
 from xbar.conductances.programming import Cells, program as program_cells, stuck_conductances
 from xbar.conductances.rng import normals, stream_key
 

@@ -20,7 +20,7 @@ from experiments.studies.study import load_study
 from mapping import analog_network, calibrate, map_network, program_network
 from mapping.compression.configs import Rate
 from xbar import XbarError, from_aihwkit, from_crosssim, load_device, load_hardware
-from xbar.conductances.noise import flicker_amplitude, sigma
+from xbar.conductances.noise_laws import flicker_amplitude, sigma
 from xbar.other_tools.translation import Translation, flat
 
 

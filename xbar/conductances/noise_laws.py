@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
 from xbar.hardware.noise import LowFrequencyNoise, ProgrammingNoise, WhiteNoise
-from xbar.hardware.noise_laws import (
+from xbar.hardware.noise_kinds import (
     FlickerLaw,
     ReadLaw,
     Siemens,

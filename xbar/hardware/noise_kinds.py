@@ -1,8 +1,8 @@
-"""Noise laws by kind: how large the deviations of cells are, as functions of arrays.
+"""Kinds of noise: their registries, and what a law of each must say about the deviations of cells.
 
 The keys of a kind are a frozen dataclass (`xbar.hardware.noise`); its law is an object that says what the
 standard deviation of a cell is. A law of one's own is one file: such a dataclass, a law, and the `add` of its
-registry. The laws that ship are in `xbar.conductances.noise`.
+registry. The laws that ship are in `xbar.conductances.noise_laws`.
 """
 
 from __future__ import annotations
