@@ -140,7 +140,10 @@ def write_report(
         residuals=residual_sentences(log),
         trained_by_admm=_layers_of_admm(log),
         sides=list(estimate.sides),
-        alike={case.name: are_alike(result, case) for case in result.accuracy.chips_cases},
+        alike={
+            case.name: are_alike(result, case)
+            for case in (result.accuracy.chips, *result.accuracy.chips_cases)
+        },
         keeps_all=keeps_all(result),
         versus=_versus(result),
         costs=_cost_rows(estimate),

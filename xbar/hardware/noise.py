@@ -1,7 +1,7 @@
 """Keys of the deviations of a cell's conductance: those of a write, 1/f noise since then, and of a read.
 
-All quantities are SI (S, V, s). The kinds of each are a registry of `xbar.hardware.noise_kinds`; the laws that
-ship are in `xbar.conductances.noise_laws`.
+All quantities are SI (S, V, s). The kinds of each are a registry of `xbar.hardware.noise_kinds`; the laws
+that ship are in `xbar.conductances.noise_laws`.
 """
 
 from __future__ import annotations
