@@ -1,8 +1,8 @@
 """Programming: the conductances that the cells of one chip have when they are read.
 
-`program` draws the noise of `xbar.conductances.noise_laws` for the cells of one slice of one plane.
-One kernel does the write (with write-verify), relaxation, drift, low-frequency noise and stuck cells, row after row, in
-float32, or in float64 with the same draws.
+`program` draws the noise of `xbar.conductances.noise_laws` for the cells of one slice of one plane. One
+kernel does the write (with write-verify), relaxation, drift, low-frequency noise and stuck cells, row after
+row, in float32, or in float64 with the same draws.
 """
 
 from __future__ import annotations
