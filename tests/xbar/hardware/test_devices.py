@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from xbar import Device, ProgrammingNoise, WhiteNoise, XbarError, load_device
-from xbar.conductances import noise
+from xbar.conductances import noise_laws
 from xbar.conductances.programming import program
 from xbar.hardware.files import preset_names
 
@@ -163,7 +163,7 @@ def test_a_preset_without_published_noise_has_none(name: str) -> None:
     names: dict[str, Any] = {"seed": 5, "chip": 0, "layer": "layer", "plane": 0, "slice_": 0}
     result = program(g, device, [0], np.arange(g.size), time=DAY, **names)
     np.testing.assert_array_equal(result.g, g.astype(np.float32))
-    assert not noise.white_sigma(g, device).any()
+    assert not noise_laws.white_sigma(g, device).any()
 
 
 def test_cells_written_near_zero_are_clipped_there() -> None:
@@ -268,7 +268,7 @@ def test_times_without_data_are_refused(name: str, first: float, times: list[flo
 
 def test_read_noise_of_neurram() -> None:
     """A pair of cells has 1 % of the 39 uS that are the largest weight, for every conductance."""
-    pair = np.sqrt(2) * noise.white_sigma([1e-6, 2e-5, 4e-5], load_device("neurram-hfox"))
+    pair = np.sqrt(2) * noise_laws.white_sigma([1e-6, 2e-5, 4e-5], load_device("neurram-hfox"))
     np.testing.assert_allclose(pair, 0.39e-6, rtol=1e-3)
 
 
