@@ -47,24 +47,24 @@ EIGHT_PHASES = "128 x 128 tiles, 8 one-bit phases, 8-bit ADC at each, all noise"
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """Sizes of the measurements.
 
     Parameters
     ----------
     resnet20, lenet5, resnet50
         Images.
     chips
-        Of LeNet-5.
+        Chips of LeNet-5.
     steps, on_chips, batch
         Steps of an epoch of VGG-16 and of a training on chips, and images of each.
     width
-        Of VGG-16 and ResNet-50.
+        Width of VGG-16 and ResNet-50.
     side
-        Of an image of ResNet-50.
+        Side of an image of ResNet-50.
     on_processor
         Images, chips or steps that the processor has at most.
     repeats
-        Of each time, of which the least counts.
+        Repeats of each measurement, of which the least time counts.
     """
 
     resnet20: int = 10_000
@@ -82,7 +82,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed: each side does `count` of something, wherever its device is."""
+    """A case to time: each side does `count` of something, wherever its device is."""
 
     name: str
     count: int
@@ -193,7 +193,7 @@ def training(name: str, model: nn.Module, hardware: Hardware, shape: tuple[int, 
 
 
 def cases(sizes: Sizes) -> Iterator[Case]:
-    """What is measured, one case after the other."""
+    """The cases to measure, one after the other."""
     torch.manual_seed(0)
     one, eight = designs()[ONE_PHASE], designs()[EIGHT_PHASES]
     resnet20 = fold_batch_norm(build_network("resnet20").eval(), torch.rand(2, 3, 32, 32))
@@ -249,7 +249,7 @@ def row(case: Case, device: torch.device, sizes: Sizes) -> dict[str, Any]:
 
 
 def machine(device: torch.device) -> str:
-    """What was measured, in words."""
+    """The measurement in words."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     threads = torch.get_num_threads()
     return (

@@ -36,7 +36,7 @@ class GatheredConv2d(nn.Module):
     Parameters
     ----------
     layer
-        Of one group, padded with zeros, with weights in float32 or float64.
+        Layer of one group, padded with zeros, with weights in float32 or float64.
     rows
         True where a row is kept, (K,) bool, K in the order (channel, k_h, k_w); the weights of the others are
         taken as zero.

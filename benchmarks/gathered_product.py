@@ -172,7 +172,7 @@ def convolve(
     images
         (images, channels, height, width), in any layout.
     window, dilation
-        Of the kernel, (vertical, horizontal).
+        Numbers of the kernel, (vertical, horizontal).
     down
         Vertical stride.
     corner, size

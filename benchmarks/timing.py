@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved timing of a case and its baseline, and the record of both."""
+"""Shared parts of the benchmarks: interleaved timing of a case and its baseline, and the record of both."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from xbar.hardware.files import build, build_field, read_toml, resolve_device, t
 DEVICES = r"auto|cpu|(cuda|mps|xpu)(:\d{1,3})?"
 """Names of devices."""
 USUAL_THRESHOLD = 99.0
-"""Of a percentage, the higher the better, where a study gives none."""
+"""Threshold of a percentage, the higher the better, where a study gives none."""
 OF_METRIC = ("threshold", "until")
 """Keys of chips that are in the unit of the metric."""
 LEFT_OUT: dict[str, dict[str, Any]] = {

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("xbar", "mapping", "power", "models", "experiments")
+ROOMS = ("xbar", "mapping", "power", "models", "experiments", "benchmarks")
 LOST_FIRST = re.compile(r"(Of|What)\b")
 LOST_LATER = re.compile(r"^ *Of\b", re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""What layers lose on a hardware: against the same by hand, and mistakes."""
+"""Losses of layers on a hardware: against the same by hand, and mistakes."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_against_all_choices(drawn: list[list[int]], part: float) -> None:
 
 
 def test_the_area_of_the_estimate_is_a_limit() -> None:
-    """What is chosen, mapped from scratch, has the area that the search says."""
+    """The choice, mapped from scratch, has the area that the search says."""
     wide = power_cases.hardware(rows=2, cols=2)
     options = {"wide": wide, "small converter": wide.replace(adc__bits=wide.adc.bits - 3)}
     errors = {name: {"wide": 0.0, "small converter": 1.0} for name in NAMES}
