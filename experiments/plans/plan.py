@@ -27,6 +27,7 @@ from experiments.run_folder.ids import named_measures, network_files
 from experiments.studies.noise_cases import points, with_noise
 from experiments.studies.study import Study
 from experiments.studies.training import Training
+from mapping.chip_training.learned_ranges import check_adc_ranges
 from mapping.compression.configs import METHODS, AreaLimit, ByteBudget, EnergyLimit, Target
 from mapping.compression.shared_weights import one_a_weight
 from mapping.constraints.constraint import Constraint, by_pattern, shares_for_rate
@@ -208,6 +209,9 @@ def resolve(study: Study, data: Dataset, out: Path, quiet: bool = False) -> Stud
     _check_compression(study, network, rules)
     possible = {name: tuple(levels(h.encoding, h.device).tolist()) for name, h in on_crossbars.items()}
     one_a_weight(network.form, "layers", possible)
+    if study.quantise.ranges == "learned-adc":
+        for name, hardware in on_crossbars.items():
+            check_adc_ranges(hardware.adc, f"hardware of {name}")
     if study.quantise.centroids:
         counts = (2, study.quantise.centroids + 1)
         _check_states(study, placement, layers, [tuple(np.linspace(0, 1, n).tolist()) for n in counts])
@@ -377,9 +381,10 @@ def _check_on_levels(
             f"the method {METHODS.kind(study.compress.method)!r} chooses single weights over all layers; "
             "signs and values hold with one that takes the rule of each layer, such as 'admm'"
         )
-    if study.quantise.ranges == "learned":
+    if study.quantise.ranges != "fixed":
         raise XbarError(
-            "holds weights on the levels of one scale, and quantise.ranges = 'learned' moves the scale"
+            "holds weights on the levels of one scale, and "
+            f"quantise.ranges = {study.quantise.ranges!r} moves the scale"
         )
     cells = values_of_cells(placement, study.quantise.centroids)[name]
     levels_in(constraint, cells, torch.ones_like(to_gemm(rules.layers[name])))

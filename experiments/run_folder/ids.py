@@ -29,7 +29,7 @@ from xbar.hardware.design import Hardware
 from xbar.hardware.files import to_dict
 from xbar.hardware.registry import OWN_MODULES, Registry
 
-VERSIONS = {"train": 1, "compress": 1, "quantise": 5, "map": 4, "accuracy": 1, "chips": 5, "estimate": 4}
+VERSIONS = {"train": 1, "compress": 1, "quantise": 6, "map": 4, "accuracy": 1, "chips": 5, "estimate": 4}
 
 COST_ONLY = {
     "": ("name", "source", "assumed"),

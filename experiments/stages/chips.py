@@ -51,7 +51,7 @@ def calibrated(
 
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         mapped = quantised.mapped(placement, network.example)
-        found = calibrate(mapped, quantised.network, context.calibration_batches())
+        found = calibrate(mapped, quantised.network, context.calibration_batches(), given=quantised.ranges)
         save_mapping(found[0], file(prefix.name.partition("-")[2]))
         return {name: torch.from_numpy(share) for name, share in found[1].items()}, {}
 

@@ -20,7 +20,8 @@ from experiments.stages.compress import CompressedWeights, Fit
 from experiments.stages.train import split_masks, with_masks
 from experiments.studies.training import Quantisation
 from mapping.chip_training.analog_training import trainable_network
-from mapping.chips.calibration import calibrate
+from mapping.chip_training.learned_ranges import largest_current
+from mapping.chips.calibration import GivenRanges, calibrate
 from mapping.chips.chip import without_random_effects
 from mapping.compression.admm import Admm, RhoSchedule
 from mapping.compression.freezing import Freezing
@@ -60,6 +61,8 @@ class QuantisedNetwork:
         By layer: weights that may be other than zero, and the scale of each column, or of the layer.
     states
         States of the cells of layers, where compression or quantisation chose them.
+    ranges
+        Ranges of converters that were learned, by layer.
     log, validation
         As in `experiments.stages.train.NetworkWeights`.
     """
@@ -69,6 +72,7 @@ class QuantisedNetwork:
     masks: Masks
     scales: Scales
     states: Mapping[str, States]
+    ranges: Mapping[str, GivenRanges]
     log: tuple[dict[str, Any], ...]
     validation: Mapping[str, float]
 
@@ -122,6 +126,7 @@ def quantise(
             "log": log + more,
             "scales": {name: scales_of(layer) for name, layer in mapped.layers.items()},
             "states": states,
+            "ranges": {name: to_dict(of) for name, of in _learned(q, mapped).items()},
             "validation": {"quantised": context.validate(trained)},
         }
         return with_masks(trained.state_dict(), compressed.masks), record
@@ -167,6 +172,7 @@ def _quantised(stage: StageResult, model: nn.Module, states: Mapping[str, States
         masks,
         record["scales"],
         {**states, **found},
+        {name: GivenRanges(**of) for name, of in record["ranges"].items()},
         tuple(record["log"]),
         record["validation"],
     )
@@ -261,6 +267,18 @@ def _retrained(
         log += fit(training, "converters", recipe, within(training))
         trained, mapped = training.trained()
     return trained, mapped, log
+
+
+def _learned(q: Quantisation, mapped: MappedNetwork) -> dict[str, GivenRanges]:
+    """The ranges of converters that the retraining has learned, by layer."""
+    found: dict[str, GivenRanges] = {}
+    if q.ranges == "fixed" or not q.converter_epochs:
+        return found
+    for name, layer in mapped.layers.items():
+        assert layer.calibration is not None
+        of_adc = largest_current(layer) if q.ranges == "learned-adc" else None
+        found[name] = GivenRanges(layer.calibration.x_max, layer.calibration.signed, of_adc)
+    return found
 
 
 def onto_levels(

@@ -110,7 +110,8 @@ class Quantisation:
     layer have one at g_min and so many more where its weights need them, found by clustering their
     magnitudes. ``noise``: programming noise drawn at every step of the retraining. Its last
     `converter_epochs` run through DAC, tiles and ADC. ``ranges = "learned"``: both parts move the scales with
-    the weights, and the second also the input ranges, by learned step sizes (arXiv:1902.08153).
+    the weights, and the second also the input ranges, by learned step sizes (arXiv:1902.08153);
+    ``"learned-adc"``: the second also the ranges of the ADCs.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -124,7 +125,7 @@ class Quantisation:
     interval: int = 1
     noise: AnyWriteNoise = field(default_factory=ProgrammingNoise)
     converter_epochs: int = 0
-    ranges: Literal["fixed", "learned"] = "fixed"
+    ranges: Literal["fixed", "learned", "learned-adc"] = "fixed"
     freeze: tuple[float, ...] = ()
     freeze_epochs: int = 1
     last: tuple[str, ...] = ()
@@ -143,6 +144,11 @@ class Quantisation:
             raise XbarError(
                 "quantise.ranges = 'learned': needs quantise.retrain_epochs or quantise.converter_epochs, in "
                 "which they are learned"
+            )
+        if self.ranges == "learned-adc" and not self.converter_epochs:
+            raise XbarError(
+                "quantise.ranges = 'learned-adc': needs quantise.converter_epochs, in which the ranges of "
+                "ADCs are learned"
             )
         check_range("quantise.freeze_epochs", self.freeze_epochs, 1, 1000)
         check_range("quantise.centroids", self.centroids, 0, 256)

@@ -1,6 +1,6 @@
 """How does a network train on chips?
 
-Its cells are drawn anew at each step; scales and input ranges may be learned with the weights.
+Its cells are drawn anew at each step; scales and the ranges of converters may be learned with the weights.
 """
 
 import lazy_loader

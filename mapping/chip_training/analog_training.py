@@ -37,7 +37,7 @@ from xbar.hardware.design import Hardware
 from xbar.hardware.errors import unknown_name
 
 Multiply = Literal["tiles", "torch"]
-Ranges = Literal["fixed", "learned"]
+Ranges = Literal["fixed", "learned", "learned-adc"]
 
 
 def trainable_network(
@@ -71,6 +71,7 @@ def trainable_network(
         ``multiply="tiles"`` the input ranges of DACs that are not ideal, are parameters that an optimiser
         moves with the weights, by the gradients of learned step sizes (Esser et al. 2020, arXiv:1902.08153,
         eq. 3); ADC ranges stay. A weight beyond its column's last level then has no gradient.
+        ``learned-adc``: the same, and with ``multiply="tiles"`` the range that the ADCs of a layer share.
     seed
         Chip i of the training is that of ``program_network(..., seed=seed, chip=i)``.
     time
@@ -80,7 +81,8 @@ def trainable_network(
     ------
     XbarError
         For a mapping of another network, without weights or without the calibration that it needs; where
-        columns were moved off faults and weights of 0 need places; for a seed or time that no chip can have.
+        columns were moved off faults and weights of 0 need places; for a seed or time that no chip can have;
+        for ADC ranges that are to be learned and that the hardware sets, or of which a layer has several.
     """
     if multiply not in get_args(Multiply):
         raise unknown_name("multiply", str(multiply), get_args(Multiply))
@@ -131,8 +133,10 @@ class TrainableNetwork(nn.Module):
         for name, layer in self._simulated.layers.items():
             self.layers[name] = TrainableLayer(hosts[name], layer, zeros[name])
         self.ranges = nn.ModuleList()
-        if ranges == "learned":
-            self._learn_ranges(inputs=multiply == "tiles")
+        if ranges != "fixed":
+            self._learn_ranges(
+                inputs=multiply == "tiles", adcs=multiply == "tiles" and ranges == "learned-adc"
+            )
         chip = self.program()
         for trainable in self.layers.values():
             if multiply == "tiles":
@@ -156,14 +160,17 @@ class TrainableNetwork(nn.Module):
             self.program()
         return self.model(*args, **kwargs)
 
-    def _learn_ranges(self, inputs: bool) -> None:
+    def _learn_ranges(self, inputs: bool, adcs: bool) -> None:
         """Make ranges parameters; layers that share a weight share its scales."""
         scales: dict[int, LearnedRange] = {}
         for layer in self.layers.values():
             layer.scales = scales.setdefault(id(layer.host.weight), layer.learned_scales())
             if inputs:
                 layer.input_range = layer.learned_input_range()
-            self.ranges.extend(each for each in (layer.scales, layer.input_range) if each is not None)
+            if adcs:
+                layer.adc_range = layer.learned_adc_range()
+            learned = (layer.scales, layer.input_range, layer.adc_range)
+            self.ranges.extend(each for each in learned if each is not None)
 
     def program(self) -> ProgrammedNetwork:
         """Program the chip at hand with the present weights, as every call does; the chip."""

@@ -1,4 +1,4 @@
-"""Scales and input ranges that an optimiser moves with the weights.
+"""Scales, input ranges and ADC ranges that an optimiser moves with the weights.
 
 A quantiser with the range r gives r c, with c one of fixed numbers: a level of the cells, or a code of the
 DAC over its largest one. Its input v has the gradient of the straight-through estimator, and the range has
@@ -7,12 +7,19 @@ DAC over its largest one. Its input v has the gradient of the straight-through e
               = c            where v is beyond it, and c the first or last of the numbers
 
 (learned step size quantisation, Esser et al. 2020, arXiv:1902.08153, eq. 3). Noise of the cells is part of c.
+An ADC quantises every current of a layer before they are added up; `xbar.multiply.on_device.mvm_on_device`
+adds up their derivatives by the range in their place.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from mapping.tiles.mapped import MappedLayer
+from xbar.hardware.converters import Adc
+from xbar.hardware.errors import XbarError
+from xbar.multiply.converters import code_range
 
 
 class LearnedRange(nn.Module):
@@ -40,6 +47,11 @@ class LearnedRange(nn.Module):
     def now(self) -> Tensor:
         """The ranges (N,), float64, on the processor."""
         return self.start * self.change.cpu().double().exp()
+
+    @torch.no_grad()
+    def factor(self) -> Tensor:
+        """The ranges over those at the beginning, float32, where `change` is."""
+        return self.change.exp()
 
     @torch.no_grad()
     def there(self, dtype: torch.dtype) -> Tensor:
@@ -80,3 +92,24 @@ def quantised(v: Tensor, held: Tensor, r: Tensor, beyond: Tensor) -> Tensor:
     now = r.detach()
     within = v + r * ((held - v) / now).detach()
     return torch.where(there, torch.where(beyond, r * (held / now).detach(), within), v)
+
+
+def check_adc_ranges(adc: Adc, where: str) -> None:
+    """Refuse ranges that cannot be learned: one that the hardware sets, or several in a layer."""
+    if adc.bits == "ideal":
+        return
+    if adc.range in ("full", "fixed"):
+        raise XbarError(
+            f"{where}: adc.range = {adc.range!r} is set by the hardware; ranges that are learned need "
+            "'calibrated' or 'percentile'"
+        )
+    if adc.per != "layer":
+        raise XbarError(f"{where}: adc.per = {adc.per!r}; ranges of ADCs are learned with adc.per = 'layer'")
+
+
+def largest_current(layer: MappedLayer) -> float | None:
+    """Current of the largest ADC code of a layer whose columns share a range [A]; None: it has none."""
+    calibration = layer.calibration
+    assert calibration is not None
+    step = next((float(each[0]) for each in calibration.adc_steps or () if len(each)), None)
+    return None if step is None else step * code_range(layer.hardware, calibration.signed)[1]

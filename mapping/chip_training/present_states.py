@@ -29,18 +29,21 @@ class Present(NamedTuple):
         Scales of the columns, shape (n,), 0 in one that is fitted at each step.
     x_max
         The largest input, shape (); None for one that is not calibrated.
+    adc_factor
+        The range of the ADCs over that of the calibration, shape (); None where it is the same.
     """
 
     weight: Tensor
     bias: Tensor | None
     scale: Tensor
     x_max: Tensor | None
+    adc_factor: Tensor | None = None
 
     @property
     def finite(self) -> Tensor:
         """Whether all of it is, shape ()."""
-        parts = (self.weight, self.scale) if self.bias is None else (self.weight, self.scale, self.bias)
-        return torch.stack([part.isfinite().all() for part in parts]).all()
+        parts = (self.weight, self.scale, self.bias, self.adc_factor)
+        return torch.stack([part.isfinite().all() for part in parts if part is not None]).all()
 
 
 class LayerInTraining:
@@ -95,6 +98,8 @@ class LayerInTraining:
         cells = self.cells.programmed(state, seed, chip)
         if self.columns is not None:
             columns = self.columns.of_chip(cells, seed, chip)
+            if now.adc_factor is not None:
+                columns = self.columns.on_ranges(columns, now.adc_factor)
             if self.there is None:
                 assert layer.calibration is not None
                 bias = torch.zeros((), device=columns.weights.device)

@@ -11,7 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mapping.chip_training.learned_ranges import LearnedRange, quantised
+from mapping.chip_training.learned_ranges import (
+    LearnedRange,
+    check_adc_ranges,
+    largest_current,
+    quantised,
+)
 from mapping.chip_training.present_states import LayerInTraining, Present
 from mapping.chip_training.straight_through import product, straight_through, with_gradient_of
 from mapping.chips.analog import AnalogLayer, output_gain
@@ -32,6 +37,7 @@ from xbar.conductances.encoding import (
     target_conductances,
 )
 from xbar.hardware.errors import XbarError
+from xbar.multiply.converters import code_range, drive
 
 
 class TrainableLayer:
@@ -48,6 +54,7 @@ class TrainableLayer:
         self.analog: AnalogLayer | None = None
         self.scales: LearnedRange | None = None
         self.input_range: LearnedRange | None = None
+        self.adc_range: LearnedRange | None = None
         self.kept: Tensor | None = None
         self.there: LayerInTraining | None = None
         if mapped.mask is not None:
@@ -77,6 +84,23 @@ class TrainableLayer:
         values = largest_code(dac, calibration.signed)
         return LearnedRange(torch.tensor(calibration.x_max), values).to(self.host.weight.device)
 
+    def learned_adc_range(self) -> LearnedRange | None:
+        """The range of the ADCs as a parameter, in units of the layer's output, to which the largest phase
+        counts most; None for ideal ones."""
+        mapped = self.mapped
+        assert mapped.calibration is not None
+        check_adc_ranges(mapped.hardware.adc, mapped.name)
+        largest = largest_current(mapped)
+        if largest is None:
+            return None
+        unit = mapped.hardware.dac.v_read * mapped.hardware.device.unit
+        place = float(np.abs(drive(mapped.hardware, mapped.calibration.signed).weights).max())
+        gains = np.abs(output_gain(mapped))
+        gain = float(np.median(gains[gains > 0])) if gains.any() else 1.0  # columns may be without weights
+        start = largest / unit * place * gain
+        values = code_range(mapped.hardware, mapped.calibration.signed)[1]
+        return LearnedRange(torch.tensor(start), values).to(self.host.weight.device)
+
     def _with_ranges(self) -> MappedLayer:
         """The layer with the ranges that its parameters have now."""
         mapped = self.mapped
@@ -90,6 +114,17 @@ class TrainableLayer:
             assert mapped.calibration is not None
             x_max = float(self.input_range.now())
             calibration = dataclasses.replace(mapped.calibration, x_max=x_max)
+            mapped = dataclasses.replace(mapped, calibration=calibration)
+        if self.adc_range is not None:
+            assert mapped.calibration is not None
+            assert mapped.calibration.adc_steps is not None
+            factor = float(self.adc_range.factor())
+            if not 0 < factor < math.inf:
+                raise XbarError(
+                    f"{mapped.name}: has an ADC range that is not finite; lower the learning rate"
+                )
+            steps = tuple(each * factor for each in mapped.calibration.adc_steps)
+            calibration = dataclasses.replace(mapped.calibration, adc_steps=steps)
             mapped = dataclasses.replace(mapped, calibration=calibration)
         return mapped
 
@@ -162,7 +197,8 @@ class TrainableLayer:
         if self.input_range is not None:
             x_max = self.input_range.there(there.dtype)
         bias = None if layer.bias is None else layer.bias.detach().float()
-        return Present(to_gemm(layer).float(), bias, scale, x_max)
+        factor = None if self.adc_range is None else self.adc_range.factor()
+        return Present(to_gemm(layer).float(), bias, scale, x_max, factor)
 
     def hold_there(self, now: Present, seed: int, chip: int) -> None:
         """`hold` of a chip that is programmed on the device of the layer."""
@@ -193,7 +229,18 @@ class TrainableLayer:
             bias = straight_through(bias, self.bias.to(bias))
         if self.analog is None:
             return product(self.host, input, weight, bias)
-        return with_gradient_of(self.host, self._driven(input), weight, bias, self.analog(input))
+        first = self.analog.vectors
+        y = with_gradient_of(self.host, self._driven(input), weight, bias, self.analog(input))
+        return y if self.adc_range is None else y + self._by_adc_range(self.adc_range, input, first)
+
+    def _by_adc_range(self, adc_range: LearnedRange, input: Tensor, first: int) -> Tensor:
+        """Zeros that have the gradient of the outputs by the range of the ADCs."""
+        assert self.analog is not None
+        slope = self.analog.adc_slope(input, first)
+        conversions = sum(len(block.out) for block in self.analog.columns) * self.analog.drive.phases
+        now = adc_range(slope.numel() / max(1, len(slope)) / self.mapped.n * conversions)
+        zero: Tensor = (now - now.detach()).to(slope) / now.detach().to(slope)
+        return slope * zero
 
     def _carrier(self, weight: Tensor) -> Tensor:
         """A tensor that carries the gradient to the weights, and to their scales where these are learned."""

@@ -123,17 +123,37 @@ class AnalogLayer(nn.Module):
         return y
 
     def _on_device(self, x: torch.Tensor, layout: torch.memory_format) -> torch.Tensor:
-        """Outputs of inputs on another device, to which the layer's tensors go once."""
-        arrays = (self.columns, self.gain, self.bias)
-        there, sent = self._there, self._sent or arrays
-        if there is None or there.device != x.device or any(map(operator.is_not, sent, arrays)):
-            self._there = there = LayerOnDevice.of_arrays(self.layer, self.drive, arrays, x.device)
-            self._sent = arrays
-        y, vectors, clipped = there(x, self.vectors)
+        """Outputs of inputs on another device."""
+        y, vectors, clipped = self._tensors_on(x.device)(x, self.vectors)
         self.vectors += vectors
         self.inputs += x.numel()
         self.clipped += clipped
         return y.contiguous(memory_format=layout)
+
+    def _tensors_on(self, device: torch.device) -> LayerOnDevice:
+        """The layer's tensors on a device, to which they go once."""
+        arrays = (self.columns, self.gain, self.bias)
+        there, sent = self._there, self._sent or arrays
+        if there is None or there.device != device or any(map(operator.is_not, sent, arrays)):
+            self._there = there = LayerOnDevice.of_arrays(self.layer, self.drive, arrays, device)
+            self._sent = arrays
+        return there
+
+    @torch.no_grad()
+    def adc_slope(self, input: torch.Tensor, first: int) -> torch.Tensor:
+        """Derivative of the outputs by the logarithm of the ADC range that all columns share, in the shape of
+        the outputs: see `xbar.multiply.on_device.mvm_on_device`.
+
+        Parameters
+        ----------
+        input
+            Inputs as in `forward`.
+        first
+            Number of their first vector, which its read noise belongs to.
+        """
+        x = batched(checked_input(input, self.layer), self.layer.geometry).detach()
+        y = self._tensors_on(x.device).adc_slope(x, first)
+        return y[0].to(x) if x.dim() > input.dim() else y.to(x)
 
     def compute_by(self, there: LayerOnDevice) -> None:
         """Take tensors that were made on a device in place of the layer's arrays, for inputs on it."""

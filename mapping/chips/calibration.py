@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,12 +33,40 @@ from xbar.hardware.converters import Adc, Dac
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.hardware.iv import IV
-from xbar.multiply.converters import currents, drive
+from xbar.multiply.converters import code_range, currents, drive
+
+
+@dataclass(frozen=True)
+class GivenRanges:
+    """Converter ranges of a layer that are not fitted: those that a training through converters has learned.
+
+    Parameters
+    ----------
+    x_max, signed
+        As in `mapping.tiles.mapped.Calibration`.
+    adc_range
+        Current of the largest ADC code [A], the same for all columns; None: fitted. It is no range of a
+        hardware whose `adc.range` is full or fixed.
+    """
+
+    x_max: float
+    signed: bool
+    adc_range: float | None = None
+
+    def step(self, layer: MappedLayer) -> float | None:
+        """The ADC step of a layer [A]; None: it is not given."""
+        if self.adc_range is None or layer.hardware.adc.range in ("full", "fixed"):
+            return None
+        return self.adc_range / code_range(layer.hardware, self.signed)[1]
 
 
 @torch.no_grad()
 def calibrate(
-    mapped: MappedNetwork, model: nn.Module, batches: BatchSource
+    mapped: MappedNetwork,
+    model: nn.Module,
+    batches: BatchSource,
+    *,
+    given: Mapping[str, GivenRanges] | None = None,
 ) -> tuple[MappedNetwork, dict[str, NDArray[np.float64]]]:
     """Fit input and ADC ranges on a few batches, and measure how often word lines are driven.
 
@@ -53,6 +82,8 @@ def calibrate(
         The network that was mapped, weights on their levels.
     batches
         (inputs, targets) from training data.
+    given
+        Ranges of layers, by name, that are not fitted.
 
     Returns
     -------
@@ -67,9 +98,12 @@ def calibrate(
         floating point, or the model is not the network that was mapped (`analog_network`).
     """
     inputs = layer_inputs(mapped, model, batches)
+    given = given or {}
     layers, activity = {}, {}
     for name, layer in mapped.layers.items():
         ranges = _input_range(name, inputs[name], layer.hardware.dac)
+        if name in given:
+            ranges = Calibration(given[name].x_max, given[name].signed)
         layer = dataclasses.replace(layer, calibration=ranges)
         layers[name] = _with_bias_states(layer, ranges.x_max) if layer.bias_rows else layer
     chip = program_network(without_random_effects(dataclasses.replace(mapped, layers=layers)))
@@ -81,6 +115,9 @@ def calibrate(
         steps = None
         if layer.hardware.adc.bits != "ideal":
             steps = adc_steps(chip, name, vectors.some(chosen_vectors(len(vectors))), signed)
+            step = given[name].step(layer) if name in given else None
+            if step is not None:
+                steps = tuple(np.full_like(each, step) for each in steps)
         calibration = dataclasses.replace(
             layer.calibration, adc_steps=steps, mean=mean, mean_square=mean_square
         )

@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mapping.chips.chip import ProgrammedNetwork, band_keys
-from mapping.chips.columns import blocks, converter_noise, converters_of_columns, undriven_conductance
+from mapping.chips.columns import (
+    blocks,
+    converter_noise,
+    converters_of_columns,
+    noise_in_steps,
+    undriven_conductance,
+)
 from mapping.tiles.mapped import Band, MappedLayer
 from mapping.tiles.reads import Read, reads_of_band
 from xbar.conductances.draws import as_signed, normal_draws, row_keys, uniform_words, word_of
@@ -252,6 +258,9 @@ class LayerColumns:
             width = cells.size[1]
             self._unread = cells.filled(unread, (width,), 0).float()
             self._floor = cells.filled(noise, (groups, width), 0).float().flatten(1)
+        if adc.noise_lsb and self.columns.gain is not None:
+            noise = [self._noise_in_steps(part).reshape(groups, -1) for part in cells.parts]
+            self._in_steps = cells.filled(noise, (groups, cells.size[1]), 0).float().flatten(1)
         if self.columns.gain is not None and (adc.gain_sigma or adc.offset_sigma):
             which = [self._converters(part).reshape(groups, -1) for part in cells.parts]
             mixed = [mixed_places(each).view(np.int32) for each in which]
@@ -266,6 +275,9 @@ class LayerColumns:
     def _converter_noise(self, part: _Part) -> NDArray[np.float64]:
         found = converter_noise(self.cells.layer, part.number)
         return self._of_read(found, part)
+
+    def _noise_in_steps(self, part: _Part) -> NDArray[np.float64]:
+        return self._of_read(noise_in_steps(self.cells.layer, part.number), part)
 
     def _converters(self, part: _Part) -> NDArray[np.int64]:
         return self._of_read(converters_of_columns(self.cells.layer, part.band), part)
@@ -299,6 +311,17 @@ class LayerColumns:
             if layer.hardware.adc.bandwidth:
                 changed["floor"] = self._thermal(cells.g) + self._floor
         return dataclasses.replace(self.columns, **changed, **self._errors(seed, chip))
+
+    def on_ranges(self, columns: StackedColumns, factor: Tensor) -> StackedColumns:
+        """Columns of a chip whose ADC ranges are `factor`, shape (), times those of the calibration."""
+        if columns.gain is None:
+            return columns
+        assert columns.step is not None
+        changed: dict[str, Any] = {"gain": columns.gain / factor, "step": columns.step * factor}
+        if self.cells.layer.hardware.adc.noise_lsb:
+            assert columns.floor is not None
+            changed["floor"] = columns.floor + (factor.square() - 1) * self._in_steps
+        return dataclasses.replace(columns, **changed)
 
     def _thermal(self, g: Tensor) -> Tensor:
         """Variance of the thermal noise of each column, shape (B, planes slices C)."""

@@ -312,9 +312,23 @@ def converter_noise(layer: MappedLayer, number: int) -> NDArray[np.float64]:
     phases = accumulated_phases(hardware, layer.calibration.signed) if adc.bits == "ideal" else 1.0
     found = np.full(encoding.converted_planes * encoding.slices * columns, (adc.noise_current / ampere) ** 2)
     found *= phases
-    if adc.noise_lsb and layer.calibration.adc_steps is not None:
-        found += np.square(adc.noise_lsb * layer.calibration.adc_steps[number] / ampere)
     if references and encoding.subtract == "analog":
+        found.reshape(-1, columns)[:, len(band.cols) :] = 0.0
+    return found + noise_in_steps(layer, number)
+
+
+def noise_in_steps(layer: MappedLayer, number: int) -> NDArray[np.float64]:
+    """The part of `converter_noise` that goes with the square of the ADC steps, `adc.noise_lsb`."""
+    hardware, band = layer.hardware, layer.bands[number]
+    assert layer.calibration is not None
+    steps = layer.calibration.adc_steps
+    references = len(band.tiles) if hardware.encoding.reference_columns else 0
+    columns = len(band.cols) + references
+    if steps is None or not hardware.adc.noise_lsb:
+        return np.zeros(hardware.encoding.converted_planes * hardware.encoding.slices * columns)
+    ampere = hardware.dac.v_read * hardware.device.unit
+    found: NDArray[np.float64] = np.square(hardware.adc.noise_lsb * steps[number] / ampere)
+    if references and hardware.encoding.subtract == "analog":
         found.reshape(-1, columns)[:, len(band.cols) :] = 0.0
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,10 +14,20 @@ from mapping.tiles.unfold import gathered_vectors, placed_outputs, vector_index
 from xbar.hardware.errors import XbarError
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import Drive, applied
-from xbar.multiply.on_device import DriveTables, StackedColumns, mvm_on_device, stacked
+from xbar.multiply.on_device import (
+    DriveTables,
+    StackedColumns,
+    adc_slope_on_device,
+    mvm_on_device,
+    stacked,
+)
 
 VALUES_AT_ONCE = 1 << 26
 """Numbers of input vectors that are laid out at a time."""
+
+
+OnColumns = Callable[[torch.Tensor, StackedColumns, DriveTables, int], torch.Tensor]
+"""Input codes, columns, drivers and the number of the first vector; gives a number for each output."""
 
 
 def by_torch(device: torch.device) -> bool:
@@ -121,17 +133,30 @@ class LayerOnDevice:
             For inputs that are not finite numbers.
         """
         codes, clipped = codes_of(x.float(), self.layer, self.x_max)
-        index = self._index_of(tuple(x.shape[1:]))
-        of_one = x[0].numel() if index is None else index.numel()
+        y, vectors = self._outputs(codes, first, mvm_on_device, self.bias)
+        return y, vectors, clipped
+
+    def adc_slope(self, x: torch.Tensor, first: int) -> torch.Tensor:
+        """The derivative of the outputs by the logarithm of the ADC range, for inputs as in a call."""
+        codes, _ = codes_of(x.float(), self.layer, self.x_max)
+        none = torch.zeros((), device=self.device)
+        return self._outputs(codes, first, adc_slope_on_device, none)[0]
+
+    def _outputs(
+        self, codes: torch.Tensor, first: int, multiply: OnColumns, bias: torch.Tensor
+    ) -> tuple[torch.Tensor, int]:
+        """The outputs of a multiply for codes of inputs (images, ...), and how many vectors they are."""
+        index = self._index_of(tuple(codes.shape[1:]))
+        of_one = codes[0].numel() if index is None else index.numel()
         outputs, vectors = [], 0
         for images in torch.split(codes, max(1, VALUES_AT_ONCE // max(1, of_one))):
             driven = with_bias(gathered_vectors(images, index), self.layer)
             driven = driven if self.tables.drive.bits else self._applied(driven)
-            products = mvm_on_device(driven, self.columns, self.tables, first + vectors).float()
+            products = multiply(driven, self.columns, self.tables, first + vectors).float()
             shape, geometry = tuple(images.shape), self.layer.geometry
-            outputs.append(placed_outputs(products, self.gain, self.bias, shape, geometry))
+            outputs.append(placed_outputs(products, self.gain, bias, shape, geometry))
             vectors += len(driven)
-        return torch.cat(outputs), vectors, clipped
+        return torch.cat(outputs), vectors
 
     def _index_of(self, size: tuple[int, ...]) -> torch.Tensor | None:
         """`vector_index` of images of this size, on the device."""

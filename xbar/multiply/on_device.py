@@ -12,7 +12,7 @@ product has the same shape, so that a vector's result does not depend on the siz
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -259,20 +259,48 @@ def mvm_on_device(codes: Tensor, columns: StackedColumns, drive: DriveTables, fi
     first
         Number of the first vector, which its read noise belongs to.
     """
+    return _in_chunks(codes, columns, drive, first, _converted)
+
+
+def adc_slope_on_device(codes: Tensor, columns: StackedColumns, drive: DriveTables, first: int = 0) -> Tensor:
+    """The derivative of `mvm_on_device` by log r, shape (M, N), where all ADC steps are r times their own.
+
+    A converter gives ``step c``, with c the code of ``x = gain I / step + offset``. Rounding is passed as if
+    it were not there (the straight-through estimator), so that dc/dx is 1 for codes within their limits and 0
+    beyond them:
+
+        d(step c)/d log r = step (c - gain I / step)   within
+                          = step c                     beyond
+
+    (Esser et al. 2020, arXiv:1902.08153, eq. 3). The noise of the currents is that of the multiply.
+    """
+    return _in_chunks(codes, columns, drive, first, _slope)
+
+
+Convert = Callable[[Tensor, StackedColumns], Tensor]
+"""Currents (B, M P, C) and their columns; gives a number for each current."""
+
+
+def _in_chunks(
+    codes: Tensor, columns: StackedColumns, drive: DriveTables, first: int, convert: Convert
+) -> Tensor:
+    """Outputs (M, N), with a number for each current by `convert`."""
     phases = drive.drive.phases
     blocks, rows, width = columns.weights.shape
     rows_at_once = min(MOST_ROWS, VALUES_AT_ONCE // max(1, blocks * max(rows, width)))
     at_once = max(1, rows_at_once // phases)
     padded = torch.nn.functional.pad(codes, (0, 1, 0, -len(codes) % at_once))
     parts = [
-        _chunk(padded[start : start + at_once], columns, drive, first + start)
+        _chunk(padded[start : start + at_once], columns, drive, first + start, convert)
         for start in range(0, len(padded), at_once)
     ]
     out = torch.cat(parts) if parts else codes.new_zeros((0, len(columns.terms)), dtype=columns.weights.dtype)
     return out[: len(codes)]
 
 
-def _chunk(codes: Tensor, columns: StackedColumns, drive: DriveTables, first: int) -> Tensor:
+def _chunk(
+    codes: Tensor, columns: StackedColumns, drive: DriveTables, first: int, convert: Convert
+) -> Tensor:
     """Outputs (M, N) of inputs (M, K + 1), the last of which is 0."""
     volts, power = drive.voltages(codes, squares=columns.variance is not None)
     current = torch.bmm(_on_lines(volts, columns.rows), columns.weights)  # (B, M P, C)
@@ -286,7 +314,7 @@ def _chunk(codes: Tensor, columns: StackedColumns, drive: DriveTables, first: in
         current = current + _noise(cells, columns, first * drive.drive.phases, current)
     if columns.subtract_before:
         current = _subtracted(current, columns)
-    value = _converted(current, columns)
+    value = convert(current, columns)
     value = value.view(len(value), len(codes), drive.drive.phases, value.shape[2])
     total = (value * drive.weights[:, None]).sum(2)  # over phases: (B, M, C)
     if not columns.subtract_before:
@@ -341,15 +369,32 @@ def _converted(current: Tensor, columns: StackedColumns) -> Tensor:
     """The value of each current's code, shape (B, M P, C)."""
     if columns.gain is None:
         return current
-    assert columns.offset is not None
     assert columns.step is not None
-    gain, offset, step = (
-        part[:, None].to(current.dtype) for part in (columns.gain, columns.offset, columns.step)
-    )
+    x = _before_rounding(current, columns)
+    return x.clamp(columns.low, columns.high).round() * columns.step[:, None].to(current.dtype)
+
+
+def _slope(current: Tensor, columns: StackedColumns) -> Tensor:
+    """The derivative of each current's value by the logarithm of its converter's step, shape (B, M P, C)."""
+    if columns.gain is None:
+        return torch.zeros_like(current)
+    assert columns.step is not None
+    gain, step = (part[:, None].to(current.dtype) for part in (columns.gain, columns.step))
+    x = _before_rounding(current, columns)
+    code = x.clamp(columns.low, columns.high).round()
+    within = (x >= columns.low) & (x <= columns.high)
+    return (code - within * current * gain) * step
+
+
+def _before_rounding(current: Tensor, columns: StackedColumns) -> Tensor:
+    """The code of each current as a real number without limits, shape (B, M P, C)."""
+    assert columns.gain is not None
+    assert columns.offset is not None
+    gain, offset = (part[:, None].to(current.dtype) for part in (columns.gain, columns.offset))
     x, low, high = current * gain + offset, columns.low, columns.high
     if columns.inl is not None:
         inl, last = columns.inl.to(current.dtype), len(columns.inl) - 1
         at = ((x - low) / (high - low) * last).clamp(0, last)
         left = at.long().clamp(max=last - 1)
         x = x + (inl[left] + (at - left) * (inl[left + 1] - inl[left]))
-    return x.clamp(low, high).round() * step
+    return x

@@ -24,7 +24,7 @@ from xbar.hardware.errors import XbarError
 TINY = [*SMALL, "train.epochs=2", "chips.n=1", "test_images=60"]
 METHODS = {
     "admm": [],
-    "learned and through converters": ["quantise.ranges=learned", "quantise.converter_epochs=1"],
+    "learned and through converters": ["quantise.ranges=learned-adc", "quantise.converter_epochs=1"],
     "frozen, purified, distilled": [
         "quantise.freeze=[0.5,1.0]",
         "compress.purify.emptiness=0.9",

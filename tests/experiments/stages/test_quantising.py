@@ -12,16 +12,20 @@ import torch
 from small_study import SMALL
 from torch import nn
 
+from experiments.stages.chips import calibrated
 from experiments.stages.measure import networks
 from experiments.stages.quantise import fitted_states, onto_levels
 from experiments.stages.run import prepare
 from experiments.studies.study import load_study
 from experiments.studies.training import Quantisation
-from mapping import Levels, Magnitudes, Recipe, equal_levels, train
+from mapping import Levels, Magnitudes, Recipe, calibrate, equal_levels, map_network, train
+from mapping.chips.calibration import GivenRanges
 from mapping.network.gemm import mappable_layers, to_gemm
 from mapping.training.method import Method
 from xbar.conductances.encoding import levels
 from xbar.hardware.errors import XbarError
+from xbar.hardware.files import load_hardware
+from xbar.multiply.converters import code_range
 
 
 def network() -> nn.Module:
@@ -101,6 +105,51 @@ def test_learned_ranges_move_the_scales_of_the_network_that_is_mapped(
     assert 1e-4 < np.abs(scales[1] / scales[0] - 1).max() < 0.5
 
 
+@pytest.mark.parametrize("ranges", ["fixed", "learned", "learned-adc"])
+def test_converters_have_the_ranges_that_the_network_was_trained_with(tmp_path: Path, ranges: str) -> None:
+    """And not those that fit its calibration inputs anew."""
+    changes = [*SMALL, "quantise.converter_epochs=2", f"quantise.ranges={ranges}"]
+    study = load_study("digits", changes)
+    plan = prepare(study, None, tmp_path)
+    nets = networks(plan, study)
+    mapped, _ = calibrated(plan.context, plan.network, plan.placement, nets.quantised)
+    network, batches = nets.quantised.network, plan.context.calibration_batches()
+    fitted, _ = calibrate(mapped, network, batches)
+    moved = {"x_max": 0.0, "steps": 0.0}
+    for name, layer in mapped.layers.items():
+        own, other = layer.calibration, fitted.layers[name].calibration
+        moved["x_max"] = max(moved["x_max"], abs(own.x_max / other.x_max - 1))
+        given = nets.quantised.ranges.get(name)
+        if given is not None:
+            assert own.x_max == given.x_max
+            assert (given.adc_range is not None) == (ranges == "learned-adc")
+        if given is not None and given.adc_range is not None:
+            step = given.adc_range / code_range(layer.hardware, own.signed)[1]
+            assert all(np.allclose(steps, step, rtol=1e-12) for steps in own.adc_steps)
+            moved["steps"] = max(moved["steps"], abs(step / other.adc_steps[0][0] - 1))
+    assert (moved["x_max"] > 1e-3) == (ranges != "fixed")
+    assert (moved["steps"] > 1e-3) == (ranges == "learned-adc")
+
+
+def test_a_learned_adc_range_is_that_of_any_number_of_bits() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(6, 4)), torch.rand(20, 6)
+    for bits, high in ((6, 31), (4, 7)):
+        mapped = map_network(model, load_hardware("admm-32x32").replace(adc__bits=bits), x)
+        given = {"0": GivenRanges(2.0, False, 3.1e-6)}
+        (layer,) = calibrate(mapped, model, [(x, None)], given=given)[0].layers.values()
+        assert layer.calibration.x_max == 2.0
+        assert np.allclose(layer.calibration.adc_steps[0], 3.1e-6 / high, rtol=1e-12)
+
+
 def test_learned_ranges_without_a_retraining_are_refused() -> None:
     with pytest.raises(XbarError, match="in which they are learned"):
         Quantisation(2, 0, ranges="learned")
+    with pytest.raises(XbarError, match="in which the ranges of ADCs are learned"):
+        Quantisation(2, 5, ranges="learned-adc")
+
+
+def test_adc_ranges_that_cannot_be_learned_are_refused_before_a_run(tmp_path: Path) -> None:
+    changes = ["quantise.converter_epochs=1", "quantise.ranges=learned-adc", "hardware.adc.per=tile"]
+    with pytest.raises(XbarError, match=r"hardware of conv1: adc\.per = 'tile'"):
+        prepare(load_study("digits", [*SMALL, *changes]), None, tmp_path)

@@ -17,7 +17,8 @@ from mapping.chip_training.learned_ranges import LearnedRange
 from mapping.network.gemm import to_gemm
 from xbar import Hardware, ProgrammingNoise, XbarError
 from xbar.conductances.encoding import levels
-from xbar.hardware.converters import Dac
+from xbar.hardware.converters import Adc, Dac
+from xbar.multiply.reference import polar_draws
 
 
 def layer_and_inputs(signed: bool = True) -> tuple[nn.Sequential, Tensor]:
@@ -204,3 +205,111 @@ def test_a_range_keeps_its_sign_and_its_precision() -> None:
     with torch.no_grad():
         of.change.fill_(-30.0)
     assert (of.now() > 0).all()
+
+
+ADC_RANGES = {
+    "one bit a phase": {"dac": Dac(4, 0.25), "adc": Adc(bits=3)},
+    "amplitudes": {"dac": Dac(4, 0.25, phase_bits=4), "adc": Adc(bits=4)},
+    "planes apart": {"dac": Dac(4, 0.25), "adc": Adc(bits=3), "subtract": "digital"},
+    "errors of converters": {
+        "dac": Dac(4, 0.25),
+        "adc": Adc(bits=4, gain_sigma=0.1, offset_sigma=0.3, inl=(0.0, 0.4, -0.3, 0.0)),
+    },
+    "noise": {"dac": Dac(4, 0.25), "adc": Adc(bits=4, noise_current=1e-7)},
+}
+
+
+@pytest.mark.parametrize("case", ADC_RANGES)
+def test_gradients_of_adc_ranges(case: str) -> None:
+    """Held against a sum over the conversions: band by band, phase by phase, column by column."""
+    changes = dict(ADC_RANGES[case])
+    subtract = changes.pop("subtract", "analog")
+    model, x = layer_and_inputs(True)
+    hardware = design(**changes)
+    hardware = hardware.replace(encoding__subtract=subtract, crossbar__rows=4)
+    mapped, _ = calibrate(map_network(model, hardware, x), model, [(0.7 * x, None)])
+    network = trainable_network(model, mapped, ranges="learned-adc")
+    y = network(x)
+    upstream = torch.randn(y.shape)
+    (y * upstream).sum().backward()
+
+    analog = network.layers["0"].analog
+    calibration = mapped.layers["0"].calibration
+    codes = np.clip(np.rint(x.double().numpy() / calibration.x_max * 7), -8, 7).astype(np.int64)
+    expected, conversions = 0.0, 0
+    for block in analog.columns:
+        volts, _ = analog.drive.voltages(codes[:, block.rows])
+        converter = block.converter
+        conversions += len(block.out) * len(volts)
+        draws = np.zeros((len(x), len(volts), len(block.out)))
+        if block.noise is not None:
+            numbers = np.arange(len(x) * len(volts), dtype=np.uint64)
+            square, sine = polar_draws(block.noise.key, numbers, block.noise.places)
+            draws = (np.sqrt(block.noise.floor * square) * sine).reshape(draws.shape)
+        for m, p, c in np.ndindex(draws.shape):
+            current = float(volts[p, m].astype(float) @ block.weights[:, c]) + draws[m, p, c]
+            step, gain = float(converter.step[c]), float(converter.gain[c])
+            real = gain * current / step + float(converter.offset[c])
+            if len(converter.inl):
+                real += np.interp(real, np.linspace(converter.low, converter.high, 4), converter.inl)
+            code = np.clip(np.rint(real), converter.low, converter.high)
+            within = converter.low <= real <= converter.high
+            slope = step * (code - (gain * current / step if within else 0))
+            place = float(analog.drive.weights[p] * block.coefficient[c] * analog.gain[block.out[c]])
+            expected += float(upstream[m, block.out[c]]) * place * slope
+    learned = network.ranges[2]
+    step = float(learned.start) / learned.values
+    expected *= 1 / step**2 / np.sqrt(conversions * learned.values)
+    assert expected
+    assert np.isclose(float(learned.change.grad), expected, rtol=2e-3)
+
+
+@pytest.mark.parametrize("factor", [0.3, 4.0])
+def test_an_adc_range_is_found_from_a_wrong_one(factor: float) -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(64, 8, bias=False))
+    x = torch.rand(256, 64)
+    hardware: Hardware = design(64, 64, dac=Dac(6, 0.25), adc=Adc(bits=5))
+    fitted, _ = calibrate(map_network(model, hardware, x), model, [(x, None)])
+    on_levels = map_network(model, hardware, x)
+    y = trainable_network(model, on_levels, multiply="torch")(x).detach()
+    best = float(error(trainable_network(model, fitted), x, y).detach())
+    layer = fitted.layers["0"]
+    steps = tuple(factor * each for each in layer.calibration.adc_steps)
+    calibration = dataclasses.replace(layer.calibration, adc_steps=steps)
+    wrong = dataclasses.replace(fitted, layers={"0": dataclasses.replace(layer, calibration=calibration)})
+    network = trainable_network(model, wrong, ranges="learned-adc")
+    of_adc = network.ranges[2]
+    start = float(error(network, x, y).detach())
+    assert start > 2 * best
+    optimizer = torch.optim.Adam(of_adc.parameters(), lr=0.02)
+    for _ in range(150):
+        loss = error(network, x, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(error(network.eval(), x, y).detach()) < 1.3 * best
+    _, after = network.trained()
+    found = after.layers["0"].calibration.adc_steps[0][0] / steps[0][0]
+    assert np.isclose(found, float(of_adc.factor()), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("adc", "message"),
+    [
+        (Adc(bits=8, per="tile"), "0: adc.per = 'tile'; ranges of ADCs are learned with adc.per = 'layer'"),
+        (Adc(bits=8, range="full"), "0: adc.range = 'full' is set by the hardware"),
+    ],
+)
+def test_adc_ranges_that_cannot_be_learned_are_refused(adc: Adc, message: str) -> None:
+    model, x = layer_and_inputs(False)
+    mapped, _ = calibrate(map_network(model, design(dac=Dac(4, 0.25), adc=adc), x), model, [(x, None)])
+    with pytest.raises(XbarError, match=message):
+        trainable_network(model, mapped, ranges="learned-adc")
+
+
+def test_ideal_converters_have_no_range_to_learn() -> None:
+    model, x = layer_and_inputs(False)
+    hardware = design(dac=Dac("ideal", 0.25), adc=Adc(bits="ideal"))
+    mapped, _ = calibrate(map_network(model, hardware, x), model, [(x, None)])
+    assert len(trainable_network(model, mapped, ranges="learned-adc").ranges) == 1

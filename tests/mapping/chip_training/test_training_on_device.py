@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mapping import Choice, calibrate, map_network
 from mapping.chip_training.analog_training import TrainableNetwork, trainable_network
 from xbar import Adc, Dac, Hardware, ProgrammingNoise, WhiteNoise, XbarError, load_hardware
+from xbar.multiply.on_device import stacked
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,7 @@ CASES: dict[str, dict[str, Any]] = {
     "weights": {"multiply": "torch"},
     "learned ranges": {"multiply": "tiles", "ranges": "learned"},
     "learned scales": {"multiply": "torch", "ranges": "learned"},
+    "learned ranges of ADCs": {"multiply": "tiles", "ranges": "learned-adc"},
 }
 
 
@@ -159,3 +161,23 @@ def test_layers_that_only_the_processor_programs_go_there() -> None:
     assert float(((found - expected).abs() > 1e-4 * expected.abs().max()).float().mean()) < 0.05
     with far_device(), pytest.raises(RuntimeError, match="copied to the host"):
         copy.deepcopy(here).to(FAR)(x.to(FAR))
+
+
+def test_the_noise_of_converters_goes_with_their_learned_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns on the device are those of a chip whose ADC steps are the learned ones."""
+    hardware = design().replace(adc=Adc(7, noise_lsb=0.7, gain_sigma=0.05, bandwidth=1e8))
+    here, x, _ = trainable("learned ranges of ADCs", hardware)
+    for layer in here.layers.values():
+        layer.adc_range.change.data.fill_(0.4)
+    there = copy.deepcopy(here)
+    here(x)
+    with torch_path(monkeypatch):
+        there(x)
+    for name, layer in here.layers.items():
+        analog = layer.analog
+        expected = stacked(analog.columns, layer.mapped.inputs, layer.mapped.n)
+        found = there.layers[name].there.there.columns
+        for part in ("gain", "step", "floor"):
+            own, other = getattr(expected, part), getattr(found, part)
+            used = own != 0
+            torch.testing.assert_close(other[used], own[used], rtol=1e-4, atol=0)
