@@ -259,7 +259,9 @@ def mvm_on_device(codes: Tensor, columns: StackedColumns, drive: DriveTables, fi
     first
         Number of the first vector, which its read noise belongs to.
     """
-    return _in_chunks(codes, columns, drive, first, _converted)
+    at_once = _vectors_at_once(columns, drive)
+    filled = torch.nn.functional.pad(codes, (0, 0, 0, -len(codes) % at_once))
+    return _in_chunks(filled, columns, drive, first, _converted)[: len(codes)]
 
 
 def adc_slope_on_device(codes: Tensor, columns: StackedColumns, drive: DriveTables, first: int = 0) -> Tensor:
@@ -272,7 +274,8 @@ def adc_slope_on_device(codes: Tensor, columns: StackedColumns, drive: DriveTabl
         d(step c)/d log r = step (c - gain I / step)   within
                           = step c                     beyond
 
-    (Esser et al. 2020, arXiv:1902.08153, eq. 3). The noise of the currents is that of the multiply.
+    (Esser et al. 2020, arXiv:1902.08153, eq. 3). The noise of the currents is that of the multiply. The last
+    chunk is not filled up: rounding of a gradient may depend on the size of its batch.
     """
     return _in_chunks(codes, columns, drive, first, _slope)
 
@@ -281,21 +284,25 @@ Convert = Callable[[Tensor, StackedColumns], Tensor]
 """Currents (B, M P, C) and their columns; gives a number for each current."""
 
 
+def _vectors_at_once(columns: StackedColumns, drive: DriveTables) -> int:
+    """Vectors of a chunk: a number that depends on the layer alone."""
+    blocks, rows, width = columns.weights.shape
+    rows_at_once = min(MOST_ROWS, VALUES_AT_ONCE // max(1, blocks * max(rows, width)))
+    return max(1, rows_at_once // drive.drive.phases)
+
+
 def _in_chunks(
     codes: Tensor, columns: StackedColumns, drive: DriveTables, first: int, convert: Convert
 ) -> Tensor:
     """Outputs (M, N), with a number for each current by `convert`."""
-    phases = drive.drive.phases
-    blocks, rows, width = columns.weights.shape
-    rows_at_once = min(MOST_ROWS, VALUES_AT_ONCE // max(1, blocks * max(rows, width)))
-    at_once = max(1, rows_at_once // phases)
-    padded = torch.nn.functional.pad(codes, (0, 1, 0, -len(codes) % at_once))
+    at_once = _vectors_at_once(columns, drive)
+    inputs = torch.nn.functional.pad(codes, (0, 1))
     parts = [
-        _chunk(padded[start : start + at_once], columns, drive, first + start, convert)
-        for start in range(0, len(padded), at_once)
+        _chunk(inputs[start : start + at_once], columns, drive, first + start, convert)
+        for start in range(0, len(inputs), at_once)
     ]
-    out = torch.cat(parts) if parts else codes.new_zeros((0, len(columns.terms)), dtype=columns.weights.dtype)
-    return out[: len(codes)]
+    none = codes.new_zeros((0, len(columns.terms)), dtype=columns.weights.dtype)
+    return torch.cat(parts) if parts else none
 
 
 def _chunk(
