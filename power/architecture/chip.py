@@ -362,6 +362,11 @@ def _component(
     plain = build(_Plain, {key: value for key, value in table.items() if key != "price"}, where)
     if plain.level not in places:
         raise unknown_name(f"{where}.level", plain.level, places)
+    if name == CONVERTER and "price" not in table:
+        raise XbarError(
+            f"{where}.price: missing; a component takes the block of its name, but {CONVERTER!r} is "
+            "the price of adc.library: say it, or give another"
+        )
     price = _price(table.get("price", name), f"{where}.price")
     counted = {*VARIABLES, *(LAYER_VARIABLES if plain.level == LAYER else ())}
     check_expression(f"{where}.count", plain.count, counted)

@@ -143,6 +143,10 @@ class _Head:
     components: dict[str, Any] = field(default_factory=dict)
 
 
+RESERVED = {"converter": "the price of adc.library", "device": "a read of the device's own cells"}
+"""Prices of an architecture that no block of a library can have the name of."""
+
+
 @functools.lru_cache(maxsize=64)
 def library_of(files: tuple[TomlFile, ...]) -> PeripheryLibrary:
     """The library that a file and its bases make, built once for their bytes; errors as `load_periphery`."""
@@ -153,6 +157,10 @@ def library_of(files: tuple[TomlFile, ...]) -> PeripheryLibrary:
             where = f"{file.path.name}: components.{name}"
             if not isinstance(block, dict):
                 raise XbarError(f"{where} = {block!r:.60}: must be a table")
+            if name in RESERVED:
+                raise XbarError(
+                    f"{where}: stands for {RESERVED[name]} in an architecture; needs another name"
+                )
             parts[name] = build(Part, block, where)
     head = build(_Head, said(own), own.path.name)
     inherited = {name for file in files[1:] for name in table_of(file, "components")}

@@ -177,6 +177,10 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
         ('[components.adc]\nevents = "layer_index_bytes"', "components.adc.events: unknown name"),
         ('[components.adc]\nlevel = "nod"', "components.adc.level: unknown name 'nod'; did you mean 'node'?"),
         ("[components.adc]\ncounts = 3", "components.adc: counts: unknown key; did you mean 'count'?"),
+        (
+            AMPLIFIER.replace("amplifier", "converter").partition("[components.converter.price]")[0],
+            "components.converter.price: missing; a component takes the block of its name, but",
+        ),
         ("[components.adc]\nprice = 3", "components.adc.price = 3: must be the name of a block, or a table"),
         ("[components.own]\ncount = 3", "components.own: level, events: missing"),
         ('remove = ["abc"]', "remove: unknown name 'abc'; did you mean"),
@@ -334,3 +338,12 @@ def test_levels_hold_whole_units_and_nodes_hold_arrays(levels: str, words: str, 
         prices_of(
             hardware(periphery__architecture=own(tmp_path, f'levels = [{levels}, {{ name = "chip" }}]'))
         )
+
+
+@pytest.mark.parametrize("name", ["converter", "device"])
+def test_a_block_with_the_name_of_another_price_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "lib.toml"
+    block = f'[components.{name}]\nsource = "x"\nnode_nm = 32.0\nkind = "wire"\nper = "tile"\nunit = "bus"\n'
+    path.write_text(f'name = "lib"\nsource = "x"\nbase = "isaac"\n{block}count = 1\narea_mm2 = 0.1\n')
+    with pytest.raises(XbarError, match=rf"^lib\.toml: components\.{name}: stands for .*needs another name"):
+        load_periphery(str(path))
