@@ -19,6 +19,7 @@ from markupsafe import Markup
 from experiments.figures.colours import on_dark_page
 from experiments.results.metric_label import MetricLabel
 from experiments.results.result import OverChips
+from experiments.results.summary import left_by_images
 from mapping.network.gemm import shown_name
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import write_atomically
@@ -61,6 +62,7 @@ def write_page(template: str, path: Path, own_scripts: Sequence[str] = (), **con
         change=change,
         shown_name=shown_name,
         title_case=title_case,
+        left_by_images=left_by_images,
     )
     scripts = [_file(name) for name in ("page.js", *own_scripts)]
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]

@@ -91,7 +91,7 @@ def page(tmp_path_factory):
         "ideal chip 98.97 %",
         "mean of 40 98.61 %",
         "95 % interval 98.54 to 98.68 %",
-        "± 0.18 points (95 %)",
+        "95 % within ±0.18",
         "ideal chip 98.97 % 99.05 %",
         "log-normal 10 % 40 97.44 % 0.21 % 97.37 to 97.51 % 97.46 % 97.04 % 98.50 %: 42.5 %",
         "Chips end where the interval is within ± 0.1 point; * where the most chips, 40, were run before.",

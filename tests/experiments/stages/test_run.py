@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from small_study import SMALL, comparable, result_of_run
 from torch import nn
 
@@ -24,7 +25,7 @@ from experiments.inputs import data as datasets
 from experiments.inputs.networks import build_network
 from experiments.plans.context import Context
 from experiments.report.run_report import report_run
-from experiments.results.summary import chip_statistics, finite_test_set_ci95
+from experiments.results.summary import chip_statistics, finite_test_set_ci95, interval_of_images
 from experiments.run_folder.folder import finished_chips
 from experiments.run_folder.stage import run_stage
 from experiments.stages.run import prepare
@@ -771,3 +772,17 @@ def test_statistics_over_chips() -> None:
 def test_the_interval_of_a_finite_test_set() -> None:
     """Wilson, p = .99, n = 10,000: z^2 = 3.8415, half width .1958 points."""
     assert finite_test_set_ci95(99.0, 10_000) == pytest.approx(0.1958, abs=2e-3)
+
+
+@pytest.mark.parametrize(("images", "percent"), [(360, 98.0), (360, 99.3), (1000, 99.8), (10_000, 90.0)])
+def test_the_interval_of_a_test_set_holds_the_truth_as_often_as_it_says(images: int, percent: float) -> None:
+    """By the sum over all numbers of right images; one of the same width around the accuracy does not."""
+    right = np.arange(images + 1)
+    chance = stats.binom.pmf(right, images, percent / 100)
+    likely = right[chance > 1e-9]
+    ends = np.array([interval_of_images(100 * n / images, images) for n in likely])
+    holds = (ends[:, 0] <= percent) & (percent <= ends[:, 1])
+    assert 0.94 < chance[likely] @ holds < 0.97
+    half = (ends[:, 1] - ends[:, 0]) / 2
+    around = np.abs(100 * likely / images - percent) <= half
+    assert (chance[likely] @ around < 0.93) == (images < 10_000)
