@@ -8,9 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from experiments.plans.context import Context
 from experiments.plans.placement import Placement
@@ -19,10 +17,9 @@ from experiments.run_folder.folder import finished_chips
 from experiments.run_folder.ids import chips_seed, simulated_layers
 from experiments.run_folder.json_lines import append_line
 from experiments.run_folder.stage import StageResult
-from experiments.stages.quantise import QuantisedNetwork
+from experiments.stages.quantise import Activity, QuantisedNetwork
 from experiments.studies.noise_cases import NoiseCase, with_noise
 from experiments.studies.study import Chips
-from mapping.chips.calibration import calibrate
 from mapping.lab.chip_file import load_mapping, save_mapping
 from mapping.lab.compensation import compensate, read_known_inputs
 from mapping.lab.faults import around_faults
@@ -30,9 +27,6 @@ from mapping.monte_carlo.layer_noise import noise_in
 from mapping.monte_carlo.one_chip import chip_accuracy
 from mapping.monte_carlo.sampling import sample_chips
 from mapping.tiles.mapped import MappedNetwork
-
-Activity = dict[str, NDArray[np.float64]]
-"""Activity of each layer's word lines on the calibration images."""
 
 
 def calibrated(
@@ -51,7 +45,7 @@ def calibrated(
 
     def compute(prefix: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         mapped = quantised.mapped(placement, network.example)
-        found = calibrate(mapped, quantised.network, context.calibration_batches(), given=quantised.ranges)
+        found = quantised.calibrated(context, mapped)
         save_mapping(found[0], file(prefix.name.partition("-")[2]))
         return {name: torch.from_numpy(share) for name, share in found[1].items()}, {}
 

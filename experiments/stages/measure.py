@@ -86,7 +86,7 @@ def accuracies(plan: StudyPlan, nets: Networks, mapped: MappedNetwork) -> Accura
     exact = without_device_effects(mapped)
 
     def ideal() -> nn.Module:
-        calibrated, _ = calibrate(exact, nets.quantised.network, context.calibration_batches())
+        calibrated, _ = nets.quantised.calibrated(context, exact)
         return analog_network(nets.quantised.network, program_network(calibrated))
 
     chip = {"layers": simulated_layers(exact), "calibration": context.calibration_images}

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from experiments.plans.context import Context
@@ -47,6 +49,10 @@ from xbar.hardware.noise_kinds import WRITE_NOISES
 Scales = Mapping[str, float | list[float]]
 
 
+Activity = dict[str, NDArray[np.float64]]
+"""Activity of each layer's word lines on the calibration images."""
+
+
 @dataclass(frozen=True, eq=False)
 class QuantisedNetwork:
     """A pruned network on its levels.
@@ -80,6 +86,11 @@ class QuantisedNetwork:
         """The network on its tiles."""
         own = placement.with_states(self.states)
         return own.map(self.network, example, masks=self.masks, scales=self.scales, packing=packing)
+
+    def calibrated(self, context: Context, mapped: MappedNetwork) -> tuple[MappedNetwork, Activity]:
+        """The network on its tiles with ranges of converters, those that were learned among them, and the
+        activity of word lines."""
+        return calibrate(mapped, self.network, context.calibration_batches(), given=self.ranges)
 
 
 def quantise(

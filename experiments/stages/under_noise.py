@@ -12,7 +12,6 @@ from experiments.stages.measure import Networks
 from experiments.stages.quantise import QuantisedNetwork, quantise
 from experiments.studies.noise_cases import points
 from experiments.studies.study import Study
-from mapping.chips.calibration import calibrate
 from mapping.tiles.mapped import MappedNetwork
 from xbar.hardware.design import Hardware
 
@@ -35,7 +34,7 @@ def measured_curves(plan: StudyPlan, study: Study, nets: Networks) -> tuple[Curv
     def on_tiles(device: Hardware, hardware: Hardware) -> MappedNetwork:
         quantised = on_levels(device)
         mapped = quantised.mapped(plan.placement.on(hardware), example)
-        return calibrate(mapped, quantised.network, context.calibration_batches())[0]
+        return quantised.calibrated(context, mapped)[0]
 
     curves = []
     for curve in study.under_noise:

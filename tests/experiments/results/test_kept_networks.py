@@ -50,7 +50,7 @@ def test_a_kept_network_has_the_accuracies_of_its_result(name: str, tmp_path: Pa
     state = runpy.run_path(str(ROOT / "results" / "keep.py"))["kept_weights"](name)
     model = plan.network.on_crossbars(state)
     # Zeros of the weights are their masks, and the scale that fits weights on levels is theirs.
-    nets = QuantisedNetwork(kept["stages"]["quantise"], model, {}, {}, {}, (), {})
+    nets = QuantisedNetwork(kept["stages"]["quantise"], model, {}, {}, {}, {}, (), {})
 
     found = measured(context, "quantised", nets.identity, {}, lambda: model)
     assert found.record["test"]["quantised"] == pytest.approx(kept["accuracy"]["quantised"], abs=ROUNDING)

@@ -12,13 +12,14 @@ import torch
 from small_study import SMALL
 from torch import nn
 
+from experiments.stages import measure
 from experiments.stages.chips import calibrated
-from experiments.stages.measure import networks
+from experiments.stages.measure import accuracies, networks
 from experiments.stages.quantise import fitted_states, onto_levels
 from experiments.stages.run import prepare
 from experiments.studies.study import load_study
 from experiments.studies.training import Quantisation
-from mapping import Levels, Magnitudes, Recipe, calibrate, equal_levels, map_network, train
+from mapping import Levels, Magnitudes, MappedNetwork, Recipe, calibrate, equal_levels, map_network, train
 from mapping.chips.calibration import GivenRanges
 from mapping.network.gemm import mappable_layers, to_gemm
 from mapping.training.method import Method
@@ -106,7 +107,9 @@ def test_learned_ranges_move_the_scales_of_the_network_that_is_mapped(
 
 
 @pytest.mark.parametrize("ranges", ["fixed", "learned", "learned-adc"])
-def test_converters_have_the_ranges_that_the_network_was_trained_with(tmp_path: Path, ranges: str) -> None:
+def test_converters_have_the_ranges_that_the_network_was_trained_with(
+    tmp_path: Path, ranges: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And not those that fit its calibration inputs anew."""
     changes = [*SMALL, "quantise.converter_epochs=2", f"quantise.ranges={ranges}"]
     study = load_study("digits", changes)
@@ -114,6 +117,13 @@ def test_converters_have_the_ranges_that_the_network_was_trained_with(tmp_path: 
     nets = networks(plan, study)
     mapped, _ = calibrated(plan.context, plan.network, plan.placement, nets.quantised)
     network, batches = nets.quantised.network, plan.context.calibration_batches()
+    met: list[MappedNetwork] = []
+    ideal = measure.analog_network
+    monkeypatch.setattr(measure, "analog_network", lambda m, chip: met.append(chip.mapped) or ideal(m, chip))
+    accuracies(plan, nets, mapped)
+    for name, layer in met[0].layers.items():
+        own, exact = mapped.layers[name].calibration, layer.calibration
+        assert (own.x_max, own.adc_steps[0][0]) == (exact.x_max, exact.adc_steps[0][0])
     fitted, _ = calibrate(mapped, network, batches)
     moved = {"x_max": 0.0, "steps": 0.0}
     for name, layer in mapped.layers.items():
