@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from timing import record
 
-from experiments.commands.networks.layers import form_of
+from experiments.commands.networks.layer_table import form_of
 from mapping import map_network
 from power.counts.workload import workload
 from power.estimates.table import estimate, priced

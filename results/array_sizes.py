@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from experiments.commands.networks.layers import form_of
+from experiments.commands.networks.layer_table import form_of
 from experiments.figures.colours import GREY, INK, MUTED, ORANGE
 from experiments.figures.plots import blank_figure, styled, svg
 from mapping import MappedNetwork, map_network

@@ -21,7 +21,7 @@ from typing import Any
 import points
 import torch
 
-from experiments.commands.networks.layers import form_of
+from experiments.commands.networks.layer_table import form_of
 from experiments.studies.study import Study, load_study
 from mapping import MappedNetwork, map_network, shares_for_rate
 from mapping.constraints.constraint import by_pattern

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import points
 
-from experiments.commands.networks.layers import form_of
+from experiments.commands.networks.layer_table import form_of
 from experiments.searches.objectives import DEFAULT, Box, Objective
 from experiments.searches.trials import Figures, Sampler, keys_of, run_trials
 from experiments.sweeps.axes import AxisValues, Options

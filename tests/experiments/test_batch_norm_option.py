@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from experiments.commands.cli import main
-from experiments.commands.networks.sensitivity import trained
+from experiments.commands.networks.sensitivity_table import trained
 from experiments.inputs.networks import build_network
 
 NET = """

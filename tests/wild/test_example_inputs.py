@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from experiments.commands.cli import main
-from experiments.commands.networks.layers import form_of, layers_of
+from experiments.commands.networks.layer_table import form_of, layers_of
 from experiments.commands.networks.mappings import mapped
 from experiments.inputs.examples import Input, example_of, parsed_inputs
 from experiments.inputs.networks import build_network, draws_weights

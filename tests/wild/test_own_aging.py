@@ -17,7 +17,7 @@ from own_files import check_known_by_its_file_alone, inline, read_without, refus
 from small_study import SMALL, result_of_run
 from torch import nn
 
-from experiments.commands.catalogue.devices import describe
+from experiments.commands.catalogue.device_text import describe
 from experiments.commands.cli import main
 from experiments.figures.device_plots import device_figure
 from experiments.report.run_report import report_run

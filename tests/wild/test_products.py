@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.commands.cli import main
-from experiments.commands.networks.layers import form_of
+from experiments.commands.networks.layer_table import form_of
 from mapping import analog_network, calibrate, crossbar_form, map_network, program_network
 from mapping.lowering.exported import from_exported
 from power.estimates.table import estimate

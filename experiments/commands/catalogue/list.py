@@ -10,7 +10,7 @@ class ListCommand:
     """List what ships: studies, sweeps, searches, networks, data sets, losses, metrics, designs, devices."""
 
     def __call__(self) -> None:
-        from experiments.commands.networks.layers import networks_table
+        from experiments.commands.networks.layer_table import networks_table
         from experiments.inputs.data import READERS
         from experiments.inputs.measures import METRICS
         from experiments.searches.search import load_search

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from experiments.commands.arguments import DEFAULT_DESIGN
-from experiments.commands.networks.layers import form_of, left_digital
+from experiments.commands.networks.layer_table import form_of, left_digital
 from experiments.inputs import data as datasets
 from experiments.inputs.batches import taken
 from experiments.inputs.examples import Input

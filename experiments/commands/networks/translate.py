@@ -6,14 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tomli_w
 import tyro
 
 from xbar.hardware.errors import XbarError
-from xbar.hardware.files import to_dict, write_atomically
-from xbar.other_tools.aihwkit import from_aihwkit
-from xbar.other_tools.crosssim import from_crosssim
-from xbar.other_tools.translation import read_parameters
 
 
 @dataclass(frozen=True)
@@ -31,6 +26,13 @@ class TranslateCommand:
     A design that `xbar run` can price has 1."""
 
     def __call__(self) -> None:
+        import tomli_w
+
+        from xbar.hardware.files import to_dict, write_atomically
+        from xbar.other_tools.aihwkit import from_aihwkit
+        from xbar.other_tools.crosssim import from_crosssim
+        from xbar.other_tools.translation import read_parameters
+
         given, name = read_parameters(self.parameters), self.parameters.stem
         if self.phase_bits is not None and self.tool != "aihwkit":
             raise XbarError("--phase-bits: is of aihwkit; parameters of CrossSim have slice_size")

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments.sweeps.certificates import Certificates
-from experiments.sweeps.cluster import on_cluster
-from experiments.sweeps.pools import Pool, in_this_process, on_workers
 from xbar.hardware.errors import XbarError
+
+if TYPE_CHECKING:
+    from experiments.sweeps.pools import Pool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,11 @@ class ComputesPoints:
     @contextmanager
     def pool(self, out: Path) -> Iterator[Pool]:
         """Processes of this machine, or, where an address is given, the workers of a cluster."""
+        from experiments.sweeps.pools import in_this_process, on_workers
+
         if self.cluster is not None:
+            from experiments.sweeps.cluster import on_cluster
+
             with on_cluster(self.cluster, out, self._certificates) as (pool, told):
                 print(told, flush=True)
                 yield pool

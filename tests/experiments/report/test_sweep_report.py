@@ -9,7 +9,7 @@ import pytest
 from made_up_sweep import BITS, COLS, ROWS, made_up
 
 from experiments.commands.cli import main
-from experiments.commands.studies.report import report
+from experiments.commands.studies.reporting import report
 from experiments.figures.sweep_figures import ACCURACY, ENERGY, fixed_at, front_of
 from experiments.report import explorer
 from experiments.report.explorer import designs

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from experiments.commands.networks.layers import form_of
+from experiments.commands.networks.layer_table import form_of
 from mapping import map_network
 from power.counts.resolution import lossless_bits_of_network
 from power.estimates.table import estimate

@@ -11,7 +11,7 @@ import pytest
 from small_sweep import NETWORK, QUICK, data_in
 
 from experiments.commands.cli import main
-from experiments.commands.studies.report import report
+from experiments.commands.studies.reporting import report
 from experiments.run_folder.makers import this_maker
 from experiments.searches.search import Points, load_search
 from experiments.sweeps.sources import FILE

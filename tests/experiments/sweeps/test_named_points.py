@@ -10,7 +10,7 @@ from made_up_sweep import made_up
 from small_sweep import small_sweep
 
 from experiments.commands.cli import main
-from experiments.commands.studies.report import report
+from experiments.commands.studies.reporting import report
 from experiments.run_folder.makers import Maker
 from experiments.searches.search import Points, load_search
 from experiments.sweeps.running import run_points

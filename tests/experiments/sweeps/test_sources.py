@@ -10,7 +10,7 @@ import pytest
 from small_sweep import data_in, small_sweep
 
 from experiments.commands.cli import main
-from experiments.commands.studies.report import report
+from experiments.commands.studies.reporting import report
 from experiments.sweeps.sources import FILE, Source
 from experiments.sweeps.store import read_rows
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from experiments.commands.cli import main
-from experiments.commands.networks.layers import form_of
+from experiments.commands.networks.layer_table import form_of
 from mapping import cimloop_problem, layer_shapes, map_network, neurosim_network
 from xbar import XbarError, load_hardware
 

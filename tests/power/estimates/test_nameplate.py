@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from power_cases import network, unpacked
 
-from experiments.commands.networks.nameplate import nameplate_text
+from experiments.commands.networks.nameplate_text import nameplate_text
 from mapping.tiles.mapped import Calibration, MappedLayer
 from power.architecture.vocabulary import EVENTS
 from power.counts.events import layer_events, layer_time_s

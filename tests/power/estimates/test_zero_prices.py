@@ -10,7 +10,7 @@ import pytest
 from power_cases import hardware, network, unpacked
 
 from experiments.commands.networks.estimate_text import text
-from experiments.commands.networks.nameplate import nameplate_text
+from experiments.commands.networks.nameplate_text import nameplate_text
 from experiments.figures.estimate_plots import estimate_figure
 from experiments.results.result import Side
 from power.estimates.nameplate import nameplate

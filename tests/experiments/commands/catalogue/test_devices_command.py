@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
 
-from experiments.commands.catalogue.devices import describe, table
+from experiments.commands.catalogue.device_text import describe, table
 from experiments.commands.cli import main
 from experiments.figures import device_plots
 from xbar import IV, Device, Drift, LogClamp, LowFrequencyNoise, ProgrammingNoise, Verify, load_device

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from experiments.commands.cli import main
-from experiments.commands.networks.layers import layers_of, text
+from experiments.commands.networks.layer_table import layers_of, text
 from experiments.inputs.networks import build_network
 from experiments.studies.designs import load_design
 from xbar import XbarError

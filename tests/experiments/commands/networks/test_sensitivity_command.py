@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from experiments.commands.cli import main
-from experiments.commands.networks.sensitivity import (
+from experiments.commands.networks.sensitivity_table import (
     KINDS,
     Trained,
     measured,
