@@ -7,16 +7,14 @@ and calling it does the work.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import os
-import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import tyro
 
+from experiments.commands.words import check_words
 from xbar.hardware.errors import XbarError, place_of, unknown_name
 
 FOLDERS = {
@@ -54,18 +52,15 @@ FOLDERS = {
 
 VERBS = {verb: words for verbs in FOLDERS.values() for verb, words in verbs.items()}
 
-KEY = re.compile(r"[a-z_]\w*(\.\w+)+=")
-"""Beginning of a change of a study's key."""
-
 GOES_ON = {"run": "with --resume ", "sweep": "", "search": ""}
 """How the same command goes on after Ctrl-C, for the verbs that can."""
 
 
-def command_of(verb: str) -> Callable[..., Any]:
+def command_of(verb: str) -> type:
     """The dataclass of a verb, from the module of its name."""
     folder = next(folder for folder, verbs in FOLDERS.items() if verb in verbs)
     module = importlib.import_module(f"experiments.commands.{folder}.{verb}")
-    command: Callable[..., Any] = getattr(module, f"{verb.capitalize()}Command")
+    command: type = getattr(module, f"{verb.capitalize()}Command")
     return command
 
 
@@ -76,7 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = next((word for word in given if not word.startswith("-")), "")
     try:
-        check_words(given, asked)
+        if asked:
+            if asked not in VERBS:
+                raise unknown_name("command", asked, VERBS)
+            check_words(given[given.index(asked) + 1 :], asked, command_of(asked))
     except XbarError as error:
         print(f"xbar: {error}", file=sys.stderr)
         sys.exit(2)
@@ -106,37 +104,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         where = f"{error.filename}: " if error.filename else ""
         print(f"xbar: {where}{error.strerror or error}", file=sys.stderr)
         sys.exit(2)
-
-
-def check_words(given: Sequence[str], asked: str) -> None:
-    """Refuse an unknown verb, unknown options, and keys of a study without --set, each in one line.
-
-    Raises
-    ------
-    XbarError
-        With what was meant, where that is near.
-    """
-    if not asked:
-        return
-    if asked not in VERBS:
-        raise unknown_name("command", asked, VERBS)
-    fields = {field.name.replace("_", "-"): field for field in dataclasses.fields(command_of(asked))}  # type: ignore[arg-type]
-    flags = {f"--{name}" for name, field in fields.items() if str(field.type) == "bool"}
-    options = {f"--{name}" for name in fields} | {f"--no-{flag[2:]}" for flag in flags} | {"--help"}
-    keys = "; a key of the study is changed by --set, as in --set train.epochs=3" if "set" in fields else ""
-    before = ""
-    for word in given[given.index(asked) + 1 :]:
-        name = word.partition("=")[0].replace("_", "-")
-        if word.startswith("--") and name not in options:
-            near = difflib.get_close_matches(name, options, n=1, cutoff=0.75)
-            meant = f"; did you mean {near[0]}?" if near else keys
-            raise XbarError(f"{asked}: {name}: unknown option{meant}")
-        takes_it = before.startswith("--") and "=" not in before and before not in flags
-        if keys and not takes_it and KEY.match(word):
-            raise XbarError(f"{asked}: {word}: did you mean --set {word}?")
-        if not takes_it and not word.startswith("-") and asked in ("list", "version"):
-            raise XbarError(f"{asked}: {word}: takes no name; it prints all there is")
-        before = word
 
 
 def _named(verb: str, words: str) -> type:

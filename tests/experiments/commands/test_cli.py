@@ -92,7 +92,7 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_needs_no_heavy_import() -> None:
-    """That of `xbar` and of each verb; the verbs are built in one process, which names the first that fails."""
+    """It is that of `xbar` and of each verb, in one process, which names the first verb that fails."""
     code = (
         "import sys\n"
         "from experiments.commands.cli import VERBS, main\n"
