@@ -44,7 +44,7 @@ from mapping.training.metrics import CLASSES, Metric
 from mapping.training.untrained import looks_untrained
 from power.estimates.table import estimate
 from power.estimates.totals import Estimate
-from xbar.hardware.checks import check_range, check_whole
+from xbar.hardware.checks import check_kind, check_range, check_whole
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 from xbar.hardware.files import write_atomically
@@ -351,8 +351,7 @@ def _calibrated(
     batch_norm: BatchNormChoice,
 ) -> tuple[nn.Module, MappedNetwork, dict[str, Any]]:
     """The network as crossbars hold it, on its tiles, with the activity of its word lines."""
-    if not isinstance(model, nn.Module):
-        raise XbarError(f"model: a {type(model).__name__}; must be a torch.nn.Module")
+    check_kind("model", model, nn.Module)
     design = load_design(str(hardware)) if isinstance(hardware, str | Path) else hardware
     example = first_image(model, shown[0][0])
     form = crossbar_form(model, example, batch_norm=batch_norm)

@@ -33,6 +33,7 @@ from mapping.training.loop import memory_format
 from xbar.conductances.encoding import (
     decode_states,
 )
+from xbar.hardware.checks import check_kind
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import unknown_name
 
@@ -84,6 +85,8 @@ def trainable_network(
         columns were moved off faults and weights of 0 need places; for a seed or time that no chip can have;
         for ADC ranges that are to be learned and that the hardware sets, or of which a layer has several.
     """
+    check_kind("model", model, nn.Module)
+    check_kind("mapped", mapped, MappedNetwork)
     if multiply not in get_args(Multiply):
         raise unknown_name("multiply", str(multiply), get_args(Multiply))
     if ranges not in get_args(Ranges):

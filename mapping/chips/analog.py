@@ -20,6 +20,7 @@ from mapping.network.modules import copy_of
 from mapping.tiles.mapped import MappedLayer
 from mapping.tiles.unfold import batched, checked_input, output_shape, place_outputs
 from mapping.training.loop import has_channels_last, memory_format
+from xbar.hardware.checks import check_kind
 from xbar.hardware.errors import XbarError
 from xbar.multiply.blocks import Block
 from xbar.multiply.converters import applied, drive
@@ -202,6 +203,8 @@ def analog_network(model: nn.Module, chip: ProgrammedNetwork, *, dtype: type | N
         where the model is not the network that was mapped: other modules (such as batch norms that were
         folded), layers, weights or biases, or a layer whose forward was replaced.
     """
+    check_kind("model", model, nn.Module)
+    check_kind("chip", chip, ProgrammedNetwork)
     if dtype is not None:
         check_dtype(dtype)
     fitting_layers(model, chip.mapped)

@@ -29,6 +29,7 @@ from mapping.tiles.mapped import Calibration, MappedLayer, MappedNetwork
 from mapping.tiles.unfold import batched, checked_input
 from mapping.training.loop import BatchSource, pair
 from xbar.conductances.encoding import encode, levels as levels_of
+from xbar.hardware.checks import check_kind
 from xbar.hardware.converters import Adc, Dac
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
@@ -97,6 +98,8 @@ def calibrate(
         Where there is no batch, or none reaches a layer; where a layer's inputs are not finite or not
         floating point, or the model is not the network that was mapped (`analog_network`).
     """
+    check_kind("model", model, nn.Module)
+    check_kind("mapped", mapped, MappedNetwork)
     inputs = layer_inputs(mapped, model, batches)
     given = given or {}
     layers, activity = {}, {}

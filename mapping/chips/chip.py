@@ -19,6 +19,7 @@ from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork, window
 from xbar.conductances.encoding import cell_states, codebook, decode
 from xbar.conductances.programming import CellLaws, cell_laws, program_cells
 from xbar.conductances.rng import stream_key, uniforms
+from xbar.hardware.checks import check_kind
 from xbar.hardware.design import Hardware
 from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
@@ -239,6 +240,7 @@ def program_network(
         For a mapping without weights, another dtype, keys that are not whole numbers, or a time for which the
         device has no data.
     """
+    check_kind("mapped", mapped, MappedNetwork)
     check_keys(seed, chip)
     check_dtype(dtype)
     used = [layer.hardware.device for layer in mapped.layers.values()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -11,7 +12,7 @@ import torch
 
 from mapping.constraints.levels import levels_of_width
 from mapping.network.gemm import check_finite_weights
-from xbar.hardware.checks import check_range
+from xbar.hardware.checks import check_number, check_range, check_whole
 from xbar.hardware.errors import XbarError, unknown_name
 
 WIDTHS = tuple(range(1, 9))
@@ -144,6 +145,7 @@ def choose_widths(table: Mapping[str, Mapping[int, Width]], total: float) -> dic
     XbarError
         Where even the cheapest widths cost more than `total`.
     """
+    _check_total(total)
     hulls = {name: _hull(widths) for name, widths in table.items()}
     chosen = {name: hull[0] for name, hull in hulls.items()}
     spent = sum(table[name][bits].cost for name, bits in chosen.items())
@@ -182,7 +184,7 @@ class WidthBudget:
     Raises
     ------
     XbarError
-        In `project`: for a mask of no layer, a number out of range, or a budget that is out of reach.
+        For a number out of range; in `project` for a mask of no layer, or a budget that is out of reach.
     """
 
     total: float
@@ -190,6 +192,12 @@ class WidthBudget:
     widths: tuple[int, ...] = WIDTHS
     index_bits: float = 0
     exact: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check_total(self.total)
+        check_range("index_bits", self.index_bits, 0, 64)
+        for bits in self.widths:
+            check_whole("widths", bits, 1, 16)
 
     def choose(self, v: Mapping[str, torch.Tensor]) -> dict[str, int]:
         """Bits of each layer."""
@@ -201,6 +209,11 @@ class WidthBudget:
             name: levels_of_width(bits, self.masks.get(name)).project(v[name])
             for name, bits in self.choose(v).items()
         }
+
+
+def _check_total(total: float) -> None:
+    check_number("total", total)
+    check_range("total", total, 0, math.inf, "bit")
 
 
 def _slope(a: Width, b: Width) -> float:

@@ -16,6 +16,7 @@ import torch
 
 from mapping.constraints.levels import Levels
 from mapping.constraints.sparsity import BlockSparse, TileRowsAndColumns
+from xbar.hardware.checks import check_number
 from xbar.hardware.errors import XbarError, unknown_name
 
 __all__ = [
@@ -113,6 +114,7 @@ def check_rate(rate: float) -> None:
     XbarError
         With the rate.
     """
+    check_number("rate", rate)
     if not (math.isfinite(rate) and rate >= 1):
         raise XbarError(f"rate = {rate}: must be at least 1 (a rate of r keeps 1/r of the weights)")
 

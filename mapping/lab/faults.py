@@ -16,6 +16,7 @@ from mapping.chips.chip import check_keys, column_keys, on_open_lines
 from mapping.tiles.mapped import Band, MappedLayer, MappedNetwork, Tile
 from xbar.conductances.encoding import cell_states, codebook, decode
 from xbar.conductances.programming import stuck_conductances
+from xbar.hardware.checks import check_kind
 from xbar.hardware.design import Hardware
 
 
@@ -35,6 +36,7 @@ def around_faults(mapped: MappedNetwork, *, seed: int = 0, chip: int = 0) -> Map
     XbarError
         For a mapping without weights, or keys that are not whole numbers.
     """
+    check_kind("mapped", mapped, MappedNetwork)
     check_keys(seed, chip)
     layers = {}
     for name, layer in mapped.layers.items():

@@ -17,7 +17,7 @@ from mapping.chips.wires import whole_tiles
 from mapping.lab.target_files import REFERENCE, SPARE, Targets, tile_targets, tiles_and_planes
 from mapping.network.inputs import Inputs
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
-from xbar.hardware.checks import as_floats
+from xbar.hardware.checks import as_floats, check_kind, check_whole
 from xbar.hardware.errors import XbarError, unknown_name
 from xbar.hardware.files import write_atomically
 from xbar.hardware.iv import CellCurrent
@@ -91,6 +91,7 @@ def tile_netlist(
     XbarError
         For a layer or array that is not there, and voltages of another shape.
     """
+    check_kind("chip", chip, ProgrammedNetwork)
     mapped = _layer(chip.mapped, name)
     bands = chip.layers[name].bands
     _check_number(f"{name}: band", band, len(bands))
@@ -136,6 +137,7 @@ def export_netlists(
     XbarError
         For what `tile_netlist` refuses, and a folder that is not empty.
     """
+    check_kind("chip", chip, ProgrammedNetwork)
     _layer(chip.mapped, name)
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -157,6 +159,7 @@ def _layer(mapped: MappedNetwork, name: str) -> MappedLayer:
 
 
 def _check_number(what: str, number: int, count: int) -> None:
+    check_whole(what, number, -(2**63), 2**63 - 1)
     if not 0 <= number < count:
         raise XbarError(f"{what} {number}: there are {count} of them, numbered from 0")
 

@@ -18,6 +18,7 @@ from mapping.lowering.own_forward import make_plain, or_export
 from mapping.lowering.recurrent import CellForm, RecurrentForm
 from mapping.network.inputs import Inputs, tensors_of
 from mapping.network.modules import check_numbers, check_own_forward, copy_of, in_eval_mode, linear, replaced
+from xbar.hardware.checks import check_kind
 from xbar.hardware.errors import XbarError, unknown_name
 
 BatchNormChoice = Literal["fold", "digital"]
@@ -106,8 +107,7 @@ def _kind(module: nn.Module) -> type[nn.Module] | None:
 
 def _check(model: nn.Module, example_input: Inputs) -> None:
     """Refuse modules whose weights are not there, or whose forward is not known."""
-    if not isinstance(model, nn.Module):
-        raise XbarError(f"model: a {type(model).__name__}; must be a torch.nn.Module")
+    check_kind("model", model, nn.Module)
     for path, module in model.named_modules():
         name, kind = path or type(module).__name__, _kind(module)
         if isinstance(module, torch.jit.ScriptModule):

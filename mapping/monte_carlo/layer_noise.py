@@ -14,6 +14,7 @@ from mapping.monte_carlo.one_chip import chip_accuracy
 from mapping.monte_carlo.sampling import LEAST, ChipSample, sample_chips
 from mapping.tiles.mapped import MappedNetwork
 from mapping.training.loop import BatchSource
+from xbar.hardware.checks import check_kind
 from xbar.hardware.errors import unknown_name
 
 
@@ -70,6 +71,8 @@ def noise_by_layer(
     XbarError
         As `sample_chips` and `chip_accuracy` do.
     """
+    check_kind("model", model, nn.Module)
+    check_kind("mapped", mapped, MappedNetwork)
 
     def accuracies(noisy: Collection[str]) -> ChipSample:
         run = functools.partial(chip_accuracy, noise_in(mapped, noisy), model, batches, **keys)

@@ -13,7 +13,7 @@ from mapping.chips.chip import ProgrammedNetwork, program_network
 from mapping.tiles.mapped import MappedNetwork
 from mapping.training.loop import BatchSource, Progress, accuracy
 from mapping.training.metrics import CLASSES, Metric
-from xbar.hardware.checks import check_whole
+from xbar.hardware.checks import check_kind, check_whole
 
 Adjust = Callable[[ProgrammedNetwork], ProgrammedNetwork]
 """A function that changes a chip before it is used, such as `mapping.compensate`."""
@@ -54,6 +54,8 @@ def chip_accuracy(
         Where the mapping has no calibration or its devices no data for the time, there is no batch, or the
         metric does not take outputs and targets.
     """
+    check_kind("model", model, nn.Module)
+    check_kind("mapped", mapped, MappedNetwork)
     programmed = program_network(mapped, seed=seed, chip=chip, time=time)
     if adjust is not None:
         programmed = adjust(programmed)
@@ -92,6 +94,8 @@ def accuracy_over_time(
     XbarError
         Before anything runs, for a time that a device of the network has no data for.
     """
+    check_kind("model", model, nn.Module)
+    check_kind("mapped", mapped, MappedNetwork)
     check_whole("chips", chips, 1, 1 << 20)
     for layer in mapped.layers.values():
         for time in times:

@@ -21,7 +21,7 @@ from mapping.tiles.packing import laid_out
 from mapping.tiles.trace import Calls, trace
 from mapping.tiles.zeros import in_blocks, without_zeros
 from xbar.conductances.encoding import encode, held_on_levels, levels
-from xbar.hardware.checks import check_range, check_types
+from xbar.hardware.checks import check_kind, check_range, check_types
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError, unknown_name
 
@@ -103,6 +103,8 @@ def map_network(
         For a layer that is not supported, a choice, mask or scale for a layer that does not exist, a mask of
         another shape, or an example input that the network does not take.
     """
+    check_kind("model", model, nn.Module)
+    check_kind("hardware", hardware, Hardware)
     if not isinstance(hardware, Hardware):
         raise XbarError(
             f"hardware: a {type(hardware).__name__}; must be a Hardware, such as load_hardware('ideal') gives"

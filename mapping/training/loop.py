@@ -37,6 +37,7 @@ from mapping.training.metrics import CLASSES, Metric
 from mapping.training.objective import BatchLoss, Loss
 from mapping.training.selection import EpochSelection
 from mapping.training.state import Log, Place, TrainingState
+from xbar.hardware.checks import check_kind, check_whole
 from xbar.hardware.errors import XbarError
 
 BatchSource = Iterable[tuple[Inputs, torch.Tensor]]
@@ -142,6 +143,9 @@ def train(
         finite number (with its epoch); for options that lack what they need; for a checkpoint of other
         arguments, and a damaged one.
     """
+    check_kind("model", model, nn.Module)
+    check_kind("recipe", recipe, Recipe)
+    check_whole("seed", seed, -(2**63), 2**63 - 1)
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise XbarError(f"{stage}: the network has no weight to train (requires_grad is False for all)")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from xbar.hardware.checks import check_number
+from xbar.hardware.checks import check_number, check_whole
 from xbar.hardware.errors import XbarError, one_line
 
 BatchStatistics = Callable[[Tensor, Tensor], Tensor | Sequence[Any]]
@@ -157,6 +157,7 @@ def pixel_classes(ignore: int = IGNORED) -> Metric:
     ignore
         Label of places that do not count.
     """
+    check_whole("ignore", ignore, -(2**63), 2**63 - 1)
 
     def statistics(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
         if outputs.dim() < 3 or targets.shape != (outputs.shape[0], *outputs.shape[2:]):
@@ -179,6 +180,7 @@ def mean_iou(ignore: int = IGNORED) -> Metric:
     ignore
         Label of places that do not count.
     """
+    check_whole("ignore", ignore, -(2**63), 2**63 - 1)
 
     def statistics(outputs: Tensor, targets: Tensor) -> Tensor:
         if outputs.dim() < 3 or targets.shape != (outputs.shape[0], *outputs.shape[2:]):
@@ -263,6 +265,7 @@ def perplexity(ignore: int = IGNORED) -> Metric:
     ignore
         Token that does not count, such as padding.
     """
+    check_whole("ignore", ignore, -(2**63), 2**63 - 1)
 
     def statistics(outputs: Tensor, targets: Tensor) -> Sequence[Any]:
         if outputs.dim() < 2 or targets.shape != outputs.shape[:-1]:

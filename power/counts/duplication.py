@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from mapping.tiles.mapped import MappedLayer, MappedNetwork
 from power.counts.events import slowest_vector_s
-from xbar.hardware.checks import check_whole
+from xbar.hardware.checks import check_kind, check_whole
 from xbar.hardware.design import Hardware
 from xbar.hardware.errors import XbarError
 
@@ -45,6 +45,7 @@ def duplicate(
     XbarError
         Where the layers as they are need more arrays, or `arrays` is no whole number.
     """
+    check_kind("mapped", mapped, MappedNetwork)
     check_whole("arrays", arrays, 1, 1 << 40)
     own = {name: layer.hardware for name, layer in mapped.layers.items()}
     each = {name: own[name].encoding.planes * len(layer.tiles) for name, layer in mapped.layers.items()}

@@ -19,7 +19,7 @@ from power.estimates.loads import Load, table_of
 from power.estimates.prices import bill_of
 from power.estimates.rows import Row, ratio
 from power.estimates.table import peak_operations_per_s
-from xbar.hardware.checks import check_whole
+from xbar.hardware.checks import check_kind, check_whole
 from xbar.hardware.design import Hardware
 
 
@@ -94,6 +94,7 @@ def nameplate(hardware: Hardware, tiles: int = 1, links: bool = False) -> Namepl
     XbarError
         For hardware that cannot be priced, or no node.
     """
+    check_kind("hardware", hardware, Hardware)
     check_whole("tiles", tiles, 1, 1 << 30)
     bill = bill_of(hardware)
     arrays = tiles * bill.node

@@ -16,6 +16,7 @@ from mapping.chips.chip import ProgrammedNetwork, cells_to_write
 from mapping.tiles.mapped import Band, MappedLayer
 from power.estimates.prices import bill_of, prices_of
 from xbar.conductances.programming import program_states
+from xbar.hardware.checks import check_kind
 from xbar.hardware.device import Device
 from xbar.hardware.errors import XbarError
 
@@ -97,6 +98,7 @@ def programming(chip: ProgrammedNetwork) -> Programming:
     XbarError
         For a device without `pulse`, or hardware that cannot be priced.
     """
+    check_kind("chip", chip, ProgrammedNetwork)
     rows = []
     sources: dict[str, None] = {}
     for layer in chip.mapped.layers.values():

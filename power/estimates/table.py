@@ -31,6 +31,7 @@ from power.estimates.totals import Estimate, checked_rate
 from power.floorplan.allotment import Allotted, allotted
 from power.floorplan.buffers import kept_kb, unknown_room
 from power.floorplan.floorplan import Floorplan, floorplan
+from xbar.hardware.checks import check_kind
 from xbar.hardware.design import Hardware
 
 SERIAL = "schedule of one layer after the other"
@@ -89,6 +90,9 @@ def estimate(
         chip does not fit the layers, the case is unknown, or the image rate is not a positive number, or more
         than the chip can do.
     """
+    check_kind("mapped", mapped, MappedNetwork)
+    if chip is not None:
+        check_kind("chip", chip, ProgrammedNetwork)
     return priced(workload(mapped, activity, case=case, chip=chip), image_rate)
 
 

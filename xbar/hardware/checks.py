@@ -21,6 +21,19 @@ STRICT = {"extra": "forbid"}
 """What every dataclass that a file is read into tells pydantic: an unknown key is refused."""
 
 
+def check_kind(key: str, value: Any, kind: type) -> None:
+    """Refuse an argument that is not of its class, such as the name of a design where a mapping is needed.
+
+    Raises
+    ------
+    XbarError
+        With the argument, the class of its value, and that which is needed.
+    """
+    if not isinstance(value, kind):
+        room = "torch.nn." if kind.__module__.startswith("torch.") else ""
+        raise XbarError(f"{key}: a {type(value).__name__}; must be a {room}{kind.__name__}")
+
+
 def check_range(key: str, value: float, low: float, high: float, unit: str = "") -> None:
     """Refuse a number outside [low, high] (NaN included), and what is no number.
 
@@ -46,7 +59,7 @@ def check_number(key: str, value: float) -> None:
     XbarError
         With the key and the value.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or math.isnan(value):
         raise XbarError(f"{key} = {value!r}: must be a number")
 
 

@@ -25,7 +25,7 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
 def unknown_name(what: str, name: str, allowed: Iterable[str]) -> XbarError:
     """Error for a name that is not one of `allowed`, with the nearest allowed name where one is near."""
     names = sorted(allowed)
-    near = nearest(name, names)
+    near = nearest(str(name), names)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return XbarError(f"{what}: unknown name {name!r}; {hint}allowed: {', '.join(names)}")
 
