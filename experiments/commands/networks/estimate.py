@@ -34,7 +34,8 @@ class EstimateCommand:
     """Size of one input without the batch, such as 3x224x224; built-in networks and most programs have one.
     Write int64:128 for token ids, commas between several inputs, and names as in input_ids=int64:128."""
     weights: Path | None = None
-    """Weights of the network: safetensors, or what torch.save(network.state_dict(), ...) wrote."""
+    """Weights of the network: safetensors, or what torch.save(network.state_dict(), ...) wrote.
+    By default those that a study names in train.weights."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
     """Change a key of the hardware, as often as needed: --set hardware.adc.bits=8"""
     case: Literal["worst", "mean"] | None = None

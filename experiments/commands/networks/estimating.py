@@ -15,7 +15,7 @@ from experiments.commands.networks.estimate_text import (
     text,
     write_csv,
 )
-from experiments.commands.networks.mappings import is_drawn, mapped
+from experiments.commands.networks.mappings import is_drawn, mapped, weights_of
 from experiments.inputs.examples import parsed_inputs
 from experiments.run_folder.finished import finished_run, first_chip, run_activity
 from power.counts.duplication import duplicate
@@ -44,7 +44,8 @@ def write_estimate(asked: EstimateCommand) -> None:
     is_run = Path(asked.what).is_dir()
     if asked.programming and not is_run:
         raise XbarError("--programming: needs weights, and so the folder of a finished run")
-    drawn = not is_run and asked.weights is None and is_drawn(asked.what, asked.set)
+    weights = asked.weights or weights_of(asked.what, asked.set)
+    drawn = not is_run and weights is None and is_drawn(asked.what, asked.set)
     sides = mapped(
         *(asked.what, asked.hardware, asked.against, asked.width, inputs, asked.set),
         *(asked.batch_norm, asked.weights, drawn),
@@ -56,7 +57,7 @@ def write_estimate(asked: EstimateCommand) -> None:
             f"weights: the network's function draws others each time, so that the {case} case is taken; "
             "--weights FILE gives those that you mean"
         )
-    elif asked.weights is not None and asked.case is None:
+    elif weights is not None and asked.case is None:
         notes.append(
             "inputs: the worst case, every phase at v_read, as with any weights that are known; --case "
             "mean takes half of them, and the folder of a run has those that were measured"

@@ -52,7 +52,8 @@ def mapped(
     batch_norm
         As in `mapping.crossbar_form`; None: that of the study, else ``fold``.
     weights
-        File of the network's weights; None: those that it has, and a built-in one has none.
+        File of the network's weights; None: those that the study names or the network has, and a built-in one
+        has none.
     drawn
         Whether the network's own weights are others each time (`is_drawn`), and so are not known.
 
@@ -78,6 +79,7 @@ def mapped(
             raise XbarError(f"--width {width:g}: {what} is a study, which sets its own width; leave this out")
         study = load_study(what, changes)
         network, width, batch_norm = study.network, study.width, batch_norm or study.batch_norm
+        weights = weights or weights_of(what, changes)
         first = load_design(hardware, changes) if hardware else study.hardware
         if network_file(network) is not None and not inputs:
             example = _input_of(study)
@@ -112,6 +114,12 @@ def is_drawn(what: str, changes: Sequence[str] = ()) -> bool:
     """Whether the network that is named, or that of a study, comes from a function that draws its weights
     anew each time."""
     return draws_weights(load_study(what, changes).network if _is_study(what) else what)
+
+
+def weights_of(what: str, changes: Sequence[str] = ()) -> Path | None:
+    """The file of weights that a study names; None where it names none, and for what is no study."""
+    named = load_study(what, changes).train.weights if _is_study(what) else ""
+    return Path(named) if named else None
 
 
 def _is_study(what: str) -> bool:

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save as save_arrays
+from safetensors.torch import save
 
 from experiments.commands.cli import main
 from experiments.commands.networks.estimate_text import explain, lossless_text, text
 from experiments.commands.networks.mappings import mapped
 from experiments.inputs.networks import build_network
 from experiments.run_folder.finished import ACTIVITY_FILE, MAPPING_FILE
+from experiments.studies.study import load_study
 from mapping import map_network, save_mapping
 from power.architecture.chip import load_architecture
 from power.estimates.table import estimate
@@ -65,6 +67,29 @@ def test_a_built_in_network_needs_no_weights() -> None:
     assert (result.conductances, result.inputs) == ("worst", "worst")
     assert result.dense_operations == 2 * 1_814_073_344  # torchvision's 1.81 GMAC
     assert result.operations == result.dense_operations
+
+
+def test_weights_that_a_study_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are those of `--weights FILE`, which go before them; the worst case of unknown ones was taken."""
+    file, other = tmp_path / "some.safetensors", tmp_path / "other.safetensors"
+    for path, factor in ((file, 0.0), (other, 1.0)):
+        network = build_network(load_study("digits").network)
+        last = list(network.parameters())[-2]
+        last.data[:, 1:] *= factor
+        path.write_bytes(save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}))
+    named = [f"train.weights={file}"]
+    (unknown,) = mapped("digits").values()
+    (known,) = mapped("digits", changes=named).values()
+    (given,) = mapped("digits", weights=file).values()
+    assert estimate(unknown).conductances == "worst"
+    assert estimate(known).conductances == "target"
+    assert estimate(known).energy_nj_per_image == estimate(given).energy_nj_per_image
+    (before,) = mapped("digits", changes=named, weights=other).values()
+    assert estimate(before).energy_nj_per_image > 1.01 * estimate(known).energy_nj_per_image
+    assert "inputs: the worst case" in printed(capsys, "digits", "--set", named[0])
+    with pytest.raises(SystemExit):
+        main(["estimate", "digits", "--set", "train.weights=none.safetensors"])
+    assert "weights none.safetensors: no such file" in capsys.readouterr().err
 
 
 def test_totals_are_those_of_the_estimate(capsys: pytest.CaptureFixture[str]) -> None:
