@@ -29,13 +29,6 @@ BY_ELEMENT = frozenset(
 )
 """Operators that are no products, of those that torch does not tag as pointwise."""
 
-MOVES = (
-    LAYOUT | frozenset("repeat flip roll constant_pad_nd index index_select gather".split())
-) - frozenset(
-    "lift_fresh empty zeros ones full arange new_zeros new_ones new_full new_empty copy_ embedding".split()
-)
-"""Operators that put elements of their arguments elsewhere, and change none."""
-
 Count = Callable[..., int]
 
 FLOPS = {
@@ -87,58 +80,27 @@ def multiply_accumulates(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
 def spreads(func: Any, args: tuple[Any, ...], result: Any) -> bool:
     """Whether it multiplies or divides each element of a tensor by several of another: a product whose sum is
     yet to come."""
-    factors = multiplied(func, args)
-    return bool(factors) and isinstance(result, torch.Tensor) and result.numel() > max(map(_numel, factors))
+    sizes = [value.numel() for value in args if isinstance(value, torch.Tensor)]
+    return multiplies(func, args) and isinstance(result, torch.Tensor) and result.numel() > max(sizes)
 
 
-def multiplied(func: Any, args: tuple[Any, ...]) -> tuple[torch.Tensor, ...]:
-    """Two tensors that it multiplies or divides, element by element; none: it does no such thing."""
-    packet = func.overloadpacket
-    if packet in (aten.mul, aten.div, aten.mul_, aten.div_):
-        factors = args[:2]
-    elif packet in (aten.addcmul, aten.addcmul_, aten.addcdiv, aten.addcdiv_):
-        factors = args[1:3]
-    else:
-        return ()
-    return factors if all(isinstance(x, torch.Tensor) for x in factors) else ()
+def multiplies(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether it multiplies or divides two tensors, element by element."""
+    packets = (aten.mul, aten.div, aten.mul_, aten.div_)
+    return func.overloadpacket in packets and all(isinstance(x, torch.Tensor) for x in args[:2])
 
 
-def real_products(factors: Sequence[torch.Tensor]) -> int:
-    """Multiplications of real numbers that each product of these tensors is: two complex ones take four."""
-    return 1 << sum(factor.is_complex() for factor in factors)
+def varying_axes(x: torch.Tensor) -> frozenset[int]:
+    """Axes along which the elements of a tensor differ, counted from the last, which is -1: those of more
+    than one element, unless it is one that is repeated."""
+    lies = x.stride() if x.layout is torch.strided else (1,) * x.dim()
+    return frozenset(axis for axis in range(-x.dim(), 0) if x.shape[axis] > 1 and lies[axis] != 0)
 
 
-def _numel(x: torch.Tensor) -> int:
-    return x.numel()
-
-
-SUMS = (aten.sum, aten.nansum, aten.mean, aten.cumsum, aten.cumsum_)
-SPECTRA = (aten._fft_r2c, aten._fft_c2r, aten._fft_c2c)
-WINDOWS = {
-    aten.avg_pool1d: 1,
-    aten.avg_pool2d: 2,
-    aten.avg_pool3d: 3,
-    aten._adaptive_avg_pool2d: 2,
-    aten._adaptive_avg_pool3d: 3,
-}
-"""Means over windows, and how many of the last axes these run over."""
-
-
-ADDS = (aten.add, aten.add_, aten.sub, aten.sub_)
-
-
-def is_sum(func: Any) -> bool:
-    """Whether it adds up elements, and does nothing else but a division by their number."""
-    return func.overloadpacket in SUMS + ADDS
-
-
-def reduced_axes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> frozenset[int]:
-    """Axes of its first argument whose elements it adds up, some or all of them, each with a factor or
-    without, counted from the last, which is -1; none of any other operator."""
-    packet = func.overloadpacket
-    if packet in WINDOWS:
-        return frozenset(range(-WINDOWS[packet], 0))
-    if packet not in SUMS + SPECTRA:
+def summed_axes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> frozenset[int]:
+    """Axes of its first argument that a sum or a mean runs over, counted as in `varying_axes`; none of any
+    other operator."""
+    if func.overloadpacket not in (aten.sum, aten.mean):
         return frozenset()
     dims, given = args[0].dim(), args[1] if len(args) > 1 else kwargs.get("dim")
     axes = range(-dims, 0) if given is None or given == [] else [given] if isinstance(given, int) else given

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from mapping.lowering.own_forward import or_export
 from mapping.network.elementary import elementary_operations
@@ -21,13 +23,12 @@ from mapping.network.modules import in_eval_mode, refused, run_example
 from mapping.network.operators import (
     LAYOUT,
     is_no_product,
-    is_sum,
-    multiplied,
+    multiplies,
     multiply_accumulates,
-    real_products,
     spreads,
+    summed_axes,
+    varying_axes,
 )
-from mapping.network.weighted_sums import Origin, WeightedSums
 from mapping.tiles.dataflow import Dataflow, DataflowTrace
 from mapping.tiles.images import first_image, images_of
 from xbar.hardware.errors import XbarError
@@ -110,6 +111,29 @@ class _Constants:
                 self._known.pop(_place(result), None)
 
 
+class _Product(NamedTuple):
+    """Products, element by element, of what follows from the input and a weight, whose sum may be yet to
+    come.
+
+    Parameters
+    ----------
+    name
+        Name of the operator.
+    axes
+        Axes along which the weight differs: a sum over one of these makes them a product of matrices.
+    is_counted
+        Whether they count as multiply-accumulates already.
+    elements, operations
+        What they count as else, which the sum takes back.
+    """
+
+    name: str
+    axes: frozenset[int]
+    is_counted: bool
+    elements: int
+    operations: Counter[str]
+
+
 def _place(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)
 
@@ -130,7 +154,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.constants = _Constants(model)
         self.dataflow = DataflowTrace(tensors_of(example), lambda x: self.constants.are([x]))
         self.in_layer = False
-        self._sums = WeightedSums(lambda x: self.constants.are([x]))
+        self._products: MutableMapping[torch.Tensor, _Product] = WeakTensorKeyDictionary()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -150,9 +174,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.dataflow.operator(func, args, inputs, result)
         self.constants.meet(unseen)
         if name == "embedding" or not self.constants.are(inputs):
-            work, is_done = self._summed(func, args, kwargs, result)
-            own = {} if is_done else self._worked(func, args, kwargs, result)
-            self.dataflow.worked(dict(Counter(work) + Counter(own)))
+            work = self._summed(func, args, kwargs, result)
+            self.dataflow.worked(self._worked(func, args, kwargs, result) if work is None else work)
         elif not all(self.constants.takes_weight([x]) for x in inputs):
             self._multiplied(func, args, kwargs, result)  # such as a first state of zeros, with a weight
         self.constants.note(inputs, _tensors(result))
@@ -165,7 +188,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         takes_weight = self.constants.takes_weight(inputs)
         macs = self._multiplied(func, args, kwargs, result)
         if is_spread := macs is None and takes_weight and spreads(func, args, result):
-            macs = result.numel() * real_products(multiplied(func, args))
+            macs = result.numel()
             self.macs[name] += macs
         if macs is None and takes_weight and not is_no_product(func):
             self.unknown[name] += 1
@@ -176,10 +199,11 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         operations = Counter(found or {})
         if operations:
             self.operations.setdefault(name, Counter()).update(operations)
-        factors = multiplied(func, args)
-        if weights := [x for x in factors if self.constants.takes_weight([x])]:
-            each = result.numel() * real_products(factors)
-            self._sums.met(Origin(name, each, is_spread, elements, operations), weights, result)
+        if takes_weight and multiplies(func, args):
+            axes = (varying_axes(x) for x in inputs if self.constants.takes_weight([x]))
+            self._products[result] = _Product(
+                name, frozenset(itertools.chain(*axes)), is_spread, elements, operations
+            )
         return dict(operations) if macs is None else {"digital_macs": macs, **operations}
 
     def _multiplied(
@@ -193,22 +217,24 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _summed(
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
-    ) -> tuple[dict[str, int], bool]:
-        """Count multiplications that an operator sums, which makes them a product of matrices; what they
-        worked, by kind, and whether this is all that the operator does."""
-        found = self._sums.summed(func, args, kwargs, result)
-        if found is None:
-            return {}, False
-        work: Counter[str] = Counter()
-        for origin in found:
-            work["digital_macs"] += origin.macs
-            self.macs[origin.name] += origin.macs
-            self.elements = self.elements - Counter({origin.name: origin.elements})
-            self.operations[origin.name] -= origin.operations
+    ) -> dict[str, int] | None:
+        """Count a sum or mean of products that makes them a product of matrices; what it worked, by kind.
+        None: it is no such sum."""
+        axes = summed_axes(func, args, kwargs)
+        product = self._products.get(args[0]) if axes else None
+        if product is None or not (product.is_counted or product.axes & axes):
+            return None
+        del self._products[args[0]]
+        work = {}
+        if not product.is_counted:
+            work["digital_macs"] = args[0].numel()
+            self.macs[product.name] += args[0].numel()
+            self.elements = self.elements - Counter({product.name: product.elements})
+            self.operations[product.name] -= product.operations
         if func.overloadpacket.__name__ == "mean":
-            work["multiplications"] += result.numel()
+            work["multiplications"] = result.numel()
             self.operations.setdefault("mean", Counter())["multiplications"] += result.numel()
-        return work, is_sum(func)
+        return work
 
     def digital(self, images: int) -> Digital:
         """The counts, an image."""
