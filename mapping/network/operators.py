@@ -25,7 +25,7 @@ BY_ELEMENT = frozenset(
     "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm "
     "_batch_norm_no_update native_layer_norm native_group_norm _fused_rms_norm _prelu_kernel repeat "
     "repeat_interleave flip roll constant_pad_nd index index_select gather index_put index_put_ "
-    "index_add index_add_ scatter scatter_ slice_scatter select_scatter".split()
+    "index_add index_add_ scatter scatter_ slice_scatter select_scatter sort topk argsort".split()
 )
 """Operators that are no products, of those that torch does not tag as pointwise."""
 
@@ -88,23 +88,6 @@ def multiplies(func: Any, args: tuple[Any, ...]) -> bool:
     """Whether it multiplies or divides two tensors, element by element."""
     packets = (aten.mul, aten.div, aten.mul_, aten.div_)
     return func.overloadpacket in packets and all(isinstance(x, torch.Tensor) for x in args[:2])
-
-
-def varying_axes(x: torch.Tensor) -> frozenset[int]:
-    """Axes along which the elements of a tensor differ, counted from the last, which is -1: those of more
-    than one element, unless it is one that is repeated."""
-    lies = x.stride() if x.layout is torch.strided else (1,) * x.dim()
-    return frozenset(axis for axis in range(-x.dim(), 0) if x.shape[axis] > 1 and lies[axis] != 0)
-
-
-def summed_axes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> frozenset[int]:
-    """Axes of its first argument that a sum or a mean runs over, counted as in `varying_axes`; none of any
-    other operator."""
-    if func.overloadpacket not in (aten.sum, aten.mean):
-        return frozenset()
-    dims, given = args[0].dim(), args[1] if len(args) > 1 else kwargs.get("dim")
-    axes = range(-dims, 0) if given is None or given == [] else [given] if isinstance(given, int) else given
-    return frozenset(axis if axis < 0 else axis - dims for axis in axes)
 
 
 def takes_statistics(func: Any, args: Sequence[Any]) -> bool:

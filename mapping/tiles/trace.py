@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from mapping.lowering.own_forward import or_export
 from mapping.network.elementary import elementary_operations
@@ -23,12 +21,10 @@ from mapping.network.modules import in_eval_mode, refused, run_example
 from mapping.network.operators import (
     LAYOUT,
     is_no_product,
-    multiplies,
     multiply_accumulates,
     spreads,
-    summed_axes,
-    varying_axes,
 )
+from mapping.network.weighted import WeightedSums, Work
 from mapping.tiles.dataflow import Dataflow, DataflowTrace
 from mapping.tiles.images import first_image, images_of
 from xbar.hardware.errors import XbarError
@@ -111,29 +107,6 @@ class _Constants:
                 self._known.pop(_place(result), None)
 
 
-class _Product(NamedTuple):
-    """Products, element by element, of what follows from the input and a weight, whose sum may be yet to
-    come.
-
-    Parameters
-    ----------
-    name
-        Name of the operator.
-    axes
-        Axes along which the weight differs: a sum over one of these makes them a product of matrices.
-    is_counted
-        Whether they count as multiply-accumulates already.
-    elements, operations
-        What they count as else, which the sum takes back.
-    """
-
-    name: str
-    axes: frozenset[int]
-    is_counted: bool
-    elements: int
-    operations: Counter[str]
-
-
 def _place(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)
 
@@ -154,7 +127,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.constants = _Constants(model)
         self.dataflow = DataflowTrace(tensors_of(example), lambda x: self.constants.are([x]))
         self.in_layer = False
-        self._products: MutableMapping[torch.Tensor, _Product] = WeakTensorKeyDictionary()
+        self.weighted = WeightedSums(
+            lambda x: self.constants.takes_weight([x]), lambda x: self.constants.are([x])
+        )
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -190,20 +165,23 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if is_spread := macs is None and takes_weight and spreads(func, args, result):
             macs = result.numel()
             self.macs[name] += macs
-        if macs is None and takes_weight and not is_no_product(func):
+        found = None if is_spread else elementary_operations(func, args, kwargs, result)
+        is_unknown = takes_weight or (found is None and self.weighted.may_add(func, inputs))
+        if macs is None and is_unknown and not is_no_product(func):
             self.unknown[name] += 1
         elif macs is None and name not in LAYOUT and args and isinstance(args[0], torch.Tensor):
             elements = max(x.numel() for x in inputs)
             self.elements[name] += elements
-        found = None if is_spread else elementary_operations(func, args, kwargs, result)
         operations = Counter(found or {})
         if operations:
             self.operations.setdefault(name, Counter()).update(operations)
-        if takes_weight and multiplies(func, args):
-            axes = (varying_axes(x) for x in inputs if self.constants.takes_weight([x]))
-            self._products[result] = _Product(
-                name, frozenset(itertools.chain(*axes)), is_spread, elements, operations
-            )
+        made = None
+        if self.weighted.makes(func, args):
+            made = Work(name, result.numel(), elements, operations, is_spread)
+            terms = self.weighted.summed(func, args, kwargs)
+            if terms is not None:
+                macs, operations = sum(map(self._settled, (*terms, made))), Counter()
+        self.weighted.note(func, args, kwargs, result, made)
         return dict(operations) if macs is None else {"digital_macs": macs, **operations}
 
     def _multiplied(
@@ -218,23 +196,28 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _summed(
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     ) -> dict[str, int] | None:
-        """Count a sum or mean of products that makes them a product of matrices; what it worked, by kind.
-        None: it is no such sum."""
-        axes = summed_axes(func, args, kwargs)
-        product = self._products.get(args[0]) if axes else None
-        if product is None or not (product.is_counted or product.axes & axes):
+        """Count an operator that adds products with weights, which makes them a product of matrices; what it
+        worked, by kind. None: it adds none."""
+        works = self.weighted.summed(func, args, kwargs)
+        if works is None or self.weighted.makes(func, args):
             return None
-        del self._products[args[0]]
-        work = {}
-        if not product.is_counted:
-            work["digital_macs"] = args[0].numel()
-            self.macs[product.name] += args[0].numel()
-            self.elements = self.elements - Counter({product.name: product.elements})
-            self.operations[product.name] -= product.operations
+        work = Counter({"digital_macs": sum(map(self._settled, dict.fromkeys(works)))})
         if func.overloadpacket.__name__ == "mean":
             work["multiplications"] = result.numel()
             self.operations.setdefault("mean", Counter())["multiplications"] += result.numel()
-        return work
+        self.weighted.note(func, args, kwargs, result, None)
+        return {kind: count for kind, count in work.items() if count}
+
+    def _settled(self, work: Work) -> int:
+        """Count products as multiply-accumulates, in place of what they counted as; how many are new."""
+        if work.is_counted:
+            return 0
+        work.is_counted = True
+        self.macs[work.name] += work.macs
+        self.elements = self.elements - Counter({work.name: work.elements})
+        if work.operations:
+            self.operations[work.name] -= work.operations
+        return work.macs
 
     def digital(self, images: int) -> Digital:
         """The counts, an image."""

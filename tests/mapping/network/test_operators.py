@@ -67,6 +67,47 @@ PRODUCTS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...], i
 }
 
 
+def looped(x: Tensor, w: Tensor, start: Tensor) -> Tensor:
+    for i in range(4):
+        start = start + x[..., i] * w[i]
+    return start
+
+
+def looped_in_place(x: Tensor, w: Tensor) -> Tensor:
+    y = torch.zeros(3, 5, 2)
+    for i in range(4):
+        for j in range(2):
+            y[..., j] += x[..., i] * w[i, j]
+    return y
+
+
+def looped_addcmul(x: Tensor, w: Tensor) -> Tensor:
+    y = torch.zeros(3, 5)
+    for i in range(4):
+        y = torch.addcmul(y, x[..., i], w[i])
+    return y
+
+
+PRODUCTS |= {
+    "loop": (lambda x, w: looped(x, w, torch.zeros(3, 5)), (4,), 5 * 4),
+    "loop from the first": (lambda x, w: sum(x[..., i] * w[i] for i in range(4)), (4,), 5 * 4),
+    "loop of columns": (lambda x, w: sum(x[..., i, None] * w[i] for i in range(4)), (4, 6), 5 * 4 * 6),
+    "loop in place": (looped_in_place, (4, 2), 5 * 4 * 2),
+    "loop of addcmul": (looped_addcmul, (4,), 5 * 4),
+    "weighted sum of tensors": (lambda x, w: w[0] * x + w[1] * x.tanh(), (2,), 2 * 5 * 4),
+    "addcmul": (lambda x, w: torch.addcmul(torch.zeros(4), x, w).sum(-1), (4,), 5 * 4),
+    "cumsum": (lambda x, w: (x * w).cumsum(-1), (4,), 5 * 4),
+    "pool": (lambda x, w: nn.functional.avg_pool1d(x * w, 2), (4,), 5 * 4),
+    "turned": (lambda x, w: (x * w).transpose(1, 2).sum(1), (4,), 5 * 4),
+    "flat": (lambda x, w: (x * w).flatten(1).sum(1), (4,), 5 * 4),
+    "stacked": (lambda x, w: torch.stack([x[..., i] * w[i] for i in range(4)]).sum(0), (4,), 5 * 4),
+    "scaled": (lambda x, w: (-(x * w) * 2).sum(-1), (4,), 5 * 4),
+    "with a bias": (lambda x, w: (x * w + w).sum(-1), (4,), 5 * 4),
+    "two sums": (lambda x, w: (x * w).mean(1).sum(-1), (4,), 5 * 4),
+    "written first": (lambda x, w: torch.zeros(3, 5, 4).copy_(x * w)[:, :2].sum(-1), (4,), 5 * 4),
+}
+
+
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_functional_products_are_counted(name: str) -> None:
     use, shape, macs = PRODUCTS[name]
@@ -147,6 +188,9 @@ UNKNOWN: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...]]] =
     ),
     "_sparse_addmm": (lambda x, w: torch.sparse.mm(w.to_sparse(), x.flatten(0, 1).t()), (2, 4)),
     "linalg_cross": (lambda x, w: torch.linalg.cross(x[..., :3], w.tanh() + w), (1, 1, 3)),
+    "_fft_c2r": (lambda x, w: torch.fft.irfft(torch.fft.rfft(x) * torch.fft.rfft(w), n=4), (4,)),
+    "_fft_r2c": (lambda x, w: torch.fft.fft(x * w).real, (4,)),
+    "linalg_vector_norm": (lambda x, w: (x * w).norm(dim=-1), (4,)),
 }
 
 
@@ -187,6 +231,14 @@ KNOWN: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...]]] = {
     "product of weights alone": (lambda x, w: x + (w @ w)[0] + (w.unsqueeze(-1) * w).sum(-2)[0], (4, 4)),
     "weights alone": (lambda x, w: x + torch.linalg.inv(w).cumsum(0)[0], (4, 4)),
     "gain and mean": (lambda x, w: (x * w).mean(1), (4,)),
+    "gain, moved, and mean": (lambda x, w: (x * w).transpose(1, 2).mean(-1), (4,)),
+    "gain and pool": (lambda x, w: nn.functional.avg_pool1d((x * w).transpose(1, 2), 5), (4,)),
+    "gains of residual branches": (lambda x, w: x + w[0] * x + w[1] * (x + w[0] * x).tanh(), (2, 4)),
+    "gain and bias": (lambda x, w: x * w + w, (4,)),
+    "gain, activation, sum": (lambda x, w: (x * w).relu().sum(-1) + (x * w).softmax(-1).sum(-1), (4,)),
+    "one gain of all": (lambda x, w: torch.fft.rfft(x * w).abs(), (1,)),
+    "gain of some, in place": (lambda x, w: x.clone().mul_(w).tanh_() + x, (4,)),
+    "transform without a weight": (lambda x, w: torch.fft.rfft(x).abs().sum(-1, keepdim=True) * w, (1,)),
     "no weight": (lambda x, w: x.cumsum(0).sort(-1)[0] + w, (4,)),
 }
 
