@@ -204,7 +204,7 @@ class WeightedSums:
             if not isinstance(x, torch.Tensor) or not (x.is_floating_point() or x.is_complex()):
                 return x
             held = self._of(x)
-            return torch.full(x.shape, -1) if held is None else held.numbers
+            return torch.full(x.shape, -1) if held is None else held.numbers.contiguous()  # as views need
 
         if base_name(func) == "_to_copy":
             found = [numbers(args[0])]

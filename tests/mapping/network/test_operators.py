@@ -99,6 +99,10 @@ PRODUCTS |= {
     "cumsum": (lambda x, w: (x * w).cumsum(-1), (4,), 5 * 4),
     "pool": (lambda x, w: nn.functional.avg_pool1d(x * w, 2), (4,), 5 * 4),
     "turned": (lambda x, w: (x * w).transpose(1, 2).sum(1), (4,), 5 * 4),
+    "flat gain": (lambda x, w: (x * w).flatten(1, 2).sum(1), (5, 1), 5 * 4),
+    "strided": (lambda x, w: (x * w).as_strided((3, 5, 2), (20, 4, 2)).sum(-1), (4,), 5 * 4),
+    "two gains": (lambda x, w: x * w[0] + x.flip(-1) * w[1], (2, 4), 2 * 5 * 4),
+    "through views": (lambda x, w: (x * w).view(3, 5, 2, 2).permute(2, 3, 0, 1).sum(0), (4,), 5 * 4),
     "flat": (lambda x, w: (x * w).flatten(1).sum(1), (4,), 5 * 4),
     "stacked": (lambda x, w: torch.stack([x[..., i] * w[i] for i in range(4)]).sum(0), (4,), 5 * 4),
     "scaled": (lambda x, w: (-(x * w) * 2).sum(-1), (4,), 5 * 4),
@@ -239,6 +243,8 @@ KNOWN: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...]]] = {
     "one gain of all": (lambda x, w: torch.fft.rfft(x * w).abs(), (1,)),
     "gain of some, in place": (lambda x, w: x.clone().mul_(w).tanh_() + x, (4,)),
     "transform without a weight": (lambda x, w: torch.fft.rfft(x).abs().sum(-1, keepdim=True) * w, (1,)),
+    "gain and order": (lambda x, w: (x * w).sort(-1)[0], (4,)),
+    "flat gains": (lambda x, w: (x * w).flatten(1).view(3, 5, 4).sum(1), (4,)),
     "no weight": (lambda x, w: x.cumsum(0).sort(-1)[0] + w, (4,)),
 }
 
