@@ -191,7 +191,7 @@ def test_blocks_of_the_literature_are_families() -> None:
     ("change", "words"),
     [
         ({"rates": [0.5]}, "rate = 0.5: must be at least 1"),
-        ({"rates": [float("nan")]}, "rate = nan: must be at least 1"),
+        ({"rates": [float("nan")]}, "rate = nan: must be a number"),
         ({"families": {"2": (1, 1)}}, "layer: unknown name '2'; allowed: 0, 1"),
         ({"groups": {"0": ("0", "3")}}, "layer: unknown name '3'; allowed: 0, 1"),
         ({"groups": {"0": ("0", "1")}}, r"group of layers with \[2, 1\] filters"),
